@@ -1,0 +1,55 @@
+/** Structured logs: one line an event, logfmt or JSON, to stderr or a file.
+ *
+ * Personal data never gets in: a user id goes through LOG_USER, which writes a short keyed hash unless the
+ * configuration says otherwise, and payloads are not logged at all. A call site that fires more than its
+ * share (10 lines a second) is silenced, and its next line says how many were dropped. Any thread.
+ */
+#pragma once
+
+#include "base/str.h"
+#include <stdint.h>
+
+enum logger_level { LOGGER_DEBUG, LOGGER_INFO, LOGGER_WARN, LOGGER_ERROR };
+enum logger_format { LOGGER_LOGFMT, LOGGER_JSON };
+
+struct logger_field {
+  const char *name;
+  enum { LOGGER_INT, LOGGER_TEXT, LOGGER_REAL, LOGGER_USER } type;
+  int64_t integer;
+  double real;
+  struct str text;
+};
+
+/** A call site's own rate limit. Zero-initialised, static, one a site; the macros make it. */
+struct logger_site {
+  int64_t window; /**< second that `count` is about */
+  uint32_t count, dropped;
+};
+
+/** Called once before threads start, and again when configured. `show_users`: write user ids as they are. */
+void logger_init(enum logger_level level, enum logger_format format, bool show_users);
+bool logger_enabled(enum logger_level level);
+void logger_write(struct logger_site *site, enum logger_level level, const char *component,
+                  const char *message, const struct logger_field *fields, size_t count);
+
+// clang-format off
+#define LOG_INT(name, value)  {name, LOGGER_INT, (int64_t)(value), 0, {0, 0}}
+#define LOG_REAL(name, value) {name, LOGGER_REAL, 0, (value), {0, 0}}
+#define LOG_STR(name, value)  {name, LOGGER_TEXT, 0, 0, (value)}
+#define LOG_TEXT(name, value) {name, LOGGER_TEXT, 0, 0, str_from(value)}
+#define LOG_USER(name, value) {name, LOGGER_USER, 0, 0, (value)}
+// clang-format on
+#define LOG_AT(level, component, message, ...)                                                               \
+  do {                                                                                                       \
+    static struct logger_site logger_here;                                                                   \
+    if (logger_enabled(level)) {                                                                             \
+      const struct logger_field logger_fields[] = {{0}, ##__VA_ARGS__};                                      \
+      logger_write(&logger_here, level, component, message, logger_fields + 1,                               \
+                   sizeof logger_fields / sizeof logger_fields[0] - 1);                                      \
+    }                                                                                                        \
+  } while (0)
+/** LOG_INFO("log", "segment sealed", LOG_INT("segment", n)); the component is the folder or file it is in. */
+#define LOG_DEBUG(component, message, ...) LOG_AT(LOGGER_DEBUG, component, message, ##__VA_ARGS__)
+#define LOG_INFO(component, message, ...)  LOG_AT(LOGGER_INFO, component, message, ##__VA_ARGS__)
+#define LOG_WARN(component, message, ...)  LOG_AT(LOGGER_WARN, component, message, ##__VA_ARGS__)
+#define LOG_ERROR(component, message, ...) LOG_AT(LOGGER_ERROR, component, message, ##__VA_ARGS__)

@@ -1,0 +1,83 @@
+#include "base/mailbox.h"
+
+#include "base/logger.h"
+#include "base/memory.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+struct mailbox {
+  uv_async_t wake;
+  const char *name;
+  struct mail *taken; /**< the reader's: in order, not yet run */
+  /** Newest first. Senders push, the reader takes everything at once, so no node is ever popped alone and
+   * an address that comes back (ABA) does no harm. On a cache line of its own: all senders write it. */
+  _Alignas(64) _Atomic(struct mail *) sent;
+};
+
+/** Moves what was sent behind what was taken; only when nothing taken is left. @return whether there is any.
+ */
+static bool take_sent(struct mailbox *mailbox) {
+  struct mail *newest = atomic_exchange_explicit(&mailbox->sent, NULL, memory_order_acquire);
+  while (newest) {
+    struct mail *older = newest->next;
+    newest->next = mailbox->taken;
+    mailbox->taken = newest;
+    newest = older;
+  }
+  return mailbox->taken != NULL;
+}
+
+static void run_taken(struct mailbox *mailbox, bool cancelled) {
+  while (mailbox->taken) {
+    struct mail *mail = mailbox->taken;
+    mailbox->taken = mail->next;
+    mail->run(mail, cancelled);
+  }
+}
+
+static void on_wake(uv_async_t *wake) {
+  struct mailbox *mailbox = wake->data;
+  // What arrives while these run has woken the loop again: other handles get their turn in between.
+  take_sent(mailbox);
+  run_taken(mailbox, false);
+}
+
+static void on_closed(uv_handle_t *wake) {
+  memory_free(wake->data);
+}
+
+struct mailbox *mailbox_new(uv_loop_t *loop, const char *name) {
+  void *memory = NULL;
+  if (posix_memalign(&memory, _Alignof(struct mailbox), sizeof(struct mailbox))) abort();
+  struct mailbox *mailbox = memory;
+  *mailbox = (struct mailbox){.name = name};
+  atomic_init(&mailbox->sent, NULL);
+  int refused = uv_async_init(loop, &mailbox->wake, on_wake);
+  if (refused) {
+    // Only a process out of file descriptors gets here, and then no thread of it can work.
+    LOG_ERROR("mailbox", "the loop gives no wake-up handle", LOG_TEXT("mailbox", name),
+              LOG_TEXT("error", uv_strerror(refused)));
+    abort();
+  }
+  mailbox->wake.data = mailbox;
+  return mailbox;
+}
+
+void mailbox_free(struct mailbox *mailbox) {
+  if (!mailbox) return;
+  // Mail that frees the mailbox runs inside run_taken(): what was taken with it comes first, and is cancelled
+  // too.
+  do run_taken(mailbox, true);
+  while (take_sent(mailbox));
+  uv_close((uv_handle_t *)&mailbox->wake, on_closed);
+}
+
+void mailbox_send(struct mailbox *mailbox, struct mail *mail) {
+  struct mail *newest = atomic_load_explicit(&mailbox->sent, memory_order_relaxed);
+  do mail->next = newest;
+  while (!atomic_compare_exchange_weak_explicit(&mailbox->sent, &newest, mail, memory_order_release,
+                                                memory_order_relaxed));
+  // Whoever found it empty wakes the reader for everyone who comes before the reader does.
+  if (!newest) uv_async_send(&mailbox->wake);
+}

@@ -1,0 +1,42 @@
+#include "base/memory.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static _Noreturn void give_up(size_t size) {
+  fprintf(stderr, "out of memory: %zu bytes were refused; the log has everything that was acknowledged\n",
+          size);
+  abort();
+}
+
+void *memory_alloc(size_t size) {
+  void *memory = malloc(size ? size : 1);
+  if (!memory) give_up(size);
+  return memory;
+}
+
+void *memory_zalloc(size_t size) {
+  void *memory = calloc(1, size ? size : 1);
+  if (!memory) give_up(size);
+  return memory;
+}
+
+void *memory_realloc(void *old, size_t size) {
+  void *memory = realloc(old, size ? size : 1);
+  if (!memory) give_up(size);
+  return memory;
+}
+
+char *memory_dup(const char *data, size_t len) {
+  if (len == SIZE_MAX) give_up(len);
+  char *copy = memory_alloc(len + 1);
+  if (len) memcpy(copy, data, len);
+  copy[len] = 0;
+  return copy;
+}
+
+void memory_free(void *memory) {
+  free(memory);
+}

@@ -1,0 +1,30 @@
+/** Metrics: counters, gauges and histograms, named as Prometheus wants them.
+ *
+ * Each thread counts into memory of its own (a plain load and store, no shared cache line); a scrape sums
+ * them. Metrics are registered by name and labels, once; registering the same again gives the same handle, so
+ * a rule that reloads keeps its counters. Registration takes a lock; counting does not. What a thread counted
+ * stays when it ends. There is room for 4,095 gauges and about 260,000 counters (a histogram takes 20): one
+ * past that is accepted, counts nowhere that shows, and is logged.
+ */
+#pragma once
+
+#include "base/buf.h"
+
+typedef uint32_t metric_id;
+
+/** Counter. `labels` is the text between the braces (`verdict="accepted"`) or null; name and help are static
+ * strings, labels are copied. Any thread. */
+metric_id metric_counter(const char *name, const char *help, const char *labels);
+/** A value that is set, and kept whole-process: `metric_set` from any thread. */
+metric_id metric_gauge(const char *name, const char *help, const char *labels);
+/** Latency histogram in seconds, observed in microseconds; buckets 100 us … 60 s. */
+metric_id metric_histogram(const char *name, const char *help, const char *labels);
+
+void metric_add(metric_id id, uint64_t amount);
+void metric_set(metric_id id, int64_t value);
+void metric_observe_us(metric_id id, int64_t microseconds);
+
+/** The escaped form of a label's value, appended. */
+void metric_label_escape(struct buf *out, struct str value);
+/** Everything in the text exposition format 0.0.4. Any thread. */
+void metric_write(struct buf *out);
