@@ -1,0 +1,152 @@
+/** The configuration: YAML -> one typed struct, checked whole before any of it applies.
+ *
+ * Each key is one row of a table (config_table.c): its path, type, default, bounds and help. Loading reports
+ * every problem at once, with line and column; a file with a problem yields no configuration at all. Secrets
+ * stand in the environment; the file names the variables. Durations are ms, sizes bytes. After loading and
+ * overriding nothing changes any more: all threads read it, config_free() comes after the last of them.
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/logger.h"
+#include "base/quantity.h"
+#include "config/config_report.h"
+
+enum config_provider_type { CONFIG_PROVIDER_FILE, CONFIG_PROVIDER_WEBHOOK, CONFIG_PROVIDER_SENDGRID };
+enum config_ambiguous { CONFIG_AMBIGUOUS_HOLD, CONFIG_AMBIGUOUS_RESEND };
+
+/** A secret and the environment variable it came from. Never write `value` anywhere. */
+struct config_secret {
+  const char *env;   /**< null: none */
+  const char *value; /**< null: none */
+};
+
+/** Where to listen. */
+struct config_address {
+  const char *text; /**< as written */
+  const char *host; /**< numeric, IPv6 without its brackets */
+  uint16_t port;    /**< 0: any free one */
+  bool ipv6;
+};
+
+/** An account that messages leave through. */
+struct config_provider {
+  const char *name; /**< [a-z0-9_-], at most 64 bytes: safe in labels, paths, logs */
+  enum config_provider_type type;
+  const char *url;             /**< where requests are posted; null for `file` */
+  struct config_secret secret; /**< none for `file` */
+  const char *from;            /**< sender where the template names none; may be null */
+  const char *ca_file;         /**< authorities trusted instead of the system's; may be null */
+  struct rate rate;            /**< count 0: no limit */
+  uint32_t concurrency;        /**< requests under way at once */
+  uint32_t attempts;           /**< in all, the first included */
+  int64_t timeout;             /**< of one attempt */
+  int64_t max_age;             /**< from decision to the last attempt */
+  int64_t backoff_base, backoff_max;
+  uint32_t breaker_failures; /**< failures in a row that open the breaker … */
+  int64_t breaker_open;      /**< … for so long */
+  enum config_ambiguous ambiguous;
+};
+
+struct config_api_key {
+  const char *name; /**< [a-z0-9_-], at most 64 bytes */
+  struct config_secret key;
+  struct rate rate; /**< count 0: no limit */
+};
+
+/** The channels a rule may send on, in the order of `routes`. */
+enum config_channel {
+  CONFIG_CHANNEL_EMAIL,
+  CONFIG_CHANNEL_SMS,
+  CONFIG_CHANNEL_PUSH,
+  CONFIG_CHANNEL_WEBHOOK,
+  CONFIG_CHANNELS
+};
+extern const char *const config_channel_names[CONFIG_CHANNELS + 1]; /**< null at the end */
+
+struct config {
+  struct config_address listen;
+  const char *data_dir, *rules_dir; /**< relative to the working directory, as given */
+  const char *library_dir;          /**< null: not given, the host looks beside its binary */
+  uint32_t workers;                 /**< never 0 once loaded */
+  struct {
+    uint64_t max_body, max_header;
+    uint64_t body_memory; /**< bodies and their events under way, of all connections together */
+    uint32_t max_connections;
+    int64_t idle_timeout, header_timeout, body_timeout;
+    const char *tls_certificate, *tls_key; /**< paths of PEM files; both or neither */
+  } http;
+  struct config_api_key *api_keys; /**< none: nobody is asked for one */
+  uint32_t api_key_count;
+  struct {
+    int64_t max_future, max_past;
+    uint32_t queue;     /**< events waiting for a worker */
+    uint32_t max_items; /**< events in one request */
+  } ingest;
+  struct {
+    int64_t keep;
+  } dedup;
+  struct {
+    uint64_t segment_size;
+    int64_t segment_age;
+    int64_t raw_keep; /**< longest life of a raw segment, so of an erased person's bytes */
+    int64_t keep;     /**< event log and ledger by user */
+  } log;
+  struct {
+    uint64_t memory, record_max;
+    int64_t write_behind, checkpoint_every;
+  } state;
+  struct {
+    int64_t budget;  /**< CPU of one call */
+    uint64_t memory; /**< Lua's, of one worker */
+  } rules;
+  struct {
+    int64_t overdue_grace, overdue_hold_max;
+  } timers;
+  struct {
+    bool paused;
+    uint64_t outbox_max;
+  } delivery;
+  struct config_provider
+      *providers; /**< the configured ones, then the built-in "files" unless one has its name */
+  uint32_t provider_count;
+  struct {
+    const char *names[CONFIG_CHANNELS];
+    const struct config_provider *providers[CONFIG_CHANNELS]; /**< never null once loaded */
+  } routes;
+  struct {
+    enum logger_level level;
+    enum logger_format format;
+    bool show_users;
+  } logging;
+  struct {
+    const char *socket; /**< `control.sock` in the data directory unless given */
+    uint32_t mode;
+  } control;
+};
+
+/** Read and check `path`. @return 0 and a configuration in `*out`; else a negative code, null in `*out`, and
+ * at least one problem in `report`, which the caller has initialised and releases. */
+int config_load(struct config **out, const char *path, struct config_report *report);
+/** The same for YAML at hand; `name` stands for its file in the report. */
+int config_parse(struct config **out, struct str yaml, const char *name, struct config_report *report);
+/** What an empty file yields. */
+struct config *config_defaults(void);
+/** Wipes the secrets. Null is fine. */
+void config_free(struct config *config);
+
+/** What the command line says over the file; before threads start. @return 0, or ERROR_INVALID with the
+ * configuration as it was. */
+int config_override_listen(struct config *config, const char *value, struct error *err);
+int config_override_data_dir(struct config *config, const char *value, struct error *err);
+int config_override_rules_dir(struct config *config, const char *value, struct error *err);
+int config_override_library_dir(struct config *config, const char *value, struct error *err);
+int config_override_workers(struct config *config, const char *value, struct error *err);
+
+/** @return the channel's provider, or null for a channel that does not exist. */
+const struct config_provider *config_route(const struct config *config, struct str channel);
+/** @return the provider of that name, or null. */
+const struct config_provider *config_provider(const struct config *config, struct str name);
+/** The whole configuration as YAML, each key with its meaning; names of secrets, never secrets. */
+void config_write(const struct config *config, struct buf *out);
