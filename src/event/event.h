@@ -1,0 +1,65 @@
+/** An event: what happened to a user, or to a thing.
+ *
+ * All strings are borrowed from the bytes it was read from. `payload` is a map, `metadata` a map or empty.
+ */
+#pragma once
+
+#include "event/value.h"
+
+/** What an event is about. The letter is stored. */
+enum entity_kind { ENTITY_USER = 'u', ENTITY_SUBJECT = 's' };
+
+/** Who has the state: a user, or a subject (a product, a service). */
+struct entity {
+  enum entity_kind kind;
+  struct str id;
+};
+
+enum {
+  PARTITION_COUNT = 256,
+  EVENT_ID_MAX = 256,         /**< bytes of event_id, user_id, subject and event_type */
+  EVENT_BYTES_MAX = 256 << 10 /**< an encoded event; larger is refused by name */
+};
+
+struct event {
+  struct str id, type;
+  struct entity entity;
+  int64_t timestamp; /**< when it happened, ms since the epoch, as its sender says */
+  int64_t received;  /**< when this host got it, ms since the epoch */
+  struct str payload, metadata;
+};
+
+/** What time an event is judged at: its timestamp, or its receipt if that is earlier. */
+static inline int64_t event_now(const struct event *event) {
+  return event->timestamp < event->received ? event->timestamp : event->received;
+}
+
+/** Bounds on timestamps, relative to receipt. */
+struct event_limits {
+  int64_t max_future_ms, max_past_ms;
+};
+
+/** Why an item was refused. */
+struct event_fault {
+  char pointer[64 + 16]; /**< JSON pointer to the field, "" for the item itself */
+  char message[160];
+};
+
+/** Read the envelope from one value. Unknown envelope fields are refused by name (a typo must not lose data).
+ * Ids are non-empty, at most EVENT_ID_MAX bytes, without NUL; null is "not given" for user_id, subject and
+ * metadata. A timestamp in another unit than milliseconds is recognised. @param limits  null for none.
+ * @return 0 or ERROR_INVALID with `*fault` filled. */
+int event_from_value(struct event *event, struct str value, int64_t received,
+                     const struct event_limits *limits, struct event_fault *fault);
+
+/** Binary form, as logged and as passed between threads. */
+void event_encode(const struct event *event, struct buf *out);
+/** Checks the envelope; payload and metadata are whole maps if they were when encoded.
+ * @return 0 or ERROR_CORRUPT. `event` borrows from the reader's bytes. */
+int event_decode(struct event *event, struct reader *reader, struct error *err);
+
+/** Which of the 256 partitions an entity belongs to; stable on disk. */
+unsigned entity_partition(struct entity entity);
+static inline bool entity_equal(struct entity a, struct entity b) {
+  return a.kind == b.kind && str_equal(a.id, b.id);
+}

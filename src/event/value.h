@@ -1,0 +1,70 @@
+/** The envelope of an event, its formats and the values in it.
+ *
+ * A value is held as MessagePack bytes (https://github.com/msgpack/msgpack/blob/master/spec.md; no ext, no
+ * bin): what JSON can say, in a form that is walked without parsing and sliced without copying. Ingest makes
+ * it from JSON once; log, record, Lua and templates read it as it lies. Integers outside int64 become
+ * doubles.
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "base/error.h"
+
+enum value_type { VALUE_NIL, VALUE_BOOL, VALUE_INTEGER, VALUE_NUMBER, VALUE_STRING, VALUE_ARRAY, VALUE_MAP };
+
+/** Containers nest at most this deep; deeper input is refused where it comes in. */
+enum { VALUE_DEPTH_MAX = 64 };
+
+/** One value's head. For ARRAY and MAP the `count` elements (key, value, key, value, …) follow in the reader.
+ */
+struct value {
+  enum value_type type;
+  union {
+    bool boolean;
+    int64_t integer;
+    double number;
+    struct str string; /**< borrowed from the bytes read */
+    uint32_t count;    /**< elements, or pairs */
+  };
+};
+
+/** Read one head. Malformed bytes set `reader->bad` and give NIL. */
+struct value value_read(struct reader *reader);
+/** Pass over one whole value, containers included; without recursion. */
+void value_skip(struct reader *reader);
+/** The next whole value as a slice of the bytes. */
+struct str value_slice(struct reader *reader);
+/** @return whether `bytes` are exactly one well-formed value no deeper than VALUE_DEPTH_MAX, with string
+ * keys. What the strings hold is not looked at. */
+bool value_valid(struct str bytes);
+
+/** The value under `key` of the map `bytes`; of equal keys the last. @return false if not a map or not there.
+ */
+bool value_member(struct str bytes, struct str key, struct str *out);
+/** Follow a dotted path ("items.0.sku"; array steps are numbers, from 0); the empty path is the value itself.
+ * @return false if it leads nowhere. */
+bool value_find(struct str bytes, struct str path, struct str *out);
+/** Integer or number as a double. @return false for any other type. */
+bool value_as_number(struct str bytes, double *out);
+/** The head alone. */
+struct value value_head(struct str bytes);
+/** Text that tells scalars apart and equals for equal ones, as a window's key ("12", "1.5", "true", the
+ * string itself: the number 12 and the string "12" are one key, because senders write ids either way).
+ * @return false for nil, containers and numbers that are not finite. */
+bool value_key(struct str bytes, struct buf *out);
+
+void value_put_nil(struct buf *out);
+void value_put_bool(struct buf *out, bool value);
+void value_put_integer(struct buf *out, int64_t value);
+/** A double; a whole one within ±2^53 is written as an integer, so that 5 and 5.0 are one value. */
+void value_put_number(struct buf *out, double value);
+void value_put_string(struct buf *out, struct str value);
+void value_put_array(struct buf *out, uint32_t count);
+void value_put_map(struct buf *out, uint32_t pairs);
+
+/** Append as JSON (UTF-8 as it is, control characters escaped, numbers round-trip). What JSON cannot say does
+ * not break it: bytes that are not UTF-8 become U+FFFD; infinities, NaN and what is malformed or too deep
+ * become null. */
+void value_to_json(struct str bytes, struct buf *out);
+/** Append one string as JSON, quotes included. */
+void value_put_json_string(struct str string, struct buf *out);
