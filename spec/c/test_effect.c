@@ -1,0 +1,369 @@
+// links: base event state
+#include "base/memory.h"
+#include "event/value.h"
+#include "random.h"
+#include "state/effect.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+static struct message some_message(void) {
+  return (struct message){.id = {1, 2},
+                          .user = {ENTITY_USER, STR("ada")},
+                          .campaign = STR("high_interest"),
+                          .rule = STR("high_interest/rule.lua"),
+                          .template_name = STR("still_interested"),
+                          .template_hash = {3, 4},
+                          .channel = STR("email"),
+                          .provider = STR("file"),
+                          .to = STR("ada@example.org"),
+                          .data = STR("\x80"),
+                          .cause = STR("event-1"),
+                          .facts = STR("\x81\xa1n\x03"),
+                          .limit_name = STR("mail"),
+                          .limit_count = 100.5,
+                          .limit_over = 1000,
+                          .at = 1760000000000,
+                          .accepted = 1760000000123,
+                          .expires = 1760000600000,
+                          .once_key = 99,
+                          .once_until = 1760604800000,
+                          .generation = 7};
+}
+
+enum { SAMPLES = 24 };
+
+/** One of each effect, and of each shape it can have. */
+static void samples(struct effect out[SAMPLES]) {
+  unsigned n = 0;
+  struct window_entry entry = {.id = 0xfedcba9876543210,
+                               .kind = WINDOW_COUNT,
+                               .over = 600000,
+                               .at = 1760000000000,
+                               .amount = 1,
+                               .value = STR("")};
+  out[n++] = (struct effect){.type = EFFECT_WINDOW, .window = entry};
+  entry.amount = -5;
+  entry.key = 12;
+  out[n++] = (struct effect){.type = EFFECT_WINDOW, .window = entry};
+  entry.kind = WINDOW_SUM;
+  entry.amount = INT64_MIN;
+  entry.at = -1;
+  out[n++] = (struct effect){.type = EFFECT_WINDOW, .window = entry};
+  entry.kind = WINDOW_DISTINCT;
+  entry.amount = (int64_t)0x8000000000000001;
+  entry.over = INT64_MAX;
+  out[n++] = (struct effect){.type = EFFECT_WINDOW, .window = entry};
+  entry.kind = WINDOW_LAST;
+  entry.amount = 0;
+  entry.value = STR("\xa5hello");
+  entry.at = INT64_MIN;
+  out[n++] = (struct effect){.type = EFFECT_WINDOW, .window = entry};
+  entry.kind = WINDOW_FIRST;
+  entry.value = STR("");
+  out[n++] = (struct effect){.type = EFFECT_WINDOW, .window = entry};
+  out[n++] = (struct effect){.type = EFFECT_ATTRIBUTE,
+                             .attribute = {STR("first_name"), STR("\xa3"
+                                                                  "Ada")}};
+  out[n++] = (struct effect){.type = EFFECT_ATTRIBUTE, .attribute = {STR("plan"), STR("")}};
+  out[n++] = (struct effect){.type = EFFECT_THROTTLE, .throttle = {1, 1760000000000000}};
+  out[n++] = (struct effect){.type = EFFECT_ONCE, .once = {UINT64_MAX, 0}};
+  struct timer timer = {.campaign = STR("cart"),
+                        .name = STR("remind"),
+                        .due = 1760000000000,
+                        .set_at = 1760000000001,
+                        .late_after = 60000,
+                        .late = TIMER_LATE_SKIP,
+                        .cancel_on = STR("order.completed"),
+                        .data = STR("\x81\xa1k\x01")};
+  out[n++] = (struct effect){.type = EFFECT_TIMER_SET, .timer = timer};
+  timer = (struct timer){.campaign = STR(""),
+                         .name = STR("n"),
+                         .due = INT64_MIN,
+                         .set_at = INT64_MAX,
+                         .cancel_on = STR(""),
+                         .data = STR("")};
+  out[n++] = (struct effect){.type = EFFECT_TIMER_SET, .timer = timer};
+  out[n++] = (struct effect){
+      .type = EFFECT_TIMER_CLEAR,
+      .timer = {.campaign = STR("cart"), .name = STR("remind"), .cancel_on = STR(""), .data = STR("")}};
+  out[n++] =
+      (struct effect){.type = EFFECT_SUPPRESS, .suppress = {STR("*"), STR("complained"), 1760000000000}};
+  out[n++] = (struct effect){.type = EFFECT_UNSUPPRESS, .suppress = {STR("email"), STR(""), 5}};
+  struct effect *sent = &out[n++];
+  *sent = (struct effect){.type = EFFECT_MESSAGE};
+  sent->message.message = some_message();
+  sent->message.verdict = (struct verdict){true, STR(""), STR("\x80")};
+  struct effect *held = &out[n++];
+  *held = (struct effect){.type = EFFECT_MESSAGE};
+  held->message.message = some_message();
+  held->message.message.user = (struct entity){ENTITY_SUBJECT, STR("sku-1")};
+  held->message.message.limit_name = STR("");
+  held->message.message.limit_count = 0;
+  held->message.message.limit_over = 0;
+  held->message.message.expires = held->message.message.once_until = 0;
+  held->message.message.once_key = 0;
+  held->message.message.accepted = INT64_MIN;
+  held->message.message.generation = UINT32_MAX;
+  held->message.verdict = (struct verdict){false, STR("suppressed"), STR("\x80")};
+  out[n++] = (struct effect){.type = EFFECT_FAILURE,
+                             .failure = {{5, 6},
+                                         STR("cart"),
+                                         STR("cart/rule.lua"),
+                                         STR("rule.lua:3: boom"),
+                                         STR("\x01\x00\x02"),
+                                         4,
+                                         1760000000000}};
+  for (int kind = OUTCOME_ACCEPTED; kind <= OUTCOME_HELD && n < SAMPLES - 1; kind += 2)
+    out[n++] = (struct effect){.type = EFFECT_OUTCOME,
+                               .outcome = {{7, 8},
+                                           (enum outcome_kind)kind,
+                                           (uint32_t)kind * 1000,
+                                           1760000000000,
+                                           0,
+                                           STR("202"),
+                                           STR("id-1"),
+                                           STR("m")}};
+  while (n < SAMPLES) out[n++] = (struct effect){.type = EFFECT_DEAD_CLEAR, .dead_id = {9, UINT64_MAX}};
+}
+
+static void same_str(struct str a, struct str b) {
+  assert_true(str_equal(a, b));
+}
+
+static void same_message(const struct message *a, const struct message *b) {
+  assert_true(hash128_equal(a->id, b->id) && entity_equal(a->user, b->user));
+  same_str(a->campaign, b->campaign);
+  same_str(a->rule, b->rule);
+  same_str(a->template_name, b->template_name);
+  assert_true(hash128_equal(a->template_hash, b->template_hash));
+  same_str(a->channel, b->channel);
+  same_str(a->provider, b->provider);
+  same_str(a->to, b->to);
+  same_str(a->data, b->data);
+  same_str(a->cause, b->cause);
+  same_str(a->facts, b->facts);
+  same_str(a->limit_name, b->limit_name);
+  assert_true(a->limit_count == b->limit_count && a->limit_over == b->limit_over);
+  assert_true(a->at == b->at && a->accepted == b->accepted && a->expires == b->expires);
+  assert_true(a->once_key == b->once_key && a->once_until == b->once_until);
+  assert_int_equal(a->generation, b->generation);
+}
+
+static void same(const struct effect *a, const struct effect *b) {
+  assert_int_equal(a->type, b->type);
+  switch (a->type) {
+  case EFFECT_WINDOW:
+    assert_true(a->window.id == b->window.id && a->window.kind == b->window.kind &&
+                a->window.key == b->window.key);
+    assert_true(a->window.over == b->window.over && a->window.at == b->window.at);
+    assert_true(a->window.amount == b->window.amount);
+    same_str(a->window.value, b->window.value);
+    break;
+  case EFFECT_ATTRIBUTE:
+    same_str(a->attribute.name, b->attribute.name);
+    same_str(a->attribute.value, b->attribute.value);
+    break;
+  case EFFECT_THROTTLE:
+    assert_true(a->throttle.key == b->throttle.key && a->throttle.arrival == b->throttle.arrival);
+    break;
+  case EFFECT_ONCE:
+    assert_true(a->once.key == b->once.key && a->once.until == b->once.until);
+    break;
+  case EFFECT_TIMER_SET:
+  case EFFECT_TIMER_CLEAR:
+    same_str(a->timer.campaign, b->timer.campaign);
+    same_str(a->timer.name, b->timer.name);
+    same_str(a->timer.cancel_on, b->timer.cancel_on);
+    same_str(a->timer.data, b->timer.data);
+    assert_true(a->timer.due == b->timer.due && a->timer.set_at == b->timer.set_at);
+    assert_true(a->timer.late == b->timer.late && a->timer.late_after == b->timer.late_after);
+    break;
+  case EFFECT_SUPPRESS:
+  case EFFECT_UNSUPPRESS:
+    same_str(a->suppress.channel, b->suppress.channel);
+    same_str(a->suppress.reason, b->suppress.reason);
+    assert_true(a->suppress.at == b->suppress.at);
+    break;
+  case EFFECT_MESSAGE:
+    same_message(&a->message.message, &b->message.message);
+    assert_int_equal(a->message.verdict.pass, b->message.verdict.pass);
+    same_str(a->message.verdict.reason, b->message.verdict.reason);
+    same_str(a->message.verdict.checks, b->message.verdict.checks);
+    break;
+  case EFFECT_FAILURE:
+    assert_true(hash128_equal(a->failure.id, b->failure.id));
+    same_str(a->failure.campaign, b->failure.campaign);
+    same_str(a->failure.rule, b->failure.rule);
+    same_str(a->failure.error, b->failure.error);
+    same_str(a->failure.input, b->failure.input);
+    assert_true(a->failure.generation == b->failure.generation && a->failure.at == b->failure.at);
+    break;
+  case EFFECT_OUTCOME:
+    assert_true(hash128_equal(a->outcome.message_id, b->outcome.message_id) &&
+                a->outcome.kind == b->outcome.kind);
+    assert_true(a->outcome.attempt == b->outcome.attempt && a->outcome.at == b->outcome.at);
+    assert_true(a->outcome.retry_at == b->outcome.retry_at);
+    same_str(a->outcome.detail, b->outcome.detail);
+    same_str(a->outcome.provider_id, b->outcome.provider_id);
+    same_str(a->outcome.message, b->outcome.message);
+    break;
+  case EFFECT_DEAD_CLEAR:
+    assert_true(hash128_equal(a->dead_id, b->dead_id));
+    break;
+  }
+}
+
+static void test_round_trip(void **state) {
+  (void)state;
+  struct effect all[SAMPLES];
+  samples(all);
+  struct buf bytes = {0};
+  unsigned seen = 0;
+  for (unsigned i = 0; i < SAMPLES; i++) {
+    effect_encode(&all[i], &bytes);
+    seen |= 1u << all[i].type;
+  }
+  assert_int_equal(seen, 0x1ffe); // every type is among them
+  // One after another, as in the log: each takes just its own bytes.
+  struct reader reader = reader_of(buf_str(&bytes));
+  for (unsigned i = 0; i < SAMPLES; i++) {
+    struct effect effect;
+    assert_int_equal(effect_decode(&effect, &reader, NULL), 0);
+    same(&all[i], &effect);
+  }
+  assert_int_equal(reader_left(&reader), 0);
+  buf_deinit(&bytes);
+}
+
+static void test_sizes(void **state) {
+  (void)state;
+  struct effect all[SAMPLES];
+  samples(all);
+  struct buf bytes = {0};
+  effect_encode(&all[0], &bytes);
+  assert_in_range(bytes.len, 10, 20);
+  buf_deinit(&bytes);
+}
+
+/** An allocation of its own, so that reading past it is seen. */
+static int decode_copy(const uint8_t *data, size_t len, struct error *err) {
+  uint8_t *copy = memory_alloc(len);
+  if (len) memcpy(copy, data, len);
+  struct reader reader = reader_of((struct str){(const char *)copy, len});
+  struct effect effect;
+  int rc = effect_decode(&effect, &reader, err);
+  if (rc == 0) { // what was read can be written again
+    struct buf again = {0};
+    effect_encode(&effect, &again);
+    buf_deinit(&again);
+  }
+  memory_free(copy);
+  return rc;
+}
+
+static void test_truncated(void **state) {
+  (void)state;
+  struct effect all[SAMPLES];
+  samples(all);
+  for (unsigned i = 0; i < SAMPLES; i++) {
+    struct buf bytes = {0};
+    effect_encode(&all[i], &bytes);
+    for (size_t len = 0; len < bytes.len; len++) {
+      struct error err = {0};
+      assert_int_equal(decode_copy(bytes.data, len, &err), ERROR_CORRUPT);
+      assert_true(err.code == ERROR_CORRUPT && err.message[0]);
+    }
+    assert_int_equal(decode_copy(bytes.data, bytes.len, NULL), 0);
+    buf_deinit(&bytes);
+  }
+}
+
+static void test_unknown(void **state) {
+  (void)state;
+  struct error err = {0};
+  assert_int_equal(decode_copy((const uint8_t[]){200, 1, 2, 3}, 4, &err), ERROR_CORRUPT);
+  assert_non_null(strstr(err.message, "200"));
+  assert_int_equal(decode_copy((const uint8_t[]){0}, 1, NULL), ERROR_CORRUPT);
+  assert_int_equal(decode_copy((const uint8_t[]){13}, 1, NULL), ERROR_CORRUPT);
+
+  struct effect all[SAMPLES];
+  samples(all);
+  struct buf bytes = {0};
+  effect_encode(&all[0], &bytes);
+  bytes.data[1] |= 0x40; // a flag that is not known
+  assert_int_equal(decode_copy(bytes.data, bytes.len, NULL), ERROR_CORRUPT);
+  bytes.data[1] = 6; // a kind that is not known
+  assert_int_equal(decode_copy(bytes.data, bytes.len, NULL), ERROR_CORRUPT);
+  buf_clear(&bytes);
+  all[0].window.over = 0; // a window of no length
+  effect_encode(&all[0], &bytes);
+  assert_int_equal(decode_copy(bytes.data, bytes.len, NULL), ERROR_CORRUPT);
+  buf_clear(&bytes);
+  struct message message = some_message();
+  message_encode(&message, &bytes);
+  struct reader reader = reader_of(buf_str(&bytes));
+  bytes.data[0] |= 0x80;
+  assert_int_equal(message_decode(&message, &reader, &err), ERROR_CORRUPT);
+  assert_non_null(strstr(err.message, "flags"));
+  message = some_message();
+  message.user.kind = 'x';
+  buf_clear(&bytes);
+  message_encode(&message, &bytes);
+  reader = reader_of(buf_str(&bytes));
+  assert_int_equal(message_decode(&message, &reader, &err), ERROR_CORRUPT);
+  assert_non_null(strstr(err.message, "entity"));
+
+  // A value longer than a window takes, and one that says to be longer than all memory.
+  buf_clear(&bytes);
+  char text[300] = {0};
+  struct effect effect = {.type = EFFECT_WINDOW,
+                          .window = {.kind = WINDOW_LAST, .over = 1, .value = {text, 257}}};
+  effect_encode(&effect, &bytes);
+  assert_int_equal(decode_copy(bytes.data, bytes.len, NULL), ERROR_CORRUPT);
+  static const uint8_t huge[] = {
+      EFFECT_ATTRIBUTE, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 'x'};
+  assert_int_equal(decode_copy(huge, sizeof huge, NULL), ERROR_CORRUPT);
+  buf_deinit(&bytes);
+}
+
+static void test_fuzz(void **state) {
+  (void)state;
+  seed = 7;
+  struct effect all[SAMPLES];
+  samples(all);
+  unsigned refused = 0, taken = 0;
+  for (unsigned i = 0; i < 60000; i++) {
+    uint8_t noise[512];
+    size_t len;
+    if (i % 2) {
+      len = next_random() % 100;
+      for (size_t b = 0; b < len; b++) noise[b] = (uint8_t)next_random();
+      if (len) noise[0] = (uint8_t)(next_random() % 14);
+    } else {
+      struct buf bytes = {0};
+      effect_encode(&all[next_random() % SAMPLES], &bytes);
+      len = bytes.len < sizeof noise ? bytes.len : sizeof noise;
+      memcpy(noise, bytes.data, len);
+      for (unsigned flips = 1 + next_random() % 3; flips > 0; flips--)
+        noise[next_random() % len] ^= (uint8_t)(1u << next_random() % 8);
+      buf_deinit(&bytes);
+    }
+    if (decode_copy(noise, len, NULL) == 0)
+      taken++;
+    else
+      refused++;
+  }
+  assert_true(refused > 1000 && taken > 1000);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_round_trip), cmocka_unit_test(test_sizes), cmocka_unit_test(test_truncated),
+      cmocka_unit_test(test_unknown),    cmocka_unit_test(test_fuzz),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

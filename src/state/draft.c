@@ -1,0 +1,36 @@
+#include "state/draft.h"
+
+void draft_init(struct draft *draft, size_t record_max) {
+  *draft = (struct draft){.record_max = record_max};
+  buf_init(&draft->effects);
+  buf_init(&draft->aside);
+}
+
+void draft_deinit(struct draft *draft) {
+  buf_deinit(&draft->effects);
+  buf_deinit(&draft->aside);
+}
+
+void draft_begin(struct draft *draft, struct record *record) {
+  draft->record = record;
+  draft->mark = 0;
+  buf_clear(&draft->effects);
+}
+
+int draft_add(struct draft *draft, const struct effect *effect, struct error *err) {
+  size_t before = draft->effects.len;
+  effect_encode(effect, &draft->effects); /* first, for the effect may borrow from the record */
+  int rc = record_apply(draft->record, effect, draft->record_max, err);
+  if (rc) draft->effects.len = before;
+  return rc;
+}
+
+void draft_mark(struct draft *draft) {
+  draft->mark = draft->effects.len;
+  record_save(draft->record, &draft->aside);
+}
+
+void draft_rollback(struct draft *draft) {
+  draft->effects.len = draft->mark;
+  record_restore(draft->record, &draft->aside);
+}

@@ -1,0 +1,27 @@
+/** What one input does, while it is being decided: effects applied to the record as they are made, and taken
+ * back together.
+ *
+ * A rule sees its own writes and those of the rules before it; a rule that fails leaves none. Owning worker
+ * only.
+ */
+#pragma once
+
+#include "state/record.h"
+
+struct draft {
+  struct record *record;
+  struct buf effects; /**< encoded, in order: what the log will keep */
+  size_t record_max;
+  struct buf aside; /**< the record's bytes at the mark */
+  size_t mark;      /**< length of `effects` at the mark */
+};
+
+void draft_init(struct draft *draft, size_t record_max);
+void draft_deinit(struct draft *draft);
+/** Begin an input on `record`. */
+void draft_begin(struct draft *draft, struct record *record);
+/** Apply and note. @return 0, or ERROR_LIMIT: nothing changed. */
+int draft_add(struct draft *draft, const struct effect *effect, struct error *err);
+/** Everything since the mark can be taken back. */
+void draft_mark(struct draft *draft);
+void draft_rollback(struct draft *draft);

@@ -1,0 +1,233 @@
+#include "state/effect.h"
+
+#include "state/stored.h"
+
+/* A window entry's second byte: kind in the low 3 bits, then what is left out. */
+enum { ENTRY_KIND = 7, ENTRY_KEYED = 8, ENTRY_ONE = 16, ENTRY_KNOWN = 31 };
+
+const char *effect_name(enum effect_type type) {
+  static const char *const names[] = {"?",         "window",      "attribute", "throttle",   "once",
+                                      "timer_set", "timer_clear", "suppress",  "unsuppress", "message",
+                                      "failure",   "outcome",     "dead_clear"};
+  return type >= EFFECT_WINDOW && type <= EFFECT_DEAD_CLEAR ? names[type] : names[0];
+}
+
+static uint32_t read_u32(struct reader *reader) {
+  uint64_t value = reader_varint(reader);
+  if (value > UINT32_MAX) reader->bad = true;
+  return (uint32_t)value;
+}
+
+static bool has_value(enum window_kind kind) {
+  return kind == WINDOW_LAST || kind == WINDOW_FIRST;
+}
+
+static void window_encode(const struct window_entry *entry, struct buf *out) {
+  bool number = entry->kind == WINDOW_COUNT || entry->kind == WINDOW_SUM;
+  bool one = number && entry->amount == 1;
+  buf_put_u8(out, (uint8_t)((unsigned)entry->kind | (entry->key ? ENTRY_KEYED : 0) | (one ? ENTRY_ONE : 0)));
+  buf_put_u64(out, entry->id);
+  if (entry->key) buf_put_u64(out, entry->key);
+  buf_put_zigzag(out, entry->over);
+  buf_put_zigzag(out, entry->at);
+  if (has_value(entry->kind))
+    buf_put_str(out, entry->value);
+  else if (entry->kind == WINDOW_DISTINCT)
+    buf_put_u64(out, (uint64_t)entry->amount);
+  else if (!one)
+    buf_put_zigzag(out, entry->amount);
+}
+
+static void window_decode(struct window_entry *entry, struct reader *reader) {
+  unsigned flags = reader_u8(reader);
+  entry->kind = flags & ENTRY_KIND;
+  entry->id = reader_u64(reader);
+  if (flags & ENTRY_KEYED) entry->key = reader_u64(reader);
+  entry->over = reader_zigzag(reader);
+  entry->at = reader_zigzag(reader);
+  entry->value = STR("");
+  if (has_value(entry->kind))
+    entry->value = reader_str(reader);
+  else if (entry->kind == WINDOW_DISTINCT)
+    entry->amount = (int64_t)reader_u64(reader);
+  else
+    entry->amount = flags & ENTRY_ONE ? 1 : reader_zigzag(reader);
+  if ((flags & ~(unsigned)ENTRY_KNOWN) || window_kind_name(entry->kind)[0] == 0 || entry->over <= 0 ||
+      entry->value.len > WINDOW_VALUE_MAX)
+    reader->bad = true;
+}
+
+void timer_encode_times(const struct timer *timer, struct buf *out) {
+  buf_put_zigzag(out, timer->due);
+  stored_put_after(out, timer->set_at, timer->due);
+  buf_put_u8(out, (uint8_t)timer->late);
+  buf_put_zigzag(out, timer->late_after);
+}
+
+void timer_encode(const struct timer *timer, struct buf *out) {
+  timer_encode_times(timer, out);
+  buf_put_str(out, timer->campaign);
+  buf_put_str(out, timer->name);
+  buf_put_str(out, timer->cancel_on);
+  buf_put_str(out, timer->data);
+}
+
+bool timer_decode(struct timer *timer, struct reader *reader) {
+  timer->due = reader_zigzag(reader);
+  timer->set_at = stored_after(reader, timer->due);
+  uint8_t late = reader_u8(reader);
+  timer->late = late;
+  timer->late_after = reader_zigzag(reader);
+  timer->campaign = reader_str(reader);
+  timer->name = reader_str(reader);
+  timer->cancel_on = reader_str(reader);
+  timer->data = reader_str(reader);
+  return !reader->bad && late <= TIMER_LATE_SKIP;
+}
+
+static void failure_encode(const struct failure *failure, struct buf *out) {
+  stored_put_hash(out, failure->id);
+  buf_put_str(out, failure->campaign);
+  buf_put_str(out, failure->rule);
+  buf_put_str(out, failure->error);
+  buf_put_str(out, failure->input);
+  buf_put_varint(out, failure->generation);
+  buf_put_zigzag(out, failure->at);
+}
+
+static void failure_decode(struct failure *failure, struct reader *reader) {
+  failure->id = stored_hash(reader);
+  failure->campaign = reader_str(reader);
+  failure->rule = reader_str(reader);
+  failure->error = reader_str(reader);
+  failure->input = reader_str(reader);
+  failure->generation = read_u32(reader);
+  failure->at = reader_zigzag(reader);
+}
+
+static void outcome_encode(const struct outcome *outcome, struct buf *out) {
+  stored_put_hash(out, outcome->message_id);
+  buf_put_u8(out, (uint8_t)outcome->kind);
+  buf_put_varint(out, outcome->attempt);
+  buf_put_zigzag(out, outcome->at);
+  buf_put_zigzag(out, outcome->retry_at);
+  buf_put_str(out, outcome->detail);
+  buf_put_str(out, outcome->provider_id);
+  buf_put_str(out, outcome->message);
+}
+
+static void outcome_decode(struct outcome *outcome, struct reader *reader) {
+  outcome->message_id = stored_hash(reader);
+  outcome->kind = reader_u8(reader);
+  outcome->attempt = read_u32(reader);
+  outcome->at = reader_zigzag(reader);
+  outcome->retry_at = reader_zigzag(reader);
+  outcome->detail = reader_str(reader);
+  outcome->provider_id = reader_str(reader);
+  outcome->message = reader_str(reader);
+  if (outcome->kind < OUTCOME_ACCEPTED || outcome->kind > OUTCOME_HELD) reader->bad = true;
+}
+
+void effect_encode(const struct effect *effect, struct buf *out) {
+  buf_put_u8(out, (uint8_t)effect->type);
+  switch (effect->type) {
+  case EFFECT_WINDOW:
+    window_encode(&effect->window, out);
+    break;
+  case EFFECT_ATTRIBUTE:
+    buf_put_str(out, effect->attribute.name);
+    buf_put_str(out, effect->attribute.value);
+    break;
+  case EFFECT_THROTTLE:
+    buf_put_u64(out, effect->throttle.key);
+    buf_put_zigzag(out, effect->throttle.arrival);
+    break;
+  case EFFECT_ONCE:
+    buf_put_u64(out, effect->once.key);
+    buf_put_zigzag(out, effect->once.until);
+    break;
+  case EFFECT_TIMER_SET:
+    timer_encode(&effect->timer, out);
+    break;
+  case EFFECT_TIMER_CLEAR:
+    buf_put_str(out, effect->timer.campaign);
+    buf_put_str(out, effect->timer.name);
+    break;
+  case EFFECT_SUPPRESS:
+  case EFFECT_UNSUPPRESS:
+    buf_put_str(out, effect->suppress.channel);
+    buf_put_str(out, effect->suppress.reason);
+    buf_put_zigzag(out, effect->suppress.at);
+    break;
+  case EFFECT_MESSAGE:
+    message_encode(&effect->message.message, out);
+    verdict_encode(&effect->message.verdict, out);
+    break;
+  case EFFECT_FAILURE:
+    failure_encode(&effect->failure, out);
+    break;
+  case EFFECT_OUTCOME:
+    outcome_encode(&effect->outcome, out);
+    break;
+  case EFFECT_DEAD_CLEAR:
+    stored_put_hash(out, effect->dead_id);
+    break;
+  }
+}
+
+int effect_decode(struct effect *effect, struct reader *reader, struct error *err) {
+  *effect = (struct effect){.type = reader_u8(reader)};
+  if (reader->bad) return error_set(err, ERROR_CORRUPT, "effect: cut short");
+  int rc = 0;
+  switch (effect->type) {
+  case EFFECT_WINDOW:
+    window_decode(&effect->window, reader);
+    break;
+  case EFFECT_ATTRIBUTE:
+    effect->attribute.name = reader_str(reader);
+    effect->attribute.value = reader_str(reader);
+    break;
+  case EFFECT_THROTTLE:
+    effect->throttle.key = reader_u64(reader);
+    effect->throttle.arrival = reader_zigzag(reader);
+    break;
+  case EFFECT_ONCE:
+    effect->once.key = reader_u64(reader);
+    effect->once.until = reader_zigzag(reader);
+    break;
+  case EFFECT_TIMER_SET:
+    if (!timer_decode(&effect->timer, reader)) reader->bad = true;
+    break;
+  case EFFECT_TIMER_CLEAR:
+    effect->timer.campaign = reader_str(reader);
+    effect->timer.name = reader_str(reader);
+    effect->timer.cancel_on = effect->timer.data = STR("");
+    break;
+  case EFFECT_SUPPRESS:
+  case EFFECT_UNSUPPRESS:
+    effect->suppress.channel = reader_str(reader);
+    effect->suppress.reason = reader_str(reader);
+    effect->suppress.at = reader_zigzag(reader);
+    break;
+  case EFFECT_MESSAGE:
+    rc = message_decode(&effect->message.message, reader, err);
+    if (rc == 0) rc = verdict_decode(&effect->message.verdict, reader, err);
+    if (rc < 0) return rc;
+    break;
+  case EFFECT_FAILURE:
+    failure_decode(&effect->failure, reader);
+    break;
+  case EFFECT_OUTCOME:
+    outcome_decode(&effect->outcome, reader);
+    break;
+  case EFFECT_DEAD_CLEAR:
+    effect->dead_id = stored_hash(reader);
+    break;
+  default:
+    return error_set(err, ERROR_CORRUPT, "effect: type %d is not known to this version, which knows %d to %d",
+                     (int)effect->type, (int)EFFECT_WINDOW, (int)EFFECT_DEAD_CLEAR);
+  }
+  if (reader->bad)
+    return error_set(err, ERROR_CORRUPT, "effect \"%s\": cut short or malformed", effect_name(effect->type));
+  return 0;
+}

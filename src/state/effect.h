@@ -1,0 +1,115 @@
+/** Effects: the only way in which a user's record changes.
+ *
+ * An input (event, timer, outcome, command) yields a list of effects. The live path applies each as it is
+ * made, the log keeps the list beside the input, and recovery applies the very same list; nothing is computed
+ * twice, and no rule runs again. Effects are self-contained: they need no rule, declaration or clock to be
+ * applied.
+ */
+#pragma once
+
+#include "state/message.h"
+#include "state/window.h"
+
+enum effect_type {
+  EFFECT_WINDOW = 1,  /**< one entry into a window */
+  EFFECT_ATTRIBUTE,   /**< set, or remove with a nil value */
+  EFFECT_THROTTLE,    /**< a throttle's new theoretical arrival time */
+  EFFECT_ONCE,        /**< a mark that stands until a time; until 0 takes it back */
+  EFFECT_TIMER_SET,   /**< set or replace the timer (campaign, name) */
+  EFFECT_TIMER_CLEAR, /**< fired or cancelled */
+  EFFECT_SUPPRESS,    /**< no messages on this channel ("*": any) */
+  EFFECT_UNSUPPRESS,
+  EFFECT_MESSAGE,   /**< a decision: to the outbox if the verdict passes, to the ledger either way */
+  EFFECT_FAILURE,   /**< a rule failed on this input: dead letter */
+  EFFECT_OUTCOME,   /**< a message came to its end, or will be tried again */
+  EFFECT_DEAD_CLEAR /**< a dead letter was retried or dropped */
+};
+
+/** What becomes of a timer that comes due long after its time. */
+enum timer_late { TIMER_LATE_FIRE, TIMER_LATE_SKIP };
+
+struct timer {
+  struct str campaign, name;
+  int64_t due;        /**< ms since the epoch */
+  int64_t set_at;     /**< wall clock; due < set_at: already due when it was set */
+  int64_t late_after; /**< with SKIP: how late is too late, ms */
+  enum timer_late late;
+  struct str cancel_on; /**< event type that cancels it, or "" */
+  struct str data;      /**< value, or empty */
+};
+
+enum outcome_kind {
+  OUTCOME_ACCEPTED = 1, /**< the provider has it */
+  OUTCOME_RETRY,        /**< will be tried again at `retry_at` */
+  OUTCOME_REJECTED,     /**< the provider refused for good: dead letter */
+  OUTCOME_EXHAUSTED,    /**< attempts or age used up: dead letter */
+  OUTCOME_EXPIRED,      /**< its time passed while it waited */
+  OUTCOME_CANCELLED,    /**< suppressed while it waited */
+  OUTCOME_HELD          /**< ambiguous, and its account says hold: dead letter */
+};
+
+struct outcome {
+  struct hash128 message_id;
+  enum outcome_kind kind;
+  uint32_t attempt;       /**< which attempt it ended, from 1; 0 if none was made */
+  int64_t at, retry_at;   /**< wall clock, ms */
+  struct str detail;      /**< "202", "timeout", "connection refused", …; no personal data */
+  struct str provider_id; /**< the provider's own id for the message, or "" */
+  struct str message;     /**< for dead letters: the encoded struct message, else empty */
+};
+
+struct failure {
+  struct hash128 id; /**< of (entity, cause, campaign) */
+  struct str campaign, rule;
+  struct str error; /**< file, line, message, traceback */
+  struct str input; /**< the encoded input that failed, for `dead retry` */
+  uint32_t generation;
+  int64_t at;
+};
+
+struct effect {
+  enum effect_type type;
+  union {
+    struct window_entry window;
+    struct {
+      struct str name, value;
+    } attribute;
+    struct {
+      uint64_t key;
+      int64_t arrival;
+    } throttle; /**< arrival in microseconds since the epoch */
+    struct {
+      uint64_t key;
+      int64_t until;
+    } once;
+    struct timer timer; /**< CLEAR uses campaign and name */
+    struct {
+      struct str channel, reason;
+      int64_t at;
+    } suppress;
+    struct {
+      struct message message;
+      struct verdict verdict;
+    } message;
+    struct failure failure;
+    struct outcome outcome;
+    struct hash128 dead_id;
+  };
+};
+
+/** type:u8, then what the type has. */
+void effect_encode(const struct effect *effect, struct buf *out);
+/** Borrows from the reader's bytes. Values in it are not looked into: their readers are safe, and
+ * record_apply() checks what it keeps.
+ * @return 0 or ERROR_CORRUPT, naming the type of effect. */
+int effect_decode(struct effect *effect, struct reader *reader, struct error *err);
+/** "window", "attribute", …; "?" for no type. */
+const char *effect_name(enum effect_type type);
+
+/** A timer's stored form, in effects and in the record: its times (at most TIMER_TIMES_MAX bytes), then
+ * campaign, name, cancel_on and data as strings. */
+enum { TIMER_TIMES_MAX = 64 };
+void timer_encode_times(const struct timer *timer, struct buf *out);
+void timer_encode(const struct timer *timer, struct buf *out);
+/** Borrows from the reader's bytes. @return false if malformed. */
+bool timer_decode(struct timer *timer, struct reader *reader);

@@ -1,0 +1,82 @@
+/** Everything the host knows of one user, in one compact run of bytes.
+ *
+ * Profile attributes, windows, throttles, once-marks, timers and suppressions are entries of one flat buffer,
+ * found by a scan (a typical record is under 1 KB) and edited in place. The record changes only by
+ * record_apply(); a rule that fails is undone by putting back the bytes from before (record_save,
+ * record_restore). Nothing in it outgrows the bound: the effect that would is refused with ERROR_LIMIT,
+ * named, and changes nothing. All functions: owning worker only.
+ */
+#pragma once
+
+#include "state/effect.h"
+
+struct record {
+  struct buf bytes;
+  uint64_t seq; /**< sequence number of the last input applied; 0 for a record that is new */
+};
+
+struct suppression {
+  struct str channel, reason;
+  int64_t at;
+};
+
+void record_init(struct record *record);
+void record_deinit(struct record *record);
+
+/** Stored form: format byte, seq, entries. */
+void record_encode(const struct record *record, struct buf *out);
+/** Into a record that was initialised. Checks every entry, so that reads need not.
+ * @return 0, or ERROR_CORRUPT or ERROR_VERSION, and the record is as it was. */
+int record_decode(struct record *record, struct str stored, struct error *err);
+
+/** Apply one effect. Effects that are not about the record (MESSAGE, FAILURE, OUTCOME, DEAD_CLEAR) do
+ * nothing. A nil or empty value removes the attribute, arrival 0 the throttle, until 0 the mark. A window
+ * that is there goes by its own length, whatever the entry says. The same effects make the same bytes.
+ * @param effect  must not borrow from this record (what the readers below answer), except to name what is
+ * cleared.
+ * @param max  the bound on the record's bytes; an effect that does not make it grow always fits. Recovery
+ * gives SIZE_MAX: what is in the log has been let in, perhaps after a record_tidy() that recovery does not
+ * know of.
+ * @return 0, ERROR_LIMIT naming what did not fit, or ERROR_INVALID for a malformed or (LAST, FIRST) too long
+ * value; both change nothing. */
+int record_apply(struct record *record, const struct effect *effect, size_t max, struct error *err);
+
+/** Copy the bytes aside, and put them back. `aside` is the caller's scratch, reused. */
+void record_save(const struct record *record, struct buf *aside);
+void record_restore(struct record *record, const struct buf *aside);
+
+/** Drop what time has made irrelevant at `now`: expired once-marks, windows and keys whose newest entry left,
+ * throttles whose arrival passed. Called before a write-back, never needed for correctness as of `now` or
+ * later. A late event would be judged without them: give `now` less the lateness that is to be judged
+ * exactly. */
+void record_tidy(struct record *record, int64_t now);
+
+/** The attribute's value bytes. @return false if not set. Answers borrow from the record until the next
+ * apply. */
+bool record_attribute(const struct record *record, struct str name, struct str *value);
+/** Answer of a window; `key` 0 for the unkeyed. */
+struct window_answer record_window(const struct record *record, const struct window_declaration *declaration,
+                                   uint64_t key, int64_t now);
+/** How many keys of this keyed window were evicted while still in it, since it last was empty. */
+uint64_t record_window_evicted(const struct record *record, uint64_t window_id);
+/** Whether the mark stands at `now` (until > now). `until` may be null; it is filled in for an expired mark
+ * too. */
+bool record_once(const struct record *record, uint64_t key, int64_t now, int64_t *until);
+/** Theoretical arrival time in microseconds; 0 if none. */
+int64_t record_throttle(const struct record *record, uint64_t key);
+/** Whether the channel, or every channel ("*"), is suppressed; `out` (or null) is the channel's own
+ * suppression if there is one. */
+bool record_suppressed(const struct record *record, struct str channel, struct suppression *out);
+bool record_timer(const struct record *record, struct str campaign, struct str name, struct timer *out);
+/** The earliest timer: by due time, then campaign, then name. @return false if there is none. */
+bool record_timer_next(const struct record *record, struct timer *out);
+
+/** Any timer that an event of this type cancels: the one that stands first in the record. @return false if
+ * there is none. */
+bool record_timer_cancelled_by(const struct record *record, struct str event_type, struct timer *out);
+
+/** Walk all entries as values for `why` and the console: append one map {seq, bytes, attributes: {name:
+ * value}, windows: [{id (hex), kind, over_ms, entries, basis ("exact", "buckets", "hyperloglog"), newest, and
+ * if keyed keys, evicted}], once (how many), throttles: {key (hex): arrival}, timers: [{campaign, name, due,
+ * set_at, late, …}], suppressions: [{channel, reason, at}]}. */
+void record_describe(const struct record *record, struct buf *out);

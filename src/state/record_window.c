@@ -1,0 +1,214 @@
+/* The record's windows, with and without keys. */
+#include "state/record_entry.h"
+
+#include "event/value.h"
+#include "state/stored.h"
+
+static void put_over(struct buf *out, int64_t over) {
+  buf_put_varint(out, over % 60000 == 0 ? (uint64_t)(over / 60000) * 2 : (uint64_t)over * 2 + 1);
+}
+
+struct window_place record_window_place(const struct entry *entry) {
+  struct window_place place = {.rest = reader_of(entry->body)};
+  place.id = reader_u64(&place.rest);
+  uint64_t over = stored_varint(&place.rest);
+  place.over = over & 1 ? (int64_t)(over >> 1) : (int64_t)((over >> 1) * 60000);
+  if (entry->type == ENTRY_KEYS) place.evicted = stored_varint(&place.rest);
+  return place;
+}
+
+static struct str rest_of(const struct reader *reader) {
+  return (struct str){(const char *)reader->at, reader_left(reader)};
+}
+
+static bool over_valid(const struct entry *entry) {
+  struct reader reader = reader_of(entry->body);
+  reader_u64(&reader);
+  uint64_t over = reader_varint(&reader);
+  uint64_t most = over & 1 ? WINDOW_TIME_MAX : WINDOW_TIME_MAX / 60000;
+  return !reader.bad && over >> 1 >= 1 && over >> 1 <= most;
+}
+
+bool record_valid_window(const struct entry *entry) {
+  if (!over_valid(entry)) return false;
+  struct window_place place = record_window_place(entry);
+  if (entry->type == ENTRY_WINDOW) return window_state_valid(rest_of(&place.rest), place.over);
+  unsigned keys = 0;
+  while (!place.rest.bad && reader_left(&place.rest) > 0) {
+    uint64_t key = reader_u64(&place.rest);
+    struct str state = reader_str(&place.rest);
+    if (++keys > WINDOW_KEYS_MAX || key == 0 || !window_state_valid(state, place.over)) return false;
+  }
+  return !place.rest.bad;
+}
+
+static int apply_plain(struct record *record, const struct window_entry *entry, size_t max) {
+  uint8_t head_bytes[32], state_bytes[WINDOW_STATE_MAX];
+  struct buf head = {head_bytes, 0, sizeof head_bytes}, state = {state_bytes, 0, sizeof state_bytes};
+  struct window_entry held = *entry;
+  struct entry old;
+  struct str before = STR("");
+  held.over = window_hold_over(entry->over);
+  if (entry_find(record, ENTRY_WINDOW, entry->id, &old)) {
+    struct window_place place = record_window_place(&old);
+    held.over = place.over; // the state is in its terms
+    before = rest_of(&place.rest);
+  }
+  window_state_add(before, &held, &state);
+  buf_put_u64(&head, entry->id);
+  put_over(&head, held.over);
+  size_t len = head.len + state.len;
+  if (!record_fits(record, entry_taken(&old), entry_size(len), max)) return ERROR_LIMIT;
+  uint8_t *body = record_place(record, &old, ENTRY_WINDOW, len);
+  memcpy(body, head.data, head.len);
+  memcpy(body + head.len, state.data, state.len);
+  return 0;
+}
+
+/** One key of a keyed window: where it lies in the record. */
+struct key_place {
+  size_t offset, size; /**< size 0: not there */
+  struct str state;
+};
+
+/** Find `key`, and the key that would have to go for another one. @return how many there are. */
+static unsigned find_keys(const struct record *record, struct reader keys, uint64_t key,
+                          struct key_place *found, struct key_place *oldest) {
+  unsigned count = 0;
+  int64_t oldest_at = 0;
+  *found = *oldest = (struct key_place){.state = STR("")};
+  while (reader_left(&keys) > 0) {
+    struct key_place place = {.offset = (size_t)(keys.at - record->bytes.data)};
+    uint64_t other = reader_u64(&keys);
+    place.state = reader_str(&keys);
+    place.size = (size_t)(keys.at - record->bytes.data) - place.offset;
+    count++;
+    if (other == key) {
+      *found = place;
+      return count;
+    }
+    int64_t at = window_state_newest(place.state);
+    if (oldest->size == 0 || at < oldest_at) {
+      *oldest = place;
+      oldest_at = at;
+    }
+  }
+  return count;
+}
+
+static int apply_keyed(struct record *record, const struct window_entry *entry, size_t max) {
+  uint8_t head_bytes[64], state_bytes[WINDOW_STATE_MAX], item_bytes[WINDOW_STATE_MAX + 32];
+  struct buf head = {head_bytes, 0, sizeof head_bytes}, state = {state_bytes, 0, sizeof state_bytes},
+             item = {item_bytes, 0, sizeof item_bytes};
+  struct window_entry held = *entry;
+  struct entry old;
+  struct window_place place = {0};
+  struct key_place found = {.state = STR("")}, victim = found;
+  size_t keys_len = 0;
+  held.over = window_hold_over(entry->over);
+  held.at = window_hold_time(entry->at);
+  if (entry_find(record, ENTRY_KEYS, entry->id, &old)) {
+    place = record_window_place(&old);
+    held.over = place.over; // the states are in its terms
+    keys_len = reader_left(&place.rest);
+    unsigned count = find_keys(record, place.rest, entry->key, &found, &victim);
+    if (found.size > 0 || count < WINDOW_KEYS_MAX) victim.size = 0;
+    // A key that has left the window is no loss.
+    if (victim.size > 0 && window_state_newest(victim.state) > held.at - held.over) place.evicted++;
+  }
+  window_state_add(found.state, &held, &state);
+  buf_put_u64(&item, entry->key);
+  buf_put_str(&item, buf_str(&state));
+
+  size_t taken = entry_taken(&old);
+  uint8_t body_bytes[32];
+  struct buf body = {body_bytes, 0, sizeof body_bytes};
+  buf_put_u64(&body, entry->id);
+  put_over(&body, held.over);
+  buf_put_varint(&body, place.evicted);
+  size_t len = body.len + keys_len - victim.size - found.size + item.len;
+  if (!record_fits(record, taken, entry_size(len), max)) return ERROR_LIMIT;
+  buf_put_u8(&head, ENTRY_KEYS);
+  buf_put_varint(&head, len);
+  buf_append(&head, body.data, body.len);
+
+  // From the back forward, so that offsets stay right.
+  size_t start = old.start ? (size_t)(old.start - record->bytes.data) : record->bytes.len;
+  size_t place_of_item = found.size ? found.offset : start + taken;
+  memcpy(record_splice(record, place_of_item, found.size, item.len), item.data, item.len);
+  if (victim.size) record_splice(record, victim.offset, victim.size, 0);
+  memcpy(record_splice(record, start, taken - keys_len, head.len), head.data, head.len);
+  return 0;
+}
+
+int record_apply_window(struct record *record, const struct window_entry *entry, size_t max) {
+  bool valued = entry->kind == WINDOW_LAST || entry->kind == WINDOW_FIRST;
+  if (window_kind_name(entry->kind)[0] == 0) return ERROR_INVALID;
+  if (valued && (entry->value.len > WINDOW_VALUE_MAX || (entry->value.len && !value_valid(entry->value))))
+    return ERROR_INVALID;
+  return entry->key ? apply_keyed(record, entry, max) : apply_plain(record, entry, max);
+}
+
+struct window_answer record_window(const struct record *record, const struct window_declaration *declaration,
+                                   uint64_t key, int64_t now) {
+  struct entry entry;
+  struct str state = STR("");
+  int64_t over = declaration->over;
+  if (entry_find(record, key ? ENTRY_KEYS : ENTRY_WINDOW, declaration->id, &entry)) {
+    struct window_place place = record_window_place(&entry);
+    over = place.over;
+    state = rest_of(&place.rest);
+    if (key) {
+      struct key_place found, oldest;
+      find_keys(record, place.rest, key, &found, &oldest);
+      state = found.state;
+    }
+  }
+  return window_state_ask(state, declaration->kind, over, now);
+}
+
+uint64_t record_window_evicted(const struct record *record, uint64_t window_id) {
+  struct entry entry;
+  return entry_find(record, ENTRY_KEYS, window_id, &entry) ? record_window_place(&entry).evicted : 0;
+}
+
+static bool has_left(struct str state, int64_t over, int64_t now) {
+  return window_state_newest(state) <= window_hold_time(now) - over;
+}
+
+bool record_tidy_window(struct record *record, const struct entry *entry, int64_t now) {
+  struct window_place place = record_window_place(entry);
+  if (entry->type == ENTRY_WINDOW) {
+    if (!has_left(rest_of(&place.rest), place.over, now)) return false;
+    record_remove(record, entry);
+    return true;
+  }
+  size_t gone = 0, keys_len = reader_left(&place.rest);
+  uint8_t *to = record->bytes.data + (place.rest.at - record->bytes.data), *keys = to;
+  while (reader_left(&place.rest) > 0) {
+    const uint8_t *from = place.rest.at;
+    reader_u64(&place.rest);
+    struct str state = reader_str(&place.rest);
+    size_t size = (size_t)(place.rest.at - from);
+    if (has_left(state, place.over, now)) {
+      gone += size;
+      continue;
+    }
+    memmove(to, from, size);
+    to += size;
+  }
+  if (gone == 0) return false;
+  if (gone == keys_len) {
+    record_remove(record, entry);
+    return true;
+  }
+  size_t start = (size_t)(entry->start - record->bytes.data);
+  size_t body = (size_t)((const uint8_t *)entry->body.data - entry->start); // length of type and length
+  uint8_t head_bytes[16];
+  struct buf head = {head_bytes, 0, sizeof head_bytes};
+  buf_put_u8(&head, ENTRY_KEYS);
+  buf_put_varint(&head, entry->body.len - gone);
+  record_splice(record, (size_t)(keys - record->bytes.data) + keys_len - gone, gone, 0);
+  memcpy(record_splice(record, start, body, head.len), head.data, head.len);
+  return false;
+}
