@@ -6,8 +6,10 @@
 #include <math.h>
 #include <stdlib.h>
 
-/** The shortest integer that may be outside int64. */
-enum { LONG_INTEGER_DIGITS = 19 };
+enum {
+  LONG_INTEGER_DIGITS = 19, /**< the shortest integer that may be outside int64 */
+  DOUBLE_DIGITS = 309       /**< the shortest that may be too large for a double */
+};
 
 static bool is_digit(char c) {
   return c >= '0' && c <= '9';
@@ -155,15 +157,16 @@ static const char *scan_number(struct scan *scan) {
     return "a digit is expected";
   }
   if (scan_take(scan, '.') && !scan_digits(scan)) return "a digit is expected after the decimal point";
-  if (scan_take(scan, 'e') || scan_take(scan, 'E')) {
+  bool exponent = scan_take(scan, 'e') || scan_take(scan, 'E');
+  if (exponent) {
     if (!scan_take(scan, '+')) scan_take(scan, '-');
     if (!scan_digits(scan)) return "a digit is expected in the exponent";
   }
   if (scan->at < scan->len && is_number_part(scan->text[scan->at])) return "not a number";
-  // What is left to be wrong with a well-formed number is its size; whoever asks knows that something is.
+  // What is left to be wrong with a well-formed number is its size.
   char copy[512];
   size_t length = scan->at - start;
-  if (length >= sizeof copy) return NULL;
+  if ((!exponent && length < DOUBLE_DIGITS) || length >= sizeof copy) return NULL;
   memcpy(copy, scan->text + start, length);
   copy[length] = 0;
   if (!isinf(strtod(copy, NULL))) return NULL;
