@@ -1,0 +1,130 @@
+// links: base event state
+#include "state/seen.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+static struct hash128 numbered(int number) {
+  char id[32];
+  int len = snprintf(id, sizeof id, "event-%d", number);
+  return seen_mark((struct entity){ENTITY_USER, STR("ada")}, (struct str){id, (size_t)len});
+}
+
+static void marks_tell_pairs_apart(void **state) {
+  (void)state;
+  struct entity ab = {ENTITY_USER, STR("ab")}, a = {ENTITY_USER, STR("a")},
+                subject = {ENTITY_SUBJECT, STR("ab")};
+  assert_false(hash128_equal(seen_mark(ab, STR("c")), seen_mark(a, STR("bc"))));
+  assert_false(hash128_equal(seen_mark(ab, STR("c")), seen_mark(subject, STR("c"))));
+  assert_true(hash128_equal(seen_mark(ab, STR("c")), seen_mark(ab, STR("c"))));
+  char longest[EVENT_ID_MAX];
+  memset(longest, 'x', sizeof longest);
+  struct str text = {longest, sizeof longest};
+  assert_false(hash128_equal(seen_mark((struct entity){ENTITY_USER, text}, text), seen_mark(a, text)));
+}
+
+static void a_mark_counts_while_younger_than_since(void **state) {
+  (void)state;
+  struct seen *seen = seen_new();
+  assert_false(seen_has(seen, numbered(1), 0));
+  assert_true(seen_add(seen, numbered(1), 100));
+  assert_true(seen_has(seen, numbered(1), 99));
+  assert_false(seen_has(seen, numbered(1), 100));
+  assert_false(seen_add(seen, numbered(1), 200));
+  assert_true(seen_has(seen, numbered(1), 199));
+  assert_false(seen_add(seen, numbered(1), 150));
+  assert_true(seen_has(seen, numbered(1), 199));
+  seen_remove(seen, numbered(1));
+  assert_false(seen_has(seen, numbered(1), 0));
+  seen_remove(seen, numbered(1));
+  seen_free(seen);
+}
+
+static void thousands_come_and_go(void **state) {
+  (void)state;
+  struct seen *seen = seen_new();
+  for (int i = 0; i < 20000; i++) assert_true(seen_add(seen, numbered(i), 1));
+  for (int i = 0; i < 20000; i += 3) seen_remove(seen, numbered(i));
+  for (int i = 0; i < 20000; i++) assert_int_equal(seen_has(seen, numbered(i), 0), i % 3 != 0);
+  assert_true(seen_bytes(seen) < 20000 * 64 + 4096);
+  seen_free(seen);
+}
+
+static void sealed_chunks_go_and_only_they(void **state) {
+  (void)state;
+  struct seen *seen = seen_new();
+  seen_add(seen, numbered(1), 1);
+  uint64_t first = seen_position(seen);
+  seen_add(seen, numbered(2), 1);
+  seen_sealed(seen, 100); // nothing of it is known to be in any segment
+  assert_true(seen_has(seen, numbered(1), 0));
+  seen_durable_to(seen, 1, first); // 2 is still under way, in the same chunk
+  seen_add(seen, numbered(3), 1);
+  uint64_t third = seen_position(seen);
+  seen_sealed(seen, 1);
+  assert_true(seen_has(seen, numbered(1), 0));
+  seen_durable_to(seen, 2, third);
+  seen_add(seen, numbered(4), 1);
+  seen_sealed(seen, 1);
+  assert_true(seen_has(seen, numbered(3), 0));
+  seen_sealed(seen, 2);
+  assert_false(seen_has(seen, numbered(1), 0));
+  assert_false(seen_has(seen, numbered(3), 0));
+  assert_true(seen_has(seen, numbered(4), 0));
+  seen_durable(seen, 3, true);
+  seen_sealed(seen, 3);
+  assert_false(seen_has(seen, numbered(4), 0));
+  assert_true(seen_add(seen, numbered(4), 1));
+  seen_free(seen);
+}
+
+/** Under steady load no batch ever finds its marks to be the last ones. */
+static void steady_load_is_dropped_too(void **state) {
+  (void)state;
+  struct seen *seen = seen_new();
+  enum { SEGMENTS = 50, BATCHES = 20, MARKS = 30, LAG = 3 };
+  uint64_t submitted[LAG] = {0};
+  int number = 0;
+  size_t most = 0;
+  for (int segment = 1; segment <= SEGMENTS; segment++)
+    for (int batch = 0; batch < BATCHES; batch++) {
+      for (int i = 0; i < MARKS; i++) seen_add(seen, numbered(number++), segment);
+      uint64_t durable = submitted[number / MARKS % LAG];
+      submitted[number / MARKS % LAG] = seen_position(seen);
+      seen_durable_to(seen, (uint64_t)segment, durable);
+      if (segment > 2) seen_sealed(seen, (uint64_t)segment - 2);
+      if (seen_bytes(seen) > most) most = seen_bytes(seen);
+    }
+  for (int i = number - BATCHES * MARKS; i < number; i++) assert_true(seen_has(seen, numbered(i), 0));
+  assert_false(seen_has(seen, numbered(0), 0));
+  assert_true(most < 4 * 64 * BATCHES * MARKS);
+  seen_free(seen);
+}
+
+static void a_mark_of_a_later_chunk_outlives_its_earlier_self(void **state) {
+  (void)state;
+  struct seen *seen = seen_new();
+  seen_add(seen, numbered(1), 10);
+  seen_durable_to(seen, 1, seen_position(seen));
+  assert_false(seen_add(seen, numbered(1), 500));
+  seen_durable_to(seen, 2, seen_position(seen));
+  seen_sealed(seen, 1);
+  assert_true(seen_has(seen, numbered(1), 499));
+  seen_free(seen);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(marks_tell_pairs_apart),
+      cmocka_unit_test(a_mark_counts_while_younger_than_since),
+      cmocka_unit_test(thousands_come_and_go),
+      cmocka_unit_test(sealed_chunks_go_and_only_they),
+      cmocka_unit_test(steady_load_is_dropped_too),
+      cmocka_unit_test(a_mark_of_a_later_chunk_outlives_its_earlier_self),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

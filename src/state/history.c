@@ -1,0 +1,269 @@
+#include "state/history.h"
+
+#include "base/memory.h"
+#include "state/sealed.h"
+#include "state/store_internal.h"
+
+int history_decisions(struct str effects, struct buf *out, struct error *err) {
+  struct reader reader = reader_of(effects);
+  while (reader_left(&reader)) {
+    const uint8_t *start = reader.at;
+    struct effect effect;
+    int rc = effect_decode(&effect, &reader, err);
+    if (rc) return rc;
+    if (effect.type == EFFECT_MESSAGE || effect.type == EFFECT_OUTCOME || effect.type == EFFECT_FAILURE ||
+        effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS)
+      buf_append(out, start, (size_t)(reader.at - start));
+  }
+  return 0;
+}
+
+/* ---- the sealed part: log and ledger slices, merged by sequence number ---- */
+
+/** The entity's records in one slice. */
+struct cursor {
+  rocksdb_iterator_t *it;
+  struct log_record record; /**< the one it stands at */
+};
+
+/** @return 1 with the record it stands at, 0 behind the entity's last, or a negative code. */
+static int cursor_read(struct cursor *cursor, struct str prefix, struct error *err) {
+  if (!rocksdb_iter_valid(cursor->it)) {
+    char *complaint = NULL;
+    rocksdb_iter_get_error(cursor->it, &complaint);
+    return store_fault(complaint, "reading sealed records", err);
+  }
+  struct str key, value;
+  key.data = rocksdb_iter_key(cursor->it, &key.len);
+  if (key.len < prefix.len || memcmp(key.data, prefix.data, prefix.len) != 0) return 0;
+  value.data = rocksdb_iter_value(cursor->it, &value.len);
+  if (!sealed_get(key, value, &cursor->record))
+    return error_set(err, ERROR_CORRUPT, "a sealed record is malformed");
+  return 1;
+}
+
+struct merge {
+  struct str prefix;
+  struct cursor *cursors; /**< those that are not at their end */
+  size_t count;
+};
+
+static void merge_close(struct merge *merge, size_t i) {
+  rocksdb_iter_destroy(merge->cursors[i].it);
+  merge->cursors[i] = merge->cursors[--merge->count];
+}
+
+static int merge_open(struct merge *merge, struct store *store, struct error *err) {
+  merge->cursors = memory_zalloc((store->slice_count + 1) * sizeof *merge->cursors);
+  for (size_t i = 0; i < store->slice_count; i++) {
+    if (store->slices[i].kind == SLICE_SEEN) continue;
+    struct cursor *cursor = &merge->cursors[merge->count++];
+    cursor->it = rocksdb_create_iterator_cf(store->db, store->scan_options, store->slices[i].family);
+    rocksdb_iter_seek(cursor->it, merge->prefix.data, merge->prefix.len);
+    int rc = cursor_read(cursor, merge->prefix, err);
+    if (rc < 0) return rc;
+    if (rc == 0) merge_close(merge, merge->count - 1);
+  }
+  return 0;
+}
+
+/** Put the halves of the record with the lowest number together. @return false at the end. */
+static bool merge_next(const struct merge *merge, struct log_record *record) {
+  for (size_t i = 0; i < merge->count; i++) {
+    const struct log_record *half = &merge->cursors[i].record;
+    if (i == 0 || half->seq < record->seq) {
+      *record = *half;
+    } else if (half->seq == record->seq) {
+      if (!record->input.len) record->input = half->input;
+      if (!record->effects.len) record->effects = half->effects;
+    }
+  }
+  return merge->count > 0;
+}
+
+/** Move all that stand at this number. */
+static int merge_pass(struct merge *merge, uint64_t seq, struct error *err) {
+  for (size_t i = merge->count; i-- > 0;) {
+    struct cursor *cursor = &merge->cursors[i];
+    if (cursor->record.seq != seq) continue;
+    rocksdb_iter_next(cursor->it);
+    int rc = cursor_read(cursor, merge->prefix, err);
+    if (rc < 0) return rc;
+    if (rc == 0) merge_close(merge, i);
+  }
+  return 0;
+}
+
+/** Visit sealed records with numbers below `end`. */
+static int scan_sealed(struct store *store, struct entity entity, uint64_t end,
+                       int (*visit)(void *context, const struct log_record *record), void *context,
+                       struct error *err) {
+  struct buf prefix;
+  buf_init(&prefix);
+  key_put_entity(&prefix, entity);
+  struct merge merge = {.prefix = buf_str(&prefix)};
+  int rc = store_enter(store, err);
+  if (rc) goto cleanup;
+  rc = merge_open(&merge, store, err);
+  struct log_record record;
+  while (!rc && merge_next(&merge, &record) && record.seq < end) {
+    rc = visit(context, &record);
+    if (!rc) rc = merge_pass(&merge, record.seq, err);
+  }
+  while (merge.count) merge_close(&merge, merge.count - 1);
+  memory_free(merge.cursors);
+  store_leave(store);
+cleanup:
+  buf_deinit(&prefix);
+  return rc;
+}
+
+int store_scan_history(struct store *store, struct entity entity,
+                       int (*visit)(void *context, const struct log_record *record), void *context,
+                       struct error *err) {
+  pthread_rwlock_rdlock(&store->segments_lock);
+  int rc = scan_sealed(store, entity, UINT64_MAX, visit, context, err);
+  pthread_rwlock_unlock(&store->segments_lock);
+  return rc;
+}
+
+/* ---- the tail ---- */
+
+struct tail {
+  struct log_reader *reader;
+  const struct log_position *until;
+  struct entity entity;
+  struct buf decisions;
+};
+
+/** @return 1 with the entity's next record, 0 at the end, or a negative code. */
+static int tail_next(struct tail *tail, struct log_record *record, struct error *err) {
+  struct log_position after;
+  int rc;
+  do rc = log_reader_next(tail->reader, tail->until, record, &after, err);
+  while (rc == 1 && (record->type == LOG_GENERATION || !entity_equal(record->entity, tail->entity)));
+  if (rc != 1) return rc;
+  buf_clear(&tail->decisions);
+  rc = history_decisions(record->effects, &tail->decisions, err);
+  record->effects = buf_str(&tail->decisions);
+  return rc ? rc : 1;
+}
+
+int history_scan(struct store *store, const char *log_directory, const struct log_position *until,
+                 struct entity entity, int (*visit)(void *context, const struct log_record *record),
+                 void *context, struct error *err) {
+  struct tail tail = {.until = until, .entity = entity};
+  buf_init(&tail.decisions);
+  // Nothing is sealed or deleted meanwhile.
+  pthread_rwlock_rdlock(&store->segments_lock);
+  uint64_t sealed = store_sealed(store);
+  int rc =
+      log_reader_new(&tail.reader, log_directory, (struct log_position){sealed ? sealed + 1 : 0, 0}, err);
+  if (rc) goto cleanup;
+  // A crash within sealing may have left records of the tail in the slices: the tail has them whole.
+  struct log_record record;
+  int there = tail_next(&tail, &record, err);
+  if (there < 0) rc = there;
+  if (!rc) rc = scan_sealed(store, entity, there ? record.seq : UINT64_MAX, visit, context, err);
+  while (!rc && there == 1) {
+    rc = visit(context, &record);
+    if (rc) break;
+    there = tail_next(&tail, &record, err);
+    if (there < 0) rc = there;
+  }
+  log_reader_free(tail.reader);
+cleanup:
+  pthread_rwlock_unlock(&store->segments_lock);
+  buf_deinit(&tail.decisions);
+  return rc;
+}
+
+/* ---- dead letters at rest ---- */
+
+/** What the tail says of a letter. */
+struct verdict_of_tail {
+  struct hash128 id;
+  bool cleared;
+  struct buf letter;
+};
+
+struct dead_tail {
+  struct verdict_of_tail *items;
+  size_t count;
+  int (*visit)(void *context, const struct dead_letter *letter);
+  void *context;
+};
+
+static struct verdict_of_tail *dead_find(const struct dead_tail *tail, struct hash128 id) {
+  for (size_t i = 0; i < tail->count; i++)
+    if (hash128_equal(tail->items[i].id, id)) return &tail->items[i];
+  return NULL;
+}
+
+static struct verdict_of_tail *dead_obtain(struct dead_tail *tail, struct hash128 id) {
+  struct verdict_of_tail *item = dead_find(tail, id);
+  if (item) return item;
+  tail->items = memory_realloc(tail->items, (tail->count + 1) * sizeof *tail->items);
+  item = &tail->items[tail->count++];
+  *item = (struct verdict_of_tail){.id = id};
+  buf_init(&item->letter);
+  return item;
+}
+
+static int dead_note(struct dead_tail *tail, const struct log_record *record, struct error *err) {
+  struct reader reader = reader_of(record->effects);
+  while (reader_left(&reader)) {
+    struct effect effect;
+    struct dead_letter letter;
+    int rc = effect_decode(&effect, &reader, err);
+    if (rc) return rc;
+    if (dead_letter_from(&letter, record, &effect)) {
+      struct verdict_of_tail *item = dead_obtain(tail, letter.id);
+      item->cleared = false;
+      buf_clear(&item->letter);
+      dead_letter_encode(&letter, &item->letter);
+    } else if (effect.type == EFFECT_DEAD_CLEAR) {
+      dead_obtain(tail, effect.dead_id)->cleared = true;
+    }
+  }
+  return 0;
+}
+
+static int dead_visit_stored(void *context, const struct dead_letter *letter) {
+  struct dead_tail *tail = context;
+  return dead_find(tail, letter->id) ? 0 : tail->visit(tail->context, letter);
+}
+
+static int dead_read_tail(struct dead_tail *tail, const char *log_directory, struct log_position from,
+                          struct error *err) {
+  struct log_reader *reader;
+  int rc = log_reader_new(&reader, log_directory, from, err);
+  if (rc) return rc;
+  struct log_record record;
+  struct log_position after;
+  while ((rc = log_reader_next(reader, NULL, &record, &after, err)) == 1)
+    if ((rc = dead_note(tail, &record, err))) break;
+  log_reader_free(reader);
+  return rc;
+}
+
+int history_dead(struct store *store, const char *log_directory,
+                 int (*visit)(void *context, const struct dead_letter *letter), void *context,
+                 struct error *err) {
+  struct dead_tail tail = {.visit = visit, .context = context};
+  struct log_position checkpoint;
+  uint64_t next_seq;
+  int rc = store_checkpoint_get(store, &checkpoint, &next_seq, err);
+  if (!rc) rc = dead_read_tail(&tail, log_directory, checkpoint, err);
+  if (!rc) rc = store_scan_dead(store, dead_visit_stored, &tail, err);
+  for (size_t i = 0; i < tail.count; i++) {
+    struct dead_letter letter;
+    if (!rc && !tail.items[i].cleared) {
+      rc = dead_letter_decode(&letter, buf_str(&tail.items[i].letter), err);
+      if (!rc) rc = visit(context, &letter);
+    }
+    buf_deinit(&tail.items[i].letter);
+  }
+  memory_free(tail.items);
+  return rc;
+}

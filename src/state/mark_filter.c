@@ -1,0 +1,78 @@
+#include "state/mark_filter.h"
+
+#include "base/memory.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BLOCK_WORDS = 8, BITS_A_MARK = 12, BLOCKS_MIN = 1024 };
+
+struct block {
+  _Alignas(64) _Atomic uint64_t words[BLOCK_WORDS];
+};
+
+struct mark_filter {
+  struct block *blocks;
+  uint64_t block_count; /**< a power of two */
+  _Atomic uint64_t count;
+};
+
+static uint64_t capacity(uint64_t blocks) {
+  return blocks * BLOCK_WORDS * 64 / BITS_A_MARK;
+}
+
+static uint64_t blocks_for(uint64_t marks, size_t max_bytes) {
+  uint64_t blocks = BLOCKS_MIN;
+  while (capacity(blocks) < marks && blocks * 2 * sizeof(struct block) <= max_bytes) blocks *= 2;
+  return blocks;
+}
+
+uint64_t mark_filter_would_hold(uint64_t marks, size_t max_bytes) {
+  return capacity(blocks_for(marks, max_bytes));
+}
+
+struct mark_filter *mark_filter_new(uint64_t marks, size_t max_bytes) {
+  struct mark_filter *filter = memory_zalloc(sizeof *filter);
+  filter->block_count = blocks_for(marks, max_bytes);
+  size_t bytes = filter->block_count * sizeof(struct block);
+  void *memory = NULL;
+  if (posix_memalign(&memory, sizeof(struct block), bytes)) abort();
+  memset(memory, 0, bytes);
+  filter->blocks = memory;
+  return filter;
+}
+
+void mark_filter_free(struct mark_filter *filter) {
+  if (!filter) return;
+  memory_free(filter->blocks);
+  memory_free(filter);
+}
+
+static struct block *block_of(const struct mark_filter *filter, struct hash128 mark) {
+  return &filter->blocks[mark.low & (filter->block_count - 1)];
+}
+
+void mark_filter_add(struct mark_filter *filter, struct hash128 mark) {
+  struct block *block = block_of(filter, mark);
+  for (int i = 0; i < BLOCK_WORDS; i++)
+    atomic_fetch_or_explicit(&block->words[i], UINT64_C(1) << (mark.high >> 6 * i & 63),
+                             memory_order_relaxed);
+  atomic_fetch_add_explicit(&filter->count, 1, memory_order_relaxed);
+}
+
+bool mark_filter_maybe(const struct mark_filter *filter, struct hash128 mark) {
+  const struct block *block = block_of(filter, mark);
+  uint64_t all = 1;
+  for (int i = 0; i < BLOCK_WORDS; i++)
+    all &= atomic_load_explicit(&block->words[i], memory_order_relaxed) >> (mark.high >> 6 * i & 63);
+  return all;
+}
+
+uint64_t mark_filter_count(const struct mark_filter *filter) {
+  return atomic_load_explicit(&filter->count, memory_order_relaxed);
+}
+
+uint64_t mark_filter_capacity(const struct mark_filter *filter) {
+  return capacity(filter->block_count);
+}

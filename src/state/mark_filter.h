@@ -1,0 +1,30 @@
+/** A Bloom filter over dedup marks: the answer "never seen", which nearly every event gets, for one cache
+ * line.
+ *
+ * Asking RocksDB's own filters costs 0.28 us a file (measured: 1.1 us with 4 files, 4.7 us with 16), which is
+ * more than all else an event costs. Blocked (Putze, Sanders, Singler 2007): a mark has all its 8 bits in one
+ * block of 64 bytes, one in each word. At its capacity 12 bits a mark; then about one answer in 300 is a
+ * false "maybe". Past its capacity that share grows; nothing breaks.
+ *
+ * Adding and asking: any thread, at any time, without a lock.
+ */
+#pragma once
+
+#include "base/hash.h"
+#include <stdbool.h>
+#include <stddef.h>
+
+struct mark_filter;
+
+/** @param marks  capacity. @param max_bytes  bound on memory, whatever the capacity asked for. */
+struct mark_filter *mark_filter_new(uint64_t marks, size_t max_bytes);
+void mark_filter_free(struct mark_filter *filter);
+void mark_filter_add(struct mark_filter *filter, struct hash128 mark);
+/** @return false if the mark was certainly never added. */
+bool mark_filter_maybe(const struct mark_filter *filter, struct hash128 mark);
+/** How many were added, the same one twice counted twice. */
+uint64_t mark_filter_count(const struct mark_filter *filter);
+/** What mark_filter_capacity() would say of a filter made so. */
+uint64_t mark_filter_would_hold(uint64_t marks, size_t max_bytes);
+/** How many it is meant for at most. */
+uint64_t mark_filter_capacity(const struct mark_filter *filter);

@@ -1,0 +1,172 @@
+/** The store port: where records live when they are not in memory. Nothing above state/ knows which store it
+ * has.
+ *
+ * `store_rocks_open` is RocksDB with its own WAL off (the log is the WAL). Column families: user, timer,
+ * outbox, dead, meta, and in time slices log.<slice>, seen.<slice>, ledger.<slice>. Keys begin partition (1
+ * byte) | entity kind | id | 0, so that everything known of a user is one key range in each (timer: due time
+ * first, it is an index). Fetches and writes run on the store's threads, one each, and complete by mail.
+ *
+ * | family | key behind the entity | value |
+ * |---|---|---|
+ * | user | | record_encode() |
+ * | timer | due time before the entity | empty |
+ * | outbox, dead | message's or failure's id | outbox_entry_encode(), dead_letter_encode() |
+ * | log, ledger | sequence number | type, generation, time, input; ledger: decisions too |
+ * | seen | event_id | time of acceptance |
+ * | meta | (a name alone) | format version, checkpoint, last sealed segment, the newest time in each slice;
+ * the host's own facts |
+ *
+ * Only meta is written through RocksDB's WAL, synced.
+ */
+#pragma once
+
+#include "state/log.h"
+#include "state/record.h"
+
+struct store;
+
+/* ---- reading user records, in batches, off the worker ---- */
+
+struct store_fetch_item {
+  struct entity entity; /**< borrowed until the answer */
+  struct str event_id;  /**< also ask whether (entity, event_id) is a sealed dedup mark; "" for no */
+  bool found;
+  bool seen;
+  struct buf record; /**< stored bytes if found; the item's owner frees it */
+};
+
+struct store_fetch {
+  struct mail mail; /**< run on `reply` when answered */
+  struct mailbox *reply;
+  int64_t seen_since; /**< a mark counts if it was accepted after this (wall clock, ms); 0: the store's own
+                         now - dedup_keep */
+  int status;         /**< 0, or ERROR_IO / ERROR_CORRUPT: no item is to be believed */
+  struct store_fetch_item *items;
+  uint32_t count;
+};
+void store_fetch(struct store *store, struct store_fetch *fetch);
+
+/** Whether (entity, event_id) might be a sealed mark: filters in memory only, no I/O; false is certain. A
+ * lock is taken only when the answer is likely to be yes, and while the marks sealed by earlier runs are
+ * being read after a start. Any thread. */
+bool store_seen_maybe(struct store *store, struct entity entity, struct str event_id);
+/** Whether there might be a record of the entity; false is certain. No I/O. Any thread. */
+bool store_user_maybe(struct store *store, struct entity entity);
+
+/* ---- writing behind ---- */
+
+/** What waits for its provider, as kept across restarts. */
+struct outbox_entry {
+  struct message message;
+  uint32_t attempts; /**< made so far */
+  bool open;         /**< the last attempt has no outcome: ambiguous after a restart */
+  int64_t retry_at;  /**< wall clock, 0 at once */
+};
+void outbox_entry_encode(const struct outbox_entry *entry, struct buf *out);
+int outbox_entry_decode(struct outbox_entry *entry, struct str bytes, struct error *err);
+
+enum dead_kind { DEAD_RULE = 1, DEAD_MESSAGE };
+struct dead_letter {
+  struct hash128 id; /**< failure's id, or the message's */
+  enum dead_kind kind;
+  struct entity entity;
+  int64_t at;
+  struct failure failure; /**< RULE */
+  struct outcome outcome; /**< MESSAGE: why; outcome.message holds the message */
+};
+/** What an effect of the record puts into the dead letters, if anything. Borrows from both. */
+bool dead_letter_from(struct dead_letter *letter, const struct log_record *record,
+                      const struct effect *effect);
+void dead_letter_encode(const struct dead_letter *letter, struct buf *out);
+int dead_letter_decode(struct dead_letter *letter, struct str bytes, struct error *err);
+
+/** One atomic batch of puts and deletes. Nothing in it may be ahead of the log's durable position when it is
+ * submitted. */
+struct store_write {
+  struct mail mail; /**< run on `reply` when written; owner frees with store_write_free */
+  struct mailbox *reply;
+  int status;
+  void *batch;  /**< the store's own */
+  size_t bytes; /**< grows with what is put in */
+};
+void store_write_init(struct store *store, struct store_write *write);
+void store_write_deinit(struct store_write *write);
+/** @param indexed_due  due time that the timer index holds for this user now, INT64_MAX none. @param due  the
+ * one it shall hold. */
+void store_write_user(struct store_write *write, struct entity entity, const struct record *record,
+                      int64_t indexed_due, int64_t due);
+/** Drop a stale index entry. */
+void store_write_timer_stale(struct store_write *write, struct entity entity, int64_t due);
+void store_write_outbox(struct store_write *write, const struct outbox_entry *entry);
+void store_write_outbox_done(struct store_write *write, struct entity entity, struct hash128 message_id);
+void store_write_dead(struct store_write *write, const struct dead_letter *letter);
+void store_write_dead_done(struct store_write *write, struct entity entity, struct hash128 id);
+void store_write_submit(struct store *store, struct store_write *write);
+
+/* ---- small durable facts: blocking, synced; not for workers ---- */
+
+int store_meta_put(struct store *store, struct str key, struct str value, struct error *err);
+/** @return 0 with the value appended to `out`, ERROR_NOT_FOUND, or an I/O error. Any thread. */
+int store_meta_get(struct store *store, struct str key, struct buf *out, struct error *err);
+
+/* ---- scans: blocking, over a snapshot; a visitor returning non-zero ends the scan with that value ---- */
+
+/** In order of due times. More than one entry of an entity: the earliest counts, and his record decides when
+ * it comes due. */
+int store_scan_timers(struct store *store, int (*visit)(void *context, struct entity entity, int64_t due),
+                      void *context, struct error *err);
+int store_scan_outbox(struct store *store, int (*visit)(void *context, const struct outbox_entry *entry),
+                      void *context, struct error *err);
+int store_scan_dead(struct store *store, int (*visit)(void *context, const struct dead_letter *letter),
+                    void *context, struct error *err);
+/** One user's sealed past in the order of sequence numbers, from ledger and log slices merged: records as the
+ * log had them, effects reduced to decisions (MESSAGE, OUTCOME, FAILURE, SUPPRESS, UNSUPPRESS).
+ * state/history.h adds the unsealed tail. */
+int store_scan_history(struct store *store, struct entity entity,
+                       int (*visit)(void *context, const struct log_record *record), void *context,
+                       struct error *err);
+int store_get_user(struct store *store, struct entity entity, struct record *out, struct error *err);
+int store_get_dead(struct store *store, struct hash128 id, struct buf *out, struct error *err);
+
+/* ---- maintenance: blocking, one caller at a time ---- */
+
+struct store_options {
+  const char *directory;
+  bool read_only; /**< beside no running host: `why` and `dead list` on a directory at rest */
+  int64_t log_keep, ledger_keep, dedup_keep; /**< ms */
+  uint64_t cache_bytes;                      /**< block cache, filters and indexes included */
+};
+/** @return ERROR_VERSION for a directory written by a newer format, ERROR_EXISTS if another process holds it,
+ * ERROR_NOT_FOUND if read_only and there is none. */
+int store_rocks_open(struct store **out, const struct store_options *options, struct error *err);
+/** All fetches and writes must have been answered. */
+void store_close(struct store *store);
+/** After a failed write: close the database and open it again. What was not flushed may be lost:
+ * recovery_run() must follow. No fetch or write may be under way; other calls meanwhile are answered
+ * ERROR_UNAVAILABLE. May be tried again when it fails. */
+int store_reopen(struct store *store, struct error *err);
+
+/** All that was written is flushed, then the position is recorded: recovery starts there. */
+int store_checkpoint(struct store *store, struct log_position position, uint64_t next_seq, struct error *err);
+/** The recorded one; {0,0} and 1 in a fresh directory. */
+int store_checkpoint_get(struct store *store, struct log_position *position, uint64_t *next_seq,
+                         struct error *err);
+
+/** Sort one closed segment by user and ingest it into the slices. May be repeated. `number` becomes the last
+ * sealed. */
+int store_seal(struct store *store, const char *log_directory, uint64_t number, struct error *err);
+uint64_t store_sealed(struct store *store); /**< last sealed segment, 0 none; any thread */
+/** Drop slices past their retention; delete raw segments that are sealed and below the checkpoint. */
+int store_retain(struct store *store, const char *log_directory, int64_t now, struct error *err);
+/** A consistent copy (hard links where it can) that a host can be started on, while this one runs: database,
+ * then the log up to where it is durable by then (so the database is never ahead of it). Both keep the last
+ * part of their paths under `target`, which is made, or must be empty.
+ * @param log  the running one; null: none runs, and the log is copied to its end. */
+int store_backup(struct store *store, const char *log_directory, struct log *log, const char *target,
+                 struct error *err);
+
+/** Figures for metrics: appended by the scrape. */
+struct store_figures {
+  uint64_t bytes_on_disk, memtable_bytes, cache_bytes, log_bytes, segments, users_estimate;
+};
+void store_measure(struct store *store, struct store_figures *out);

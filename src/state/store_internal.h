@@ -1,0 +1,141 @@
+/** The insides of the RocksDB store, for the files that are it: store_rocks.c (open, close), store_read.c,
+ * store_write.c, store_slices.c, store_marks.c, seal.c, backup.c. */
+#pragma once
+
+#include "state/mark_filter.h"
+#include "state/store.h"
+#include "state/store_key.h"
+
+#include <pthread.h>
+#include <rocksdb/c.h>
+#include <stdatomic.h>
+
+enum family {
+  FAMILY_DEFAULT,
+  FAMILY_USER,
+  FAMILY_TIMER,
+  FAMILY_OUTBOX,
+  FAMILY_DEAD,
+  FAMILY_META,
+  FAMILY_COUNT
+};
+
+enum slice_kind { SLICE_LOG, SLICE_LEDGER, SLICE_SEEN, SLICE_KINDS };
+
+/** One family of a kind that lives for a time. */
+struct slice {
+  enum slice_kind kind;
+  int64_t start; /**< ms; its name */
+  int64_t
+      last_at; /**< time of its newest record; INT64_MAX while the first segment is being sealed into it */
+  rocksdb_column_family_handle_t *family;
+};
+
+/** A thread and what waits for it: mail, linked by `next`, first come first served. */
+struct queue {
+  pthread_t thread;
+  pthread_mutex_t lock;
+  pthread_cond_t sent;
+  struct mail *first, *last;
+  bool running, stopping;
+};
+
+struct store {
+  struct store_options options;
+  char *directory;
+  rocksdb_options_t *db_options, *record_options, *small_options, *slice_options, *seen_options;
+  rocksdb_cache_t *cache;
+  rocksdb_block_based_table_options_t *plain_tables, *filter_tables;
+  rocksdb_readoptions_t *get_options, *scan_options;
+  rocksdb_writeoptions_t *behind_options, *synced_options;
+
+  /** Readers: whoever uses `db` off the store's threads, or slices. Writer: who opens, closes, makes or
+   * drops. */
+  pthread_rwlock_t lock;
+  rocksdb_t *db; /**< null while it is closed */
+  rocksdb_column_family_handle_t *families[FAMILY_COUNT];
+  struct slice *slices; /**< ascending by start */
+  size_t slice_count;
+
+  struct queue fetches, writes;
+  _Atomic uint64_t sealed;
+  /** Raw segments must not vanish while a history is read. */
+  pthread_rwlock_t segments_lock;
+  char *log_directory; /**< for figures: as last named; under `lock` */
+
+  struct marks {
+    _Atomic(struct mark_filter *) filter; /**< null: not ready, ask RocksDB */
+    pthread_mutex_t lock;
+    struct mark_filter *building; /**< under the lock: sealing adds to both */
+    struct retired_filter {
+      struct mark_filter *filter;
+      int64_t since; /**< monotonic us */
+      struct retired_filter *next;
+    } * retired;
+    pthread_t builder;
+    bool started; /**< there is a builder to join */
+    _Atomic bool stopping, finished;
+  } marks;
+};
+
+/* store_rocks.c */
+
+/** Turn RocksDB's complaint (freed) into an error. @return 0 if there is none. */
+int store_fault(char *complaint, const char *what, struct error *err);
+/** The same for a failpoint's errno. */
+int store_failpoint(int errnum, const char *what, struct error *err);
+/** Take the lock for reading, if the database is open. */
+int store_enter(struct store *store, struct error *err);
+void store_leave(struct store *store);
+
+/* store_read.c */
+
+void store_serve_fetch(struct store *store, struct store_fetch *fetch);
+/** @return 0 with the value appended, ERROR_NOT_FOUND, or another. */
+int store_get(struct store *store, rocksdb_column_family_handle_t *family, struct str key, struct buf *out,
+              struct error *err);
+int store_get_outbox(struct store *store, struct entity entity, struct hash128 id, struct buf *out,
+                     struct error *err);
+/** Visit a family's entries under a prefix. */
+int store_scan_family(struct store *store, rocksdb_column_family_handle_t *family, struct str prefix,
+                      int (*visit)(void *context, struct str key, struct str value), void *context,
+                      struct error *err);
+
+/* store_write.c */
+
+/** Write at once, on the caller's thread; the batch is empty then. */
+int store_write_now(struct store *store, struct store_write *write, struct error *err);
+/** store_meta_put() for who has entered already. */
+int store_put_meta(struct store *store, struct str key, struct str value, struct error *err);
+int store_meta_get_u64(struct store *store, const char *key, uint64_t *values, size_t count,
+                       struct error *err);
+
+/* store_slices.c */
+
+/** The slice's name: "seen.1700000000000". */
+void slice_name(enum slice_kind kind, int64_t start, char out[48]);
+bool slice_parse(const char *name, enum slice_kind *kind, int64_t *start);
+void slices_add(struct store *store, enum slice_kind kind, int64_t start,
+                rocksdb_column_family_handle_t *family);
+int slices_load(struct store *store, struct error *err);
+/** Forget all, closing their families. */
+void slices_clear(struct store *store);
+/** Where a segment's records of this kind go. */
+int64_t slice_start(const struct store *store, enum slice_kind kind, int64_t created);
+/** Find or make a slice; maintenance alone. */
+int slice_obtain(struct store *store, enum slice_kind kind, int64_t start,
+                 rocksdb_column_family_handle_t **family, struct error *err);
+/** Note in memory and in a batch for meta that the slice now holds a record of this time. */
+void slice_reach(struct store *store, enum slice_kind kind, int64_t start, int64_t at,
+                 rocksdb_writebatch_t *batch);
+/** Remember where the log is, for figures. */
+void store_know_log(struct store *store, const char *log_directory);
+
+/* store_marks.c */
+
+/** Make the filter; marks that are there already are read by a thread, and until then the filter is not used.
+ */
+void marks_start(struct store *store);
+void marks_stop(struct store *store);
+/** Marks that have just been ingested into their slice; sealing's thread. */
+void marks_sealed(struct store *store, const struct hash128 *sealed, size_t count);

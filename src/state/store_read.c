@@ -1,0 +1,345 @@
+#include "state/store_internal.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "state/seen.h"
+
+/* ---- one at a time ---- */
+
+int store_get(struct store *store, rocksdb_column_family_handle_t *family, struct str key, struct buf *out,
+              struct error *err) {
+  char *complaint = NULL;
+  rocksdb_pinnableslice_t *slice =
+      rocksdb_get_pinned_cf(store->db, store->get_options, family, key.data, key.len, &complaint);
+  if (complaint) return store_fault(complaint, "reading from the database", err);
+  if (!slice) return error_set(err, ERROR_NOT_FOUND, "not in the database");
+  size_t len;
+  const char *value = rocksdb_pinnableslice_value(slice, &len);
+  buf_append(out, value, len);
+  rocksdb_pinnableslice_destroy(slice);
+  return 0;
+}
+
+static int get_with_key(struct store *store, enum family family, struct buf *key, struct buf *out,
+                        struct error *err) {
+  int rc = store_enter(store, err);
+  if (!rc) {
+    rc = store_get(store, store->families[family], buf_str(key), out, err);
+    store_leave(store);
+  }
+  buf_deinit(key);
+  return rc;
+}
+
+int store_get_user(struct store *store, struct entity entity, struct record *out, struct error *err) {
+  struct buf key, value;
+  buf_init(&key);
+  buf_init(&value);
+  key_put_entity(&key, entity);
+  int rc = get_with_key(store, FAMILY_USER, &key, &value, err);
+  if (!rc) rc = record_decode(out, buf_str(&value), err);
+  buf_deinit(&value);
+  return rc;
+}
+
+int store_get_outbox(struct store *store, struct entity entity, struct hash128 id, struct buf *out,
+                     struct error *err) {
+  struct buf key;
+  buf_init(&key);
+  key_put_entity(&key, entity);
+  key_put_hash(&key, id);
+  return get_with_key(store, FAMILY_OUTBOX, &key, out, err);
+}
+
+/* ---- fetches: the fetch thread ---- */
+
+/** Keys laid end to end, and what RocksDB wants to be told of them. */
+struct lookup {
+  struct buf bytes;
+  size_t *ends;
+  const char **keys;
+  size_t *lens;
+  rocksdb_pinnableslice_t **values;
+  char **complaints;
+  uint32_t *items; /**< which item each key is of */
+  size_t count;
+};
+
+static void lookup_init(struct lookup *lookup, size_t most) {
+  *lookup = (struct lookup){0};
+  buf_init(&lookup->bytes);
+  lookup->ends = memory_alloc(most * sizeof *lookup->ends);
+  lookup->keys = memory_alloc(most * sizeof *lookup->keys);
+  lookup->lens = memory_alloc(most * sizeof *lookup->lens);
+  lookup->values = memory_alloc(most * sizeof(rocksdb_pinnableslice_t *));
+  lookup->complaints = memory_alloc(most * sizeof *lookup->complaints);
+  lookup->items = memory_alloc(most * sizeof *lookup->items);
+}
+
+static void lookup_deinit(struct lookup *lookup) {
+  buf_deinit(&lookup->bytes);
+  memory_free(lookup->ends);
+  memory_free(lookup->keys);
+  memory_free(lookup->lens);
+  memory_free(lookup->values);
+  memory_free(lookup->complaints);
+  memory_free(lookup->items);
+}
+
+static void lookup_clear(struct lookup *lookup) {
+  buf_clear(&lookup->bytes);
+  lookup->count = 0;
+}
+
+/** The key that was appended to `bytes` is whole. */
+static void lookup_add(struct lookup *lookup, uint32_t item) {
+  lookup->items[lookup->count] = item;
+  lookup->ends[lookup->count++] = lookup->bytes.len;
+}
+
+/** Ask one family for all keys. @return 0, or a code when any failed; then no value is left. */
+static int lookup_run(struct lookup *lookup, struct store *store, rocksdb_column_family_handle_t *family) {
+  size_t start = 0;
+  for (size_t i = 0; i < lookup->count; i++) {
+    lookup->keys[i] = (const char *)lookup->bytes.data + start;
+    lookup->lens[i] = lookup->ends[i] - start;
+    start = lookup->ends[i];
+  }
+  rocksdb_batched_multi_get_cf(store->db, store->get_options, family, lookup->count, lookup->keys,
+                               lookup->lens, lookup->values, lookup->complaints, false);
+  int rc = 0;
+  for (size_t i = 0; i < lookup->count; i++) {
+    struct error err;
+    int failed = store_fault(lookup->complaints[i], "reading from the database", &err);
+    if (failed) rc = failed;
+  }
+  for (size_t i = 0; rc && i < lookup->count; i++)
+    if (lookup->values[i]) rocksdb_pinnableslice_destroy(lookup->values[i]);
+  return rc;
+}
+
+static int fetch_records(struct store *store, struct store_fetch *fetch, struct lookup *lookup) {
+  lookup_clear(lookup);
+  for (uint32_t i = 0; i < fetch->count; i++) {
+    key_put_entity(&lookup->bytes, fetch->items[i].entity);
+    lookup_add(lookup, i);
+  }
+  int rc = lookup_run(lookup, store, store->families[FAMILY_USER]);
+  if (rc) return rc;
+  for (size_t i = 0; i < lookup->count; i++) {
+    struct store_fetch_item *item = &fetch->items[lookup->items[i]];
+    item->found = lookup->values[i] != NULL;
+    if (!item->found) continue;
+    size_t len;
+    const char *value = rocksdb_pinnableslice_value(lookup->values[i], &len);
+    buf_append(&item->record, value, len);
+    rocksdb_pinnableslice_destroy(lookup->values[i]);
+  }
+  return 0;
+}
+
+/** A mark's value is the time of its acceptance. */
+static bool counts(rocksdb_pinnableslice_t *slice, int64_t since) {
+  size_t len;
+  const char *value = rocksdb_pinnableslice_value(slice, &len);
+  struct reader reader = reader_of((struct str){value, len});
+  int64_t at = (int64_t)reader_u64(&reader);
+  return !reader.bad && at > since;
+}
+
+static int fetch_marks(struct store *store, struct store_fetch *fetch, struct lookup *lookup, int64_t since) {
+  for (size_t s = store->slice_count; s-- > 0;) {
+    const struct slice *slice = &store->slices[s];
+    if (slice->kind != SLICE_SEEN || slice->last_at <= since) continue;
+    lookup_clear(lookup);
+    for (uint32_t i = 0; i < fetch->count; i++) {
+      const struct store_fetch_item *item = &fetch->items[i];
+      if (!item->event_id.len || item->seen) continue;
+      key_put_entity(&lookup->bytes, item->entity);
+      buf_append(&lookup->bytes, item->event_id.data, item->event_id.len);
+      lookup_add(lookup, i);
+    }
+    if (!lookup->count) return 0;
+    int rc = lookup_run(lookup, store, slice->family);
+    if (rc) return rc;
+    for (size_t i = 0; i < lookup->count; i++) {
+      if (!lookup->values[i]) continue;
+      fetch->items[lookup->items[i]].seen = counts(lookup->values[i], since);
+      rocksdb_pinnableslice_destroy(lookup->values[i]);
+    }
+  }
+  return 0;
+}
+
+void store_serve_fetch(struct store *store, struct store_fetch *fetch) {
+  struct lookup lookup;
+  struct error err;
+  lookup_init(&lookup, fetch->count ? fetch->count : 1);
+  int64_t since = fetch->seen_since ? fetch->seen_since : clock_wall_ms() - store->options.dedup_keep;
+  for (uint32_t i = 0; i < fetch->count; i++) fetch->items[i].found = fetch->items[i].seen = false;
+  fetch->status = store_enter(store, &err);
+  if (!fetch->status) {
+    fetch->status = fetch_records(store, fetch, &lookup);
+    if (!fetch->status) fetch->status = fetch_marks(store, fetch, &lookup, since);
+    store_leave(store);
+  }
+  lookup_deinit(&lookup);
+}
+
+/* ---- filters alone ---- */
+
+static bool may_exist(struct store *store, rocksdb_column_family_handle_t *family, struct str key) {
+  return rocksdb_key_may_exist_cf(store->db, store->get_options, family, key.data, key.len, NULL, NULL, NULL,
+                                  0, NULL);
+}
+
+/** A key on the caller's stack: these run once an event, on any thread. */
+struct short_key {
+  char bytes[2 * EVENT_ID_MAX + 4];
+  size_t len;
+};
+
+static void short_key_begin(struct short_key *key, struct entity entity) {
+  key->bytes[0] = (char)entity_partition(entity);
+  key->bytes[1] = (char)entity.kind;
+  memcpy(key->bytes + 2, entity.id.data, entity.id.len);
+  key->len = 2 + entity.id.len;
+  key->bytes[key->len++] = 0;
+}
+
+bool store_user_maybe(struct store *store, struct entity entity) {
+  struct short_key key;
+  short_key_begin(&key, entity);
+  return may_exist(store, store->families[FAMILY_USER], (struct str){key.bytes, key.len});
+}
+
+bool store_seen_maybe(struct store *store, struct entity entity, struct str event_id) {
+  const struct mark_filter *filter = atomic_load_explicit(&store->marks.filter, memory_order_acquire);
+  if (filter && !mark_filter_maybe(filter, seen_mark(entity, event_id))) return false;
+  struct short_key key;
+  short_key_begin(&key, entity);
+  memcpy(key.bytes + key.len, event_id.data, event_id.len);
+  key.len += event_id.len;
+  int64_t since = clock_wall_ms() - store->options.dedup_keep;
+  if (store_enter(store, NULL)) return true;
+  bool maybe = false;
+  for (size_t s = store->slice_count; s-- > 0 && !maybe;)
+    if (store->slices[s].kind == SLICE_SEEN && store->slices[s].last_at > since)
+      maybe = may_exist(store, store->slices[s].family, (struct str){key.bytes, key.len});
+  store_leave(store);
+  return maybe;
+}
+
+/* ---- scans ---- */
+
+int store_scan_family(struct store *store, rocksdb_column_family_handle_t *family, struct str prefix,
+                      int (*visit)(void *context, struct str key, struct str value), void *context,
+                      struct error *err) {
+  int rc = 0;
+  rocksdb_iterator_t *it = rocksdb_create_iterator_cf(store->db, store->scan_options, family);
+  for (rocksdb_iter_seek(it, prefix.data, prefix.len); !rc && rocksdb_iter_valid(it); rocksdb_iter_next(it)) {
+    struct str key, value;
+    key.data = rocksdb_iter_key(it, &key.len);
+    if (key.len < prefix.len || memcmp(key.data, prefix.data, prefix.len) != 0) break;
+    value.data = rocksdb_iter_value(it, &value.len);
+    rc = visit(context, key, value);
+  }
+  if (!rc) {
+    char *complaint = NULL;
+    rocksdb_iter_get_error(it, &complaint);
+    rc = store_fault(complaint, "reading from the database", err);
+  }
+  rocksdb_iter_destroy(it);
+  return rc;
+}
+
+/** A typed visitor behind a plain one. */
+struct typed {
+  int (*timer)(void *context, struct entity entity, int64_t due);
+  int (*outbox)(void *context, const struct outbox_entry *entry);
+  int (*dead)(void *context, const struct dead_letter *letter);
+  void *context;
+  struct error *err;
+};
+
+static int scan_typed(struct store *store, enum family family,
+                      int (*visit)(void *context, struct str key, struct str value), struct typed *typed) {
+  int rc = store_enter(store, typed->err);
+  if (rc) return rc;
+  rc = store_scan_family(store, store->families[family], STR(""), visit, typed, typed->err);
+  store_leave(store);
+  return rc;
+}
+
+static int visit_timer(void *context, struct str key, struct str value) {
+  struct typed *typed = context;
+  (void)value;
+  struct reader reader = reader_of(key);
+  int64_t due = key_time(&reader);
+  struct entity entity = key_entity(&reader);
+  if (reader.bad) return error_set(typed->err, ERROR_CORRUPT, "a key of the timer index is malformed");
+  return typed->timer(typed->context, entity, due);
+}
+
+static int visit_outbox(void *context, struct str key, struct str value) {
+  struct typed *typed = context;
+  (void)key;
+  struct outbox_entry entry;
+  int rc = outbox_entry_decode(&entry, value, typed->err);
+  return rc ? rc : typed->outbox(typed->context, &entry);
+}
+
+static int visit_dead(void *context, struct str key, struct str value) {
+  struct typed *typed = context;
+  (void)key;
+  struct dead_letter letter;
+  int rc = dead_letter_decode(&letter, value, typed->err);
+  return rc ? rc : typed->dead(typed->context, &letter);
+}
+
+int store_scan_timers(struct store *store, int (*visit)(void *context, struct entity entity, int64_t due),
+                      void *context, struct error *err) {
+  return scan_typed(store, FAMILY_TIMER, visit_timer,
+                    &(struct typed){.timer = visit, .context = context, .err = err});
+}
+
+int store_scan_outbox(struct store *store, int (*visit)(void *context, const struct outbox_entry *entry),
+                      void *context, struct error *err) {
+  return scan_typed(store, FAMILY_OUTBOX, visit_outbox,
+                    &(struct typed){.outbox = visit, .context = context, .err = err});
+}
+
+int store_scan_dead(struct store *store, int (*visit)(void *context, const struct dead_letter *letter),
+                    void *context, struct error *err) {
+  return scan_typed(store, FAMILY_DEAD, visit_dead,
+                    &(struct typed){.dead = visit, .context = context, .err = err});
+}
+
+struct wanted {
+  struct hash128 id;
+  struct buf *out;
+};
+
+enum { FOUND = 1 };
+
+static int visit_wanted(void *context, struct str key, struct str value) {
+  struct wanted *wanted = context;
+  struct reader reader = reader_of(key);
+  key_entity(&reader);
+  struct hash128 id = {reader_u64_be(&reader), 0};
+  id.low = reader_u64_be(&reader);
+  if (reader.bad || !hash128_equal(id, wanted->id)) return 0;
+  buf_append(wanted->out, value.data, value.len);
+  return FOUND;
+}
+
+int store_get_dead(struct store *store, struct hash128 id, struct buf *out, struct error *err) {
+  struct wanted wanted = {id, out};
+  int rc = store_enter(store, err);
+  if (rc) return rc;
+  // The key begins with the entity, which who asks does not know; dead letters are few.
+  rc = store_scan_family(store, store->families[FAMILY_DEAD], STR(""), visit_wanted, &wanted, err);
+  store_leave(store);
+  if (rc == FOUND) return 0;
+  return rc ? rc : error_set(err, ERROR_NOT_FOUND, "there is no such dead letter");
+}

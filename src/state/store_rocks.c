@@ -1,0 +1,434 @@
+#include "state/store_internal.h"
+
+#include "base/logger.h"
+#include "base/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { FORMAT_VERSION = 1 };
+
+static const char *const family_names[FAMILY_COUNT] = {"default", "user", "timer", "outbox", "dead", "meta"};
+
+/* ---- errors ---- */
+
+int store_fault(char *complaint, const char *what, struct error *err) {
+  if (!complaint) return 0;
+  int code = ERROR_IO;
+  if (strstr(complaint, "No space left") || strstr(complaint, "Disk quota"))
+    code = ERROR_NO_SPACE;
+  else if (strncmp(complaint, "Corruption", 10) == 0)
+    code = ERROR_CORRUPT;
+  error_set(err, code, "%s: %s", what, complaint);
+  rocksdb_free(complaint);
+  return code;
+}
+
+int store_failpoint(int errnum, const char *what, struct error *err) {
+  return errnum ? error_set_errno(err, errnum, "%s", what) : 0;
+}
+
+int store_enter(struct store *store, struct error *err) {
+  pthread_rwlock_rdlock(&store->lock);
+  if (store->db) return 0;
+  pthread_rwlock_unlock(&store->lock);
+  return error_set(err, ERROR_UNAVAILABLE, "%s: the database is being opened anew", store->directory);
+}
+
+void store_leave(struct store *store) {
+  pthread_rwlock_unlock(&store->lock);
+}
+
+/* ---- options ---- */
+
+static rocksdb_block_based_table_options_t *new_tables(struct store *store, bool filter) {
+  rocksdb_block_based_table_options_t *tables = rocksdb_block_based_options_create();
+  rocksdb_block_based_options_set_block_cache(tables, store->cache);
+  rocksdb_block_based_options_set_cache_index_and_filter_blocks(tables, 1);
+  rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(tables, 1);
+  rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(tables, 1);
+  rocksdb_block_based_options_set_format_version(tables, 5);
+  if (filter) {
+    rocksdb_block_based_options_set_filter_policy(tables, rocksdb_filterpolicy_create_bloom_full(10));
+    rocksdb_block_based_options_set_whole_key_filtering(tables, 1);
+  } else {
+    rocksdb_block_based_options_set_block_size(tables, 16 << 10);
+  }
+  return tables;
+}
+
+static rocksdb_options_t *new_options(rocksdb_block_based_table_options_t *tables, size_t write_buffer,
+                                      int compression) {
+  rocksdb_options_t *options = rocksdb_options_create();
+  rocksdb_options_set_block_based_table_factory(options, tables);
+  rocksdb_options_set_write_buffer_size(options, write_buffer);
+  rocksdb_options_set_compression(options, compression);
+  return options;
+}
+
+/** Slices get whole files, sorted, each over the whole range of keys: runs are merged by size. None of them
+ * is ever written to, so none may slow the writes of others down. */
+static void make_sliced(rocksdb_options_t *options, int runs) {
+  rocksdb_options_set_compaction_style(options, rocksdb_universal_compaction);
+  rocksdb_options_set_level0_file_num_compaction_trigger(options, runs);
+  rocksdb_options_set_level0_slowdown_writes_trigger(options, 1 << 30);
+  rocksdb_options_set_level0_stop_writes_trigger(options, 1 << 30);
+}
+
+static void make_options(struct store *store) {
+  size_t buffer = store->options.cache_bytes / 8;
+  buffer = buffer < (4 << 20) ? 4 << 20 : buffer > (64 << 20) ? 64 << 20 : buffer;
+  store->cache = rocksdb_cache_create_lru(store->options.cache_bytes);
+  store->plain_tables = new_tables(store, false);
+  store->filter_tables = new_tables(store, true);
+  rocksdb_options_t *db = store->db_options = rocksdb_options_create();
+  rocksdb_options_set_create_if_missing(db, 1);
+  rocksdb_options_set_create_missing_column_families(db, 1);
+  rocksdb_options_set_max_background_jobs(db, 2);
+  rocksdb_options_set_info_log_level(db, 2); // warnings
+  rocksdb_options_set_keep_log_file_num(db, 3);
+  rocksdb_options_set_max_log_file_size(db, 8 << 20);
+  rocksdb_options_set_stats_dump_period_sec(db, 0);
+  rocksdb_options_set_max_total_wal_size(db, 8 << 20);
+  store->record_options = new_options(store->filter_tables, buffer, rocksdb_lz4_compression);
+  store->small_options = new_options(store->filter_tables, 8 << 20, rocksdb_lz4_compression);
+  store->slice_options = new_options(store->plain_tables, 1 << 20, rocksdb_lz4_compression);
+  make_sliced(store->slice_options, 8);
+  store->seen_options = new_options(store->filter_tables, 1 << 20, rocksdb_no_compression);
+  make_sliced(store->seen_options, 4);
+  store->get_options = rocksdb_readoptions_create();
+  store->scan_options = rocksdb_readoptions_create();
+  rocksdb_readoptions_set_fill_cache(store->scan_options, 0);
+  store->behind_options = rocksdb_writeoptions_create();
+  rocksdb_writeoptions_disable_WAL(store->behind_options, 1);
+  store->synced_options = rocksdb_writeoptions_create();
+  rocksdb_writeoptions_set_sync(store->synced_options, 1);
+}
+
+static void free_options(struct store *store) {
+  rocksdb_options_destroy(store->db_options);
+  rocksdb_options_destroy(store->record_options);
+  rocksdb_options_destroy(store->small_options);
+  rocksdb_options_destroy(store->slice_options);
+  rocksdb_options_destroy(store->seen_options);
+  rocksdb_block_based_options_destroy(store->plain_tables);
+  rocksdb_block_based_options_destroy(store->filter_tables);
+  rocksdb_cache_destroy(store->cache);
+  rocksdb_readoptions_destroy(store->get_options);
+  rocksdb_readoptions_destroy(store->scan_options);
+  rocksdb_writeoptions_destroy(store->behind_options);
+  rocksdb_writeoptions_destroy(store->synced_options);
+}
+
+/** Not every build of RocksDB has LZ4. */
+static void without_compression(struct store *store) {
+  rocksdb_options_set_compression(store->record_options, rocksdb_no_compression);
+  rocksdb_options_set_compression(store->small_options, rocksdb_no_compression);
+  rocksdb_options_set_compression(store->slice_options, rocksdb_no_compression);
+}
+
+/* ---- opening ---- */
+
+/** The families to open: ours, and the slices that are there. */
+struct families {
+  const char **names;
+  const rocksdb_options_t **options;
+  rocksdb_column_family_handle_t **handles;
+  size_t count;
+  char **listed; /**< RocksDB's own, which `names` points into */
+  size_t listed_count;
+};
+
+static void families_deinit(struct families *families) {
+  memory_free(families->names);
+  memory_free(families->options);
+  memory_free(families->handles);
+  if (families->listed) rocksdb_list_column_families_destroy(families->listed, families->listed_count);
+}
+
+static bool is_ours(const char *name) {
+  for (int i = 0; i < FAMILY_COUNT; i++)
+    if (strcmp(name, family_names[i]) == 0) return true;
+  return false;
+}
+
+static const rocksdb_options_t *options_of(const struct store *store, enum family family) {
+  return family == FAMILY_USER ? store->record_options : store->small_options;
+}
+
+static int families_list(struct store *store, bool fresh, struct families *out, struct error *err) {
+  char *complaint = NULL;
+  if (!fresh) {
+    out->listed =
+        rocksdb_list_column_families(store->db_options, store->directory, &out->listed_count, &complaint);
+    if (complaint) return store_fault(complaint, store->directory, err);
+  }
+  size_t most = FAMILY_COUNT + out->listed_count;
+  out->names = memory_zalloc(most * sizeof *out->names);
+  out->options = memory_zalloc(most * sizeof *out->options);
+  out->handles = memory_zalloc(most * sizeof *out->handles);
+  for (out->count = 0; out->count < FAMILY_COUNT; out->count++) {
+    out->names[out->count] = family_names[out->count];
+    out->options[out->count] = options_of(store, (enum family)out->count);
+  }
+  int found = 0;
+  for (size_t i = 0; i < out->listed_count; i++) {
+    enum slice_kind kind;
+    int64_t start;
+    if (is_ours(out->listed[i])) {
+      found++;
+      continue;
+    }
+    if (!slice_parse(out->listed[i], &kind, &start))
+      return error_set(err, ERROR_VERSION, "%s: holds a family \"%s\" that this version does not know",
+                       store->directory, out->listed[i]);
+    out->names[out->count] = out->listed[i];
+    out->options[out->count] = kind == SLICE_SEEN ? store->seen_options : store->slice_options;
+    out->count++;
+  }
+  if (store->options.read_only && found < FAMILY_COUNT)
+    return error_set(err, ERROR_NOT_FOUND, "%s: the database was never finished", store->directory);
+  return 0;
+}
+
+/** RocksDB's lock is not taken, nor asked for, when one only reads. */
+static int check_unlocked(const struct store *store, struct error *err) {
+  char path[4096];
+  snprintf(path, sizeof path, "%s/LOCK", store->directory);
+  int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) return 0;
+  struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+  bool held = fcntl(descriptor, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+  close(descriptor);
+  if (!held) return 0;
+  return error_set(err, ERROR_EXISTS, "%s: a running process (%d) holds this data directory",
+                   store->directory, (int)lock.l_pid);
+}
+
+static int open_families(struct store *store, struct families *families, struct error *err) {
+  for (;;) {
+    char *complaint = NULL;
+    if (store->options.read_only)
+      store->db = rocksdb_open_for_read_only_column_families(
+          store->db_options, store->directory, (int)families->count, families->names, families->options,
+          families->handles, 0, &complaint);
+    else
+      store->db =
+          rocksdb_open_column_families(store->db_options, store->directory, (int)families->count,
+                                       families->names, families->options, families->handles, &complaint);
+    if (!complaint) return 0;
+    store->db = NULL;
+    if (strstr(complaint, "Compression type") && strstr(complaint, "not linked")) {
+      rocksdb_free(complaint);
+      without_compression(store);
+      continue;
+    }
+    if (strstr(complaint, "While lock file") || strstr(complaint, "lock hold by current process")) {
+      rocksdb_free(complaint);
+      return error_set(err, ERROR_EXISTS, "%s: another process holds this data directory", store->directory);
+    }
+    return store_fault(complaint, store->directory, err);
+  }
+}
+
+static int check_format(struct store *store, struct error *err) {
+  struct buf value;
+  buf_init(&value);
+  int rc = store_get(store, store->families[FAMILY_META], STR("format"), &value, err);
+  if (rc == ERROR_NOT_FOUND) {
+    char text[16];
+    snprintf(text, sizeof text, "%d", FORMAT_VERSION);
+    rc = store->options.read_only ? 0 : store_put_meta(store, STR("format"), str_from(text), err);
+  } else if (!rc) {
+    buf_append(&value, "", 1);
+    long version = strtol((const char *)value.data, NULL, 10);
+    if (version > FORMAT_VERSION)
+      rc = error_set(err, ERROR_VERSION,
+                     "%s: written in format %ld by a newer version; this one reads up to %d",
+                     store->directory, version, FORMAT_VERSION);
+    else if (version < 1)
+      rc = error_set(err, ERROR_CORRUPT, "%s: its format version is no number", store->directory);
+  }
+  buf_deinit(&value);
+  return rc;
+}
+
+static void close_db(struct store *store) {
+  slices_clear(store);
+  for (int i = 0; i < FAMILY_COUNT; i++) {
+    if (store->families[i]) rocksdb_column_family_handle_destroy(store->families[i]);
+    store->families[i] = NULL;
+  }
+  if (store->db) rocksdb_close(store->db);
+  store->db = NULL;
+}
+
+/** With the lock held for writing, or before anyone else knows of the store. */
+static int open_db(struct store *store, struct error *err) {
+  char path[4096];
+  snprintf(path, sizeof path, "%s/CURRENT", store->directory);
+  bool fresh = access(path, F_OK) != 0;
+  if (fresh && store->options.read_only)
+    return error_set(err, ERROR_NOT_FOUND, "%s: holds no database", store->directory);
+  struct families families = {0};
+  int rc = store->options.read_only ? check_unlocked(store, err) : 0;
+  if (!rc) rc = families_list(store, fresh, &families, err);
+  if (!rc) rc = open_families(store, &families, err);
+  if (rc) goto cleanup;
+  for (size_t i = 0; i < families.count; i++) {
+    enum slice_kind kind;
+    int64_t start;
+    if (i < FAMILY_COUNT)
+      store->families[i] = families.handles[i];
+    else if (slice_parse(families.names[i], &kind, &start))
+      slices_add(store, kind, start, families.handles[i]);
+  }
+  if ((rc = check_format(store, err)) || (rc = slices_load(store, err))) goto cleanup;
+  uint64_t sealed = 0;
+  rc = store_meta_get_u64(store, "sealed", &sealed, 1, err);
+  if (rc == ERROR_NOT_FOUND) rc = 0;
+  atomic_store(&store->sealed, sealed);
+cleanup:
+  families_deinit(&families);
+  if (rc) close_db(store);
+  return rc;
+}
+
+/* ---- threads ---- */
+
+static void queue_send(struct queue *queue, struct mail *mail) {
+  mail->next = NULL;
+  pthread_mutex_lock(&queue->lock);
+  if (queue->last)
+    queue->last->next = mail;
+  else
+    queue->first = mail;
+  queue->last = mail;
+  pthread_cond_signal(&queue->sent);
+  pthread_mutex_unlock(&queue->lock);
+}
+
+/** All that waits, or null when it is time to stop. */
+static struct mail *queue_take(struct queue *queue) {
+  pthread_mutex_lock(&queue->lock);
+  while (!queue->first && !queue->stopping) pthread_cond_wait(&queue->sent, &queue->lock);
+  struct mail *taken = queue->first;
+  queue->first = queue->last = NULL;
+  pthread_mutex_unlock(&queue->lock);
+  return taken;
+}
+
+static int queue_start(struct queue *queue, void *(*run)(void *context), void *context, struct error *err) {
+  int failure = pthread_create(&queue->thread, NULL, run, context);
+  if (failure) return error_set_errno(err, failure, "a thread of the store cannot be started");
+  queue->running = true;
+  return 0;
+}
+
+static void queue_init(struct queue *queue) {
+  pthread_mutex_init(&queue->lock, NULL);
+  pthread_cond_init(&queue->sent, NULL);
+}
+
+static void queue_deinit(struct queue *queue) {
+  if (queue->running) {
+    pthread_mutex_lock(&queue->lock);
+    queue->stopping = true;
+    pthread_cond_signal(&queue->sent);
+    pthread_mutex_unlock(&queue->lock);
+    pthread_join(queue->thread, NULL);
+  }
+  pthread_mutex_destroy(&queue->lock);
+  pthread_cond_destroy(&queue->sent);
+}
+
+static void *fetch_thread(void *context) {
+  struct store *store = context;
+  pthread_setname_np(pthread_self(), "kairos-fetch");
+  for (struct mail *taken; (taken = queue_take(&store->fetches));)
+    for (struct mail *next; taken; taken = next) {
+      next = taken->next;
+      struct store_fetch *fetch = (struct store_fetch *)taken;
+      store_serve_fetch(store, fetch);
+      mailbox_send(fetch->reply, &fetch->mail);
+    }
+  return NULL;
+}
+
+static void *write_thread(void *context) {
+  struct store *store = context;
+  pthread_setname_np(pthread_self(), "kairos-write");
+  for (struct mail *taken; (taken = queue_take(&store->writes));)
+    for (struct mail *next; taken; taken = next) {
+      next = taken->next;
+      struct store_write *write = (struct store_write *)taken;
+      struct error err;
+      write->status = store_write_now(store, write, &err);
+      if (write->status) LOG_ERROR("store", "a write-behind failed", LOG_TEXT("error", err.message));
+      mailbox_send(write->reply, &write->mail);
+    }
+  return NULL;
+}
+
+void store_fetch(struct store *store, struct store_fetch *fetch) {
+  queue_send(&store->fetches, &fetch->mail);
+}
+
+void store_write_submit(struct store *store, struct store_write *write) {
+  queue_send(&store->writes, &write->mail);
+}
+
+/* ---- life ---- */
+
+int store_rocks_open(struct store **out, const struct store_options *options, struct error *err) {
+  struct store *store = memory_zalloc(sizeof *store);
+  *out = NULL;
+  store->options = *options;
+  store->directory = memory_dup(options->directory, strlen(options->directory));
+  store->options.directory = store->directory;
+  pthread_rwlock_init(&store->lock, NULL);
+  pthread_rwlock_init(&store->segments_lock, NULL);
+  pthread_mutex_init(&store->marks.lock, NULL);
+  queue_init(&store->fetches);
+  queue_init(&store->writes);
+  make_options(store);
+  int rc = open_db(store, err);
+  if (!rc) rc = queue_start(&store->fetches, fetch_thread, store, err);
+  if (!rc) rc = queue_start(&store->writes, write_thread, store, err);
+  if (rc) {
+    store_close(store);
+    return rc;
+  }
+  marks_start(store);
+  *out = store;
+  return 0;
+}
+
+void store_close(struct store *store) {
+  if (!store) return;
+  queue_deinit(&store->fetches);
+  queue_deinit(&store->writes);
+  marks_stop(store);
+  close_db(store);
+  free_options(store);
+  pthread_rwlock_destroy(&store->lock);
+  pthread_rwlock_destroy(&store->segments_lock);
+  pthread_mutex_destroy(&store->marks.lock);
+  memory_free(store->log_directory);
+  memory_free(store->directory);
+  memory_free(store);
+}
+
+int store_reopen(struct store *store, struct error *err) {
+  marks_stop(store);
+  pthread_rwlock_wrlock(&store->lock);
+  close_db(store);
+  int rc = open_db(store, err);
+  pthread_rwlock_unlock(&store->lock);
+  if (!rc) marks_start(store);
+  return rc;
+}

@@ -1,0 +1,221 @@
+#include "state/log_segment.h"
+#include "state/store_internal.h"
+
+#include "base/logger.h"
+#include "base/memory.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { HOUR_MS = 3600 * 1000, DAY_MS = 24 * HOUR_MS };
+
+static const char *const kind_names[SLICE_KINDS] = {"log", "ledger", "seen"};
+
+void slice_name(enum slice_kind kind, int64_t start, char out[48]) {
+  snprintf(out, 48, "%s.%" PRId64, kind_names[kind], start);
+}
+
+bool slice_parse(const char *name, enum slice_kind *kind, int64_t *start) {
+  for (int i = 0; i < SLICE_KINDS; i++) {
+    size_t len = strlen(kind_names[i]);
+    if (strncmp(name, kind_names[i], len) != 0 || name[len] != '.') continue;
+    char *end;
+    *kind = (enum slice_kind)i;
+    *start = strtoll(name + len + 1, &end, 10);
+    return end > name + len + 1 && *end == 0;
+  }
+  return false;
+}
+
+static void meta_key(enum slice_kind kind, int64_t start, char out[64]) {
+  char name[48];
+  slice_name(kind, start, name);
+  snprintf(out, 64, "slice:%s", name);
+}
+
+void slices_add(struct store *store, enum slice_kind kind, int64_t start,
+                rocksdb_column_family_handle_t *family) {
+  store->slices = memory_realloc(store->slices, (store->slice_count + 1) * sizeof *store->slices);
+  size_t at = store->slice_count++;
+  for (; at > 0 && store->slices[at - 1].start > start; at--) store->slices[at] = store->slices[at - 1];
+  store->slices[at] = (struct slice){kind, start, INT64_MAX, family};
+}
+
+int slices_load(struct store *store, struct error *err) {
+  for (size_t i = 0; i < store->slice_count; i++) {
+    struct slice *slice = &store->slices[i];
+    char key[64];
+    uint64_t last_at;
+    meta_key(slice->kind, slice->start, key);
+    int rc = store_meta_get_u64(store, key, &last_at, 1, err);
+    if (rc && rc != ERROR_NOT_FOUND) return rc;
+    if (!rc) slice->last_at = (int64_t)last_at;
+  }
+  return 0;
+}
+
+void slices_clear(struct store *store) {
+  for (size_t i = 0; i < store->slice_count; i++)
+    rocksdb_column_family_handle_destroy(store->slices[i].family);
+  memory_free(store->slices);
+  store->slices = NULL;
+  store->slice_count = 0;
+}
+
+int64_t slice_start(const struct store *store, enum slice_kind kind, int64_t created) {
+  int64_t width = DAY_MS;
+  if (kind == SLICE_SEEN) {
+    width = store->options.dedup_keep / 4;
+    if (width < HOUR_MS) width = HOUR_MS;
+  }
+  return created - (created % width + width) % width;
+}
+
+static struct slice *find(struct store *store, enum slice_kind kind, int64_t start) {
+  for (size_t i = 0; i < store->slice_count; i++)
+    if (store->slices[i].kind == kind && store->slices[i].start == start) return &store->slices[i];
+  return NULL;
+}
+
+int slice_obtain(struct store *store, enum slice_kind kind, int64_t start,
+                 rocksdb_column_family_handle_t **family, struct error *err) {
+  const struct slice *slice = find(store, kind, start);
+  if (slice) {
+    *family = slice->family;
+    return 0;
+  }
+  char name[48];
+  slice_name(kind, start, name);
+  char *complaint = NULL;
+  pthread_rwlock_wrlock(&store->lock);
+  *family = rocksdb_create_column_family(
+      store->db, kind == SLICE_SEEN ? store->seen_options : store->slice_options, name, &complaint);
+  if (!complaint) slices_add(store, kind, start, *family);
+  pthread_rwlock_unlock(&store->lock);
+  return store_fault(complaint, "making a slice of the database", err);
+}
+
+void slice_reach(struct store *store, enum slice_kind kind, int64_t start, int64_t at,
+                 rocksdb_writebatch_t *batch) {
+  struct slice *slice = find(store, kind, start);
+  pthread_rwlock_wrlock(&store->lock);
+  if (slice->last_at == INT64_MAX || slice->last_at < at) slice->last_at = at;
+  uint64_t value = htole64((uint64_t)slice->last_at);
+  pthread_rwlock_unlock(&store->lock);
+  char key[64];
+  meta_key(kind, start, key);
+  rocksdb_writebatch_put_cf(batch, store->families[FAMILY_META], key, strlen(key), (const char *)&value,
+                            sizeof value);
+}
+
+/* ---- retention ---- */
+
+static int drop_slice(struct store *store, size_t at, struct error *err) {
+  struct slice slice = store->slices[at];
+  char key[64];
+  meta_key(slice.kind, slice.start, key);
+  char *complaint = NULL;
+  pthread_rwlock_wrlock(&store->lock);
+  rocksdb_drop_column_family(store->db, slice.family, &complaint);
+  if (!complaint) {
+    rocksdb_column_family_handle_destroy(slice.family);
+    store->slice_count--;
+    memmove(&store->slices[at], &store->slices[at + 1], (store->slice_count - at) * sizeof *store->slices);
+    rocksdb_delete_cf(store->db, store->synced_options, store->families[FAMILY_META], key, strlen(key),
+                      &complaint);
+  }
+  pthread_rwlock_unlock(&store->lock);
+  if (!complaint) LOG_INFO("store", "a slice past its retention was dropped", LOG_TEXT("slice", key + 6));
+  return store_fault(complaint, "dropping a slice of the database", err);
+}
+
+static int delete_segments(const char *log_directory, uint64_t below, struct error *err) {
+  struct buf numbers, path;
+  buf_init(&numbers);
+  buf_init(&path);
+  int rc = segment_list(log_directory, &numbers, err);
+  for (size_t i = 0; !rc && i < numbers.len / sizeof(uint64_t); i++) {
+    uint64_t number = ((const uint64_t *)(const void *)numbers.data)[i];
+    if (number < below && unlink(segment_path(&path, log_directory, number)))
+      rc = error_set_errno(err, errno, "%s: cannot be deleted", (const char *)path.data);
+  }
+  buf_deinit(&numbers);
+  buf_deinit(&path);
+  return rc;
+}
+
+static int retain(struct store *store, const char *log_directory, int64_t now, struct error *err) {
+  const int64_t keep[SLICE_KINDS] = {[SLICE_LOG] = store->options.log_keep,
+                                     [SLICE_LEDGER] = store->options.ledger_keep,
+                                     [SLICE_SEEN] = store->options.dedup_keep};
+  int rc = 0;
+  for (size_t i = store->slice_count; !rc && i-- > 0;)
+    if (store->slices[i].last_at <= now - keep[store->slices[i].kind]) rc = drop_slice(store, i, err);
+  struct log_position checkpoint;
+  uint64_t next_seq;
+  if (!rc) rc = store_checkpoint_get(store, &checkpoint, &next_seq, err);
+  if (rc) return rc;
+  uint64_t unsealed = store_sealed(store) + 1;
+  return delete_segments(log_directory, checkpoint.segment < unsealed ? checkpoint.segment : unsealed, err);
+}
+
+int store_retain(struct store *store, const char *log_directory, int64_t now, struct error *err) {
+  store_know_log(store, log_directory);
+  pthread_rwlock_wrlock(&store->segments_lock);
+  int rc = retain(store, log_directory, now, err);
+  pthread_rwlock_unlock(&store->segments_lock);
+  return rc;
+}
+
+/* ---- figures ---- */
+
+void store_know_log(struct store *store, const char *log_directory) {
+  pthread_rwlock_wrlock(&store->lock);
+  if (!store->log_directory || strcmp(store->log_directory, log_directory) != 0) {
+    memory_free(store->log_directory);
+    store->log_directory = memory_dup(log_directory, strlen(log_directory));
+  }
+  pthread_rwlock_unlock(&store->lock);
+}
+
+static uint64_t property(struct store *store, rocksdb_column_family_handle_t *family, const char *name) {
+  uint64_t value = 0;
+  return rocksdb_property_int_cf(store->db, family, name, &value) == 0 ? value : 0;
+}
+
+static void measure_family(struct store *store, rocksdb_column_family_handle_t *family,
+                           struct store_figures *out) {
+  out->bytes_on_disk += property(store, family, "rocksdb.total-sst-files-size");
+  out->memtable_bytes += property(store, family, "rocksdb.cur-size-all-mem-tables");
+}
+
+static void measure_log(const char *directory, struct store_figures *out) {
+  struct buf numbers, path;
+  buf_init(&numbers);
+  buf_init(&path);
+  if (!segment_list(directory, &numbers, NULL))
+    for (size_t i = 0; i < numbers.len / sizeof(uint64_t); i++) {
+      struct stat info;
+      uint64_t number = ((const uint64_t *)(const void *)numbers.data)[i];
+      if (stat(segment_path(&path, directory, number), &info)) continue;
+      out->log_bytes += (uint64_t)info.st_size;
+      out->segments++;
+    }
+  buf_deinit(&numbers);
+  buf_deinit(&path);
+}
+
+void store_measure(struct store *store, struct store_figures *out) {
+  *out = (struct store_figures){0};
+  if (store_enter(store, NULL)) return;
+  for (int i = 0; i < FAMILY_COUNT; i++) measure_family(store, store->families[i], out);
+  for (size_t i = 0; i < store->slice_count; i++) measure_family(store, store->slices[i].family, out);
+  out->cache_bytes = rocksdb_cache_get_usage(store->cache);
+  out->users_estimate = property(store, store->families[FAMILY_USER], "rocksdb.estimate-num-keys");
+  if (store->log_directory) measure_log(store->log_directory, out);
+  store_leave(store);
+}

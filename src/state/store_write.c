@@ -1,0 +1,215 @@
+#include "state/store_internal.h"
+
+#include "base/failpoint.h"
+#include "base/memory.h"
+
+#include <stdio.h>
+
+/** What is behind store_write.batch. */
+struct write_batch {
+  struct store *store;
+  rocksdb_writebatch_t *batch;
+  struct buf key, value; /**< scratch */
+};
+
+void store_write_init(struct store *store, struct store_write *write) {
+  struct write_batch *batch = memory_zalloc(sizeof *batch);
+  batch->store = store;
+  batch->batch = rocksdb_writebatch_create();
+  buf_init(&batch->key);
+  buf_init(&batch->value);
+  *write = (struct store_write){.batch = batch};
+}
+
+void store_write_deinit(struct store_write *write) {
+  struct write_batch *batch = write->batch;
+  if (!batch) return;
+  rocksdb_writebatch_destroy(batch->batch);
+  buf_deinit(&batch->key);
+  buf_deinit(&batch->value);
+  memory_free(batch);
+  write->batch = NULL;
+}
+
+static struct buf *begin_value(struct store_write *write) {
+  struct buf *value = &((struct write_batch *)write->batch)->value;
+  buf_clear(value);
+  return value;
+}
+
+static struct buf *begin_key(struct store_write *write) {
+  struct buf *key = &((struct write_batch *)write->batch)->key;
+  buf_clear(key);
+  return key;
+}
+
+static void put(struct store_write *write, enum family family) {
+  struct write_batch *batch = write->batch;
+  rocksdb_writebatch_put_cf(batch->batch, batch->store->families[family], (const char *)batch->key.data,
+                            batch->key.len, (const char *)batch->value.data, batch->value.len);
+  write->bytes += batch->key.len + batch->value.len;
+}
+
+static void take(struct store_write *write, enum family family) {
+  struct write_batch *batch = write->batch;
+  rocksdb_writebatch_delete_cf(batch->batch, batch->store->families[family], (const char *)batch->key.data,
+                               batch->key.len);
+  write->bytes += batch->key.len;
+}
+
+static void put_timer_key(struct buf *key, struct entity entity, int64_t due) {
+  key_put_time(key, due);
+  key_put_entity(key, entity);
+}
+
+void store_write_user(struct store_write *write, struct entity entity, const struct record *record,
+                      int64_t indexed_due, int64_t due) {
+  key_put_entity(begin_key(write), entity);
+  record_encode(record, begin_value(write));
+  put(write, FAMILY_USER);
+  if (indexed_due != due && indexed_due != INT64_MAX) store_write_timer_stale(write, entity, indexed_due);
+  // Put even if it is there: after a crash the index may have lost what the record kept.
+  if (due == INT64_MAX) return;
+  put_timer_key(begin_key(write), entity, due);
+  begin_value(write);
+  put(write, FAMILY_TIMER);
+}
+
+void store_write_timer_stale(struct store_write *write, struct entity entity, int64_t due) {
+  put_timer_key(begin_key(write), entity, due);
+  take(write, FAMILY_TIMER);
+}
+
+static void put_id_key(struct buf *key, struct entity entity, struct hash128 id) {
+  key_put_entity(key, entity);
+  key_put_hash(key, id);
+}
+
+void store_write_outbox(struct store_write *write, const struct outbox_entry *entry) {
+  put_id_key(begin_key(write), entry->message.user, entry->message.id);
+  outbox_entry_encode(entry, begin_value(write));
+  put(write, FAMILY_OUTBOX);
+}
+
+void store_write_outbox_done(struct store_write *write, struct entity entity, struct hash128 message_id) {
+  put_id_key(begin_key(write), entity, message_id);
+  take(write, FAMILY_OUTBOX);
+}
+
+void store_write_dead(struct store_write *write, const struct dead_letter *letter) {
+  put_id_key(begin_key(write), letter->entity, letter->id);
+  dead_letter_encode(letter, begin_value(write));
+  put(write, FAMILY_DEAD);
+}
+
+void store_write_dead_done(struct store_write *write, struct entity entity, struct hash128 id) {
+  put_id_key(begin_key(write), entity, id);
+  take(write, FAMILY_DEAD);
+}
+
+int store_write_now(struct store *store, struct store_write *write, struct error *err) {
+  struct write_batch *batch = write->batch;
+  int rc = store_failpoint(FAILPOINT("store.write"), "writing to the database", err);
+  if (!rc) rc = store_enter(store, err);
+  if (rc) return rc;
+  char *complaint = NULL;
+  rocksdb_write(store->db, store->behind_options, batch->batch, &complaint);
+  store_leave(store);
+  rc = store_fault(complaint, "writing to the database", err);
+  rocksdb_writebatch_clear(batch->batch);
+  write->bytes = 0;
+  return rc;
+}
+
+/* ---- meta ---- */
+
+int store_put_meta(struct store *store, struct str key, struct str value, struct error *err) {
+  if (store->options.read_only) return error_set(err, ERROR_INVALID, "the database is open for reading only");
+  char *complaint = NULL;
+  rocksdb_put_cf(store->db, store->synced_options, store->families[FAMILY_META], key.data, key.len,
+                 value.data, value.len, &complaint);
+  return store_fault(complaint, "writing a fact to the database", err);
+}
+
+int store_meta_put(struct store *store, struct str key, struct str value, struct error *err) {
+  int rc = store_enter(store, err);
+  if (rc) return rc;
+  rc = store_put_meta(store, key, value, err);
+  store_leave(store);
+  return rc;
+}
+
+int store_meta_get(struct store *store, struct str key, struct buf *out, struct error *err) {
+  int rc = store_enter(store, err);
+  if (rc) return rc;
+  rc = store_get(store, store->families[FAMILY_META], key, out, err);
+  store_leave(store);
+  return rc;
+}
+
+int store_meta_get_u64(struct store *store, const char *key, uint64_t *values, size_t count,
+                       struct error *err) {
+  struct buf bytes;
+  buf_init(&bytes);
+  int rc = store_get(store, store->families[FAMILY_META], str_from(key), &bytes, err);
+  struct reader reader = reader_of(buf_str(&bytes));
+  if (!rc && bytes.len != count * sizeof *values)
+    rc = error_set(err, ERROR_CORRUPT, "%s: \"%s\" in meta has %zu bytes", store->directory, key, bytes.len);
+  for (size_t i = 0; !rc && i < count; i++) values[i] = reader_u64(&reader);
+  buf_deinit(&bytes);
+  return rc;
+}
+
+/* ---- checkpoint ---- */
+
+static int flush(struct store *store, struct error *err) {
+  // Meta too: its last log file is kept as long as something of it is in memory alone.
+  static const enum family flushed[] = {FAMILY_USER, FAMILY_TIMER, FAMILY_OUTBOX, FAMILY_DEAD, FAMILY_META};
+  rocksdb_flushoptions_t *options = rocksdb_flushoptions_create();
+  rocksdb_flushoptions_set_wait(options, 1);
+  int rc = 0;
+  for (size_t i = 0; i < sizeof flushed / sizeof *flushed && !rc; i++) {
+    char *complaint = NULL;
+    rc = store_failpoint(FAILPOINT("store.checkpoint"), "flushing the database", err);
+    if (!rc) rocksdb_flush_cf(store->db, options, store->families[flushed[i]], &complaint);
+    if (!rc) rc = store_fault(complaint, "flushing the database", err);
+  }
+  rocksdb_flushoptions_destroy(options);
+  return rc;
+}
+
+int store_checkpoint(struct store *store, struct log_position position, uint64_t next_seq,
+                     struct error *err) {
+  int rc = store_enter(store, err);
+  if (rc) return rc;
+  rc = flush(store, err);
+  if (!rc) rc = store_failpoint(FAILPOINT("store.checkpoint"), "recording the checkpoint", err);
+  if (!rc) {
+    struct buf value;
+    buf_init(&value);
+    buf_put_u64(&value, position.segment);
+    buf_put_u64(&value, position.offset);
+    buf_put_u64(&value, next_seq);
+    rc = store_put_meta(store, STR("checkpoint"), buf_str(&value), err);
+    buf_deinit(&value);
+  }
+  store_leave(store);
+  return rc;
+}
+
+int store_checkpoint_get(struct store *store, struct log_position *position, uint64_t *next_seq,
+                         struct error *err) {
+  uint64_t values[3] = {0, 0, 1};
+  int rc = store_enter(store, err);
+  if (rc) return rc;
+  rc = store_meta_get_u64(store, "checkpoint", values, 3, err);
+  store_leave(store);
+  if (rc == ERROR_NOT_FOUND) rc = 0;
+  *position = (struct log_position){values[0], values[1]};
+  *next_seq = values[2];
+  return rc;
+}
+
+uint64_t store_sealed(struct store *store) {
+  return atomic_load_explicit(&store->sealed, memory_order_acquire);
+}

@@ -1,0 +1,55 @@
+/** The hot table: records in memory, one worker's share, bounded.
+ *
+ * A slot is pinned while inputs wait for it, while it is dirty, and while a write of it is under way; the
+ * rest leave in CLOCK order when the table is over its bound. Slots never move. A user costs about 110 bytes,
+ * his id, and his record's bytes. Owning worker only.
+ */
+#pragma once
+
+#include "state/record.h"
+
+enum slot_phase { SLOT_LOADING, SLOT_READY };
+
+struct slot {
+  struct record record;
+  int64_t indexed_due; /**< what the store's timer index holds for it; INT64_MAX none */
+  void *waiting;       /**< inputs queued while LOADING, the worker's own */
+  void *waiting_last;
+  uint32_t writes; /**< write-behinds under way */
+  uint32_t id_len;
+  uint8_t kind, phase;
+  bool dirty;              /**< changed since it was last put into a write */
+  bool touched;            /**< CLOCK's bit */
+  uint32_t accounted;      /**< bytes the table counts it as */
+  struct slot *dirty_next; /**< the table's list */
+  char id[];
+};
+
+struct table;
+struct table *table_new(size_t max_bytes);
+void table_free(struct table *table);
+static inline struct entity slot_entity(const struct slot *slot) {
+  return (struct entity){(enum entity_kind)slot->kind, {slot->id, slot->id_len}};
+}
+struct slot *table_find(struct table *table, struct entity entity);
+/** A new slot, LOADING, in place. The entity must not be there. */
+struct slot *table_add(struct table *table, struct entity entity);
+/** The record's size changed, or it became dirty: keeps the account and the dirty list. */
+void table_changed(struct table *table, struct slot *slot, bool dirty);
+/** Take a dirty slot, the longest dirty first: it leaves the list, is clean, and has `writes` raised.
+ * @return null when none is left. */
+struct slot *table_take_dirty(struct table *table);
+size_t table_dirty_count(const struct table *table);
+/** A write of the slot ended. */
+void table_written(struct table *table, struct slot *slot);
+/** Evict until within the bound; call between inputs. It gives up for this time after a number of slots in a
+ * row that cannot go or were used lately, so that a table full of pinned ones costs no input more than
+ * microseconds. */
+void table_trim(struct table *table);
+void table_remove(struct table *table, struct slot *slot);
+/** Forget everything (recovery). Waiting inputs must have been taken. */
+void table_clear(struct table *table);
+size_t table_count(const struct table *table);
+size_t table_bytes(const struct table *table);
+/** Visit every slot, in no particular order. */
+void table_each(struct table *table, void (*visit)(void *context, struct slot *slot), void *context);
