@@ -1,0 +1,95 @@
+/** From decision to provider: the outbox, a queue a provider, transports, retries, outcomes.
+ *
+ * One thread with its own loop owns everything here. Workers hand over messages whose decision is durable;
+ * each attempt is logged and durable before its first byte leaves; each outcome is an input of the user's
+ * owner, who logs it and then says `deliver_settled`. What waits is in memory (bounded: past
+ * delivery.outbox_max ingest is held back) and in the store's outbox as of the last checkpoint. At hand-over
+ * only pause, rate, host-wide limits, concurrency and breaker remain, and they delay. Expiry while waiting is
+ * an outcome.
+ */
+#pragma once
+
+#include "config/config.h"
+#include "deliver/template.h"
+#include "state/store.h"
+
+/* ---- provider mappings: pure functions, in Lua; engine/ implements this ---- */
+
+struct http_request {
+  struct buf url, body;
+  struct buf headers; /**< value: map of name -> text */
+  char method[8];
+  bool json_signed; /**< sign as Standard Webhooks with the account's secret */
+};
+enum provider_verdict_kind { PROVIDER_ACCEPTED, PROVIDER_RETRY, PROVIDER_REJECTED, PROVIDER_AMBIGUOUS };
+struct provider_verdict {
+  enum provider_verdict_kind kind;
+  int64_t retry_after_ms; /**< 0: none named */
+  char detail[160];
+  char provider_id[128];
+};
+struct http_response {
+  long status;
+  struct str headers; /**< value: map of lower-case name -> text */
+  struct str body;    /**< at most 64 KB of it */
+};
+struct provider_scripts {
+  void *context;
+  int (*request)(void *context, const struct config_provider *account, const char *secret,
+                 const struct message *message, const struct rendered *rendered, struct http_request *out,
+                 struct error *err);
+  int (*verdict)(void *context, const struct config_provider *account, const struct http_response *response,
+                 struct provider_verdict *out, struct error *err);
+  /** Whether the provider honours idempotency keys: an ambiguous attempt may then be sent again. */
+  bool (*honours_keys)(void *context, const struct config_provider *account);
+  void (*free)(void *context);
+};
+
+/* ---- the port to the host ---- */
+
+struct deliver_port {
+  void *context;
+  /** An outcome for the user's owner to log. All pointers are borrowed for the call. Deliver's thread.
+   * `message` is what it is about. */
+  void (*outcome)(void *context, const struct message *message, const struct outcome *outcome);
+  uint64_t (*next_seq)(void *context); /**< for ATTEMPT records; any thread */
+  /** Made on deliver's thread, used there, freed there. */
+  int (*scripts)(void *context, struct provider_scripts *out, struct error *err);
+};
+
+struct deliver;
+int deliver_new(struct deliver **out, const struct config *config, struct store *store,
+                const struct deliver_port *port, struct error *err);
+/** Begin work: load the store's outbox, then send. After recovery too. `log` is borrowed until
+ * deliver_reset(). */
+int deliver_start(struct deliver *deliver, struct log *log, struct error *err);
+/** The log failed: abort transfers, forget everything that waits; returns when it is so. */
+void deliver_reset(struct deliver *deliver);
+/** Finish the transfers under way for at most `grace_ms`, start none, then stop the thread. */
+void deliver_stop(struct deliver *deliver, int64_t grace_ms);
+void deliver_free(struct deliver *deliver);
+
+/** Messages whose decision is durable, as outbox entries one after the other: each a u32 length and
+ * outbox_entry_encode() bytes. Copied. Any thread. */
+void deliver_add(struct deliver *deliver, struct str entries);
+/** The outcome is durable. For RETRY: try again at its time; else forget the message. Any thread. */
+void deliver_settled(struct deliver *deliver, struct entity user, struct hash128 message_id,
+                     enum outcome_kind kind);
+/** The user must get nothing more on this channel ("*" any): waiting messages end as CANCELLED. Any thread.
+ */
+void deliver_suppressed(struct deliver *deliver, struct entity user, struct str channel, struct str reason);
+/** Pause or resume a provider, or all ("*"). Any thread. @return false if there is no such provider. */
+bool deliver_pause(struct deliver *deliver, struct str provider, bool paused);
+/** Write the outbox behind: everything handed over before this call is in the store when `done` runs on
+ * `reply`. */
+struct deliver_flush {
+  struct mail mail;
+  struct mailbox *reply;
+  int status;
+};
+void deliver_flush(struct deliver *deliver, struct deliver_flush *flush);
+/** Bytes of messages waiting; past delivery.outbox_max the host holds ingest back. Any thread. */
+uint64_t deliver_waiting_bytes(struct deliver *deliver);
+/** Status of every provider as a value (map name -> {waiting, in_flight, paused, breaker, accepted, …}).
+ * Blocking, any other thread. */
+void deliver_describe(struct deliver *deliver, struct buf *out);

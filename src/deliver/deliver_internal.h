@@ -1,0 +1,159 @@
+/** Deliver's insides, shared by deliver.c (thread and calls from outside), turn.c (who goes when), attempt.c
+ * (one message on its way), ending.c (how it ended) and flush.c (the store's copy). All of it: deliver's
+ * thread, but for what deliver.c says. */
+#pragma once
+
+#include "base/metric.h"
+#include "deliver/deliver.h"
+#include "deliver/outbox.h"
+#include "deliver/queue.h"
+#include "deliver/templates.h"
+#include "deliver/transport_file.h"
+#include "deliver/transport_http.h"
+
+#include <stdatomic.h>
+
+enum { OUTCOME_KINDS = OUTCOME_HELD + 1 };
+extern const char *const ending_names[OUTCOME_KINDS]; /**< by kind */
+
+/** A provider: its account, its queue, its figures. */
+struct provider {
+  const struct config_provider *account;
+  struct queue queue;
+  struct http_account http;
+  bool honours_keys;
+  enum breaker_state shown; /**< as last logged */
+  uint64_t counts[OUTCOME_KINDS];
+  metric_id outcomes[OUTCOME_KINDS], seconds, waiting, in_flight, breaker;
+};
+
+/** A message on its way to its provider. */
+struct attempt {
+  struct entry *entry;
+  struct provider *provider;
+  struct message message; /**< borrows from the entry */
+  struct attempt *next;
+};
+
+/** Attempts of one turn on their way to the log. */
+struct attempt_batch {
+  struct log_batch log; /**< first: its mail comes back */
+  struct deliver *deliver;
+  struct entry **entries;
+  uint32_t count, capacity;
+  struct attempt_batch *next;
+};
+
+enum phase {
+  PHASE_IDLE, /**< before deliver_start(), and after deliver_reset() */
+  PHASE_RUNNING,
+  PHASE_STALLED, /**< the log failed: nothing more till deliver_reset() */
+  PHASE_STOPPING,
+  PHASE_STOPPED
+};
+
+/** A call that its caller waits for. */
+struct call {
+  struct mail mail;
+  struct deliver *deliver;
+  uv_sem_t done;
+  void (*run)(struct call *call); /**< calls call_done(), then or later */
+  int status;
+  struct error *err;
+  void *argument;
+  int64_t number;
+};
+
+struct deliver {
+  const struct config *config;
+  struct store *store;
+  struct deliver_port port;
+  uv_thread_t thread;
+  uv_loop_t loop;
+  uv_prepare_t prepare;
+  uv_timer_t wake;
+  struct mailbox *mailbox;
+  atomic_size_t mailed_bytes, outbox_bytes;
+
+  enum phase phase;
+  struct log *log;
+  struct provider *providers;
+  struct limits limits;
+  struct outbox outbox;
+  struct list unresolved; /**< IDLE entries whose fate has to be told: unknown provider, or an open attempt;
+                             by `queue` */
+  struct templates *templates;
+  struct provider_scripts scripts;
+  bool scripted;
+  struct http *http;
+  struct files *files;
+  struct rendered rendered;
+  struct buf scratch;
+  uint64_t random;
+
+  struct attempt_batch *batch, *free_batches; /**< batch: being filled */
+  uint32_t batches_out;                       /**< with the log */
+  uint32_t files_out;                         /**< messages with the file transport */
+  struct attempt *free_attempts;
+
+  struct store_write write;
+  bool writing;
+  struct buf writing_done; /**< the outbox's `done` in that write */
+  struct list_of_flushes {
+    struct flush *first, **last;
+  } flushes;
+
+  struct call *resetting, *stopping, *quitting;
+  int64_t stop_at; /**< monotonic us */
+};
+
+/* turn.c */
+/** Everything that can go on, goes on. Once a turn of the loop, before it waits. */
+void turn_run(struct deliver *deliver);
+/** The entry, IDLE, goes where it belongs. `message` is its own. */
+void turn_place(struct deliver *deliver, struct entry *entry, const struct message *message);
+/** A new entry: find its provider, then place it. */
+void turn_adopt(struct deliver *deliver, struct entry *entry, const struct message *message);
+uint64_t turn_random(struct deliver *deliver);
+
+/* attempt.c */
+/** Send an entry that is READY, and taken from its queue's list. */
+void attempt_begin(struct deliver *deliver, struct provider *provider, struct entry *entry);
+void attempt_file_done(struct file_transfer *transfer);
+/** Go on with every answer that came. @return whether there was any. */
+bool attempt_collect(struct deliver *deliver);
+/** Break off everything under way; nothing is reported. */
+void attempt_abort(struct deliver *deliver);
+
+/* ending.c */
+struct ending {
+  enum outcome_kind kind;
+  struct str detail, provider_id;
+  int64_t retry_at;
+};
+/** Tell the owner how it stands; the entry is in no queue, and is REPORTED from here on. */
+void ending_report(struct deliver *deliver, struct entry *entry, const struct message *message,
+                   const struct ending *ending);
+/** An attempt failed, or may have: report what becomes of the message. `ambiguous`: the provider may have it.
+ */
+void ending_failed(struct deliver *deliver, struct entry *entry, const struct message *message,
+                   bool ambiguous, int64_t retry_after_ms, struct str detail);
+void ending_settled(struct deliver *deliver, struct hash128 id, enum outcome_kind kind);
+/** The user must not get it: ends now if it waits, or when it is safe to. */
+void ending_cancel(struct deliver *deliver, struct entry *entry, struct str reason);
+
+/* flush.c */
+struct flush {
+  struct deliver_flush *asked;
+  uint64_t epoch;
+  struct flush *next;
+};
+void flush_begin(struct deliver *deliver, struct deliver_flush *asked);
+/** Answer all that wait; none of them is done. */
+void flush_refuse(struct deliver *deliver);
+/** Entries from the store. */
+int flush_load(struct deliver *deliver, struct error *err);
+
+/* deliver.c */
+void call_done(struct call *call);
+struct provider *deliver_provider(struct deliver *deliver, const struct entry *entry);

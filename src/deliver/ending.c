@@ -1,0 +1,107 @@
+#include "deliver/deliver_internal.h"
+
+#include "base/clock.h"
+#include "base/logger.h"
+#include "base/memory.h"
+#include "deliver/retry.h"
+
+#include <stdio.h>
+
+const char *const ending_names[OUTCOME_KINDS] = {NULL,        "accepted", "retry",     "rejected",
+                                                 "exhausted", "expired",  "cancelled", "held"};
+
+static bool is_dead(enum outcome_kind kind) {
+  return kind == OUTCOME_REJECTED || kind == OUTCOME_EXHAUSTED || kind == OUTCOME_HELD;
+}
+
+void ending_report(struct deliver *deliver, struct entry *entry, const struct message *message,
+                   const struct ending *ending) {
+  int64_t now = clock_wall_ms();
+  struct outcome outcome = {.message_id = entry->id,
+                            .kind = ending->kind,
+                            .attempt = entry->attempts,
+                            .at = now,
+                            .retry_at = ending->retry_at,
+                            .detail = ending->detail.data ? ending->detail : STR(""),
+                            .provider_id = ending->provider_id.data ? ending->provider_id : STR(""),
+                            .message = STR("")};
+  if (is_dead(ending->kind)) {
+    buf_clear(&deliver->scratch);
+    message_encode(message, &deliver->scratch);
+    outcome.message = buf_str(&deliver->scratch);
+    LOG_WARN("deliver", "a message is a dead letter now", LOG_STR("provider", message->provider),
+             LOG_TEXT("outcome", ending_names[ending->kind]), LOG_INT("attempts", entry->attempts));
+  }
+  entry->state = ENTRY_REPORTED;
+  entry->reported = (uint8_t)ending->kind;
+  entry->next_retry_at = ending->retry_at;
+  struct provider *provider = deliver_provider(deliver, entry);
+  if (provider) {
+    provider->counts[ending->kind]++;
+    metric_add(provider->outcomes[ending->kind], 1);
+    if (ending->kind == OUTCOME_ACCEPTED)
+      metric_observe_us(provider->seconds, (now - message->accepted) * 1000);
+  }
+  deliver->port.outcome(deliver->port.context, message, &outcome);
+}
+
+void ending_failed(struct deliver *deliver, struct entry *entry, const struct message *message,
+                   bool ambiguous, int64_t retry_after_ms, struct str detail) {
+  struct provider *provider = deliver_provider(deliver, entry);
+  const struct config_provider *account = provider->account;
+  char text[256];
+  struct ending ending = {.kind = OUTCOME_RETRY, .detail = {text, 0}};
+  int64_t now = clock_wall_ms();
+  ending.retry_at =
+      now + retry_delay(account, entry->attempts ? entry->attempts : 1, retry_after_ms, turn_random(deliver));
+  const char *more = "";
+  if (ambiguous && !provider->honours_keys && account->ambiguous == CONFIG_AMBIGUOUS_HOLD) {
+    ending.kind = OUTCOME_HELD;
+    more = "; the provider may have it, and does not know idempotency keys";
+  } else if (entry->attempts >= account->attempts) {
+    ending.kind = OUTCOME_EXHAUSTED;
+    more = "; that was the last attempt";
+  } else if (ending.retry_at > entry->age_from + account->max_age) {
+    ending.kind = OUTCOME_EXHAUSTED;
+    more = "; the next attempt would be past max_age";
+  }
+  if (ending.kind != OUTCOME_RETRY) ending.retry_at = 0;
+  int len = snprintf(text, sizeof text, "%.*s%s%s", detail.len < 160 ? (int)detail.len : 160, detail.data,
+                     ambiguous ? " (ambiguous)" : "", more);
+  ending.detail.len = (size_t)len < sizeof text ? (size_t)len : sizeof text - 1;
+  ending_report(deliver, entry, message, &ending);
+}
+
+static void report_cancelled(struct deliver *deliver, struct entry *entry, const struct message *message) {
+  ending_report(deliver, entry, message,
+                &(struct ending){.kind = OUTCOME_CANCELLED, .detail = str_from(entry->cancelled)});
+}
+
+void ending_settled(struct deliver *deliver, struct hash128 id, enum outcome_kind kind) {
+  struct entry *entry = outbox_find(&deliver->outbox, id);
+  // After a reset an answer may come for what was forgotten, or for an entry that begins anew.
+  if (!entry || entry->state != ENTRY_REPORTED || entry->reported != kind) return;
+  if (kind != OUTCOME_RETRY) {
+    outbox_remove(&deliver->outbox, entry);
+    return;
+  }
+  entry->open = false;
+  entry->state = ENTRY_IDLE;
+  entry->retry_at = entry->next_retry_at;
+  outbox_changed(&deliver->outbox, entry);
+  struct message message = outbox_message(entry);
+  if (entry->cancelled)
+    report_cancelled(deliver, entry, &message);
+  else
+    turn_place(deliver, entry, &message);
+}
+
+void ending_cancel(struct deliver *deliver, struct entry *entry, struct str reason) {
+  if (entry->cancelled) return;
+  entry->cancelled = memory_dup(reason.data, reason.len);
+  struct provider *provider = deliver_provider(deliver, entry);
+  if (entry->state != ENTRY_WAITING && entry->state != ENTRY_DELAYED) return;
+  queue_remove(&provider->queue, entry);
+  struct message message = outbox_message(entry);
+  report_cancelled(deliver, entry, &message);
+}

@@ -1,0 +1,94 @@
+#include "deliver/deliver_internal.h"
+
+#include "base/memory.h"
+
+/** One write to the store holds about so much; more makes several, one after the other. */
+enum { WRITE_BYTES = 4 << 20 };
+
+static void write_next(struct deliver *deliver);
+
+static void answer(struct deliver *deliver, int status) {
+  struct flush *flush = deliver->flushes.first;
+  deliver->flushes.first = flush->next;
+  if (!flush->next) deliver->flushes.last = &deliver->flushes.first;
+  flush->asked->status = status;
+  mailbox_send(flush->asked->reply, &flush->asked->mail);
+  memory_free(flush);
+}
+
+void flush_refuse(struct deliver *deliver) {
+  while (deliver->flushes.first) answer(deliver, ERROR_UNAVAILABLE);
+}
+
+static void written(struct mail *mail, bool cancelled) {
+  struct store_write *write = CONTAINER_OF(mail, struct store_write, mail);
+  struct deliver *deliver = CONTAINER_OF(write, struct deliver, write);
+  int status = cancelled ? ERROR_UNAVAILABLE : write->status;
+  store_write_deinit(write);
+  deliver->writing = false;
+  if (status) {
+    outbox_unwrite(&deliver->outbox, buf_str(&deliver->writing_done));
+    if (deliver->flushes.first) answer(deliver, status);
+  }
+  buf_clear(&deliver->writing_done);
+  if (deliver->resetting)
+    flush_refuse(deliver);
+  else
+    write_next(deliver);
+}
+
+/** Begin the next write, or answer flushes that need none. */
+static void write_next(struct deliver *deliver) {
+  while (deliver->flushes.first && !deliver->writing) {
+    struct flush *flush = deliver->flushes.first;
+    store_write_init(deliver->store, &deliver->write);
+    deliver->write.mail.run = written;
+    deliver->write.reply = deliver->mailbox;
+    // What is dropped in this write must be dropped again should it fail.
+    struct buf swap = deliver->writing_done;
+    size_t count = outbox_write(&deliver->outbox, &deliver->write, flush->epoch, WRITE_BYTES);
+    deliver->writing_done = deliver->outbox.done;
+    deliver->outbox.done = swap;
+    buf_clear(&deliver->outbox.done);
+    if (count == 0) {
+      store_write_deinit(&deliver->write);
+      answer(deliver, 0);
+      continue;
+    }
+    deliver->writing = true;
+    store_write_submit(deliver->store, &deliver->write);
+  }
+}
+
+void flush_begin(struct deliver *deliver, struct deliver_flush *asked) {
+  if (deliver->resetting) {
+    asked->status = ERROR_UNAVAILABLE;
+    mailbox_send(asked->reply, &asked->mail);
+    return;
+  }
+  struct flush *flush = memory_alloc(sizeof *flush);
+  *flush = (struct flush){.asked = asked, .epoch = deliver->outbox.dirty_epoch++};
+  *deliver->flushes.last = flush;
+  deliver->flushes.last = &flush->next;
+  write_next(deliver);
+}
+
+static int load(void *context, const struct outbox_entry *stored) {
+  struct deliver *deliver = context;
+  struct message message;
+  buf_clear(&deliver->scratch);
+  outbox_entry_encode(stored, &deliver->scratch);
+  struct entry *known = outbox_find(&deliver->outbox, stored->message.id);
+  if (known) {
+    // Handed over before the start, and newer than this; but to be dropped here when it ends.
+    known->stored = true;
+    return 0;
+  }
+  struct entry *entry = outbox_add(&deliver->outbox, buf_str(&deliver->scratch), true, &message, NULL);
+  if (entry) turn_adopt(deliver, entry, &message);
+  return 0;
+}
+
+int flush_load(struct deliver *deliver, struct error *err) {
+  return store_scan_outbox(deliver->store, load, deliver, err);
+}

@@ -1,0 +1,83 @@
+/** What waits for its provider: entries by message id, by user, by deadline; and which of them the store does
+ * not have yet. */
+#pragma once
+
+#include "deliver/links.h"
+#include "state/store.h"
+
+/** Where an entry is in its life. */
+enum entry_state {
+  ENTRY_IDLE,    /**< in no queue: just added, or its provider is unknown */
+  ENTRY_WAITING, /**< in its provider's queue */
+  ENTRY_DELAYED, /**< will be tried again at `retry_at` */
+  ENTRY_LOGGING, /**< its attempt is on its way to the log */
+  ENTRY_READY,   /**< its attempt is durable; not a byte has left */
+  ENTRY_SENDING, /**< on its way */
+  ENTRY_REPORTED /**< its outcome is with the user's owner, and not settled */
+};
+
+struct lane;
+
+struct entry {
+  struct hashed by_id, by_user;
+  struct list_item queue;     /**< WAITING: in its lane; READY: in its queue's list */
+  struct list_item unwritten; /**< in the outbox's list, if `dirty` */
+  struct heap_item delay;     /**< DELAYED: in its queue's heap */
+  struct heap_item deadline;  /**< in the outbox's heap, unless that moment passed while it was under way */
+  struct lane *lane;          /**< WAITING */
+  uint64_t order;             /**< WAITING: rises with arrival */
+  uint64_t dirty_epoch;
+  struct hash128 id;
+  int64_t retry_at;       /**< wall clock; settled */
+  int64_t next_retry_at;  /**< REPORTED as RETRY: then */
+  int64_t age_from;       /**< wall clock that max_age counts from */
+  int64_t expires;        /**< wall clock, 0 never */
+  char *cancelled;        /**< the user must not get it any more: why */
+  uint32_t attempts;      /**< durable ones */
+  uint32_t breaker_epoch; /**< LOGGING to SENDING */
+  int16_t provider;       /**< index into the configuration's, -1 unknown */
+  uint8_t state;
+  uint8_t reported;   /**< REPORTED: enum outcome_kind */
+  bool urgent;        /**< WAITING: a retry, ahead of first attempts */
+  bool open;          /**< its last attempt has no settled outcome */
+  bool stored, dirty; /**< the store has it; the store's is older than this, or it has none */
+  bool loaded;        /**< from the store: suppressions that came while nobody ran were not told to it */
+  uint32_t len;
+  uint8_t bytes[]; /**< as outbox_entry_encode() wrote it; only its message counts */
+};
+
+struct outbox {
+  struct hash_table ids, users;
+  struct heap deadlines;
+  struct list unwritten;
+  uint64_t dirty_epoch;
+  struct buf done; /**< entries that the store has and must drop: user's kind, id, message id */
+  size_t bytes;    /**< of all entries */
+};
+
+void outbox_init(struct outbox *outbox);
+void outbox_deinit(struct outbox *outbox);
+/** Forget all entries. */
+void outbox_clear(struct outbox *outbox);
+/** Add one from its encoded bytes. @return the new entry, IDLE, with its message borrowing from it; null if
+ * the message is there already or the bytes are broken. */
+struct entry *outbox_add(struct outbox *outbox, struct str bytes, bool stored, struct message *message,
+                         struct error *err);
+struct entry *outbox_find(const struct outbox *outbox, struct hash128 id);
+/** The entry's message, borrowing from it. */
+struct message outbox_message(const struct entry *entry);
+/** Free it; the store drops it with the next flush. It must be in no queue. */
+void outbox_remove(struct outbox *outbox, struct entry *entry);
+/** The store's copy is old. */
+void outbox_changed(struct outbox *outbox, struct entry *entry);
+/** Put the entry into the deadline heap (again): its deadline is `at`, INT64_MAX none. */
+void outbox_set_deadline(struct outbox *outbox, struct entry *entry, int64_t at);
+/** Next entry of this user. Start with null; the entry given may be removed only after asking for the next.
+ */
+struct entry *outbox_of_user(const struct outbox *outbox, struct entity user, struct entry *after);
+
+/** Move up to about `bytes` of what the store lacks as of `epoch` into a write. @return how many entries; 0:
+ * it lacks none. */
+size_t outbox_write(struct outbox *outbox, struct store_write *write, uint64_t epoch, size_t bytes);
+/** A write failed: the store may have anything. */
+void outbox_unwrite(struct outbox *outbox, struct str done);

@@ -1,0 +1,36 @@
+#include "deliver/retry.h"
+
+#include <curl/curl.h>
+
+#define RETRY_AFTER_MAX (365LL * 86400000)
+
+int64_t retry_delay(const struct config_provider *account, uint32_t attempt, int64_t retry_after_ms,
+                    uint64_t random) {
+  int64_t most = account->backoff_max;
+  if (attempt < 62 && account->backoff_base <= most >> (attempt - 1))
+    most = account->backoff_base << (attempt - 1);
+  int64_t delay = most > 0 ? (int64_t)(random % ((uint64_t)most + 1)) : 0;
+  return delay > retry_after_ms ? delay : retry_after_ms;
+}
+
+int64_t retry_after_parse(struct str value, int64_t now_ms) {
+  while (value.len && value.data[0] == ' ') value.data++, value.len--;
+  while (value.len && value.data[value.len - 1] == ' ') value.len--;
+  if (value.len == 0 || value.len > 40) return 0;
+  bool digits = true;
+  int64_t seconds = 0;
+  for (size_t i = 0; i < value.len && digits; i++) {
+    digits = value.data[i] >= '0' && value.data[i] <= '9';
+    if (digits && seconds <= RETRY_AFTER_MAX) seconds = seconds * 10 + (value.data[i] - '0');
+  }
+  int64_t delay = seconds * 1000;
+  if (!digits) {
+    char text[41];
+    memcpy(text, value.data, value.len);
+    text[value.len] = 0;
+    time_t date = curl_getdate(text, NULL);
+    if (date == -1) return 0;
+    delay = (int64_t)date * 1000 - now_ms;
+  }
+  return delay < 1 ? 1 : delay > RETRY_AFTER_MAX ? RETRY_AFTER_MAX : delay;
+}

@@ -1,0 +1,85 @@
+#include "deliver/standard_webhooks.h"
+
+#include "base/memory.h"
+
+#include <inttypes.h>
+#include <openssl/core_names.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { DIGEST_LENGTH = 32 };
+
+struct webhook_signer {
+  EVP_MAC_CTX *context; /**< with the key in it */
+};
+
+/** @return the key's length, or -1 if the text is not base64. */
+static int decode_base64(const char *text, uint8_t *out) {
+  size_t len = strlen(text);
+  if (len % 4 != 0) return -1;
+  int used = EVP_DecodeBlock(out, (const unsigned char *)text, (int)len);
+  // It counts the padding as bytes.
+  if (used > 0 && text[len - 1] == '=') used--;
+  if (used > 0 && len > 1 && text[len - 2] == '=') used--;
+  return used;
+}
+
+int webhook_signer_new(struct webhook_signer **out, const char *secret, struct error *err) {
+  *out = NULL;
+  size_t len = strlen(secret);
+  uint8_t *key = memory_alloc(len + 3);
+  int used = (int)len;
+  int rc = 0;
+  EVP_MAC *mac = NULL;
+  struct webhook_signer *signer = NULL;
+  if (strncmp(secret, "whsec_", 6) == 0)
+    used = decode_base64(secret + 6, key);
+  else
+    memcpy(key, secret, len);
+  if (used <= 0) {
+    rc = error_set(err, ERROR_INVALID, "the secret begins with whsec_, and what follows is not base64");
+    goto cleanup;
+  }
+  mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+  signer = memory_zalloc(sizeof *signer);
+  signer->context = mac ? EVP_MAC_CTX_new(mac) : NULL;
+  OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char[]){"SHA256"}, 0),
+                         OSSL_PARAM_construct_end()};
+  if (!signer->context || !EVP_MAC_init(signer->context, key, (size_t)used, params)) {
+    rc = error_set(err, ERROR_INVALID, "this OpenSSL has no HMAC-SHA256");
+    goto cleanup;
+  }
+  *out = signer;
+  signer = NULL;
+cleanup:
+  webhook_signer_free(signer);
+  EVP_MAC_free(mac);
+  OPENSSL_cleanse(key, len + 3);
+  memory_free(key);
+  return rc;
+}
+
+void webhook_signer_free(struct webhook_signer *signer) {
+  if (!signer) return;
+  EVP_MAC_CTX_free(signer->context);
+  memory_free(signer);
+}
+
+void webhook_sign(struct webhook_signer *signer, struct str id, int64_t timestamp_s, struct str body,
+                  char out[WEBHOOK_SIGNATURE_LENGTH + 1]) {
+  char middle[32];
+  int len = snprintf(middle, sizeof middle, ".%" PRId64 ".", timestamp_s);
+  unsigned char digest[DIGEST_LENGTH];
+  size_t written = 0;
+  // Without a key the one from before is used.
+  bool good = EVP_MAC_init(signer->context, NULL, 0, NULL) &&
+              EVP_MAC_update(signer->context, (const unsigned char *)id.data, id.len) &&
+              EVP_MAC_update(signer->context, (const unsigned char *)middle, (size_t)len) &&
+              EVP_MAC_update(signer->context, (const unsigned char *)body.data, body.len) &&
+              EVP_MAC_final(signer->context, digest, &written, sizeof digest);
+  // It worked when the signer was made; only memory can be missing now.
+  if (!good || written != DIGEST_LENGTH) abort();
+  memcpy(out, "v1,", 3);
+  EVP_EncodeBlock((unsigned char *)out + 3, digest, DIGEST_LENGTH);
+}

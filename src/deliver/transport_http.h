@@ -1,0 +1,73 @@
+/** HTTP/1.1 requests on one loop by libcurl's multi interface: connections are kept, handles too.
+ *
+ * Answers are collected once a turn of the loop by http_collect(), so that whatever follows from them is
+ * batched. One thread.
+ */
+#pragma once
+
+#include "deliver/deliver.h"
+
+#include <curl/curl.h>
+#include <uv.h>
+
+struct http;
+struct webhook_signer;
+
+/** What is the same in every request of an account. */
+struct http_account {
+  const struct config_provider *config;
+  struct webhook_signer *signer; /**< null: requests are not signed */
+  bool may_resend; /**< the provider honours keys, so libcurl may send again on its own when a kept connection
+                      turns out closed */
+};
+
+enum http_end {
+  HTTP_ANSWERED, /**< `response` holds it */
+  HTTP_NOT_SENT, /**< surely no byte of the request left */
+  HTTP_UNKNOWN   /**< it may have arrived */
+};
+
+enum { HTTP_HEADERS_MAX = 64 };
+
+/** A request and its answer, reused from one to the next, with its connection. */
+struct http_transfer {
+  struct http_request request; /**< filled in by the caller before http_send() */
+  void *owner;                 /**< the caller's */
+  enum http_end end;
+  struct http_response response; /**< borrowed till the transfer is released */
+  char detail[160];              /**< NOT_SENT, UNKNOWN: why */
+  /* the rest is the transport's own */
+  const struct http_account *account;
+  CURL *easy;
+  struct http_transfer *next, *prev;
+  char *url;
+  char method[8];
+  struct buf header_text, response_headers, header_pairs, response_body;
+  struct curl_slist headers[HTTP_HEADERS_MAX];
+  uint32_t header_count;
+  size_t body_seen;
+  unsigned sends; /**< how often the request began to leave */
+  bool running;
+  char error[CURL_ERROR_SIZE];
+};
+
+/** @param connections  kept at most. */
+int http_new(struct http **out, uv_loop_t *loop, long connections, struct error *err);
+/** Ends all transfers without an answer. The loop must turn until its handles are gone; then http_free(). */
+void http_close(struct http *http);
+void http_free(struct http *http);
+
+/** A transfer to fill in, its request's buffers empty. */
+struct http_transfer *http_acquire(struct http *http, const struct http_account *account);
+/** Begin. `id`: the message's, for the signature. @return 0; or ERROR_INVALID for a request that cannot be
+ * one: nothing was sent. */
+int http_send(struct http *http, struct http_transfer *transfer, struct str id, int64_t now_ms,
+              struct error *err);
+/** The next that ended since it was last asked; null if none. */
+struct http_transfer *http_collect(struct http *http);
+/** One that is under way; null if none. */
+struct http_transfer *http_running(struct http *http);
+/** Give it back; one under way is broken off. */
+void http_release(struct http *http, struct http_transfer *transfer);
+/** Let what was just sent begin at once, instead of with the loop's next turn. */
+void http_kick(struct http *http);

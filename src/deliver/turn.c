@@ -1,0 +1,358 @@
+#include "deliver/deliver_internal.h"
+
+#include "base/clock.h"
+#include "base/logger.h"
+#include "base/memory.h"
+
+#include <stdio.h>
+
+enum {
+  BATCHES_OUT_MAX = 2,  /**< with the log at once; attempts that come meanwhile make the next batch larger */
+  ROUNDS_MAX = 4,       /**< of answers that lead to requests that are answered at once */
+  LOOK_AGAIN_MS = 1000, /**< while anything waits: the wall clock may be set meanwhile */
+  RESOLVED_A_ROUND = 1000
+};
+
+uint64_t turn_random(struct deliver *deliver) {
+  // SplitMix64: jitter needs to be spread, not secret.
+  uint64_t mixed = (deliver->random += 0x9e3779b97f4a7c15ULL);
+  mixed = (mixed ^ mixed >> 30) * 0xbf58476d1ce4e5b9ULL;
+  mixed = (mixed ^ mixed >> 27) * 0x94d049bb133111ebULL;
+  return mixed ^ mixed >> 31;
+}
+
+/* ---- where entries go ---- */
+
+void turn_place(struct deliver *deliver, struct entry *entry, const struct message *message) {
+  struct provider *provider = deliver_provider(deliver, entry);
+  if (!provider || entry->open) {
+    list_append(&deliver->unresolved, &entry->queue);
+    return;
+  }
+  int64_t deadline = entry->age_from + provider->account->max_age;
+  if (entry->expires && entry->expires < deadline) deadline = entry->expires;
+  outbox_set_deadline(&deliver->outbox, entry, deadline);
+  if (entry->retry_at > clock_wall_ms())
+    queue_delay(&provider->queue, entry);
+  else
+    queue_add(&provider->queue, &deliver->limits, entry, message, entry->attempts > 0);
+}
+
+void turn_adopt(struct deliver *deliver, struct entry *entry, const struct message *message) {
+  for (uint32_t i = 0; i < deliver->config->provider_count && entry->provider < 0; i++)
+    if (str_equal(message->provider, str_from(deliver->config->providers[i].name)))
+      entry->provider = (int16_t)i;
+  turn_place(deliver, entry, message);
+}
+
+/** Entries that cannot wait like others: nobody to send them, or an attempt whose end nobody saw. */
+static void resolve(struct deliver *deliver) {
+  struct list_item *item;
+  for (int i = 0; i < RESOLVED_A_ROUND && (item = deliver->unresolved.first); i++) {
+    struct entry *entry = CONTAINER_OF(item, struct entry, queue);
+    list_remove(&deliver->unresolved, item);
+    struct message message = outbox_message(entry);
+    if (deliver_provider(deliver, entry)) {
+      ending_failed(deliver, entry, &message, true, 0,
+                    STR("interrupted: the host stopped during the attempt"));
+      continue;
+    }
+    char text[160];
+    int len = snprintf(text, sizeof text, "no provider \"%.*s\" is configured any more",
+                       message.provider.len < 64 ? (int)message.provider.len : 64, message.provider.data);
+    ending_report(deliver, entry, &message,
+                  &(struct ending){.kind = OUTCOME_REJECTED, .detail = {text, (size_t)len}});
+  }
+}
+
+/** Waiting ends at an entry's deadline. @return when the next one is, wall clock. */
+static int64_t pass_deadlines(struct deliver *deliver, int64_t now_ms) {
+  struct heap_item *first;
+  while ((first = heap_first(&deliver->outbox.deadlines)) && first->key <= now_ms) {
+    struct entry *entry = CONTAINER_OF(first, struct entry, deadline);
+    outbox_set_deadline(&deliver->outbox, entry, INT64_MAX);
+    // One that is under way ends by its attempt; should that lead to a retry, it gets its deadline again.
+    if (entry->state != ENTRY_WAITING && entry->state != ENTRY_DELAYED) continue;
+    queue_remove(&deliver_provider(deliver, entry)->queue, entry);
+    bool expired = entry->expires && entry->expires <= now_ms;
+    struct message message = outbox_message(entry);
+    struct ending ending = {.kind = expired ? OUTCOME_EXPIRED : OUTCOME_EXHAUSTED,
+                            .detail =
+                                expired ? STR("expired while it waited") : STR("waited longer than max_age")};
+    ending_report(deliver, entry, &message, &ending);
+  }
+  return first ? first->key : INT64_MAX;
+}
+
+/* ---- attempts to the log ---- */
+
+static void batch_durable(struct mail *mail, bool cancelled) {
+  struct attempt_batch *batch = (struct attempt_batch *)mail;
+  struct deliver *deliver = batch->deliver;
+  deliver->batches_out--;
+  if (batch->log.status && deliver->phase == PHASE_RUNNING) {
+    LOG_ERROR("deliver", "the log failed: nothing is sent until it is back",
+              LOG_INT("code", batch->log.status));
+    deliver->phase = PHASE_STALLED;
+  }
+  for (uint32_t i = 0; i < batch->count && !cancelled && batch->log.status == 0 && !deliver->resetting; i++) {
+    struct entry *entry = batch->entries[i];
+    struct provider *provider = deliver_provider(deliver, entry);
+    entry->attempts++;
+    entry->open = true;
+    entry->state = ENTRY_READY;
+    outbox_changed(&deliver->outbox, entry);
+    provider->queue.logging--;
+    list_append(&provider->queue.ready, &entry->queue);
+  }
+  batch->next = deliver->free_batches;
+  deliver->free_batches = batch;
+}
+
+static struct attempt_batch *current_batch(struct deliver *deliver) {
+  if (deliver->batch) return deliver->batch;
+  struct attempt_batch *batch = deliver->free_batches;
+  if (batch) {
+    deliver->free_batches = batch->next;
+  } else {
+    batch = memory_zalloc(sizeof *batch);
+    batch->deliver = deliver;
+  }
+  batch->log.mail.run = batch_durable;
+  batch->log.reply = deliver->mailbox;
+  batch->log.records = 0;
+  batch->log.status = 0;
+  buf_clear(&batch->log.bytes);
+  batch->count = 0;
+  return deliver->batch = batch;
+}
+
+static void log_attempt(struct deliver *deliver, struct entry *entry, const struct message *message,
+                        int64_t now_ms) {
+  struct attempt_batch *batch = current_batch(deliver);
+  if (batch->count == batch->capacity) {
+    batch->capacity = batch->capacity ? batch->capacity * 2 : 64;
+    batch->entries = memory_realloc(batch->entries, batch->capacity * sizeof(struct entry *));
+  }
+  batch->entries[batch->count++] = entry;
+  uint8_t input[26];
+  struct buf out = {input, 0, sizeof input};
+  buf_put_u64(&out, entry->id.high);
+  buf_put_u64(&out, entry->id.low);
+  buf_put_varint(&out, entry->attempts + 1);
+  struct log_record record = {.seq = deliver->port.next_seq(deliver->port.context),
+                              .type = LOG_ATTEMPT,
+                              .generation = message->generation,
+                              .at = now_ms,
+                              .entity = message->user,
+                              .input = buf_str(&out),
+                              .effects = STR("")};
+  log_record_put(&batch->log.bytes, &record);
+  batch->log.records++;
+}
+
+static void submit_batch(struct deliver *deliver) {
+  if (!deliver->batch || deliver->batches_out >= BATCHES_OUT_MAX) return;
+  struct log_batch *batch = &deliver->batch->log;
+  deliver->batch = NULL;
+  deliver->batches_out++;
+  log_submit(deliver->log, batch);
+}
+
+/** A suppression that came while this entry lay in the store is in the user's record, and nowhere else.
+ * @return whether it may go on. */
+static bool pass_record(struct deliver *deliver, struct provider *provider, struct entry *entry,
+                        const struct message *message, int64_t now_ms) {
+  struct record record;
+  struct suppression found;
+  record_init(&record);
+  int rc = store_get_user(deliver->store, message->user, &record, NULL);
+  if (rc == 0 && record_suppressed(&record, message->channel, &found)) {
+    ending_cancel(deliver, entry, found.reason);
+    ending_report(deliver, entry, message,
+                  &(struct ending){.kind = OUTCOME_CANCELLED, .detail = str_from(entry->cancelled)});
+  } else if (rc && rc != ERROR_NOT_FOUND) {
+    entry->retry_at = now_ms + LOOK_AGAIN_MS;
+    queue_delay(&provider->queue, entry);
+  } else {
+    entry->loaded = false;
+  }
+  record_deinit(&record);
+  return !entry->loaded;
+}
+
+static void take(struct deliver *deliver, struct provider *provider, int64_t now_ms, int64_t now_us,
+                 int64_t *when) {
+  struct entry *entry;
+  while ((entry = queue_take(&provider->queue, now_us, when))) {
+    struct message message = outbox_message(entry);
+    if (entry->loaded && !pass_record(deliver, provider, entry, &message, now_ms)) {
+      breaker_end(&provider->queue.breaker, entry->breaker_epoch, BREAKER_UNKNOWN, now_us, 0);
+      continue;
+    }
+    entry->state = ENTRY_LOGGING;
+    provider->queue.logging++;
+    log_attempt(deliver, entry, &message, now_ms);
+  }
+}
+
+static void send_ready(struct deliver *deliver, struct provider *provider) {
+  struct queue *queue = &provider->queue;
+  while (queue->ready.first && queue->sending < provider->account->concurrency) {
+    struct entry *entry = CONTAINER_OF(queue->ready.first, struct entry, queue);
+    list_remove(&queue->ready, &entry->queue);
+    attempt_begin(deliver, provider, entry);
+  }
+}
+
+/* ---- reset and stop ---- */
+
+/** Whether anything of somebody else's is still held. */
+static bool is_at_rest(const struct deliver *deliver) {
+  return deliver->batches_out == 0 && deliver->files_out == 0 && !deliver->writing;
+}
+
+static void count_bytes(struct deliver *deliver) {
+  atomic_store_explicit(&deliver->outbox_bytes, deliver->outbox.bytes, memory_order_relaxed);
+}
+
+static void finish_reset(struct deliver *deliver) {
+  struct call *call = deliver->resetting;
+  deliver->resetting = NULL;
+  if (deliver->batch) {
+    deliver->batch->next = deliver->free_batches;
+    deliver->free_batches = deliver->batch;
+    deliver->batch = NULL;
+  }
+  for (uint32_t i = 0; i < deliver->config->provider_count; i++) queue_clear(&deliver->providers[i].queue);
+  deliver->unresolved = (struct list){0};
+  outbox_clear(&deliver->outbox);
+  count_bytes(deliver);
+  deliver->phase = PHASE_IDLE;
+  deliver->log = NULL;
+  call_done(call);
+  if (!deliver->stopping) return;
+  // It stopped, after a fashion.
+  call_done(deliver->stopping);
+  deliver->stopping = NULL;
+}
+
+/** Attempts that were logged and never begun are known not to have been sent. */
+static void hand_back(struct deliver *deliver) {
+  for (uint32_t i = 0; i < deliver->config->provider_count; i++) {
+    struct list *ready = &deliver->providers[i].queue.ready;
+    while (ready->first) {
+      struct entry *entry = CONTAINER_OF(ready->first, struct entry, queue);
+      list_remove(ready, &entry->queue);
+      struct message message = outbox_message(entry);
+      ending_report(deliver, entry, &message,
+                    &(struct ending){.kind = OUTCOME_RETRY,
+                                     .detail = STR("not sent: the host stops"),
+                                     .retry_at = clock_wall_ms()});
+    }
+  }
+}
+
+static bool is_sending(const struct deliver *deliver) {
+  for (uint32_t i = 0; i < deliver->config->provider_count; i++) {
+    const struct queue *queue = &deliver->providers[i].queue;
+    if (queue->sending || queue->ready.count) return true;
+  }
+  return deliver->batches_out > 0;
+}
+
+/** @return when to look again, monotonic us. */
+static int64_t go_on_stopping(struct deliver *deliver, int64_t now_us) {
+  if (is_sending(deliver)) {
+    if (now_us < deliver->stop_at) return deliver->stop_at;
+    attempt_abort(deliver);
+    hand_back(deliver);
+  }
+  if (!is_at_rest(deliver)) return INT64_MAX;
+  hand_back(deliver);
+  struct call *call = deliver->stopping;
+  deliver->stopping = NULL;
+  deliver->phase = PHASE_STOPPED;
+  call_done(call);
+  return INT64_MAX;
+}
+
+/* ---- the turn ---- */
+
+static void show(struct provider *provider) {
+  struct queue *queue = &provider->queue;
+  metric_set(provider->waiting, (int64_t)(queue->waiting + queue->logging + queue->ready.count));
+  metric_set(provider->in_flight, queue->sending);
+  metric_set(provider->breaker, queue->breaker.state);
+  if (provider->shown == queue->breaker.state) return;
+  if (queue->breaker.state == BREAKER_OPEN)
+    LOG_WARN("deliver", "a provider keeps failing: its breaker is open",
+             LOG_TEXT("provider", provider->account->name), LOG_INT("waiting", queue->waiting));
+  else if (queue->breaker.state == BREAKER_CLOSED)
+    LOG_INFO("deliver", "a provider is back: its breaker is closed",
+             LOG_TEXT("provider", provider->account->name));
+  provider->shown = queue->breaker.state;
+}
+
+static void on_wake(uv_timer_t *timer) {
+  // The turn it begins is what matters.
+  (void)timer;
+}
+
+static void wake_at(struct deliver *deliver, int64_t wall_ms, int64_t mono_us, int64_t now_ms,
+                    int64_t now_us) {
+  bool waits = deliver->outbox.ids.count > 0;
+  int64_t in_ms = waits ? LOOK_AGAIN_MS : INT64_MAX;
+  if (wall_ms != INT64_MAX && wall_ms - now_ms < in_ms) in_ms = wall_ms - now_ms;
+  if (mono_us != INT64_MAX && (mono_us - now_us + 999) / 1000 < in_ms)
+    in_ms = (mono_us - now_us + 999) / 1000;
+  if (in_ms == INT64_MAX)
+    uv_timer_stop(&deliver->wake);
+  else
+    uv_timer_start(&deliver->wake, on_wake, in_ms > 0 ? (uint64_t)in_ms : 0, 0);
+}
+
+/** @return whether there is more to do at once. */
+static bool round_of(struct deliver *deliver, int64_t now_ms, int64_t now_us, int64_t *wall, int64_t *mono) {
+  if (deliver->phase == PHASE_RUNNING) {
+    resolve(deliver);
+    *wall = pass_deadlines(deliver, now_ms);
+    for (uint32_t i = 0; i < deliver->config->provider_count; i++) {
+      struct provider *provider = &deliver->providers[i];
+      int64_t due = queue_wake(&provider->queue, &deliver->limits, now_ms);
+      if (due < *wall) *wall = due;
+      take(deliver, provider, now_ms, now_us, mono);
+    }
+    submit_batch(deliver);
+  }
+  if (deliver->phase == PHASE_RUNNING || deliver->phase == PHASE_STOPPING)
+    for (uint32_t i = 0; i < deliver->config->provider_count; i++)
+      send_ready(deliver, &deliver->providers[i]);
+  files_submit(deliver->files);
+  http_kick(deliver->http);
+  return attempt_collect(deliver) || (deliver->phase == PHASE_RUNNING && deliver->unresolved.first);
+}
+
+void turn_run(struct deliver *deliver) {
+  int64_t wall, mono, now_ms, now_us;
+  attempt_collect(deliver);
+  bool more = true;
+  for (int i = 0; i < ROUNDS_MAX && more; i++) {
+    now_ms = clock_wall_ms();
+    now_us = clock_mono_us();
+    wall = mono = INT64_MAX;
+    more = round_of(deliver, now_ms, now_us, &wall, &mono);
+  }
+  if (more) mono = now_us;
+  if (deliver->phase == PHASE_STOPPING) mono = go_on_stopping(deliver, now_us);
+  if (deliver->resetting && is_at_rest(deliver)) finish_reset(deliver);
+  if (deliver->quitting && is_at_rest(deliver)) {
+    uv_stop(&deliver->loop);
+    call_done(deliver->quitting);
+    deliver->quitting = NULL;
+  }
+  limits_trim(&deliver->limits, now_us);
+  for (uint32_t i = 0; i < deliver->config->provider_count; i++) show(&deliver->providers[i]);
+  count_bytes(deliver);
+  wake_at(deliver, wall, mono, now_ms, now_us);
+}

@@ -1,0 +1,86 @@
+#include "gate/checks.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+
+/** In the order in which they are asked: what is true of the user for good comes before what passes. */
+static const struct gate_check checks[] = {
+    {"address", address_ask},
+    {"suppressed", suppressed_ask},
+    {"once_per", once_per_ask},
+    {"expired", expired_ask},
+};
+enum { CHECK_COUNT = sizeof checks / sizeof checks[0] };
+
+void gate_pass(struct gate_answer *answer, const char *text) {
+  answer->pass = true;
+  size_t len = strnlen(text, sizeof answer->text - 1);
+  memcpy(answer->text, text, len);
+  answer->text[len] = 0;
+}
+
+/** Take away a character that the end cut through. */
+static void trim_cut(char *text, size_t len) {
+  size_t lead = len;
+  while (lead > 0 && ((unsigned char)text[lead - 1] & 0xc0) == 0x80) lead--;
+  if (lead == 0) return;
+  unsigned char first = (unsigned char)text[--lead];
+  size_t need = first < 0xc0 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+  if (len - lead < need) text[lead] = 0;
+}
+
+void gate_refuse(struct gate_answer *answer, const char *format, ...) {
+  answer->pass = false;
+  va_list args;
+  va_start(args, format);
+  int len = vsnprintf(answer->text, sizeof answer->text, format, args);
+  va_end(args);
+  if (len >= (int)sizeof answer->text) trim_cut(answer->text, sizeof answer->text - 1);
+}
+
+struct gate_moment gate_moment(int64_t ms) {
+  struct gate_moment moment;
+  // Toward the past, also before 1970.
+  time_t seconds = (time_t)(ms / 1000 - (ms % 1000 < 0));
+  struct tm parts;
+  if (!gmtime_r(&seconds, &parts) ||
+      !strftime(moment.text, sizeof moment.text, "%Y-%m-%d %H:%M:%S UTC", &parts))
+    strcpy(moment.text, "a time out of range");
+  return moment;
+}
+
+void gate_judge(const struct gate_question *question, struct verdict *verdict, struct buf *answers) {
+  struct gate_answer answer = {.pass = true};
+  unsigned asked = 0;
+  buf_clear(answers);
+  value_put_map(answers, CHECK_COUNT);
+  while (asked < CHECK_COUNT && answer.pass) {
+    checks[asked].ask(question, &answer);
+    value_put_string(answers, str_from(checks[asked].name));
+    value_put_string(answers, str_from(answer.text));
+    asked++;
+  }
+  // So few pairs are counted in the map's first byte alone.
+  _Static_assert(CHECK_COUNT < 16, "a map of up to 15 pairs has a head of one byte");
+  answers->data[0] = (uint8_t)(0x80 | asked);
+  *verdict = (struct verdict){answer.pass, answer.pass ? STR("") : str_from(checks[asked - 1].name),
+                              buf_str(answers)};
+}
+
+int gate_reserve(struct draft *draft, const struct message *message, struct error *err) {
+  if (message->once_key == 0) return 0;
+  struct effect effect = {.type = EFFECT_ONCE, .once = {message->once_key, message->once_until}};
+  return draft_add(draft, &effect, err);
+}
+
+int gate_refund(struct draft *draft, const struct message *message, struct error *err) {
+  int64_t until;
+  if (message->once_key == 0) return 0;
+  // A later message may have reserved anew: that mark is not ours to take back.
+  if (!record_once(draft->record, message->once_key, message->once_until - 1, &until) ||
+      until != message->once_until)
+    return 0;
+  struct effect effect = {.type = EFFECT_ONCE, .once = {message->once_key, 0}};
+  return draft_add(draft, &effect, err);
+}
