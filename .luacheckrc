@@ -1,0 +1,20 @@
+std = "luajit"
+max_line_length = 132
+
+-- Declarations for editors: bodies are empty.
+files["lua/kairos/types.lua"] = { ignore = { "212", "241" } }
+
+-- Rules see this, and nothing of the machine.
+files["rules"] = {
+  std = {
+    read_globals = {
+      "assert", "error", "getmetatable", "ipairs", "math", "next", "pairs", "pcall", "rawequal", "rawget", "rawset", "require",
+      "select", "setmetatable", "string", "table", "tonumber", "tostring", "type", "unpack",
+    },
+  },
+}
+
+files["spec"] = { std = "max+busted" }
+
+-- wrk calls these.
+files["tools/bench.d/load.lua"] = { globals = { "request", "response" }, read_globals = { "wrk" } }

@@ -1,0 +1,148 @@
+--- Checks what a rule file hands to the library, and says what to write instead.
+--
+-- A schema is a list of fields: { name, kind, example, required = true }. The kinds are below.
+
+local core = require "kairos.core"
+
+local check = {}
+
+--- How a value is named in an error.
+---@param value any
+---@return string
+local function describe(value)
+  if type(value) == "string" then
+    return '"' .. value .. '"'
+  elseif type(value) == "number" or type(value) == "boolean" then
+    return tostring(value)
+  end
+  return "a " .. type(value)
+end
+
+local function text(value)
+  if type(value) ~= "string" or value == "" then
+    return "must be text"
+  elseif #value > 256 then
+    return "is longer than 256 letters"
+  end
+end
+
+--- Each takes a value and returns nil, or what is wrong with it (and, of a table, where).
+---@type table<string, fun(value: any): string?>
+local kinds = {
+  text = text,
+
+  name = function(value)
+    if type(value) ~= "string" or #value > 64 or not value:find "^[%w_.-]+$" then
+      return "must be a name of at most 64 letters, digits, _ . and -"
+    end
+  end,
+
+  path = function(value)
+    if type(value) ~= "string" or not value:find "^payload%.[^.].*[^.]$" and not value:find "^payload%.[^.]$" then
+      return 'must be a path into the event that begins with "payload."'
+    elseif #value > 256 then
+      return "is longer than 256 letters"
+    end
+  end,
+
+  duration = function(value)
+    if type(value) ~= "string" then
+      return "must be a duration in quotes"
+    end
+    local length, why = core.duration(value)
+    return not length and why or nil
+  end,
+
+  rate = function(value)
+    if type(value) ~= "string" then
+      return "must be a rate in quotes"
+    end
+    local count, why = core.rate(value)
+    return not count and why or nil
+  end,
+
+  count = function(value)
+    if type(value) ~= "number" or value < 1 or value > 1000000 or value ~= math.floor(value) then
+      return "must be a whole number from 1 to 1000000"
+    end
+  end,
+
+  ["function"] = function(value)
+    if type(value) ~= "function" then
+      return "must be a function"
+    end
+  end,
+
+  functions = function(value)
+    if type(value) ~= "table" then
+      return "must be a table of functions"
+    end
+    for name, handler in pairs(value) do
+      if type(name) ~= "string" or name == "" or #name > 64 then
+        return "must name each function"
+      elseif type(handler) ~= "function" then
+        return "must hold functions: `" .. name .. "` is " .. describe(handler)
+      end
+    end
+  end,
+
+  types = function(value)
+    if type(value) == "string" then
+      return text(value)
+    elseif type(value) ~= "table" or #value == 0 then
+      return "must be an event type, or a list of them"
+    end
+    local seen = {}
+    for key, one in pairs(value) do
+      if type(key) ~= "number" then
+        return "must be a plain list of event types"
+      end
+      local why = text(one)
+      if why then
+        return "must hold event types: element " .. key .. " " .. why
+      elseif seen[one] then
+        return 'has "' .. one .. '" twice'
+      end
+      seen[one] = true
+    end
+  end,
+}
+
+--- Raise unless `spec` is a table with the fields of `schema`.
+---@param what string  the function, for errors: "kairos.window"
+---@param spec any
+---@param schema table[]
+function check.fields(what, spec, schema)
+  if type(spec) ~= "table" then
+    core.fail(what .. " takes a table in braces: " .. what .. " { " .. schema[1][1] .. " = " .. schema[1][3] .. ", … }, not "
+      .. describe(spec))
+  end
+  local known, names = {}, {}
+  for i, field in ipairs(schema) do
+    known[field[1]] = field
+    names[i] = field[1]
+  end
+  for name in pairs(spec) do
+    if not known[name] then
+      local meant = type(name) == "string" and core.nearest(name, names)
+      core.fail(what .. " has no field `" .. tostring(name) .. "`" .. (meant and "; did you mean `" .. meant .. "`?" or "")
+        .. "; there are: " .. table.concat(names, ", "))
+    end
+  end
+  for _, field in ipairs(schema) do
+    local name, kind, example = field[1], field[2], field[3]
+    local value = spec[name]
+    if value == nil then
+      if field.required then
+        core.fail(what .. " needs `" .. name .. "`: write " .. name .. " = " .. example)
+      end
+    else
+      local why = kinds[kind](value)
+      if why then
+        core.fail(what .. ": `" .. name .. "` " .. why .. "; write " .. name .. " = " .. example .. ", not " .. describe(value))
+      end
+    end
+  end
+end
+
+return check

@@ -1,0 +1,110 @@
+---@meta
+--- What a rule's functions are given. Read by editors, never loaded: the host makes these objects.
+
+--- What happened. Read-only: copy what you want to change. Members that are null in JSON are not there.
+---@class kairos.Event
+---@field id string
+---@field type string
+---@field user string?  the user's id, unless the event is about a subject
+---@field subject string?  the thing's id, unless the event is about a user
+---@field timestamp number  milliseconds since 1970, as its sender says
+---@field payload table<string, any>
+---@field metadata table<string, any>  empty if it came without
+
+--- A timer that is due.
+---@class kairos.Timer
+---@field name string
+---@field due number  milliseconds since 1970
+---@field data any  as given to user:after or user:at
+
+---@class kairos.Rule
+---@class kairos.Window
+---@class kairos.Throttle
+
+---@class kairos.TimerSpec
+---@field name string  the function of the rule's `timers` that it wakes; a timer of the same name is replaced
+---@field data? any  text, numbers, true, false and tables of these; at most 4 KB
+---@field cancel_on? string  an event of this type cancels it
+---@field late? "fire"|"skip"  what if the host was down when it was due
+---@field late_after? string  with "skip": how late is too late
+
+---@class kairos.SendSpec
+---@field channel "email"|"sms"|"push"|"webhook"
+---@field template string  a file of the campaign's folder, without its ending
+---@field data? table<string, any>  for the template; what it does not say comes from the profile
+---@field once_per? string  not again within this time: "7d"
+---@field expires_in? string  not after this time: "6h"
+---@field limit? string  for the whole host: "1000/1h"
+---@field to? string  address; from the profile (email, phone, push_token) unless given
+---@field provider? string  an account of the configuration; the channel's route unless given
+
+--- The user the event or timer is about. Any other name reads the profile: user.first_name.
+---@class kairos.User
+---@field id string
+---@field [string] any
+local User = {}
+
+--- How many events are in the window.
+---@param window kairos.Window
+---@param key? string|number|boolean  of a window that has `by`
+---@return number
+function User:count(window, key) end
+
+--- What they add up to; 0 if there are none.
+---@param window kairos.Window
+---@param key? string|number|boolean
+---@return number
+function User:sum(window, key) end
+
+--- The newest value; nil if there is none.
+---@param window kairos.Window
+---@param key? string|number|boolean
+---@return any
+function User:last(window, key) end
+
+--- The oldest value; nil if there is none.
+---@param window kairos.Window
+---@param key? string|number|boolean
+---@return any
+function User:first(window, key) end
+
+--- How many different values; an estimate (6.5 %) past 64 events.
+---@param window kairos.Window
+---@param key? string|number|boolean
+---@return number
+function User:distinct(window, key) end
+
+--- Whether the throttle admits one more; if so, it is used up.
+---@param throttle kairos.Throttle
+---@param key? string|number|boolean  each key on its own
+---@return boolean
+function User:allow(throttle, key) end
+
+--- True the first time, then false for the time given. Within the campaign.
+---@param key string|number|boolean
+---@param over string  "7d"
+---@return boolean
+function User:once(key, over) end
+
+--- Set an attribute of the profile; nil removes it. Seen by all campaigns.
+---@param name string
+---@param value string|number|boolean|table|nil  a table of at most 4 KB
+function User:set(name, value) end
+
+--- Wake one of the rule's `timers` after a time.
+---@param time string  "5m"
+---@param spec kairos.TimerSpec
+function User:after(time, spec) end
+
+--- Wake one of the rule's `timers` at a time.
+---@param due number  milliseconds since 1970
+---@param spec kairos.TimerSpec
+function User:at(due, spec) end
+
+--- Cancel a timer of the campaign; none is fine.
+---@param name string
+function User:cancel(name) end
+
+--- Ask for a message. Whether it goes, the gate says; `kairos why` shows it.
+---@param spec kairos.SendSpec
+function User:send(spec) end

@@ -1,0 +1,92 @@
+/* kairos.core: what the library under lua/kairos asks of the host. Rule files do not see it. */
+#include "engine/internal.h"
+#include "engine/suggest.h"
+
+const char object_rule[] = "rule";
+
+static struct str text_argument(lua_State *lua, int index) {
+  struct str text;
+  text.data = luaL_checklstring(lua, index, &text.len);
+  return text;
+}
+
+/** fail(message): an error at the line of the rule file that called the library. */
+static int core_fail(lua_State *lua) {
+  sandbox_raise(lua, ERROR_SCRIPT, "%s", luaL_checkstring(lua, 1));
+}
+
+/** nearest(name, list of names) -> the one that was probably meant, or nil. */
+static int core_nearest(lua_State *lua) {
+  struct suggestion suggestion = {0};
+  struct str meant = text_argument(lua, 1);
+  luaL_checktype(lua, 2, LUA_TTABLE);
+  for (int i = 1; i <= (int)lua_objlen(lua, 2); i++) {
+    lua_rawgeti(lua, 2, i);
+    suggestion_offer(&suggestion, meant, text_argument(lua, -1));
+    lua_pop(lua, 1); // the list holds it
+  }
+  if (!suggestion.name.len) return 0;
+  lua_pushlstring(lua, suggestion.name.data, suggestion.name.len);
+  return 1;
+}
+
+static int nil_and(lua_State *lua, const struct error *err) {
+  lua_pushnil(lua);
+  lua_pushstring(lua, err->message);
+  return 2;
+}
+
+/** duration("10m") -> ms, or nil and why not. */
+static int core_duration(lua_State *lua) {
+  int64_t ms;
+  struct error err;
+  if (quantity_duration(text_argument(lua, 1), &ms, &err)) return nil_and(lua, &err);
+  lua_pushnumber(lua, (lua_Number)ms);
+  return 1;
+}
+
+/** rate("5/1h") -> how many, in how many ms; or nil and why not. */
+static int core_rate(lua_State *lua) {
+  struct rate rate;
+  struct error err;
+  if (quantity_rate(text_argument(lua, 1), &rate, &err)) return nil_and(lua, &err);
+  lua_pushnumber(lua, rate.count);
+  lua_pushnumber(lua, (lua_Number)rate.over_ms);
+  return 2;
+}
+
+/** now() -> what the rule sees as the time, ms since the epoch. */
+static int core_now(lua_State *lua) {
+  const struct engine *engine = engine_of(lua);
+  if (!engine->call) sandbox_raise(lua, ERROR_SCRIPT, "kairos.now() is known while a rule runs, not while its file is loaded");
+  lua_pushnumber(lua, (lua_Number)engine->call->now);
+  return 1;
+}
+
+/** rule(definition): the object that a rule file returns; the definition is its environment. */
+static int core_rule(lua_State *lua) {
+  luaL_checktype(lua, 1, LUA_TTABLE);
+  if (!sandbox_of(lua)->loading) sandbox_raise(lua, ERROR_SCRIPT, "kairos.rule belongs at the top of the file, outside of functions");
+  struct rule_object *rule = lua_newuserdata(lua, sizeof *rule);
+  *rule = (struct rule_object){.object.type = object_rule};
+  lua_pushvalue(lua, 1);
+  lua_setfenv(lua, -2);
+  return 1;
+}
+
+void binding_kairos_push(lua_State *lua) {
+  static const luaL_Reg functions[] = {{"fail", core_fail},
+                                       {"nearest", core_nearest},
+                                       {"duration", core_duration},
+                                       {"rate", core_rate},
+                                       {"now", core_now},
+                                       {"rule", core_rule},
+                                       {"window", binding_declare_window},
+                                       {"throttle", binding_declare_throttle},
+                                       {NULL, NULL}};
+  lua_newtable(lua);
+  for (const luaL_Reg *function = functions; function->name; function++) {
+    lua_pushcfunction(lua, function->func);
+    lua_setfield(lua, -2, function->name);
+  }
+}

@@ -1,0 +1,174 @@
+/* user:send: a message, decided once with everything its delivery needs. */
+#include "engine/convert.h"
+#include "engine/internal.h"
+
+enum { MESSAGES_MAX = 100, MESSAGE_DATA_MAX = 256 << 10 };
+
+static const char *const fields[] = {"channel", "template", "data", "once_per", "expires_in", "limit", "to", "provider", NULL};
+static const char method[] = "user:send";
+
+/** Which attribute holds the address on a channel. */
+static const struct {
+  const char *channel, *attribute;
+} addresses[] = {{"email", "email"}, {"sms", "phone"}, {"push", "push_token"}};
+
+/** The same cause gives the same id, in every replay. */
+static struct hash128 message_id(struct engine *engine, struct str campaign) {
+  const struct engine_call *call = engine->call;
+  struct buf *key = &engine->text;
+  buf_clear(key);
+  buf_put_u8(key, (uint8_t)call->entity.kind);
+  buf_put_str(key, call->entity.id);
+  buf_put_str(key, call->cause);
+  buf_put_str(key, campaign);
+  buf_put_varint(key, call->message_count);
+  return hash128(buf_str(key), 0);
+}
+
+static uint64_t once_key(struct engine *engine, const struct message *message) {
+  struct buf *key = &engine->text;
+  buf_clear(key);
+  buf_put_str(key, STR("once_per"));
+  buf_put_str(key, message->campaign);
+  buf_put_str(key, message->template_name);
+  buf_put_str(key, message->channel);
+  uint64_t hash = hash64(buf_str(key), 0);
+  return hash ? hash : 1;
+}
+
+static int check_template(lua_State *lua, struct str name) {
+  struct engine *engine = engine_of(lua);
+  size_t folder = engine->codes[engine->rule].folder;
+  int index = engine_find_template(engine, folder, name);
+  if (index >= 0) return index;
+  buf_clear(&engine->text);
+  engine_list_templates(engine, folder, name, &engine->text);
+  sandbox_raise(lua, ERROR_SCRIPT, "there is no template `%.*s`%.*s", STR_ARG(name), STR_ARG(buf_str(&engine->text)));
+}
+
+static struct str check_provider(lua_State *lua, struct str channel, struct str wanted) {
+  struct engine *engine = engine_of(lua);
+  const struct config *config = engine->options.config;
+  const struct config_provider *provider = config_route(config, channel);
+  if (!provider) {
+    buf_clear(&engine->text);
+    engine_list_channels(channel, &engine->text);
+    sandbox_raise(lua, ERROR_SCRIPT, "there is no channel `%.*s`%.*s", STR_ARG(channel), STR_ARG(buf_str(&engine->text)));
+  }
+  if (wanted.len) provider = config_provider(config, wanted);
+  if (!provider) {
+    buf_clear(&engine->text);
+    for (uint32_t i = 0; i < config->provider_count; i++) buf_printf(&engine->text, "%s%s", i ? ", " : "", config->providers[i].name);
+    sandbox_raise(lua, ERROR_SCRIPT, "the configuration has no provider `%.*s`; there are: %.*s", STR_ARG(wanted), STR_ARG(buf_str(&engine->text)));
+  }
+  return str_from(provider->name);
+}
+
+/** Address from the profile, "" if it has none: the gate says so. Borrowed from the record. */
+static struct str address_of(const struct engine *engine, struct str channel) {
+  struct str value;
+  for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
+    if (!str_equal(channel, str_from(addresses[i].channel))) continue;
+    if (!record_attribute(engine->call->draft->record, str_from(addresses[i].attribute), &value)) return STR("");
+    struct value head = value_head(value);
+    return head.type == VALUE_STRING ? head.string : STR("");
+  }
+  return STR("");
+}
+
+/** Bytes of the data given. */
+static struct str given_data(lua_State *lua) {
+  struct engine *engine = engine_of(lua);
+  buf_clear(&engine->data);
+  lua_getfield(lua, 2, "data");
+  if (lua_isnil(lua, -1)) {
+    value_put_map(&engine->data, 0);
+  } else if (!lua_istable(lua, -1)) {
+    sandbox_raise(lua, ERROR_SCRIPT, "`data` of user:send must be a table: data = { name = value, … }");
+  } else {
+    convert_read_map(lua, -1, &engine->data, MESSAGE_DATA_MAX, "`data` of user:send");
+  }
+  return buf_str(&engine->data);
+}
+
+/** What the template looks up and `data` does not say comes from the profile. */
+static struct str merge_data(struct engine *engine, struct str given, int index) {
+  const struct str *names;
+  size_t name_count = template_names(engine->compiled[index], &names);
+  struct buf *extra = &engine->text;
+  uint32_t extra_count = 0;
+  buf_clear(extra);
+  for (size_t i = 0; i < name_count; i++) {
+    struct str value;
+    if (value_member(given, names[i], &value) || !record_attribute(engine->call->draft->record, names[i], &value)) continue;
+    value_put_string(extra, names[i]);
+    buf_append(extra, value.data, value.len);
+    extra_count++;
+  }
+  if (!extra_count) return given;
+  struct reader reader = reader_of(given);
+  uint32_t given_count = value_read(&reader).count;
+  buf_clear(&engine->map);
+  value_put_map(&engine->map, given_count + extra_count);
+  buf_append(&engine->map, extra->data, extra->len);
+  buf_append(&engine->map, reader.at, reader_left(&reader));
+  return buf_str(&engine->map);
+}
+
+/** A limit is named by campaign and rate: one that changes begins anew. */
+static void set_limit(lua_State *lua, struct message *message) {
+  struct str text = binding_field(lua, 2, "limit", false, method);
+  struct rate rate;
+  struct error err;
+  if (!text.len) return;
+  if (quantity_rate(text, &rate, &err)) sandbox_raise(lua, ERROR_SCRIPT, "`limit` of user:send: %s", err.message);
+  lua_pushlstring(lua, message->campaign.data, message->campaign.len);
+  lua_pushliteral(lua, " ");
+  lua_pushlstring(lua, text.data, text.len);
+  lua_concat(lua, 3);
+  message->limit_name.data = lua_tolstring(lua, -1, &message->limit_name.len); // the stack holds it
+  message->limit_count = rate.count;
+  message->limit_over = rate.over_ms;
+}
+
+int binding_send(lua_State *lua) {
+  struct engine *engine = engine_of(lua);
+  struct engine_call *call = binding_acting_call(lua, method);
+  const struct engine_rule *rule = &engine->rules[engine->rule];
+  if (call->entity.kind != ENTITY_USER)
+    sandbox_raise(lua, ERROR_SCRIPT, "user:send: this event is about a subject, not a user, so there is nobody to write to");
+  if (call->message_count == MESSAGES_MAX)
+    sandbox_raise(lua, ERROR_LIMIT, "user:send: more than %d messages for one event", MESSAGES_MAX);
+  lua_settop(lua, 2);
+  binding_check_fields(lua, 2, fields, method);
+  struct message message = {.user = call->entity,
+                            .campaign = rule->campaign,
+                            .rule = rule->path,
+                            .cause = call->cause,
+                            .at = call->now,
+                            .accepted = call->wall,
+                            .generation = engine->options.generation};
+  message.channel = binding_field(lua, 2, "channel", true, method);
+  message.template_name = binding_field(lua, 2, "template", true, method);
+  message.provider = check_provider(lua, message.channel, binding_field(lua, 2, "provider", false, method));
+  int index = check_template(lua, message.template_name);
+  message.template_hash = engine->templates[index].hash;
+  message.to = binding_field(lua, 2, "to", false, method);
+  if (!message.to.len) message.to = address_of(engine, message.channel);
+  set_limit(lua, &message);
+  lua_getfield(lua, 2, "expires_in");
+  if (!lua_isnil(lua, -1)) message.expires = call->wall + binding_duration(lua, -1, "`expires_in` of user:send");
+  lua_getfield(lua, 2, "once_per");
+  if (!lua_isnil(lua, -1)) {
+    message.once_until = call->now + binding_duration(lua, -1, "`once_per` of user:send");
+    message.once_key = once_key(engine, &message);
+  }
+  message.data = merge_data(engine, given_data(lua), index);
+  message.id = message_id(engine, rule->campaign);
+  buf_clear(&engine->message_facts);
+  facts_write(&engine->facts, &engine->message_facts);
+  message.facts = buf_str(&engine->message_facts);
+  message_encode(&message, &call->messages);
+  call->message_count++;
+  return 0;
+}

@@ -1,0 +1,204 @@
+/* `user`: what a rule knows of a user and asks for. One object a state; whose user it is, the call under way says. */
+#include "engine/convert.h"
+#include "engine/internal.h"
+#include "engine/suggest.h"
+
+const char object_user[] = "user";
+
+enum { ATTRIBUTE_NAME_MAX = 64, ATTRIBUTE_BYTES_MAX = 4 << 10, KEY_MAX = 256 };
+
+/* ---- what the bindings share ---- */
+
+struct engine_call *binding_call(lua_State *lua, const char *method) {
+  struct engine *engine = engine_of(lua);
+  if (lua_touserdata(lua, 1) != engine->user)
+    sandbox_raise(lua, ERROR_SCRIPT, "write %s(…) with a colon", method);
+  if (!engine->call) sandbox_raise(lua, ERROR_SCRIPT, "%s is for when, act and timers: there is no user while the file is loaded", method);
+  return engine->call;
+}
+
+struct engine_call *binding_acting_call(lua_State *lua, const char *method) {
+  struct engine_call *call = binding_call(lua, method);
+  if (engine_of(lua)->phase == ENGINE_WHEN)
+    sandbox_raise(lua, ERROR_SCRIPT, "`when` only answers whether the rule acts; write %s(…) in `act`", method);
+  return call;
+}
+
+void binding_effect(lua_State *lua, const struct effect *effect) {
+  struct error err = {0};
+  int rc = draft_add(engine_of(lua)->call->draft, effect, &err);
+  if (rc) sandbox_raise(lua, rc, "%s", err.message);
+}
+
+struct str binding_key(lua_State *lua, int index, const char *method) {
+  struct engine *engine = engine_of(lua);
+  struct str text;
+  int type = lua_type(lua, index);
+  if (type == LUA_TSTRING) {
+    text.data = lua_tolstring(lua, index, &text.len);
+  } else if (type == LUA_TNUMBER || type == LUA_TBOOLEAN) {
+    // As the host writes the keys of windows: by way of the value.
+    size_t at = engine->data.len;
+    if (type == LUA_TNUMBER)
+      value_put_number(&engine->data, lua_tonumber(lua, index));
+    else
+      value_put_bool(&engine->data, lua_toboolean(lua, index));
+    buf_clear(&engine->text);
+    value_key((struct str){(const char *)engine->data.data + at, engine->data.len - at}, &engine->text);
+    engine->data.len = at;
+    text = buf_str(&engine->text);
+  } else {
+    sandbox_raise(lua, ERROR_SCRIPT, "the key given to %s is a %s; it may be text, a number, true or false", method, luaL_typename(lua, index));
+  }
+  if (!text.len) sandbox_raise(lua, ERROR_SCRIPT, "the key given to %s is empty", method);
+  return text;
+}
+
+int64_t binding_duration(lua_State *lua, int index, const char *what) {
+  struct str text;
+  struct error err;
+  int64_t ms;
+  if (lua_type(lua, index) != LUA_TSTRING)
+    sandbox_raise(lua, ERROR_SCRIPT, "%s must be a duration such as \"10m\", not a %s", what, luaL_typename(lua, index));
+  text.data = lua_tolstring(lua, index, &text.len);
+  if (quantity_duration(text, &ms, &err)) sandbox_raise(lua, ERROR_SCRIPT, "%s: %s", what, err.message);
+  return ms;
+}
+
+void binding_check_fields(lua_State *lua, int index, const char *const *names, const char *what) {
+  struct engine *engine = engine_of(lua);
+  if (!lua_istable(lua, index)) sandbox_raise(lua, ERROR_SCRIPT, "%s takes a table: %s { %s = … }", what, what, names[0]);
+  lua_pushnil(lua);
+  while (lua_next(lua, index)) {
+    lua_pop(lua, 1);
+    struct suggestion suggestion = {0};
+    struct str found;
+    if (lua_type(lua, -1) != LUA_TSTRING) sandbox_raise(lua, ERROR_SCRIPT, "%s takes named fields: %s { %s = … }", what, what, names[0]);
+    found.data = lua_tolstring(lua, -1, &found.len);
+    const char *const *name = names;
+    while (*name && !str_equal(found, str_from(*name))) name++;
+    if (*name) continue;
+    for (name = names; *name; name++) suggestion_offer(&suggestion, found, str_from(*name));
+    buf_clear(&engine->text);
+    suggestion_append(&suggestion, &engine->text);
+    for (name = names; *name; name++) buf_printf(&engine->text, "%s%s", name == names ? "; there are: " : ", ", *name);
+    sandbox_raise(lua, ERROR_SCRIPT, "%s has no field `%.*s`%.*s", what, STR_ARG(found), STR_ARG(buf_str(&engine->text)));
+  }
+}
+
+struct str binding_field(lua_State *lua, int index, const char *name, bool required, const char *what) {
+  struct str text = {"", 0};
+  lua_pushstring(lua, name);
+  lua_rawget(lua, index);
+  if (lua_type(lua, -1) == LUA_TSTRING)
+    text.data = lua_tolstring(lua, -1, &text.len);
+  else if (!lua_isnil(lua, -1))
+    sandbox_raise(lua, ERROR_SCRIPT, "`%s` of %s must be text, not a %s", name, what, luaL_typename(lua, -1));
+  if (required && !text.len) sandbox_raise(lua, ERROR_SCRIPT, "%s needs `%s`", what, name);
+  return text;
+}
+
+/* ---- attributes ---- */
+
+/** Upvalue 1: the methods. A name that is no method is an attribute. */
+static int user_index(lua_State *lua) {
+  struct engine *engine = engine_of(lua);
+  struct str name, value;
+  if (!engine->call) sandbox_raise(lua, ERROR_SCRIPT, "there is no user while the file is loaded");
+  if (lua_type(lua, 2) != LUA_TSTRING) sandbox_raise(lua, ERROR_SCRIPT, "an attribute of the user is named by text: user.first_name");
+  name.data = lua_tolstring(lua, 2, &name.len);
+  if (str_equal(name, STR("id"))) {
+    lua_pushlstring(lua, engine->call->entity.id.data, engine->call->entity.id.len);
+    return 1;
+  }
+  uint64_t identity = hash64(name, 1);
+  if (!record_attribute(engine->call->draft->record, name, &value)) {
+    if (facts_begin(&engine->facts, identity, name, STR(""))) value_put_nil(&engine->facts.body);
+    lua_pushnil(lua);
+    return 1;
+  }
+  facts_put(&engine->facts, identity, name, STR(""), value);
+  struct reader reader = reader_of(value);
+  convert_push(lua, &reader, true);
+  return 1;
+}
+
+static int user_newindex(lua_State *lua) {
+  sandbox_raise(lua, ERROR_SCRIPT, "write user:set(\"%s\", value)", lua_type(lua, 2) == LUA_TSTRING ? lua_tostring(lua, 2) : "name");
+}
+
+/** Whether `name` is one of `user`'s own. Upvalue 1: the methods. */
+static bool reserved(lua_State *lua, struct str name) {
+  if (str_equal(name, STR("id"))) return true;
+  lua_pushvalue(lua, 2);
+  lua_rawget(lua, lua_upvalueindex(1));
+  bool method = !lua_isnil(lua, -1);
+  lua_pop(lua, 1);
+  return method;
+}
+
+/** set(name, value): text, a number, true, false, a small table, or nil to remove. */
+static int user_set(lua_State *lua) {
+  struct engine *engine = engine_of(lua);
+  struct str name;
+  binding_acting_call(lua, "user:set");
+  if (lua_type(lua, 2) != LUA_TSTRING || lua_isnone(lua, 3)) sandbox_raise(lua, ERROR_SCRIPT, "write user:set(\"name\", value); nil removes it");
+  name.data = lua_tolstring(lua, 2, &name.len);
+  if (!name.len || name.len > ATTRIBUTE_NAME_MAX)
+    sandbox_raise(lua, ERROR_SCRIPT, "the name of an attribute has 1 to %d letters", ATTRIBUTE_NAME_MAX);
+  if (reserved(lua, name))
+    sandbox_raise(lua, ERROR_SCRIPT, "user:set: `%.*s` means something else already (user.%.*s); choose another name", STR_ARG(name), STR_ARG(name));
+  buf_clear(&engine->data);
+  convert_read(lua, 3, &engine->data, ATTRIBUTE_BYTES_MAX, "the value given to user:set");
+  binding_effect(lua, &(struct effect){.type = EFFECT_ATTRIBUTE, .attribute = {name, buf_str(&engine->data)}});
+  return 0;
+}
+
+/** once(key, "7d") -> true the first time in that time. */
+static int user_once(lua_State *lua) {
+  struct engine *engine = engine_of(lua);
+  const struct engine_call *call = binding_call(lua, "user:once");
+  struct str key_text = binding_key(lua, 2, "user:once");
+  if (key_text.len > KEY_MAX) sandbox_raise(lua, ERROR_SCRIPT, "the key given to user:once is longer than %d letters", KEY_MAX);
+  struct str campaign = engine->rules[engine->rule].campaign;
+  uint64_t key = hash64(key_text, hash64(campaign, hash64(STR("once"), 0)));
+  int64_t until, over = binding_duration(lua, 3, "the time given to user:once");
+  bool stands = record_once(call->draft->record, key, call->now, &until);
+  if (facts_begin(&engine->facts, key, STR("once"), key_text)) value_put_bool(&engine->facts.body, !stands);
+  if (!stands) binding_effect(lua, &(struct effect){.type = EFFECT_ONCE, .once = {key, call->now + over}});
+  lua_pushboolean(lua, !stands);
+  return 1;
+}
+
+/* ---- the object ---- */
+
+static void add_methods(lua_State *lua, const luaL_Reg *methods) {
+  for (; methods->name; methods++) {
+    lua_pushcfunction(lua, methods->func);
+    lua_setfield(lua, -2, methods->name);
+  }
+}
+
+void binding_user_push(lua_State *lua) {
+  static const luaL_Reg own[] = {{"once", user_once}, {"send", binding_send}, {NULL, NULL}};
+  struct object *user = lua_newuserdata(lua, sizeof *user);
+  *user = (struct object){.type = object_user};
+  lua_createtable(lua, 0, 4);
+  lua_newtable(lua); // the methods
+  add_methods(lua, own);
+  add_methods(lua, binding_window);
+  add_methods(lua, binding_timer);
+  lua_pushvalue(lua, -1);
+  lua_pushcclosure(lua, user_set, 1);
+  lua_setfield(lua, -2, "set");
+  lua_createtable(lua, 0, 1); // what the methods do not have is asked of user_index
+  lua_pushcfunction(lua, user_index);
+  lua_setfield(lua, -2, "__index");
+  lua_setmetatable(lua, -2);
+  lua_setfield(lua, -2, "__index");
+  lua_pushcfunction(lua, user_newindex);
+  lua_setfield(lua, -2, "__newindex");
+  lua_pushboolean(lua, false);
+  lua_setfield(lua, -2, "__metatable");
+  lua_setmetatable(lua, -2);
+}

@@ -1,0 +1,131 @@
+#include "engine/budget.h"
+
+#include "base/logger.h"
+#include "engine/sandbox.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+  TICK_NS = 2000000,      /**< asked for; the kernel rounds up to its own tick */
+  COUNT_INTERVAL = 1000,  /**< instructions between two looks at a counted budget */
+  TICK_SIGNAL = SIGVTALRM /**< used by nothing else in the host */
+};
+
+#if defined(__SANITIZE_THREAD__)
+enum { SIGNALS_ARRIVE = false }; // the sanitizer holds them back until the next call into libc, which a loop never makes
+#else
+enum { SIGNALS_ARRIVE = true };
+#endif
+
+/** This thread's call under way, and its ticks. */
+static _Thread_local struct budget *volatile active;
+static _Thread_local volatile int64_t last_tick_us;
+static _Thread_local bool armed, unavailable;
+
+static pthread_key_t timer_key;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void hook(lua_State *lua, lua_Debug *where) {
+  (void)where;
+  struct budget *budget = &sandbox_of(lua)->budget;
+  if (active != budget) return;
+  if (budget->steps_max != UINT64_MAX) budget->steps += COUNT_INTERVAL;
+  if (budget->spent || budget->steps > budget->steps_max) budget_raise(budget, lua);
+}
+
+static int64_t thread_us(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/** Runs on the thread it is about, so it may look at that thread's call, and lua_sethook is made for it. It is armed again at each tick until
+ * the call ends, because it may have interrupted the very function that was changing hooks. */
+static void tick(int signal) {
+  (void)signal;
+  int saved = errno;
+  int64_t now = thread_us();
+  struct budget *budget = active;
+  if (budget && budget->steps_max != UINT64_MAX) budget = NULL; // counted
+  if (budget && budget->seen_us == 0) {
+    budget->seen_us = now;
+  } else if (budget) {
+    int64_t gap = now - last_tick_us, limit = budget->limit_ms * 1000;
+    int64_t least = now - budget->seen_us; // it has run at least so long, and at most one tick longer
+    if (least >= (limit > 2 * gap ? limit - gap : limit)) budget->spent = 1;
+    if (budget->spent) lua_sethook(budget->lua, hook, LUA_MASKCOUNT, 1);
+  }
+  last_tick_us = now;
+  errno = saved;
+}
+
+static void thread_ends(void *timer) {
+  timer_delete((timer_t)((intptr_t)timer - 1));
+}
+
+static void prepare_process(void) {
+  struct sigaction action = {.sa_handler = tick, .sa_flags = SA_RESTART};
+  sigemptyset(&action.sa_mask);
+  sigaction(TICK_SIGNAL, &action, NULL);
+  pthread_key_create(&timer_key, thread_ends);
+}
+
+/** Without a timer the thread's budgets are counted: slower, as safe. */
+static void arm_thread(void) {
+  pthread_once(&once, prepare_process);
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, TICK_SIGNAL);
+  pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+  struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = TICK_SIGNAL};
+  event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
+  struct itimerspec every = {{0, TICK_NS}, {0, TICK_NS}};
+  timer_t timer;
+  if (timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &timer) == 0) {
+    if (timer_settime(timer, 0, &every, NULL) == 0) {
+      pthread_setspecific(timer_key, (void *)((intptr_t)timer + 1)); // a timer's number may be 0, which would be "none"
+      armed = true;
+      return;
+    }
+    timer_delete(timer);
+  }
+  unavailable = true;
+  LOG_WARN("rules", "no CPU timer for this thread: budgets are counted in steps", LOG_INT("errno", errno));
+}
+
+void budget_init(struct budget *budget, lua_State *lua, bool counted) {
+  *budget = (struct budget){.lua = lua, .counted = counted || !SIGNALS_ARRIVE, .steps_max = UINT64_MAX};
+}
+
+void budget_begin(struct budget *budget, int64_t limit_ms) {
+  if (__builtin_expect(!armed, 0) && !budget->counted && !unavailable) arm_thread();
+  budget->limit_ms = limit_ms;
+  budget->steps = 0;
+  budget->spent = 0;
+  budget->seen_us = 0;
+  if (__builtin_expect(budget->counted || unavailable, 0)) {
+    budget->steps_max = (uint64_t)limit_ms * BUDGET_STEPS_PER_MS;
+    lua_sethook(budget->lua, hook, LUA_MASKCOUNT, COUNT_INTERVAL);
+  }
+  __atomic_signal_fence(__ATOMIC_SEQ_CST);
+  active = budget;
+}
+
+void budget_end(struct budget *budget) {
+  active = NULL;
+  __atomic_signal_fence(__ATOMIC_SEQ_CST);
+  if (__builtin_expect(budget->spent || budget->steps_max != UINT64_MAX, 0)) {
+    budget->steps_max = UINT64_MAX;
+    lua_sethook(budget->lua, NULL, 0, 0);
+  }
+}
+
+void budget_raise(struct budget *budget, lua_State *lua) {
+  budget->spent = 1;
+  lua_sethook(lua, hook, LUA_MASKCOUNT, 1);
+  sandbox_raise(lua, ERROR_BUDGET, "used up its budget of %lld ms", (long long)budget->limit_ms);
+}

@@ -1,0 +1,234 @@
+#include "engine/convert.h"
+
+#include "engine/order.h"
+#include "event/utf8.h"
+
+#include <math.h>
+
+/** Registry key of the metatable that marks an empty map. */
+static const char empty_map;
+
+void convert_open(lua_State *lua) {
+  lua_newtable(lua);
+  lua_pushboolean(lua, false);
+  lua_setfield(lua, -2, "__metatable");
+  lua_pushlightuserdata(lua, (void *)&empty_map);
+  lua_insert(lua, -2);
+  lua_rawset(lua, LUA_REGISTRYINDEX);
+}
+
+static void mark_empty_map(lua_State *lua) {
+  lua_pushlightuserdata(lua, (void *)&empty_map);
+  lua_rawget(lua, LUA_REGISTRYINDEX);
+  lua_setmetatable(lua, -2);
+}
+
+static bool is_empty_map(lua_State *lua, int index) {
+  if (!lua_getmetatable(lua, index)) return false;
+  lua_pushlightuserdata(lua, (void *)&empty_map);
+  lua_rawget(lua, LUA_REGISTRYINDEX);
+  bool marked = lua_rawequal(lua, -1, -2);
+  lua_pop(lua, 2);
+  return marked;
+}
+
+void convert_push(lua_State *lua, struct reader *reader, bool lend) {
+  struct value value = value_read(reader);
+  switch (value.type) {
+  case VALUE_NIL:
+    lua_pushnil(lua);
+    return;
+  case VALUE_BOOL:
+    lua_pushboolean(lua, value.boolean);
+    return;
+  case VALUE_INTEGER:
+    lua_pushnumber(lua, (lua_Number)value.integer);
+    return;
+  case VALUE_NUMBER:
+    lua_pushnumber(lua, value.number);
+    return;
+  case VALUE_STRING:
+    lua_pushlstring(lua, value.string.data, value.string.len);
+    return;
+  case VALUE_ARRAY:
+    luaL_checkstack(lua, 4, "a value nested too deeply");
+    lua_createtable(lua, (int)value.count, 0);
+    if (lend) sandbox_lend(sandbox_of(lua), lua);
+    for (uint32_t i = 1; i <= value.count; i++) {
+      convert_push(lua, reader, lend);
+      lua_rawseti(lua, -2, (int)i);
+    }
+    return;
+  case VALUE_MAP:
+    luaL_checkstack(lua, 4, "a value nested too deeply");
+    lua_createtable(lua, 0, (int)value.count);
+    if (lend) sandbox_lend(sandbox_of(lua), lua);
+    if (!value.count) mark_empty_map(lua);
+    for (uint32_t i = 0; i < value.count; i++) {
+      struct value key = value_read(reader);
+      lua_pushlstring(lua, key.string.data, key.string.len);
+      convert_push(lua, reader, lend);
+      lua_rawset(lua, -3);
+    }
+    return;
+  }
+}
+
+void convert_remember(lua_State *lua, struct str bytes) {
+  struct sandbox *sandbox = sandbox_of(lua);
+  sandbox->original = lua_topointer(lua, -1);
+  sandbox->original_bytes = bytes;
+}
+
+/* ---- back ---- */
+
+struct reading {
+  lua_State *lua;
+  struct buf *out;
+  size_t end;       /**< most length of `out` */
+  const char *what;
+  unsigned depth;
+};
+
+static void check_size(const struct reading *reading) {
+  if (reading->out->len > reading->end)
+    sandbox_raise(reading->lua, ERROR_LIMIT, "%s is too large", reading->what);
+}
+
+/** Strings in values are UTF-8; a rule may have cut one in the middle of a character. */
+static void put_text(struct reading *reading, struct str text) {
+  const uint8_t *at = (const uint8_t *)text.data, *end = at + text.len;
+  if (text.len > reading->end) sandbox_raise(reading->lua, ERROR_LIMIT, "%s is too large", reading->what);
+  while (at < end) {
+    size_t len = *at < 0x80 ? 1 : utf8_length(at, end);
+    if (!len) break;
+    at += len;
+  }
+  if (at == end) {
+    value_put_string(reading->out, text);
+    return;
+  }
+  static const char replacement[] = "\xEF\xBF\xBD";
+  struct buf *repaired = &sandbox_of(reading->lua)->scratch;
+  buf_clear(repaired);
+  for (at = (const uint8_t *)text.data; at < end;) {
+    size_t len = utf8_length(at, end);
+    if (len)
+      buf_append(repaired, at, len);
+    else
+      buf_append(repaired, replacement, sizeof replacement - 1);
+    at += len ? len : 1;
+  }
+  value_put_string(reading->out, buf_str(repaired));
+}
+
+static void read_value(struct reading *reading, int index);
+
+/** Number of elements if the table is an array (perhaps with holes), else -1. */
+static int64_t array_length(lua_State *lua, int index, size_t *members) {
+  double highest = 0;
+  size_t count = 0;
+  bool array = true;
+  lua_pushnil(lua);
+  while (lua_next(lua, index)) {
+    lua_pop(lua, 1);
+    count++;
+    if (lua_type(lua, -1) != LUA_TNUMBER) {
+      array = false;
+      continue;
+    }
+    double key = lua_tonumber(lua, -1);
+    if (key < 1 || key != floor(key)) array = false;
+    if (key > highest) highest = key;
+  }
+  *members = count;
+  return array && highest <= (double)count * 2 + 8 ? (int64_t)highest : -1;
+}
+
+static void read_array(struct reading *reading, int index, int64_t length) {
+  value_put_array(reading->out, (uint32_t)length);
+  for (int64_t i = 1; i <= length; i++) {
+    lua_rawgeti(reading->lua, index, (int)i);
+    read_value(reading, lua_gettop(reading->lua));
+    lua_pop(reading->lua, 1);
+  }
+}
+
+static void read_map(struct reading *reading, int index, size_t members) {
+  lua_State *lua = reading->lua;
+  value_put_map(reading->out, (uint32_t)members);
+  if (!members) return;
+  const struct order_key *keys = order_keys(lua, index); // pushes what holds them
+  for (size_t i = 0; i < members; i++) {
+    if (keys[i].type != LUA_TSTRING)
+      sandbox_raise(lua, ERROR_SCRIPT, "%s mixes named fields with others; names must be text", reading->what);
+    put_text(reading, keys[i].text);
+    lua_pushlstring(lua, keys[i].text.data, keys[i].text.len);
+    lua_rawget(lua, index);
+    read_value(reading, lua_gettop(lua));
+    lua_pop(lua, 1);
+  }
+  lua_pop(lua, 1);
+}
+
+static void read_table(struct reading *reading, int index, bool map) {
+  lua_State *lua = reading->lua;
+  const struct sandbox *sandbox = sandbox_of(lua);
+  size_t members;
+  if (lua_topointer(lua, index) == sandbox->original) {
+    buf_append(reading->out, sandbox->original_bytes.data, sandbox->original_bytes.len);
+    return;
+  }
+  if (++reading->depth > VALUE_DEPTH_MAX - 2)
+    sandbox_raise(lua, ERROR_SCRIPT, "%s is nested too deeply (or contains itself)", reading->what);
+  luaL_checkstack(lua, 8, "a value nested too deeply");
+  int64_t length = array_length(lua, index, &members);
+  budget_charge(&sandbox_of(lua)->budget, lua, members);
+  if (map && length > 0) sandbox_raise(lua, ERROR_SCRIPT, "%s must have names: { name = value, … }", reading->what);
+  if (length > 0 || (length == 0 && !map && !is_empty_map(lua, index)))
+    read_array(reading, index, length);
+  else
+    read_map(reading, index, members);
+  reading->depth--;
+}
+
+static void read_value(struct reading *reading, int index) {
+  lua_State *lua = reading->lua;
+  size_t len;
+  const char *text;
+  switch (lua_type(lua, index)) {
+  case LUA_TNIL:
+    value_put_nil(reading->out);
+    break;
+  case LUA_TBOOLEAN:
+    value_put_bool(reading->out, lua_toboolean(lua, index));
+    break;
+  case LUA_TNUMBER:
+    if (!isfinite(lua_tonumber(lua, index)))
+      sandbox_raise(lua, ERROR_SCRIPT, "%s holds a number that is not finite (a division by zero?)", reading->what);
+    value_put_number(reading->out, lua_tonumber(lua, index));
+    break;
+  case LUA_TSTRING:
+    text = lua_tolstring(lua, index, &len);
+    put_text(reading, (struct str){text, len});
+    break;
+  case LUA_TTABLE:
+    read_table(reading, index, false);
+    break;
+  default:
+    sandbox_raise(lua, ERROR_SCRIPT, "%s holds a %s; it may hold text, numbers, true, false and tables of these", reading->what,
+                  luaL_typename(lua, index));
+  }
+  check_size(reading);
+}
+
+void convert_read(lua_State *lua, int index, struct buf *out, size_t max, const char *what) {
+  struct reading reading = {.lua = lua, .out = out, .end = out->len + max, .what = what};
+  read_value(&reading, index < 0 ? lua_gettop(lua) + index + 1 : index);
+}
+
+void convert_read_map(lua_State *lua, int index, struct buf *out, size_t max, const char *what) {
+  struct reading reading = {.lua = lua, .out = out, .end = out->len + max, .what = what};
+  read_table(&reading, index < 0 ? lua_gettop(lua) + index + 1 : index, true);
+  check_size(&reading);
+}

@@ -1,0 +1,225 @@
+#include "engine/engine.h"
+
+#include "base/memory.h"
+#include "engine/convert.h"
+#include "engine/internal.h"
+
+int engine_new(struct engine **out, const struct engine_options *options, struct error *err) {
+  struct engine *engine = memory_zalloc(sizeof *engine);
+  engine->options = *options;
+  buf_init(&engine->text);
+  buf_init(&engine->data);
+  buf_init(&engine->map);
+  buf_init(&engine->message_facts);
+  facts_init(&engine->facts);
+  bytecode_notes_init(&engine->notes);
+  sandbox_init(&engine->sandbox, options->config->rules.memory, options->counted_budget);
+  engine->sandbox.sources = options->ruleset;
+  int rc = engine_load(engine, err);
+  if (rc) {
+    engine_free(engine);
+    return rc;
+  }
+  engine_subscribe(engine);
+  *out = engine;
+  return 0;
+}
+
+void engine_free(struct engine *engine) {
+  if (!engine) return;
+  sandbox_deinit(&engine->sandbox);
+  for (size_t i = 0; i < engine->rule_count; i++) {
+    memory_free((void *)engine->rules[i].on);
+    memory_free((void *)engine->rules[i].timers);
+  }
+  for (size_t i = 0; i < engine->template_count; i++) template_free(engine->compiled[i]);
+  for (size_t i = 0; i < engine->subscription_slots; i++) memory_free(engine->subscriptions[i].rules);
+  for (size_t i = 0; i < engine->owned_count; i++) memory_free(engine->owned[i]);
+  memory_free(engine->subscriptions);
+  memory_free(engine->folders);
+  memory_free(engine->rules);
+  memory_free(engine->codes);
+  memory_free(engine->windows);
+  memory_free(engine->window_labels);
+  memory_free(engine->templates);
+  memory_free(engine->compiled);
+  memory_free(engine->owned);
+  bytecode_notes_deinit(&engine->notes);
+  facts_deinit(&engine->facts);
+  buf_deinit(&engine->text);
+  buf_deinit(&engine->data);
+  buf_deinit(&engine->map);
+  buf_deinit(&engine->message_facts);
+  memory_free(engine);
+}
+
+struct str engine_keep(struct engine *engine, struct str text) {
+  if ((engine->owned_count & (engine->owned_count - 1)) == 0) // full at each power of two
+    engine->owned = memory_realloc(engine->owned, (engine->owned_count ? engine->owned_count * 2 : 1) * sizeof *engine->owned);
+  char *copy = memory_dup(text.data, text.len);
+  engine->owned[engine->owned_count++] = copy;
+  return (struct str){copy, text.len};
+}
+
+/* ---- what is there ---- */
+
+size_t engine_rules(const struct engine *engine, const struct engine_rule **rules) {
+  *rules = engine->rules;
+  return engine->rule_count;
+}
+
+size_t engine_windows(const struct engine *engine, const struct window_declaration **windows) {
+  *windows = engine->windows;
+  return engine->window_count;
+}
+
+size_t engine_templates(const struct engine *engine, const struct engine_template **templates) {
+  *templates = engine->templates;
+  return engine->template_count;
+}
+
+static struct subscription *subscription_of(const struct engine *engine, struct str type) {
+  size_t at = hash64(type, 0) & (engine->subscription_slots - 1);
+  while (engine->subscriptions[at].count && !str_equal(engine->subscriptions[at].type, type))
+    at = (at + 1) & (engine->subscription_slots - 1);
+  return &engine->subscriptions[at];
+}
+
+void engine_subscribe(struct engine *engine) {
+  size_t types = 0;
+  for (size_t i = 0; i < engine->rule_count; i++) types += engine->rules[i].on_count;
+  engine->subscription_slots = 16;
+  while (engine->subscription_slots < types * 2) engine->subscription_slots *= 2;
+  engine->subscriptions = memory_zalloc(engine->subscription_slots * sizeof *engine->subscriptions);
+  for (size_t i = 0; i < engine->rule_count; i++) {
+    for (size_t j = 0; j < engine->rules[i].on_count; j++) {
+      struct subscription *subscription = subscription_of(engine, engine->rules[i].on[j]);
+      subscription->type = engine->rules[i].on[j];
+      subscription->rules = memory_realloc(subscription->rules, (subscription->count + 1) * sizeof *subscription->rules);
+      subscription->rules[subscription->count++] = (uint32_t)i;
+    }
+  }
+}
+
+size_t engine_subscribers(const struct engine *engine, struct str event_type, const uint32_t **rules) {
+  const struct subscription *subscription = subscription_of(engine, event_type);
+  *rules = subscription->rules;
+  return subscription->count;
+}
+
+int engine_rule_of(const struct engine *engine, struct str campaign) {
+  for (size_t i = 0; i < engine->rule_count; i++)
+    if (str_equal(engine->rules[i].campaign, campaign)) return (int)i;
+  return -1;
+}
+
+static int timer_index(const struct engine_rule *rule, struct str name) {
+  for (size_t i = 0; i < rule->timer_count; i++)
+    if (str_equal(rule->timers[i], name)) return (int)i;
+  return -1;
+}
+
+int engine_timer_rule(const struct engine *engine, struct str campaign, struct str timer) {
+  int rule = engine_rule_of(engine, campaign);
+  return rule >= 0 && timer_index(&engine->rules[rule], timer) >= 0 ? rule : -1;
+}
+
+size_t engine_memory(const struct engine *engine) {
+  return engine->sandbox.used;
+}
+
+/* ---- running ---- */
+
+void engine_call_init(struct engine_call *call) {
+  *call = (struct engine_call){0};
+  buf_init(&call->messages);
+  buf_init(&call->facts);
+}
+
+void engine_call_deinit(struct engine_call *call) {
+  buf_deinit(&call->messages);
+  buf_deinit(&call->facts);
+}
+
+void engine_input(struct engine *engine) {
+  engine->event_built = false;
+  engine->sandbox.original = NULL;
+  sandbox_take_back(&engine->sandbox);
+}
+
+static void push_handler(lua_State *lua, const struct engine *engine, int handler) {
+  lua_rawgeti(lua, LUA_REGISTRYINDEX, engine->refs.handlers);
+  lua_rawgeti(lua, -1, handler);
+  lua_replace(lua, -2);
+}
+
+static void run_event(lua_State *lua, struct engine *engine, const struct engine_code *code) {
+  event_table_push(lua);
+  int event = lua_gettop(lua);
+  if (code->when) {
+    engine->phase = ENGINE_WHEN;
+    push_handler(lua, engine, code->when);
+    lua_pushvalue(lua, event);
+    lua_rawgeti(lua, LUA_REGISTRYINDEX, engine->refs.user);
+    lua_call(lua, 2, 1);
+    if (!lua_toboolean(lua, -1)) return;
+  }
+  engine->phase = ENGINE_ACT;
+  engine->call->acted = true;
+  push_handler(lua, engine, code->act);
+  lua_pushvalue(lua, event);
+  lua_rawgeti(lua, LUA_REGISTRYINDEX, engine->refs.user);
+  lua_call(lua, 2, 0);
+}
+
+static void run_timer(lua_State *lua, struct engine *engine, const struct engine_code *code) {
+  const struct timer *timer = engine->call->timer;
+  int index = timer_index(&engine->rules[engine->rule], timer->name);
+  if (index < 0) sandbox_raise_at(lua, engine->rules[engine->rule].path, 0, "the rule has no timer `%.*s` any more", STR_ARG(timer->name));
+  engine->phase = ENGINE_ACT;
+  engine->call->acted = true;
+  push_handler(lua, engine, code->timers + index);
+  lua_createtable(lua, 0, 3);
+  sandbox_lend(&engine->sandbox, lua);
+  lua_pushlstring(lua, timer->name.data, timer->name.len);
+  lua_setfield(lua, -2, "name");
+  lua_pushnumber(lua, (lua_Number)timer->due);
+  lua_setfield(lua, -2, "due");
+  if (timer->data.len) {
+    struct reader reader = reader_of(timer->data);
+    convert_push(lua, &reader, true);
+    lua_setfield(lua, -2, "data");
+  }
+  lua_rawgeti(lua, LUA_REGISTRYINDEX, engine->refs.user);
+  lua_call(lua, 2, 0);
+}
+
+static int run(lua_State *lua, void *context) {
+  struct engine *engine = context;
+  const struct engine_code *code = &engine->codes[engine->rule];
+  if (engine->call->event)
+    run_event(lua, engine, code);
+  else
+    run_timer(lua, engine, code);
+  return 0;
+}
+
+/** math.random follows from who, why and which rule: a replay throws the same dice. */
+static uint64_t seed_of(const struct engine *engine, const struct engine_call *call) {
+  return hash64(call->cause, hash64(call->entity.id, hash64(engine->rules[engine->rule].campaign, call->entity.kind)));
+}
+
+int engine_run(struct engine *engine, uint32_t rule, struct engine_call *call, struct error *err) {
+  engine->call = call;
+  engine->rule = rule;
+  engine->sandbox.random = seed_of(engine, call);
+  facts_clear(&engine->facts);
+  buf_clear(&call->messages);
+  call->message_count = 0;
+  call->acted = false;
+  int rc = sandbox_run(&engine->sandbox, run, engine, engine->options.config->rules.budget, err);
+  engine->call = NULL;
+  buf_clear(&call->facts);
+  facts_write(&engine->facts, &call->facts);
+  return rc;
+}

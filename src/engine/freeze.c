@@ -1,0 +1,102 @@
+/* What was made while loading stays as it is: rules keep no state between events. */
+#include "engine/sandbox.h"
+
+/** Walks what can be reached, with a Lua table as the list of what is still to be looked at: no recursion, whatever the shape. */
+struct walk {
+  lua_State *lua;
+  struct pointer_set *seen;
+  int pending;      /**< stack index of the list … */
+  size_t count;     /**< … and its length */
+};
+
+/** Look at the value on top later, if it can hold others; pops it. */
+static void visit_later(struct walk *walk) {
+  lua_State *lua = walk->lua;
+  int type = lua_type(lua, -1);
+  bool holds = type == LUA_TTABLE || type == LUA_TFUNCTION || type == LUA_TUSERDATA;
+  if (holds && pointer_set_add(walk->seen, lua_topointer(lua, -1)))
+    lua_rawseti(lua, walk->pending, (int)++walk->count);
+  else
+    lua_pop(lua, 1);
+}
+
+static void visit_table(struct walk *walk) {
+  lua_State *lua = walk->lua;
+  lua_pushnil(lua);
+  while (lua_next(lua, -2)) {
+    visit_later(walk);
+    lua_pushvalue(lua, -1);
+    visit_later(walk);
+  }
+}
+
+/** An upvalue may be shared by closures: its address stands for it. */
+static void visit_function(struct walk *walk) {
+  lua_State *lua = walk->lua;
+  bool lua_function = !lua_iscfunction(lua, -1);
+  for (int i = 1; lua_getupvalue(lua, -1, i); i++) {
+    visit_later(walk);
+    if (lua_function) pointer_set_add(walk->seen, lua_upvalueid(lua, -1, i));
+  }
+}
+
+void sandbox_freeze(lua_State *lua) {
+  luaL_checkstack(lua, 8, NULL);
+  lua_newtable(lua);
+  lua_insert(lua, -2);
+  struct walk walk = {.lua = lua, .seen = &sandbox_of(lua)->frozen, .pending = lua_gettop(lua) - 1};
+  visit_later(&walk);
+  while (walk.count) {
+    lua_rawgeti(lua, walk.pending, (int)walk.count);
+    lua_pushnil(lua);
+    lua_rawseti(lua, walk.pending, (int)walk.count--);
+    if (lua_getmetatable(lua, -1)) visit_later(&walk);
+    switch (lua_type(lua, -1)) {
+    case LUA_TTABLE:
+      visit_table(&walk);
+      break;
+    case LUA_TFUNCTION:
+      visit_function(&walk);
+      lua_getfenv(lua, -1);
+      visit_later(&walk);
+      break;
+    default: // userdata
+      lua_getfenv(lua, -1);
+      visit_later(&walk);
+    }
+    lua_pop(lua, 1);
+  }
+  lua_pop(lua, 1);
+}
+
+static void check_table(lua_State *lua, const void *table) {
+  struct sandbox *sandbox = sandbox_of(lua);
+  if (pointer_set_has(&sandbox->lent, table))
+    sandbox_raise(lua, ERROR_SCRIPT,
+                  "the event and the profile are read-only; copy what you need into a table of your own, and keep a value "
+                  "for later with user:set(\"name\", value)");
+  if (!pointer_set_has(&sandbox->frozen, table)) return;
+  if (sandbox->loading) sandbox_raise(lua, ERROR_SCRIPT, "this table belongs to the library and is read-only; write a function of your own");
+  sandbox_raise(lua, ERROR_SCRIPT,
+                "rules keep no state between events, so this table, made when the file was loaded, is read-only now; "
+                "keep a value for later with user:set(\"name\", value)");
+}
+
+void sandbox_check_write(lua_State *lua, int index) {
+  enum { CHAIN_MAX = 100 }; // Lua's own limit
+  check_table(lua, lua_topointer(lua, index));
+  if (__builtin_expect(!lua_getmetatable(lua, index), 1)) return;
+  // A write may end in the table that __newindex names.
+  int top = lua_gettop(lua) - 1;
+  for (int i = 0; i < CHAIN_MAX; i++) {
+    lua_pushliteral(lua, "__newindex");
+    lua_rawget(lua, -2);
+    if (!lua_istable(lua, -1)) break;
+    check_table(lua, lua_topointer(lua, -1));
+    lua_replace(lua, top + 1);
+    lua_settop(lua, top + 1);
+    if (!lua_getmetatable(lua, -1)) break;
+    lua_replace(lua, top + 1);
+  }
+  lua_settop(lua, top);
+}

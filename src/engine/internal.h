@@ -1,0 +1,154 @@
+/** What the files of engine/ share: the engine behind engine.h, and the objects that rules hold. */
+#pragma once
+
+#include "engine/engine.h"
+#include "engine/facts.h"
+#include "engine/sandbox.h"
+
+/** What a rule is doing, which decides what it may ask for. */
+enum engine_phase { ENGINE_LOADING, ENGINE_WHEN, ENGINE_ACT };
+
+/** Fields of the event as rules see it. */
+enum engine_name { ENGINE_ID, ENGINE_TYPE, ENGINE_USER, ENGINE_SUBJECT, ENGINE_TIMESTAMP, ENGINE_PAYLOAD, ENGINE_METADATA, ENGINE_NAMES };
+
+/** A campaign's folder. */
+struct engine_folder {
+  struct str name;
+  size_t first_template, template_count; /**< in the engine */
+};
+
+/** A rule's functions: where they are in the table `handlers`. */
+struct engine_code {
+  size_t folder;
+  int when, act;  /**< 0: there is none */
+  int timers;     /**< the first; the others follow in the order of engine_rule.timers */
+};
+
+struct engine {
+  struct sandbox sandbox; /**< first: sandbox_of(lua) is the engine too */
+  struct engine_options options;
+
+  struct engine_folder *folders;
+  size_t folder_count;
+  struct engine_rule *rules;
+  struct engine_code *codes;
+  size_t rule_count;
+  struct window_declaration *windows;
+  struct str *window_labels; /**< names of their facts */
+  size_t window_count;
+  struct engine_template *templates;
+  struct template **compiled; /**< as `templates` */
+  size_t template_count;
+  struct subscription {
+    struct str type;
+    uint32_t *rules;
+    size_t count;
+  } *subscriptions;           /**< open addressing by event type; a power of two of them */
+  size_t subscription_slots;
+  char **owned;               /**< texts that live as long as the engine */
+  size_t owned_count;
+  int handler_count;
+  struct {
+    int handlers, user, event;
+    int names[ENGINE_NAMES];  /**< of the event's fields */
+  } refs;                     /**< in Lua's registry */
+
+  size_t loading_folder;      /**< whose files are being loaded */
+  struct bytecode_notes notes; /**< of the file being loaded */
+
+  struct engine_call *call;   /**< under way */
+  uint32_t rule;              /**< … of this rule */
+  enum engine_phase phase;
+  struct facts facts;
+  bool event_built;           /**< the table of the input's event is there */
+  const void *user;           /**< the one `user` object */
+  struct buf text, data, map, message_facts; /**< scratch of the bindings */
+};
+
+static inline struct engine *engine_of(lua_State *lua) {
+  return (struct engine *)sandbox_of(lua);
+}
+
+/** A copy that lives as long as the engine. */
+struct str engine_keep(struct engine *engine, struct str text);
+
+/* ---- objects ---- */
+
+extern const char object_user[], object_window[], object_throttle[], object_rule[];
+
+struct window_object {
+  struct object object;
+  uint32_t index;
+};
+
+struct throttle_object {
+  struct object object;
+  uint64_t key; /**< of (folder, name) */
+  struct rate rate;
+  double burst;
+  struct str label;
+};
+
+/** What kairos.rule returns. Its definition is the userdata's environment: name, on, when, act, timers, timer_names. */
+struct rule_object {
+  struct object object;
+};
+
+/* ---- loading (load.c, modules.c) ---- */
+
+/** Everything engine_new does inside Lua. */
+int engine_load(struct engine *engine, struct error *err);
+/** Index the rules by the events they want. */
+void engine_subscribe(struct engine *engine);
+/** Append the names of a folder's templates, and what was probably meant. */
+void engine_list_templates(const struct engine *engine, size_t folder, struct str meant, struct buf *out);
+/** @return the template's index, or -1. */
+int engine_find_template(const struct engine *engine, size_t folder, struct str name);
+/** Append the names of the channels, and what was probably meant. */
+void engine_list_channels(struct str meant, struct buf *out);
+
+/** Once a state: what `require` needs. */
+void modules_open(lua_State *lua);
+/** Forget the modules of the campaign before: each campaign has its own. */
+void modules_begin(lua_State *lua);
+/** Load and run a file of the campaign being loaded, and push what it returns (nil becomes true). Remembered. */
+void modules_load(lua_State *lua, const struct ruleset_file *file);
+/** Push everything that the campaign being loaded holds on to. */
+void modules_push_kept(lua_State *lua);
+/** Push what a library file returns, loaded once a state. @param name  "kairos.core" */
+void modules_push_library(lua_State *lua, struct str name);
+/** The value on top is what requiring `name` shall give in library files; pops it. */
+void modules_set_library(lua_State *lua, const char *name);
+
+/* ---- running ---- */
+
+/** Push the table of the event under way. */
+void event_table_push(lua_State *lua);
+
+/* ---- bindings of kairos and user ---- */
+
+/** Put the table kairos.core on the stack. */
+void binding_kairos_push(lua_State *lua);
+/** Put the one `user` on the stack. */
+void binding_user_push(lua_State *lua);
+/** kairos.core.window and kairos.core.throttle. */
+int binding_declare_window(lua_State *lua);
+int binding_declare_throttle(lua_State *lua);
+extern const luaL_Reg binding_window[]; /**< user:count, sum, last, first, distinct, allow */
+extern const luaL_Reg binding_timer[];  /**< user:after, at, cancel */
+int binding_send(lua_State *lua);       /**< user:send */
+
+/** The call under way, whose user's method `method` ("user:count") is asked. Raises if there is none, or `user` was not passed. */
+struct engine_call *binding_call(lua_State *lua, const char *method);
+/** The same for a method that asks for effects, which `when` may not. */
+struct engine_call *binding_acting_call(lua_State *lua, const char *method);
+/** Add an effect, or raise. */
+void binding_effect(lua_State *lua, const struct effect *effect);
+/** Text of a key (a string, number or boolean) at `index`; raises for others. Borrowed until the next. */
+struct str binding_key(lua_State *lua, int index, const char *method);
+/** A duration at `index`, ms; raises unless it is text such as "5m". @param what  "expires_in of user:send" */
+int64_t binding_duration(lua_State *lua, int index, const char *what);
+/** Raise unless the table at `index` has only fields of `names` (null-terminated). */
+void binding_check_fields(lua_State *lua, int index, const char *const *names, const char *what);
+/** Text under `name` in the table at `index`: "" if there is none and it may be so; raises for other types. Stays on the stack. */
+struct str binding_field(lua_State *lua, int index, const char *name, bool required, const char *what);

@@ -1,0 +1,216 @@
+#include "engine/ruleset.h"
+
+#include "base/memory.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { FILE_MAX = 1 << 20, RULESET_MAX = 64 << 20, PATH_BYTES_MAX = 240, RULESET_FORMAT = 1, LIBRARY_DEPTH_MAX = 4 };
+
+/** Folder of the library in rules and on disk. */
+#define LIBRARY "kairos"
+
+struct reading {
+  struct ruleset *ruleset;
+  size_t cap, bytes;
+};
+
+static bool ends_with(const char *name, const char *end) {
+  size_t len = strlen(name), end_len = strlen(end);
+  return len > end_len && strcmp(name + len - end_len, end) == 0;
+}
+
+/** Lua and templates. Hidden files and what editors leave behind (".x", "x~", "#x#", "x.swp") have other names. */
+static bool wanted(const char *name) {
+  if (*name == '.' || *name == '#') return false;
+  return ends_with(name, ".lua") || ends_with(name, ".html") || ends_with(name, ".txt") || ends_with(name, ".json");
+}
+
+static int read_bytes(int fd, const char *shown, struct buf *out, struct error *err) {
+  for (;;) {
+    uint8_t *room = buf_reserve(out, 64 << 10);
+    ssize_t got = read(fd, room, 64 << 10);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return error_set_errno(err, errno, "%s cannot be read", shown);
+    if (got == 0) return 0;
+    out->len += (size_t)got;
+    if (out->len > FILE_MAX) return error_set(err, ERROR_LIMIT, "%s is larger than 1 MB", shown);
+  }
+}
+
+static void add(struct reading *reading, const char *path, struct str text, bool library) {
+  struct ruleset *ruleset = reading->ruleset;
+  if (ruleset->count == reading->cap) {
+    reading->cap = reading->cap ? reading->cap * 2 : 16;
+    ruleset->files = memory_realloc(ruleset->files, reading->cap * sizeof *ruleset->files);
+  }
+  ruleset->files[ruleset->count++] = (struct ruleset_file){.path = memory_dup(path, strlen(path)),
+                                                           .text = {memory_dup(text.data, text.len), text.len},
+                                                           .hash = hash128(text, 0),
+                                                           .library = library};
+  reading->bytes += text.len;
+}
+
+/** @param shown  the file's name on disk, for errors. */
+static int read_file(struct reading *reading, const char *shown, const char *path, bool library, struct error *err) {
+  if (strlen(path) > PATH_BYTES_MAX) return error_set(err, ERROR_LIMIT, "%s: the name is longer than %d bytes", shown, PATH_BYTES_MAX);
+  int fd = open(shown, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return error_set_errno(err, errno, "%s cannot be opened", shown);
+  struct buf text;
+  buf_init(&text);
+  int rc = read_bytes(fd, shown, &text, err);
+  close(fd);
+  if (rc == 0) add(reading, path, (struct str){text.data ? (const char *)text.data : "", text.len}, library);
+  if (rc == 0 && reading->bytes > RULESET_MAX) rc = error_set(err, ERROR_LIMIT, "rules and library are together larger than 64 MB");
+  buf_deinit(&text);
+  return rc;
+}
+
+/** @return 1 for a folder, 2 for a file, 0 for what is neither (or gone meanwhile). */
+static int kind_of(const char *path) {
+  struct stat status;
+  if (stat(path, &status) != 0) return 0;
+  return S_ISDIR(status.st_mode) ? 1 : S_ISREG(status.st_mode) ? 2 : 0;
+}
+
+static int read_folder(struct reading *reading, const char *directory, const char *path, unsigned depth, bool library, struct error *err) {
+  DIR *stream = opendir(directory);
+  if (!stream) return error_set_errno(err, errno, "%s cannot be read", directory);
+  int rc = 0;
+  struct dirent *entry;
+  while (rc == 0 && (entry = readdir(stream))) {
+    char below[4096], inside[512];
+    if (*entry->d_name == '.') continue;
+    if ((size_t)snprintf(below, sizeof below, "%s/%s", directory, entry->d_name) >= sizeof below ||
+        (size_t)snprintf(inside, sizeof inside, "%s/%s", path, entry->d_name) >= sizeof inside) {
+      rc = error_set(err, ERROR_LIMIT, "%s: a name in it is too long", directory);
+      break;
+    }
+    int kind = kind_of(below);
+    if (kind == 1 && depth > 1) rc = read_folder(reading, below, inside, depth - 1, library, err);
+    if (kind == 2 && (library ? ends_with(inside, ".lua") : wanted(entry->d_name))) rc = read_file(reading, below, inside, library, err);
+  }
+  closedir(stream);
+  return rc;
+}
+
+static int read_campaigns(struct reading *reading, const char *rules_dir, struct error *err) {
+  DIR *stream = opendir(rules_dir);
+  if (!stream) return error_set_errno(err, errno, "the rules folder %s cannot be read", rules_dir);
+  int rc = 0;
+  struct dirent *entry;
+  while (rc == 0 && (entry = readdir(stream))) {
+    char below[4096];
+    if (*entry->d_name == '.') continue;
+    if ((size_t)snprintf(below, sizeof below, "%s/%s", rules_dir, entry->d_name) >= sizeof below)
+      rc = error_set(err, ERROR_LIMIT, "%s: a name in it is too long", rules_dir);
+    else if (kind_of(below) != 1)
+      continue;
+    else if (strcmp(entry->d_name, LIBRARY) == 0)
+      rc = error_set(err, ERROR_INVALID, "%s: the name `" LIBRARY "` belongs to the library; rename the folder", below);
+    else
+      rc = read_folder(reading, below, entry->d_name, 1, false, err);
+  }
+  closedir(stream);
+  return rc;
+}
+
+static int by_path(const void *a, const void *b) {
+  return strcmp(((const struct ruleset_file *)a)->path, ((const struct ruleset_file *)b)->path);
+}
+
+static void finish(struct ruleset *ruleset) {
+  if (ruleset->count) qsort(ruleset->files, ruleset->count, sizeof *ruleset->files, by_path);
+  struct buf all;
+  buf_init(&all);
+  for (size_t i = 0; i < ruleset->count; i++) {
+    buf_put_str(&all, str_from(ruleset->files[i].path));
+    buf_put_u64(&all, ruleset->files[i].hash.high);
+    buf_put_u64(&all, ruleset->files[i].hash.low);
+  }
+  ruleset->hash = hash128(buf_str(&all), 0);
+  buf_deinit(&all);
+}
+
+int ruleset_read(struct ruleset **out, const char *rules_dir, const char *library_dir, struct error *err) {
+  struct reading reading = {.ruleset = memory_zalloc(sizeof *reading.ruleset)};
+  char library[4096];
+  int rc = read_campaigns(&reading, rules_dir, err);
+  if (rc == 0 && (size_t)snprintf(library, sizeof library, "%s/" LIBRARY, library_dir) >= sizeof library)
+    rc = error_set(err, ERROR_LIMIT, "the library's folder has too long a name");
+  if (rc == 0) rc = read_folder(&reading, library, LIBRARY, LIBRARY_DEPTH_MAX, true, err);
+  if (rc) {
+    ruleset_free(reading.ruleset);
+    return rc;
+  }
+  finish(reading.ruleset);
+  *out = reading.ruleset;
+  return 0;
+}
+
+void ruleset_encode(const struct ruleset *ruleset, struct buf *out) {
+  buf_put_u8(out, RULESET_FORMAT);
+  buf_put_varint(out, ruleset->count);
+  for (size_t i = 0; i < ruleset->count; i++) {
+    buf_put_u8(out, ruleset->files[i].library);
+    buf_put_str(out, str_from(ruleset->files[i].path));
+    buf_put_str(out, ruleset->files[i].text);
+  }
+}
+
+int ruleset_decode(struct ruleset **out, struct str bytes, struct error *err) {
+  struct reading reading = {.ruleset = memory_zalloc(sizeof *reading.ruleset)};
+  struct reader reader = reader_of(bytes);
+  uint8_t format = reader_u8(&reader);
+  uint64_t count = reader_varint(&reader);
+  int rc = 0;
+  if (format > RULESET_FORMAT) rc = error_set(err, ERROR_VERSION, "the ruleset was stored by a newer version");
+  for (uint64_t i = 0; rc == 0 && i < count && !reader.bad; i++) {
+    bool library = reader_u8(&reader) != 0;
+    struct str path = reader_str(&reader), text = reader_str(&reader);
+    if (reader.bad || !path.len || path.len > PATH_BYTES_MAX || memchr(path.data, '\0', path.len)) break;
+    char *terminated = memory_dup(path.data, path.len);
+    add(&reading, terminated, text, library);
+    memory_free(terminated);
+  }
+  if (rc == 0 && (format != RULESET_FORMAT || reader.bad || reader_left(&reader) || reading.ruleset->count != count))
+    rc = error_set(err, ERROR_CORRUPT, "these bytes are no ruleset");
+  if (rc) {
+    ruleset_free(reading.ruleset);
+    return rc;
+  }
+  finish(reading.ruleset);
+  *out = reading.ruleset;
+  return 0;
+}
+
+void ruleset_free(struct ruleset *ruleset) {
+  if (!ruleset) return;
+  for (size_t i = 0; i < ruleset->count; i++) {
+    memory_free(ruleset->files[i].path);
+    memory_free((char *)ruleset->files[i].text.data);
+  }
+  memory_free(ruleset->files);
+  memory_free(ruleset);
+}
+
+const struct ruleset_file *ruleset_find(const struct ruleset *ruleset, struct str path) {
+  size_t low = 0, high = ruleset->count;
+  while (low < high) {
+    size_t middle = low + (high - low) / 2;
+    struct str here = str_from(ruleset->files[middle].path);
+    size_t shared = here.len < path.len ? here.len : path.len;
+    int sign = memcmp(here.data, path.data, shared);
+    if (sign == 0 && here.len == path.len) return &ruleset->files[middle];
+    if (sign < 0 || (sign == 0 && here.len < path.len))
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return NULL;
+}

@@ -1,0 +1,313 @@
+#include "engine/sandbox.h"
+
+#include "base/logger.h"
+
+#include <luajit.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/** What stands at the bottom of the main stack for good. */
+enum { INDEX_HANDLER = 1, INDEX_ENTRY, STACK_RESERVED = 64, TRACEBACK_LINES = 8, PROBE_DEPTH = 60 };
+
+/* ---- memory ---- */
+
+/** A refused request is remembered with its line: Lua's own error for it has none. Shrinking must not fail. */
+static void *allocate(void *context, void *old, size_t old_size, size_t new_size) {
+  struct sandbox *sandbox = context;
+  if (!old) old_size = 0;
+  if (new_size == 0) {
+    sandbox->used -= old_size;
+    free(old);
+    return NULL;
+  }
+  if (new_size > old_size && sandbox->used + (new_size - old_size) > sandbox->limit) {
+    if (!sandbox->memory_spent && sandbox->lua)
+      sandbox_where(sandbox->lua, sandbox->memory_where, sizeof sandbox->memory_where);
+    sandbox->memory_spent = true;
+    return NULL;
+  }
+  void *memory = realloc(old, new_size);
+  if (!memory) return NULL;
+  sandbox->used += new_size - old_size;
+  return memory;
+}
+
+/* ---- places ---- */
+
+/** The innermost running function with a line; of a rule file, if there is one. */
+static bool innermost_line(lua_State *lua, lua_Debug *out) {
+  lua_Debug frame;
+  bool found = false;
+  for (int level = 0; level < PROBE_DEPTH && lua_getstack(lua, level, &frame); level++) {
+    lua_getinfo(lua, "Sl", &frame);
+    if (frame.currentline <= 0) continue;
+    bool rule = strncmp(frame.source, "@" SANDBOX_RULES, sizeof SANDBOX_RULES) == 0;
+    if (rule || !found) *out = frame;
+    if (rule) return true;
+    found = true;
+  }
+  return found;
+}
+
+size_t sandbox_where(lua_State *lua, char *out, size_t size) {
+  lua_Debug frame;
+  out[0] = '\0';
+  if (!innermost_line(lua, &frame)) return 0;
+  int len = snprintf(out, size, "%s:%d: ", frame.source + 1, frame.currentline);
+  return len < 0 ? 0 : (size_t)len < size ? (size_t)len : size - 1;
+}
+
+struct str sandbox_running_file(lua_State *lua) {
+  lua_Debug frame;
+  size_t prefix = sizeof SANDBOX_RULES; // with the '@', without the end
+  if (!innermost_line(lua, &frame) || strncmp(frame.source, "@" SANDBOX_RULES, prefix) != 0) return STR("");
+  return str_from(frame.source + prefix);
+}
+
+_Noreturn static void raise_text(lua_State *lua, int code, const char *text) {
+  struct sandbox *sandbox = sandbox_of(lua);
+  lua_checkstack(lua, 1);
+  lua_pushstring(lua, text);
+  sandbox->raised = lua_tostring(lua, -1);
+  sandbox->raised_code = code;
+  lua_error(lua);
+  abort(); // lua_error does not return
+}
+
+void sandbox_raise(lua_State *lua, int code, const char *format, ...) {
+  char text[sizeof((struct error *)NULL)->message];
+  size_t at = sandbox_where(lua, text, sizeof text / 2);
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text + at, sizeof text - at, format, arguments);
+  va_end(arguments);
+  raise_text(lua, code, text);
+}
+
+void sandbox_raise_at(lua_State *lua, struct str path, uint32_t line, const char *format, ...) {
+  char text[sizeof((struct error *)NULL)->message];
+  int len = line ? snprintf(text, sizeof text / 2, SANDBOX_RULES "%.*s:%u: ", STR_ARG(path), line)
+                 : snprintf(text, sizeof text / 2, SANDBOX_RULES "%.*s: ", STR_ARG(path));
+  size_t at = (size_t)len < sizeof text / 2 ? (size_t)len : sizeof text / 2 - 1;
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text + at, sizeof text - at, format, arguments);
+  va_end(arguments);
+  raise_text(lua, ERROR_SCRIPT, text);
+}
+
+/* ---- errors on their way out ---- */
+
+static void add_traceback(lua_State *lua, struct error *err) {
+  lua_Debug frame;
+  size_t at = strlen(err->message), lines = 0;
+  for (int level = 0; lines < TRACEBACK_LINES && lua_getstack(lua, level, &frame); level++) {
+    lua_getinfo(lua, "Sln", &frame);
+    if (frame.currentline <= 0) continue;
+    char name[80];
+    if (*frame.what == 'm')
+      snprintf(name, sizeof name, "main chunk");
+    else if (frame.name)
+      snprintf(name, sizeof name, "%s", frame.name);
+    else
+      snprintf(name, sizeof name, "function of line %d", frame.linedefined);
+    int len = snprintf(err->message + at, sizeof err->message - at, "%s\n  %s:%d: in %s", lines ? "" : "\ntraceback:",
+                       frame.source + 1, frame.currentline, name);
+    if (len < 0 || (size_t)len >= sizeof err->message - at) {
+      err->message[at] = '\0'; // no half lines
+      return;
+    }
+    at += (size_t)len;
+    lines++;
+  }
+}
+
+/** Runs where the error was raised, before the stack unwinds. Never calls what the rule defined: the error object may be anything. */
+static int handle_error(lua_State *lua) {
+  struct sandbox *sandbox = sandbox_of(lua);
+  if (lua_type(lua, 1) == LUA_TSTRING) {
+    const char *text = lua_tostring(lua, 1);
+    int code = sandbox->budget.spent ? ERROR_BUDGET : text == sandbox->raised ? sandbox->raised_code : ERROR_SCRIPT;
+    error_set(&sandbox->failure, code, "%.700s", text);
+  } else {
+    char where[300];
+    sandbox_where(lua, where, sizeof where);
+    error_set(&sandbox->failure, ERROR_SCRIPT, "%sthe error raised is not text but a %s; write error(\"what went wrong\")", where,
+              luaL_typename(lua, 1));
+  }
+  add_traceback(lua, &sandbox->failure);
+  return 1;
+}
+
+static int enter(lua_State *lua) {
+  struct sandbox *sandbox = sandbox_of(lua);
+  return sandbox->entry(lua, sandbox->entry_context);
+}
+
+/** The one place that calls lua_pcall. */
+static int protect(lua_State *lua, int arguments, int results, int handler) {
+  return lua_pcall(lua, arguments, results, handler);
+}
+
+int sandbox_try(lua_State *lua, int arguments, int results) {
+  struct sandbox *sandbox = sandbox_of(lua);
+  uint32_t depth = sandbox->depth;
+  int status = protect(lua, arguments, results, 0);
+  sandbox->depth = depth;
+  if (status && (sandbox->budget.spent || sandbox->memory_spent)) lua_error(lua);
+  return status;
+}
+
+void sandbox_descend(struct sandbox *sandbox, lua_State *lua) {
+  if (sandbox->depth >= SANDBOX_DEPTH_MAX)
+    sandbox_raise(lua, ERROR_SCRIPT, "functions given to gsub, sort or pcall are nested more than %d deep", SANDBOX_DEPTH_MAX);
+  luaL_checkstack(lua, 16, "too many nested calls");
+  sandbox->depth++;
+}
+
+static void size_text(uint64_t bytes, char *out, size_t size) {
+  if (bytes >= 1 << 20)
+    snprintf(out, size, "%llu MB", (unsigned long long)(bytes >> 20));
+  else
+    snprintf(out, size, "%llu KB", (unsigned long long)(bytes >> 10));
+}
+
+static int failed(struct sandbox *sandbox, int status, struct error *err) {
+  if (sandbox->memory_spent && !sandbox->budget.spent) {
+    char limit[32];
+    size_text(sandbox->limit, limit, sizeof limit);
+    return error_set(err, ERROR_BUDGET, "%sused up its memory of %s", sandbox->memory_where, limit);
+  }
+  if (status == LUA_ERRRUN && sandbox->failure.code)
+    return error_set(err, sandbox->failure.code, "%s", sandbox->failure.message);
+  return error_set(err, ERROR_SCRIPT, "the rule failed, and so did describing why (Lua's status %d)", status);
+}
+
+/** The collector itself may ask for a little memory, and nobody would catch its error here. */
+static void collect(struct sandbox *sandbox) {
+  size_t limit = sandbox->limit;
+  sandbox->limit = SIZE_MAX / 2;
+  lua_gc(sandbox->lua, LUA_GCCOLLECT, 0);
+  sandbox->limit = limit;
+}
+
+int sandbox_run(struct sandbox *sandbox, int (*entry)(lua_State *lua, void *context), void *context, int64_t limit_ms,
+                struct error *err) {
+  lua_State *lua = sandbox->lua;
+  sandbox->entry = entry;
+  sandbox->entry_context = context;
+  sandbox->depth = 0;
+  sandbox->calls++;
+  lua_pushvalue(lua, INDEX_ENTRY);
+  budget_begin(&sandbox->budget, limit_ms);
+  int status = protect(lua, 0, 0, INDEX_HANDLER);
+  budget_end(&sandbox->budget);
+  if (__builtin_expect(status == 0, 1)) return 0;
+  int rc = failed(sandbox, status, err);
+  lua_settop(lua, INDEX_ENTRY);
+  if (sandbox->memory_spent) collect(sandbox);
+  sandbox->memory_spent = false;
+  sandbox->failure.code = 0;
+  sandbox->raised = NULL;
+  return rc;
+}
+
+/* ---- loading ---- */
+
+static int write_dump(lua_State *lua, const void *bytes, size_t len, void *out) {
+  (void)lua;
+  buf_append(out, bytes, len);
+  return 0;
+}
+
+static void load(lua_State *lua, struct str bytes, const char *name, const char *mode) {
+  struct sandbox *sandbox = sandbox_of(lua);
+  if (luaL_loadbufferx(lua, bytes.data, bytes.len, name, mode) == 0) return;
+  // The text names file and line already.
+  sandbox->raised = lua_tostring(lua, -1);
+  sandbox->raised_code = ERROR_SCRIPT;
+  lua_error(lua);
+}
+
+/** Leaves the chunk's name on the stack, below the function that is to come. */
+static const char *push_chunk_name(lua_State *lua, const char *folder, struct str path) {
+  lua_pushlstring(lua, path.data, path.len);
+  return lua_pushfstring(lua, "@%s%s", folder, lua_tostring(lua, -1));
+}
+
+void sandbox_load_rule(lua_State *lua, struct str path, struct str text, struct bytecode_notes *notes) {
+  struct sandbox *sandbox = sandbox_of(lua);
+  int base = lua_gettop(lua);
+  const char *name = push_chunk_name(lua, SANDBOX_RULES, path);
+  if (text.len && *text.data == LUA_SIGNATURE[0]) sandbox_raise_at(lua, path, 0, "this is compiled Lua; rules are text");
+  load(lua, text, name, "t");
+  buf_clear(&sandbox->dump);
+  buf_clear(&sandbox->guarded);
+  lua_dump(lua, write_dump, &sandbox->dump);
+  struct error err;
+  int rc = bytecode_guard(buf_str(&sandbox->dump), &sandbox->guarded, notes, &err);
+  if (rc) sandbox_raise_at(lua, path, 0, "%s", err.message);
+  load(lua, buf_str(&sandbox->guarded), name, "b");
+  luaJIT_setmode(lua, -1, LUAJIT_MODE_ALLFUNC | LUAJIT_MODE_OFF);
+  lua_replace(lua, base + 1);
+  lua_settop(lua, base + 1);
+}
+
+void sandbox_load_library(lua_State *lua, struct str path, struct str text) {
+  int base = lua_gettop(lua);
+  const char *name = push_chunk_name(lua, SANDBOX_LIBRARY, path);
+  load(lua, text, name, "t");
+  if (sandbox_of(lua)->budget.counted) // traces are not counted
+    luaJIT_setmode(lua, -1, LUAJIT_MODE_ALLFUNC | LUAJIT_MODE_OFF);
+  lua_replace(lua, base + 1);
+  lua_settop(lua, base + 1);
+}
+
+/* ---- a state's life ---- */
+
+/** Nothing outside of protect() may raise. */
+static int panic(lua_State *lua) {
+  LOG_ERROR("rules", "an error escaped from Lua", LOG_TEXT("error", lua_isstring(lua, -1) ? lua_tostring(lua, -1) : ""));
+  abort();
+}
+
+static int set_up(lua_State *lua) {
+  struct sandbox *sandbox = sandbox_of(lua);
+  lua_pushcfunction(lua, luaopen_jit);
+  lua_call(lua, 0, 0);
+  lua_settop(lua, 0);
+  if (sandbox->budget.counted) luaJIT_setmode(lua, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
+  return 0;
+}
+
+void sandbox_init(struct sandbox *sandbox, uint64_t memory_limit, bool counted_budget) {
+  *sandbox = (struct sandbox){.limit = SIZE_MAX / 2, .loading = true};
+  pointer_set_init(&sandbox->frozen);
+  pointer_set_init(&sandbox->lent);
+  buf_init(&sandbox->dump);
+  buf_init(&sandbox->guarded);
+  buf_init(&sandbox->scratch);
+  // The few kilobytes of an empty state do not fail: without memory the host is to abort (base/memory.h).
+  lua_State *lua = lua_newstate(allocate, sandbox);
+  if (!lua) abort();
+  sandbox->lua = lua;
+  lua_atpanic(lua, panic);
+  budget_init(&sandbox->budget, lua, counted_budget);
+  lua_checkstack(lua, STACK_RESERVED);
+  lua_pushcfunction(lua, handle_error);
+  lua_pushcfunction(lua, enter);
+  lua_pushcfunction(lua, set_up);
+  if (protect(lua, 0, 0, INDEX_HANDLER)) abort();
+  sandbox->limit = memory_limit;
+}
+
+void sandbox_deinit(struct sandbox *sandbox) {
+  if (sandbox->lua) lua_close(sandbox->lua);
+  pointer_set_deinit(&sandbox->frozen);
+  pointer_set_deinit(&sandbox->lent);
+  buf_deinit(&sandbox->dump);
+  buf_deinit(&sandbox->guarded);
+  buf_deinit(&sandbox->scratch);
+  *sandbox = (struct sandbox){0};
+}
