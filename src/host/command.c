@@ -1,0 +1,414 @@
+#include "base/clock.h"
+#include "base/memory.h"
+#include "host/host_internal.h"
+#include "host/replay.h"
+#include "host/why.h"
+
+/** A command under way: a job off the loop, an input of a user's owner, or one after the other. */
+struct operation {
+  struct mail mail; /**< first: the way back to main */
+  struct host *host;
+  struct host_command *command;
+  uv_work_t work;
+  struct worker_task task;
+  struct worker_input input;
+  struct entity entity;
+  struct buf letter_bytes, log_input;
+  struct dead_letter letter;
+  struct hash128 *ids; /**< dead letters still to do */
+  size_t id_count, id_next, succeeded, failed;
+};
+
+static void answer(struct operation *operation, int status) {
+  struct host_command *command = operation->command;
+  command->status = status;
+  buf_deinit(&operation->letter_bytes);
+  buf_deinit(&operation->log_input);
+  memory_free(operation->ids);
+  memory_free(operation);
+  command->done(command);
+}
+
+static void answer_mail(struct mail *mail, bool cancelled) {
+  (void)cancelled;
+  struct operation *operation = (struct operation *)mail;
+  answer(operation, operation->command->status);
+}
+
+static void answer_later(struct operation *operation, int status) {
+  operation->command->status = status;
+  operation->mail.run = answer_mail;
+  mailbox_send(operation->host->mailbox, &operation->mail);
+}
+
+/* ---- jobs: reading the store, off every loop ---- */
+
+static void job_why(struct operation *operation) {
+  struct host_command *command = operation->command;
+  struct why *why = why_new(command->text);
+  struct log_position durable = log_durable(operation->host->shared.log);
+  command->status = history_scan(operation->host->shared.store, operation->host->log_directory, &durable,
+                                 operation->entity, why_add, why, &command->err);
+  if (command->status == 0) why_result(why, &command->result);
+  why_free(why);
+}
+
+static void job_replay(struct operation *operation) {
+  struct host_command *command = operation->command;
+  struct host *host = operation->host;
+  struct log_position durable = log_durable(host->shared.log);
+  struct replay_options options = {.store = host->shared.store,
+                                   .log_directory = host->log_directory,
+                                   .until = &durable,
+                                   .config = host->config,
+                                   .entity = operation->entity,
+                                   .filter = command->text};
+  command->status = replay_run(&options, &command->result, &command->err);
+}
+
+struct listing {
+  struct str filter;
+  struct buf letters;
+  uint32_t count;
+  struct hash128 *ids;
+  size_t id_count, id_cap;
+};
+
+static int list_letter(void *context, const struct dead_letter *letter) {
+  struct listing *listing = context;
+  bool rule = letter->kind == DEAD_RULE;
+  if (listing->filter.len && !str_equal(listing->filter, rule ? STR("rule") : STR("message"))) return 0;
+  dead_describe(letter, false, &listing->letters);
+  listing->count++;
+  if (listing->id_count == listing->id_cap) {
+    listing->id_cap = listing->id_cap ? listing->id_cap * 2 : 64;
+    listing->ids = memory_realloc(listing->ids, listing->id_cap * sizeof *listing->ids);
+  }
+  listing->ids[listing->id_count++] = letter->id;
+  return 0;
+}
+
+static void job_dead_list(struct operation *operation) {
+  struct host_command *command = operation->command;
+  struct listing listing = {.filter = command->text};
+  buf_init(&listing.letters);
+  command->status = store_scan_dead(operation->host->shared.store, list_letter, &listing, &command->err);
+  value_put_array(&command->result, listing.count);
+  buf_append(&command->result, listing.letters.data, listing.letters.len);
+  buf_deinit(&listing.letters);
+  memory_free(listing.ids);
+}
+
+static int load_letter(struct operation *operation, struct hash128 id) {
+  buf_clear(&operation->letter_bytes);
+  int rc =
+      store_get_dead(operation->host->shared.store, id, &operation->letter_bytes, &operation->command->err);
+  if (rc) return rc;
+  return dead_letter_decode(&operation->letter, buf_str(&operation->letter_bytes), &operation->command->err);
+}
+
+static int parse_id(struct operation *operation, struct hash128 *id) {
+  if (hash128_from_hex(operation->command->id, id)) return 0;
+  return error_set(&operation->command->err, ERROR_INVALID,
+                   "\"%.*s\" is no dead letter's id: 32 hex digits, as `dead list` shows them",
+                   STR_ARG(operation->command->id));
+}
+
+static void job_dead_show(struct operation *operation) {
+  struct hash128 id;
+  int rc = parse_id(operation, &id);
+  if (rc == 0) rc = load_letter(operation, id);
+  if (rc == 0) dead_describe(&operation->letter, true, &operation->command->result);
+  operation->command->status = rc;
+}
+
+static void job_backup(struct operation *operation) {
+  struct host_command *command = operation->command;
+  char *target = memory_dup(command->text.data, command->text.len);
+  command->status = store_backup(operation->host->shared.store, operation->host->log_directory,
+                                 operation->host->shared.log, target, &command->err);
+  memory_free(target);
+}
+
+static void job_work(uv_work_t *work) {
+  struct operation *operation = work->data;
+  switch (operation->command->type) {
+  case HOST_WHY:
+    job_why(operation);
+    break;
+  case HOST_REPLAY:
+    job_replay(operation);
+    break;
+  case HOST_DEAD_LIST:
+    job_dead_list(operation);
+    break;
+  case HOST_DEAD_SHOW:
+    job_dead_show(operation);
+    break;
+  case HOST_BACKUP:
+    job_backup(operation);
+    break;
+  default:
+    break;
+  }
+}
+
+static void job_worked(uv_work_t *work, int status) {
+  struct operation *operation = work->data;
+  (void)status;
+  if (operation->command->type == HOST_BACKUP) operation->host->maintenance = MAINTENANCE_IDLE;
+  answer(operation, operation->command->status);
+}
+
+static void job_start(struct operation *operation) {
+  uv_queue_work(operation->host->loop, &operation->work, job_work, job_worked);
+}
+
+void command_backup(struct host *host) {
+  if (!host->backup_waiting || host->maintenance != MAINTENANCE_IDLE) return;
+  host->maintenance = MAINTENANCE_WORKING; /* nothing may seal or drop segments meanwhile */
+  job_start(host->backup_waiting);
+  host->backup_waiting = NULL;
+}
+
+/* ---- inputs: what changes or shows one user's record ---- */
+
+static struct operation *of_input(struct worker_input *input) {
+  return (struct operation *)((char *)input - offsetof(struct operation, input));
+}
+
+static void input_run(struct worker *worker, struct worker_task *task) {
+  struct operation *operation = (struct operation *)((char *)task - offsetof(struct operation, task));
+  worker_submit(worker, &operation->input);
+}
+
+static void input_start(struct operation *operation) {
+  operation->input.entity = operation->entity;
+  operation->input.needs_record = true;
+  operation->task.run = input_run;
+  struct worker_shared *shared = &operation->host->shared;
+  worker_post(shared->workers[worker_of(shared, operation->entity)], &operation->task);
+}
+
+static void input_settled(struct worker_input *input, struct worker *worker, int status) {
+  (void)worker;
+  struct operation *operation = of_input(input);
+  if (status) {
+    operation->command->err = input->err;
+    if (!input->err.code)
+      error_set(&operation->command->err, status,
+                "the host is not running just now; nothing was changed, try again");
+  }
+  answer_later(operation, status);
+}
+
+static int decide_show(struct worker_input *input, struct decider *decider, struct record *record,
+                       int64_t wall, struct decision *out, struct error *err) {
+  (void)decider;
+  (void)wall;
+  (void)out;
+  (void)err;
+  record_describe(record, &of_input(input)->command->result);
+  return 1;
+}
+
+static int decide_suppress(struct worker_input *input, struct decider *decider, struct record *record,
+                           int64_t wall, struct decision *out, struct error *err) {
+  struct operation *operation = of_input(input);
+  const struct host_command *command = operation->command;
+  struct effect effect = {
+      .type = command->type == HOST_SUPPRESS ? EFFECT_SUPPRESS : EFFECT_UNSUPPRESS,
+      .suppress = {command->channel, command->text.len ? command->text : STR("operator"), wall}};
+  return decide_effect(decider, record, operation->entity, &effect, out, err);
+}
+
+static void suppress_start(struct operation *operation) {
+  const struct host_command *command = operation->command;
+  operation->input.type = LOG_COMMAND;
+  operation->input.decide = decide_suppress;
+  operation->input.settled = input_settled;
+  buf_printf(&operation->log_input, "%s %.*s", command->type == HOST_SUPPRESS ? "suppress" : "unsuppress",
+             STR_ARG(command->channel));
+  operation->input.log_input = buf_str(&operation->log_input);
+  input_start(operation);
+}
+
+/* ---- dead letters: one, or all of them one after the other ---- */
+
+static void dead_next(struct operation *operation);
+
+static int decide_dead(struct worker_input *input, struct decider *decider, struct record *record,
+                       int64_t wall, struct decision *out, struct error *err) {
+  struct operation *operation = of_input(input);
+  const struct dead_letter *letter = &operation->letter;
+  if (operation->command->type == HOST_DEAD_DROP)
+    return decide_effect(decider, record, letter->entity,
+                         &(struct effect){.type = EFFECT_DEAD_CLEAR, .dead_id = letter->id}, out, err);
+  if (letter->kind == DEAD_RULE)
+    return decide_retry(decider, record, letter->entity, &letter->failure, wall, out, err);
+  struct message message;
+  struct reader reader = reader_of(letter->outcome.message);
+  int rc = message_decode(&message, &reader, err);
+  return rc ? rc : decide_resend(decider, record, &message, out, err);
+}
+
+static void dead_advance(struct mail *mail, bool cancelled) {
+  struct operation *operation = (struct operation *)mail;
+  if (cancelled)
+    answer(operation, ERROR_UNAVAILABLE);
+  else
+    dead_next(operation);
+}
+
+static void dead_settled(struct worker_input *input, struct worker *worker, int status) {
+  struct operation *operation = of_input(input);
+  if (status) {
+    operation->failed++;
+    operation->command->err = input->err;
+    if (!input->err.code)
+      error_set(&operation->command->err, status, "the host is not running just now; try again");
+  } else {
+    operation->succeeded++;
+    worker_dead_done(worker, operation->letter.entity, operation->letter.id);
+  }
+  operation->mail.run = dead_advance;
+  mailbox_send(operation->host->mailbox, &operation->mail);
+}
+
+static void dead_loaded(uv_work_t *work, int status) {
+  struct operation *operation = work->data;
+  (void)status;
+  if (operation->command->status) {
+    operation->failed++;
+    dead_next(operation);
+    return;
+  }
+  operation->entity = operation->letter.entity;
+  operation->input = (struct worker_input){
+      .type = operation->command->type == HOST_DEAD_DROP ? LOG_COMMAND : LOG_RETRY,
+      .decide = decide_dead,
+      .settled = dead_settled,
+      .log_input = operation->command->type == HOST_DEAD_DROP ? STR("dead drop") : STR("dead retry")};
+  input_start(operation);
+}
+
+static void dead_load(uv_work_t *work) {
+  struct operation *operation = work->data;
+  operation->command->status = load_letter(operation, operation->ids[operation->id_next++]);
+}
+
+static void dead_finish(struct operation *operation) {
+  struct buf *out = &operation->command->result;
+  buf_clear(out);
+  value_put_map(out, 2);
+  value_put_string(out, STR("done"));
+  value_put_integer(out, (int64_t)operation->succeeded);
+  value_put_string(out, STR("failed"));
+  value_put_integer(out, (int64_t)operation->failed);
+  bool one = operation->id_count == 1;
+  answer(operation, one && operation->failed ? operation->command->err.code : 0);
+}
+
+static void dead_next(struct operation *operation) {
+  if (operation->id_next == operation->id_count)
+    dead_finish(operation);
+  else
+    uv_queue_work(operation->host->loop, &operation->work, dead_load, dead_loaded);
+}
+
+static void dead_list_ids(uv_work_t *work) {
+  struct operation *operation = work->data;
+  struct listing listing = {0};
+  buf_init(&listing.letters);
+  operation->command->status =
+      store_scan_dead(operation->host->shared.store, list_letter, &listing, &operation->command->err);
+  buf_deinit(&listing.letters);
+  operation->ids = listing.ids;
+  operation->id_count = listing.id_count;
+}
+
+static void dead_listed(uv_work_t *work, int status) {
+  (void)status;
+  struct operation *operation = work->data;
+  if (operation->command->status)
+    answer(operation, operation->command->status);
+  else
+    dead_next(operation);
+}
+
+static void dead_start(struct operation *operation) {
+  if (str_equal(operation->command->id, STR("all"))) {
+    uv_queue_work(operation->host->loop, &operation->work, dead_list_ids, dead_listed);
+    return;
+  }
+  operation->ids = memory_alloc(sizeof *operation->ids);
+  operation->id_count = 1;
+  int rc = parse_id(operation, operation->ids);
+  if (rc)
+    answer_later(operation, rc);
+  else
+    dead_next(operation);
+}
+
+static int pause_providers(struct operation *operation) {
+  struct host_command *command = operation->command;
+  if (deliver_pause(operation->host->shared.deliver, command->channel, command->type == HOST_PAUSE)) return 0;
+  return error_set(&command->err, ERROR_NOT_FOUND, "there is no provider \"%.*s\"",
+                   STR_ARG(command->channel));
+}
+
+void host_command(struct host *host, struct host_command *command) {
+  struct operation *operation = memory_zalloc(sizeof *operation);
+  operation->host = host;
+  operation->command = command;
+  operation->work.data = operation;
+  operation->entity = (struct entity){ENTITY_USER, command->user};
+  buf_init(&operation->letter_bytes);
+  buf_init(&operation->log_input);
+  command->err = (struct error){0};
+  if (command->type == HOST_STATUS) {
+    gauges_describe(host, &command->result);
+    answer_later(operation, 0);
+    return;
+  }
+  if (host_phase(host) != HOST_RUNNING) {
+    answer_later(operation,
+                 error_set(&command->err, ERROR_UNAVAILABLE, "the host is not running just now; try again"));
+    return;
+  }
+  switch (command->type) {
+  case HOST_STATUS:
+    break;
+  case HOST_WHY:
+  case HOST_REPLAY:
+  case HOST_DEAD_LIST:
+  case HOST_DEAD_SHOW:
+    job_start(operation);
+    break;
+  case HOST_BACKUP:
+    if (host->backup_waiting) {
+      answer_later(operation, error_set(&command->err, ERROR_EXISTS, "a backup is about to start already"));
+      break;
+    }
+    host->backup_waiting = operation;
+    command_backup(host);
+    break;
+  case HOST_USER:
+    operation->input.decide = decide_show;
+    operation->input.settled = input_settled;
+    input_start(operation);
+    break;
+  case HOST_SUPPRESS:
+  case HOST_UNSUPPRESS:
+    suppress_start(operation);
+    break;
+  case HOST_PAUSE:
+  case HOST_RESUME:
+    answer_later(operation, pause_providers(operation));
+    break;
+  case HOST_DEAD_RETRY:
+  case HOST_DEAD_DROP:
+    dead_start(operation);
+    break;
+  }
+}

@@ -1,0 +1,528 @@
+#include "host/decide.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/metric.h"
+#include <inttypes.h>
+
+/** What an event type sets in motion, looked up once an event. */
+struct plan {
+  struct str type; /**< borrowed from the engine's declarations */
+  const struct window_declaration **windows;
+  size_t window_count;
+  const uint32_t *rules;
+  size_t rule_count;
+};
+
+struct rule_metrics {
+  metric_id calls, errors, microseconds, sent, skipped;
+};
+
+struct decider {
+  struct decider_options options;
+  struct draft draft;
+  struct engine_call call;
+  struct plan *plans; /**< open addressing by hash of the type; empty slots have no type */
+  size_t plan_slots;
+  struct rule_metrics *metrics; /**< as engine_rules() */
+  const struct engine_rule *rules;
+  size_t rule_count;
+  struct buf key, checks, cause, input;
+  struct buf stash; /**< a copy of a timer that would move with the record */
+};
+
+/** The campaign name that dead letters of the host's own steps carry. */
+static const struct str host_campaign = {"kairos", 6};
+
+static struct plan *plan_slot(const struct decider *decider, struct str type) {
+  size_t at = hash64(type, 0) & (decider->plan_slots - 1);
+  while (decider->plans[at].type.len && !str_equal(decider->plans[at].type, type))
+    at = (at + 1) & (decider->plan_slots - 1);
+  return &decider->plans[at];
+}
+
+static struct plan *plan_of(struct decider *decider, struct str type) {
+  struct plan *plan = plan_slot(decider, type);
+  plan->type = type;
+  return plan;
+}
+
+static void plans_build(struct decider *decider) {
+  const struct window_declaration *windows;
+  size_t window_count = engine_windows(decider->options.engine, &windows);
+  size_t types = window_count + 1;
+  for (size_t i = 0; i < decider->rule_count; i++) types += decider->rules[i].on_count;
+  decider->plan_slots = 16;
+  while (decider->plan_slots < types * 2) decider->plan_slots *= 2;
+  decider->plans = memory_zalloc(decider->plan_slots * sizeof *decider->plans);
+  for (size_t i = 0; i < window_count; i++) {
+    struct plan *plan = plan_of(decider, windows[i].of);
+    plan->windows = memory_realloc(plan->windows, (plan->window_count + 1) * sizeof *plan->windows);
+    plan->windows[plan->window_count++] = &windows[i];
+  }
+  for (size_t i = 0; i < decider->rule_count; i++) {
+    for (size_t j = 0; j < decider->rules[i].on_count; j++) {
+      struct plan *plan = plan_of(decider, decider->rules[i].on[j]);
+      plan->rule_count = engine_subscribers(decider->options.engine, plan->type, &plan->rules);
+    }
+  }
+}
+
+struct decider *decider_new(const struct decider_options *options) {
+  struct decider *decider = memory_zalloc(sizeof *decider);
+  decider->options = *options;
+  draft_init(&decider->draft, options->record_max);
+  engine_call_init(&decider->call);
+  buf_init(&decider->key);
+  buf_init(&decider->checks);
+  buf_init(&decider->cause);
+  buf_init(&decider->input);
+  buf_init(&decider->stash);
+  decider->rule_count = engine_rules(options->engine, &decider->rules);
+  plans_build(decider);
+  decider->metrics = memory_zalloc((decider->rule_count + 1) * sizeof *decider->metrics);
+  struct buf label;
+  buf_init(&label);
+  for (size_t i = 0; i < decider->rule_count; i++) {
+    struct rule_metrics *metrics = &decider->metrics[i];
+    buf_clear(&label);
+    buf_append(&label, "campaign=\"", 10);
+    metric_label_escape(&label, decider->rules[i].campaign);
+    buf_append(&label, "\"", 2);
+    const char *labels = (const char *)label.data;
+    metrics->calls = metric_counter("kairos_rule_calls_total", "Times a rule was run.", labels);
+    metrics->errors = metric_counter("kairos_rule_errors_total",
+                                     "Rule runs that failed and went to the dead letters.", labels);
+    metrics->microseconds = metric_counter("kairos_rule_microseconds_total", "Time spent in a rule.", labels);
+    label.len--;
+    size_t base = label.len;
+    buf_append(&label, ",decision=\"send\"", sizeof ",decision=\"send\"");
+    metrics->sent =
+        metric_counter("kairos_decisions_total", "Messages that rules asked for, by the gate's answer.",
+                       (const char *)label.data);
+    label.len = base;
+    buf_append(&label, ",decision=\"skip\"", sizeof ",decision=\"skip\"");
+    metrics->skipped =
+        metric_counter("kairos_decisions_total", "Messages that rules asked for, by the gate's answer.",
+                       (const char *)label.data);
+  }
+  buf_deinit(&label);
+  return decider;
+}
+
+void decider_free(struct decider *decider) {
+  if (!decider) return;
+  for (size_t i = 0; i < decider->plan_slots; i++) memory_free(decider->plans[i].windows);
+  memory_free(decider->plans);
+  memory_free(decider->metrics);
+  draft_deinit(&decider->draft);
+  engine_call_deinit(&decider->call);
+  buf_deinit(&decider->key);
+  buf_deinit(&decider->checks);
+  buf_deinit(&decider->cause);
+  buf_deinit(&decider->input);
+  buf_deinit(&decider->stash);
+  memory_free(decider);
+}
+
+static void count(const struct decider *decider, metric_id metric, uint64_t amount) {
+  if (!decider->options.uncounted) metric_add(metric, amount);
+}
+
+static void begin(struct decider *decider, struct record *record, struct decision *out) {
+  *out = (struct decision){0};
+  draft_begin(&decider->draft, record);
+}
+
+static void finish(struct decider *decider, struct decision *out) {
+  out->effects = buf_str(&decider->draft.effects);
+  if (out->effects.len) out->record_changed = true;
+}
+
+/** The failed input, so that `dead retry` can run the rule on it again: its log type and its bytes. */
+static void encode_input(struct decider *decider, const struct event *event, const struct timer *timer) {
+  buf_clear(&decider->input);
+  if (event) {
+    buf_put_u8(&decider->input, LOG_EVENT);
+    event_encode(event, &decider->input);
+  } else {
+    buf_put_u8(&decider->input, LOG_TIMER);
+    effect_encode(&(struct effect){.type = EFFECT_TIMER_SET, .timer = *timer}, &decider->input);
+  }
+}
+
+static struct hash128 failure_id(struct decider *decider, struct entity entity, struct str cause,
+                                 struct str campaign) {
+  struct buf *key = &decider->key;
+  buf_clear(key);
+  buf_put_u8(key, (uint8_t)entity.kind);
+  buf_put_str(key, entity.id);
+  buf_put_str(key, cause);
+  buf_put_str(key, campaign);
+  return hash128(buf_str(key), 0);
+}
+
+static void fail(struct decider *decider, const struct engine_call *call, struct str campaign,
+                 struct str rule, const struct error *reason) {
+  encode_input(decider, call->event, call->timer);
+  struct effect effect = {.type = EFFECT_FAILURE,
+                          .failure = {.id = failure_id(decider, call->entity, call->cause, campaign),
+                                      .campaign = campaign,
+                                      .rule = rule,
+                                      .error = str_from(reason->message),
+                                      .input = buf_str(&decider->input),
+                                      .generation = decider->options.generation,
+                                      .at = call->wall}};
+  draft_add(&decider->draft, &effect, NULL);
+  if (decider->options.observer.failure)
+    decider->options.observer.failure(decider->options.observer.context, &call->entity, &effect.failure);
+}
+
+/** Put what the rule asked for before the gate. @return 0, or ERROR_LIMIT when the record has no room for a
+ * reservation. */
+static int judge_messages(struct decider *decider, const struct engine_call *call, struct error *err) {
+  struct reader reader = reader_of(buf_str(&call->messages));
+  for (uint32_t i = 0; i < call->message_count; i++) {
+    struct effect effect = {.type = EFFECT_MESSAGE};
+    int rc = message_decode(&effect.message.message, &reader, err);
+    if (rc) return rc;
+    struct gate_question question = {.record = decider->draft.record,
+                                     .message = &effect.message.message,
+                                     .config = decider->options.config,
+                                     .now = call->now,
+                                     .wall = call->wall};
+    gate_judge(&question, &effect.message.verdict, &decider->checks);
+    bool pass = effect.message.verdict.pass;
+    if (pass && (rc = gate_reserve(&decider->draft, &effect.message.message, err))) return rc;
+    if ((rc = draft_add(&decider->draft, &effect, err))) return rc;
+  }
+  return 0;
+}
+
+/** Tell of the messages decided since the mark: only now is it sure that they stay. */
+static uint32_t announce_messages(struct decider *decider, uint32_t rule) {
+  uint32_t passed = 0;
+  struct reader reader = reader_of(buf_str(&decider->draft.effects));
+  reader.at += decider->draft.mark;
+  struct effect effect;
+  while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) {
+    if (effect.type != EFFECT_MESSAGE) continue;
+    bool pass = effect.message.verdict.pass;
+    passed += pass;
+    count(decider, pass ? decider->metrics[rule].sent : decider->metrics[rule].skipped, 1);
+    if (decider->options.observer.message)
+      decider->options.observer.message(decider->options.observer.context, &effect.message.message,
+                                        &effect.message.verdict);
+  }
+  return passed;
+}
+
+/** Run one rule; a failure leaves no effect but its dead letter. */
+static int run_rule(struct decider *decider, uint32_t rule, struct engine_call *call, struct error *err) {
+  draft_mark(&decider->draft);
+  call->draft = &decider->draft;
+  int64_t before = clock_mono_us();
+  int rc = engine_run(decider->options.engine, rule, call, err);
+  count(decider, decider->metrics[rule].microseconds, (uint64_t)(clock_mono_us() - before));
+  count(decider, decider->metrics[rule].calls, 1);
+  if (rc == 0 && call->message_count) rc = judge_messages(decider, call, err);
+  uint32_t passed = 0;
+  if (rc) {
+    count(decider, decider->metrics[rule].errors, 1);
+    draft_rollback(&decider->draft);
+  } else if (call->message_count) {
+    passed = announce_messages(decider, rule);
+  }
+  if (decider->options.observer.ran) {
+    struct decider_run run = {&decider->rules[rule], call, call->message_count, passed, rc ? err : NULL};
+    decider->options.observer.ran(decider->options.observer.context, &run);
+  }
+  return rc;
+}
+
+static void run_rule_or_fail(struct decider *decider, uint32_t rule, struct engine_call *call) {
+  struct error err = {0};
+  if (run_rule(decider, rule, call, &err))
+    fail(decider, call, decider->rules[rule].campaign, decider->rules[rule].path, &err);
+}
+
+/* ---- what the host itself makes of an event ---- */
+
+static int observe_window(struct decider *decider, const struct window_declaration *window,
+                          const struct event *event, struct error *err) {
+  struct effect effect = {
+      .type = EFFECT_WINDOW,
+      .window = {
+          .id = window->id, .kind = window->kind, .over = window->over, .at = event_now(event), .amount = 1}};
+  struct str found;
+  if (window->by.len) {
+    buf_clear(&decider->key);
+    if (!value_find(event->payload, window->by, &found) || !value_key(found, &decider->key)) return 0;
+    effect.window.key = window_key(buf_str(&decider->key));
+  }
+  switch (window->kind) {
+  case WINDOW_COUNT:
+    break;
+  case WINDOW_SUM: {
+    double amount;
+    if (!value_find(event->payload, window->value, &found) || !value_as_number(found, &amount)) return 0;
+    effect.window.amount = window_fixed(amount);
+    break;
+  }
+  case WINDOW_LAST:
+  case WINDOW_FIRST:
+    if (!value_find(event->payload, window->value, &found) || found.len > 256) return 0;
+    effect.window.value = found;
+    break;
+  case WINDOW_DISTINCT:
+    buf_clear(&decider->key);
+    if (!value_find(event->payload, window->value, &found) || !value_key(found, &decider->key)) return 0;
+    effect.window.amount = (int64_t)hash64(buf_str(&decider->key), 0);
+    break;
+  }
+  return draft_add(&decider->draft, &effect, err);
+}
+
+/** `identify`: every member of the payload becomes an attribute. */
+static int update_profile(struct decider *decider, const struct event *event, struct error *err) {
+  struct reader reader = reader_of(event->payload);
+  uint32_t count = value_read(&reader).count;
+  for (uint32_t i = 0; i < count; i++) {
+    struct value name = value_read(&reader);
+    struct effect effect = {.type = EFFECT_ATTRIBUTE, .attribute = {name.string, value_slice(&reader)}};
+    int rc = draft_add(&decider->draft, &effect, err);
+    if (rc) return rc;
+  }
+  return 0;
+}
+
+static bool payload_text(const struct event *event, struct str key, struct str *out) {
+  struct str found;
+  if (!value_member(event->payload, key, &found)) return false;
+  struct value value = value_head(found);
+  if (value.type != VALUE_STRING || !value.string.len) return false;
+  *out = value.string;
+  return true;
+}
+
+/** Feedback that ends a channel for a user. A soft bounce does not: the address may work tomorrow. */
+static int suppress_from(struct decider *decider, const struct event *event, int64_t wall,
+                         struct error *err) {
+  struct str reason, channel = STR("email"), bounce;
+  if (str_equal(event->type, STR("message.bounced"))) {
+    reason = STR("bounced");
+    if (payload_text(event, STR("bounce_type"), &bounce) &&
+        (str_equal(bounce, STR("soft")) || str_equal(bounce, STR("transient")) ||
+         str_equal(bounce, STR("block"))))
+      return 0;
+  } else if (str_equal(event->type, STR("message.complained"))) {
+    reason = STR("complained");
+  } else if (str_equal(event->type, STR("message.unsubscribed"))) {
+    reason = STR("unsubscribed");
+    channel = STR("*");
+  } else {
+    return 0;
+  }
+  payload_text(event, STR("channel"), &channel);
+  struct effect effect = {.type = EFFECT_SUPPRESS, .suppress = {channel, reason, wall}};
+  int rc = draft_add(&decider->draft, &effect, err);
+  if (rc == 0 && decider->options.observer.suppressed)
+    decider->options.observer.suppressed(decider->options.observer.context, event->entity, channel, reason);
+  return rc;
+}
+
+/** Timers that this event cancels. */
+static int cancel_timers(struct decider *decider, const struct event *event, struct decision *out,
+                         struct error *err) {
+  struct timer timer;
+  while (record_timer_cancelled_by(decider->draft.record, event->type, &timer)) {
+    buf_clear(&decider->stash);
+    buf_append(&decider->stash, timer.campaign.data, timer.campaign.len);
+    buf_append(&decider->stash, timer.name.data, timer.name.len);
+    const char *stash = (const char *)decider->stash.data;
+    struct effect effect = {.type = EFFECT_TIMER_CLEAR,
+                            .timer = {.campaign = {stash, timer.campaign.len},
+                                      .name = {stash + timer.campaign.len, timer.name.len}}};
+    int rc = draft_add(&decider->draft, &effect, err);
+    if (rc) return rc;
+    out->timers_changed = true;
+  }
+  return 0;
+}
+
+/** The host's own steps; each that does not fit the record is a dead letter of its own, and the event goes
+ * on. */
+static void host_steps(struct decider *decider, const struct plan *plan, struct engine_call *call,
+                       struct decision *out) {
+  struct error err = {0};
+  const struct event *event = call->event;
+  int rc = cancel_timers(decider, event, out, &err);
+  for (size_t i = 0; rc == 0 && i < plan->window_count; i++)
+    rc = observe_window(decider, plan->windows[i], event, &err);
+  if (rc == 0 && str_equal(event->type, STR("identify"))) rc = update_profile(decider, event, &err);
+  if (rc == 0 && event->type.len > 8 && memcmp(event->type.data, "message.", 8) == 0)
+    rc = suppress_from(decider, event, call->wall, &err);
+  if (rc) fail(decider, call, host_campaign, STR(""), &err);
+}
+
+static void prepare_call(struct decider *decider, struct entity entity, const struct event *event,
+                         const struct timer *timer, int64_t wall) {
+  struct engine_call *call = &decider->call;
+  call->event = event;
+  call->timer = timer;
+  call->entity = entity;
+  call->wall = wall;
+  if (event) {
+    call->cause = event->id;
+    call->now = event_now(event);
+  } else {
+    buf_clear(&decider->cause);
+    buf_printf(&decider->cause, "timer:%.*s/%.*s@%" PRId64, STR_ARG(timer->campaign), STR_ARG(timer->name),
+               timer->due);
+    call->cause = buf_str(&decider->cause);
+    call->now = timer->due;
+  }
+}
+
+void decide_event(struct decider *decider, struct record *record, const struct event *event, int64_t wall,
+                  struct decision *out) {
+  begin(decider, record, out);
+  const struct plan *plan = plan_slot(decider, event->type);
+  prepare_call(decider, event->entity, event, NULL, wall);
+  host_steps(decider, plan, &decider->call, out);
+  if (plan->rule_count) {
+    engine_input(decider->options.engine);
+    for (size_t i = 0; i < plan->rule_count; i++) run_rule_or_fail(decider, plan->rules[i], &decider->call);
+    out->timers_changed = true;
+  }
+  finish(decider, out);
+}
+
+/** A timer's strings live in the record, which moves: copy them. */
+static struct timer stash_timer(struct decider *decider, const struct timer *timer) {
+  struct timer copy = *timer;
+  struct str *parts[] = {&copy.campaign, &copy.name, &copy.cancel_on, &copy.data};
+  buf_clear(&decider->stash);
+  buf_reserve(&decider->stash,
+              timer->campaign.len + timer->name.len + timer->cancel_on.len + timer->data.len);
+  for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+    const char *at = (const char *)decider->stash.data + decider->stash.len;
+    buf_append(&decider->stash, parts[i]->data, parts[i]->len);
+    parts[i]->data = at;
+  }
+  return copy;
+}
+
+void decide_timer(struct decider *decider, struct record *record, struct entity entity,
+                  const struct timer *due, int64_t wall, struct decision *out) {
+  struct timer timer = stash_timer(decider, due);
+  begin(decider, record, out);
+  struct effect clear = {.type = EFFECT_TIMER_CLEAR, .timer = timer};
+  draft_add(&decider->draft, &clear, NULL); /* taking away always fits */
+  prepare_call(decider, entity, NULL, &timer, wall);
+  bool too_late = timer.late == TIMER_LATE_SKIP && wall - timer.due > timer.late_after;
+  if (!too_late) {
+    int rule = engine_timer_rule(decider->options.engine, timer.campaign, timer.name);
+    if (rule >= 0) {
+      engine_input(decider->options.engine);
+      run_rule_or_fail(decider, (uint32_t)rule, &decider->call);
+    } else {
+      struct error err;
+      error_set(&err, ERROR_NOT_FOUND, "no rule handles the timer \"%.*s\" of campaign \"%.*s\" any more",
+                STR_ARG(timer.name), STR_ARG(timer.campaign));
+      fail(decider, &decider->call, timer.campaign, STR(""), &err);
+    }
+  }
+  out->timers_changed = true;
+  finish(decider, out);
+}
+
+bool decide_outcome_needs_record(const struct message *message, enum outcome_kind kind) {
+  return message->once_key &&
+         (kind == OUTCOME_REJECTED || kind == OUTCOME_EXPIRED || kind == OUTCOME_CANCELLED);
+}
+
+void decide_outcome(struct decider *decider, struct record *record, const struct message *message,
+                    const struct outcome *outcome, struct decision *out) {
+  *out = (struct decision){0};
+  struct effect effect = {.type = EFFECT_OUTCOME, .outcome = *outcome};
+  if (!record) {
+    buf_clear(&decider->draft.effects);
+    effect_encode(&effect, &decider->draft.effects);
+    out->effects = buf_str(&decider->draft.effects);
+    return;
+  }
+  draft_begin(&decider->draft, record);
+  draft_add(&decider->draft, &effect, NULL);
+  if (decide_outcome_needs_record(message, outcome->kind))
+    gate_refund(&decider->draft, message, NULL); /* taking back always fits */
+  finish(decider, out);
+}
+
+static int retry_rule(struct decider *decider, struct entity entity, const struct event *event,
+                      const struct timer *timer, const struct failure *failure, int64_t wall,
+                      struct error *err) {
+  prepare_call(decider, entity, event, timer, wall);
+  if (str_equal(failure->campaign, host_campaign)) {
+    if (!event || !str_equal(event->type, STR("identify"))) return 0;
+    return update_profile(decider, event, err);
+  }
+  int rule = timer ? engine_timer_rule(decider->options.engine, timer->campaign, timer->name)
+                   : engine_rule_of(decider->options.engine, failure->campaign);
+  if (rule < 0)
+    return error_set(err, ERROR_NOT_FOUND, "campaign \"%.*s\" has no rule for this input any more",
+                     STR_ARG(failure->campaign));
+  engine_input(decider->options.engine);
+  return run_rule(decider, (uint32_t)rule, &decider->call, err);
+}
+
+int decide_retry(struct decider *decider, struct record *record, struct entity entity,
+                 const struct failure *failure, int64_t wall, struct decision *out, struct error *err) {
+  begin(decider, record, out);
+  draft_mark(&decider->draft);
+  struct reader reader = reader_of(failure->input);
+  struct event event;
+  struct effect timer;
+  uint8_t type = reader_u8(&reader);
+  int rc = type == LOG_EVENT ? event_decode(&event, &reader, err) : effect_decode(&timer, &reader, err);
+  if (rc == 0)
+    rc = retry_rule(decider, entity, type == LOG_EVENT ? &event : NULL,
+                    type == LOG_EVENT ? NULL : &timer.timer, failure, wall, err);
+  if (rc == 0)
+    rc = draft_add(&decider->draft, &(struct effect){.type = EFFECT_DEAD_CLEAR, .dead_id = failure->id}, err);
+  if (rc) draft_rollback(&decider->draft);
+  out->timers_changed = true;
+  finish(decider, out);
+  return rc;
+}
+
+int decide_effect(struct decider *decider, struct record *record, struct entity entity,
+                  const struct effect *effect, struct decision *out, struct error *err) {
+  begin(decider, record, out);
+  int rc = draft_add(&decider->draft, effect, err);
+  if (rc == 0 && effect->type == EFFECT_SUPPRESS && decider->options.observer.suppressed)
+    decider->options.observer.suppressed(decider->options.observer.context, entity, effect->suppress.channel,
+                                         effect->suppress.reason);
+  finish(decider, out);
+  return rc;
+}
+
+int decide_resend(struct decider *decider, struct record *record, const struct message *message,
+                  struct decision *out, struct error *err) {
+  begin(decider, record, out);
+  struct effect effect = {.type = EFFECT_MESSAGE,
+                          .message = {.message = *message, .verdict = {.pass = true}}};
+  buf_clear(&decider->checks);
+  value_put_map(&decider->checks, 1);
+  value_put_string(&decider->checks, STR("operator"));
+  value_put_string(&decider->checks, STR("sent again from the dead letters"));
+  effect.message.verdict.checks = buf_str(&decider->checks);
+  int rc = draft_add(&decider->draft, &effect, err);
+  if (rc == 0)
+    rc = draft_add(&decider->draft, &(struct effect){.type = EFFECT_DEAD_CLEAR, .dead_id = message->id}, err);
+  if (rc == 0 && decider->options.observer.message)
+    decider->options.observer.message(decider->options.observer.context, &effect.message.message,
+                                      &effect.message.verdict);
+  finish(decider, out);
+  return rc;
+}

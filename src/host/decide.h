@@ -1,0 +1,75 @@
+/** One input decided: the path that live traffic, dead-letter retries and simulate all run.
+ *
+ * (record, input, now, wall) -> effects. Nothing here waits, knows a thread, a socket or a disk. The owner
+ * gives the record and the clock, takes the effects to the log, and is told of each decision as it falls. One
+ * decider an engine; the engine's thread only.
+ */
+#pragma once
+
+#include "engine/engine.h"
+#include "gate/gate.h"
+#include "state/log.h"
+
+struct decider;
+
+/** One rule has run on the input. */
+struct decider_run {
+  const struct engine_rule *rule;
+  const struct engine_call *call; /**< with the facts it read, and whether it acted */
+  uint32_t messages, passed;      /**< asked for; let through by the gate */
+  const struct error *failed;     /**< null if it did not */
+};
+
+struct decider_observer {
+  void *context;
+  /** Each message asked for, with the gate's answer. Borrowed for the call. May be null. */
+  void (*message)(void *context, const struct message *message, const struct verdict *verdict);
+  /** A rule failed; its effects are gone, and a dead letter is among the input's effects. May be null. */
+  void (*failure)(void *context, const struct entity *entity, const struct failure *failure);
+  /** Each rule that ran, after its messages. May be null. */
+  void (*ran)(void *context, const struct decider_run *run);
+  /** The user must get nothing more on a channel. May be null. */
+  void (*suppressed)(void *context, struct entity entity, struct str channel, struct str reason);
+};
+
+struct decider_options {
+  struct engine *engine;
+  const struct config *config;
+  uint32_t generation;
+  size_t record_max;
+  bool uncounted; /**< a replay: metrics are about what happened, not about looking back */
+  struct decider_observer observer;
+};
+struct decider *decider_new(const struct decider_options *options);
+void decider_free(struct decider *decider);
+
+/** What an input did, valid until the next one. */
+struct decision {
+  struct str effects;  /**< encoded, for the log; empty if nothing happened */
+  bool timers_changed; /**< the record's next timer may be another */
+  bool record_changed;
+};
+
+/** An event: windows, profile, cancelled timers, suppressions, then the subscribed rules. */
+void decide_event(struct decider *decider, struct record *record, const struct event *event, int64_t wall,
+                  struct decision *out);
+/** The record's timer came due: it is cleared, and its rule runs unless it is too late. `timer` may borrow
+ * from the record. */
+void decide_timer(struct decider *decider, struct record *record, struct entity entity,
+                  const struct timer *timer, int64_t wall, struct decision *out);
+/** A message came to an end or will be tried again. `record` may be null where decide_outcome_needs_record()
+ * says no. */
+void decide_outcome(struct decider *decider, struct record *record, const struct message *message,
+                    const struct outcome *outcome, struct decision *out);
+/** Whether this outcome gives something back to the user's record. */
+bool decide_outcome_needs_record(const struct message *message, enum outcome_kind kind);
+/** Run the one failed rule again on its input; the input is not counted again. @return 0, or why it failed
+ * again. */
+int decide_retry(struct decider *decider, struct record *record, struct entity entity,
+                 const struct failure *failure, int64_t wall, struct decision *out, struct error *err);
+/** One operator's effect (SUPPRESS, UNSUPPRESS, DEAD_CLEAR). @return 0 or ERROR_LIMIT. */
+int decide_effect(struct decider *decider, struct record *record, struct entity entity,
+                  const struct effect *effect, struct decision *out, struct error *err);
+/** A given-up message goes back to the outbox under its own id: MESSAGE and DEAD_CLEAR. */
+int decide_resend(struct decider *decider, struct record *record, const struct message *message,
+                  struct decision *out, struct error *err);

@@ -1,0 +1,297 @@
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/metric.h"
+#include "host/worker_internal.h"
+
+enum { FLIGHT_BYTES = 1 << 20, WRITE_BYTES = 4 << 20 };
+
+void acks_add(struct acks *acks, struct ingest_batch *batch, uint32_t item, enum ingest_verdict verdict) {
+  if (acks->count == acks->cap) {
+    acks->cap = acks->cap ? acks->cap * 2 : 64;
+    acks->items = memory_realloc(acks->items, acks->cap * sizeof *acks->items);
+  }
+  acks->items[acks->count++] = (struct ack){batch, item, verdict};
+}
+
+struct batch_home {
+  struct worker_task task;
+  struct ingest_batch *batch;
+};
+
+static void batch_home_run(struct worker *worker, struct worker_task *task) {
+  struct batch_home *home = (struct batch_home *)task;
+  ingest_batch_done(worker->ingest, home->batch);
+  memory_free(home);
+}
+
+/** Count `answered` items of a batch off; the last one sends it home. */
+static void batch_count_off(struct worker *worker, struct ingest_batch *batch, uint32_t answered) {
+  if (atomic_fetch_sub_explicit(&batch->pending, answered, memory_order_acq_rel) != answered) return;
+  if (batch->home == worker->index) {
+    ingest_batch_done(worker->ingest, batch);
+    return;
+  }
+  struct batch_home *home = memory_zalloc(sizeof *home);
+  home->task.run = batch_home_run;
+  home->batch = batch;
+  worker_post(worker->shared->workers[batch->home], &home->task);
+}
+
+void acks_give(struct worker *worker, struct acks *acks, bool failed) {
+  for (size_t i = 0; i < acks->count;) {
+    struct ingest_batch *batch = acks->items[i].batch;
+    uint32_t answered = 0;
+    for (; i < acks->count && acks->items[i].batch == batch; i++, answered++)
+      batch->items[acks->items[i].item].verdict = failed ? INGEST_RETRY : acks->items[i].verdict;
+    batch_count_off(worker, batch, answered);
+  }
+  acks->count = 0;
+}
+
+static void write_behind_free(struct write_behind *write) {
+  store_write_deinit(&write->write);
+  memory_free(write->slots);
+  memory_free(write);
+}
+
+static void flushes_settle(struct worker *worker) {
+  for (struct flush **at = &worker->flushes; *at;) {
+    struct flush *flush = *at;
+    if (worker->writes_finished < flush->target) {
+      at = &flush->next;
+      continue;
+    }
+    *at = flush->next;
+    flush->done(flush->context);
+    memory_free(flush);
+  }
+}
+
+static void write_behind_answered(struct mail *mail, bool cancelled) {
+  struct write_behind *write = (struct write_behind *)mail;
+  struct worker *worker = write->worker;
+  worker->writes_finished++;
+  if (!cancelled && write->write.status) worker_failed(worker, "store", write->write.status);
+  if (!worker->parked)
+    for (size_t i = 0; i < write->count; i++) table_written(worker->table, write->slots[i]);
+  write_behind_free(write);
+  flushes_settle(worker);
+  worker_settle_park(worker);
+}
+
+static struct write_behind *write_behind_new(struct worker *worker) {
+  struct write_behind *write = memory_zalloc(sizeof *write);
+  store_write_init(worker->shared->store, &write->write);
+  write->write.mail.run = write_behind_answered;
+  write->write.reply = worker->mailbox;
+  write->worker = worker;
+  return write;
+}
+
+static void write_behind_submit(struct write_behind *write) {
+  write->worker->writes_started++;
+  store_write_submit(write->worker->shared->store, &write->write);
+}
+
+static void flight_reset(struct flight *flight) {
+  buf_clear(&flight->log.bytes);
+  buf_clear(&flight->outbox);
+  buf_clear(&flight->suppressed);
+  flight->log.records = 0;
+  flight->acks.count = 0;
+  flight->inputs = NULL;
+  flight->inputs_end = &flight->inputs;
+  flight->writes = NULL;
+  flight->writes_end = &flight->writes;
+  flight->dead = NULL;
+  flight->flushes = NULL;
+}
+
+void flight_free(struct flight *flight) {
+  buf_deinit(&flight->log.bytes);
+  buf_deinit(&flight->outbox);
+  buf_deinit(&flight->suppressed);
+  memory_free(flight->acks.items);
+  memory_free(flight);
+}
+
+static void tell_suppressed(struct worker *worker, struct flight *flight) {
+  struct reader reader = reader_of(buf_str(&flight->suppressed));
+  while (reader_left(&reader) && !reader.bad) {
+    enum entity_kind kind = reader_u8(&reader);
+    struct str id = reader_str(&reader), channel = reader_str(&reader), reason = reader_str(&reader);
+    deliver_suppressed(worker->shared->deliver, (struct entity){kind, id}, channel, reason);
+  }
+}
+
+/** What waited for the flight can go: messages before the suppressions that may end them. */
+static void flight_durable(struct worker *worker, struct flight *flight) {
+  seen_durable_to(worker->seen, flight->log.end.segment, flight->marks);
+  if (flight->outbox.len) deliver_add(worker->shared->deliver, buf_str(&flight->outbox));
+  if (flight->suppressed.len) tell_suppressed(worker, flight);
+  if (flight->dead) write_behind_submit(flight->dead);
+  for (struct write_behind *write = flight->writes, *next; write; write = next) {
+    next = write->next;
+    write_behind_submit(write);
+  }
+  while (flight->flushes) {
+    struct flush *flush = flight->flushes;
+    flight->flushes = flush->next;
+    flush->target = worker->writes_started;
+    flush->next = worker->flushes;
+    worker->flushes = flush;
+  }
+}
+
+/** Nothing of it may be assumed: the records are dropped, and recovery will tell what the log has. */
+static void flight_failed(struct worker *worker, struct flight *flight) {
+  worker_failed(worker, "log", flight->log.status);
+  if (flight->dead) write_behind_free(flight->dead);
+  for (struct write_behind *write = flight->writes, *next; write; write = next) {
+    next = write->next;
+    write_behind_free(write);
+  }
+  while (flight->flushes) {
+    struct flush *flush = flight->flushes;
+    flight->flushes = flush->next;
+    flush->target = 0;
+    flush->next = worker->flushes;
+    worker->flushes = flush;
+  }
+}
+
+static void flight_answered(struct mail *mail, bool cancelled) {
+  struct flight *flight = (struct flight *)mail;
+  struct worker *worker = flight->worker;
+  bool failed = cancelled || flight->log.status;
+  worker->flights_in_air--;
+  if (failed)
+    flight_failed(worker, flight);
+  else
+    flight_durable(worker, flight);
+  worker->open_items -= flight->acks.count;
+  acks_give(worker, &flight->acks, failed);
+  for (struct worker_input *input = flight->inputs, *next; input; input = next) {
+    next = input->next;
+    input->settled(input, worker, failed ? ERROR_UNAVAILABLE : 0);
+  }
+  flight_reset(flight);
+  flight->next = worker->free_flights;
+  worker->free_flights = flight;
+  flushes_settle(worker);
+  worker_settle_park(worker);
+}
+
+struct flight *flight_current(struct worker *worker) {
+  if (worker->flight) return worker->flight;
+  struct flight *flight = worker->free_flights;
+  if (flight) {
+    worker->free_flights = flight->next;
+  } else {
+    flight = memory_zalloc(sizeof *flight);
+    flight->worker = worker;
+    flight->log.mail.run = flight_answered;
+    flight->log.reply = worker->mailbox;
+    buf_init(&flight->log.bytes);
+    buf_init(&flight->outbox);
+    buf_init(&flight->suppressed);
+    flight_reset(flight);
+  }
+  worker->flight = flight;
+  return flight;
+}
+
+void flight_submit(struct worker *worker) {
+  struct flight *flight = worker->flight;
+  if (!flight) return;
+  worker->flight = NULL;
+  flight->marks = seen_position(worker->seen);
+  worker->flights_in_air++;
+  log_submit(worker->shared->log, &flight->log);
+}
+
+void flight_ack(struct worker *worker, struct ingest_batch *batch, uint32_t item,
+                enum ingest_verdict verdict) {
+  struct flight *flight = flight_current(worker);
+  acks_add(&flight->acks, batch, item, verdict);
+  worker->open_items++;
+  if (flight->log.bytes.len > FLIGHT_BYTES) flight_submit(worker);
+}
+
+void flight_record(struct worker *worker, enum log_record_type type, struct entity entity, struct str input,
+                   struct str effects, uint64_t seq) {
+  struct flight *flight = flight_current(worker);
+  log_record_put(&flight->log.bytes, &(struct log_record){.seq = seq,
+                                                          .type = type,
+                                                          .generation = worker->shared->generation,
+                                                          .at = worker->wall,
+                                                          .entity = entity,
+                                                          .input = input,
+                                                          .effects = effects});
+  flight->log.records++;
+}
+
+struct store_write *flight_dead(struct worker *worker) {
+  struct flight *flight = flight_current(worker);
+  if (!flight->dead) flight->dead = write_behind_new(worker);
+  return &flight->dead->write;
+}
+
+/** A record is put as it is now, and held until what made it so is durable: a user who is busy every turn is
+ * written too. */
+static void write_slot(struct worker *worker, struct write_behind *write, struct slot *slot, size_t *cap) {
+  /* A late event is judged at its own time, up to max_past ago: what mattered then is kept. */
+  record_tidy(&slot->record, worker->wall - worker->shared->config->ingest.max_past);
+  table_changed(worker->table, slot, false);
+  struct timer next;
+  int64_t due = record_timer_next(&slot->record, &next) ? next.due : INT64_MAX;
+  store_write_user(&write->write, slot_entity(slot), &slot->record, slot->indexed_due, due);
+  slot->indexed_due = due;
+  if (write->count == *cap) {
+    *cap = *cap ? *cap * 2 : 64;
+    write->slots = memory_realloc(write->slots, *cap * sizeof *write->slots);
+  }
+  write->slots[write->count++] = slot;
+}
+
+size_t flight_write_behind(struct worker *worker, size_t max_bytes) {
+  size_t written = 0;
+  struct write_behind *write = NULL;
+  size_t cap = 0, total = 0;
+  for (struct slot *slot; total < max_bytes && (slot = table_take_dirty(worker->table));) {
+    if (!write) {
+      struct flight *flight = flight_current(worker);
+      write = write_behind_new(worker);
+      cap = 0;
+      *flight->writes_end = write;
+      flight->writes_end = &write->next;
+    }
+    written++;
+    size_t before = write->write.bytes;
+    write_slot(worker, write, slot, &cap);
+    total += write->write.bytes - before;
+    if (write->write.bytes > WRITE_BYTES) write = NULL;
+  }
+  return written;
+}
+
+/** A pass over what is dirty now goes on in small shares, so that no turn is long; what becomes dirty
+ * meanwhile stands behind it in the list. The flush that asked for it ends with the pass's last share. */
+void flight_pass(struct worker *worker, size_t share) {
+  size_t written = worker->pass_left ? flight_write_behind(worker, share) : 0;
+  worker->pass_left = written && written < worker->pass_left ? worker->pass_left - written : 0;
+  if (worker->pass_left || !worker->flush_wanted) return;
+  struct flight *flight = flight_current(worker);
+  struct flush *flush = worker->flush_wanted;
+  worker->flush_wanted = NULL;
+  flush->next = flight->flushes;
+  flight->flushes = flush;
+}
+
+void worker_flush(struct worker *worker, void (*done)(void *context), void *context) {
+  struct flush *flush = memory_zalloc(sizeof *flush);
+  flush->done = done;
+  flush->context = context;
+  worker->flush_wanted = flush;
+  worker->pass_left = table_dirty_count(worker->table);
+}

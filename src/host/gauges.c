@@ -1,0 +1,105 @@
+#include "base/metric.h"
+#include "host/host_internal.h"
+
+static void sum_workers(struct host *host, struct worker_figures *sum) {
+  *sum = (struct worker_figures){0};
+  for (uint32_t i = 0; i < host->shared.worker_count; i++) {
+    struct worker_figures one;
+    worker_measure(host->shared.workers[i], &one);
+    sum->users += one.users;
+    sum->user_bytes += one.user_bytes;
+    sum->dirty += one.dirty;
+    sum->timers += one.timers;
+    sum->waiting += one.waiting;
+    sum->in_flight += one.in_flight;
+    sum->seen_bytes += one.seen_bytes;
+    sum->lua_bytes += one.lua_bytes;
+  }
+}
+
+static const char *phase_name(enum host_phase phase) {
+  switch (phase) {
+  case HOST_STARTING:
+    return "starting";
+  case HOST_RUNNING:
+    return "running";
+  case HOST_FAILED:
+    return "failed";
+  case HOST_DRAINING:
+    return "draining";
+  }
+  return "unknown";
+}
+
+struct gauge {
+  const char *name, *help;
+  int64_t value;
+};
+
+static void set_gauges(const struct gauge *gauges, size_t count) {
+  for (size_t i = 0; i < count; i++)
+    metric_set(metric_gauge(gauges[i].name, gauges[i].help, NULL), gauges[i].value);
+}
+
+void gauges_scrape(struct worker_shared *shared) {
+  struct host *host = (struct host *)shared;
+  struct worker_figures sum;
+  struct store_figures store = {0};
+  sum_workers(host, &sum);
+  bool running = atomic_load(&shared->phase) == HOST_RUNNING;
+  if (running) store_measure(shared->store, &store);
+  const struct gauge gauges[] = {
+      {"kairos_up", "1 while events are accepted.", running},
+      {"kairos_generation", "Number of the rules' generation that serves.", shared->generation},
+      {"kairos_recoveries", "Recoveries from a failed write since the start.", (int64_t)host->recoveries},
+      {"kairos_users_in_memory", "User records in memory.", (int64_t)sum.users},
+      {"kairos_user_bytes", "Memory of user records.", (int64_t)sum.user_bytes},
+      {"kairos_users_dirty", "User records that are not written behind yet.", (int64_t)sum.dirty},
+      {"kairos_users_with_timers", "Users who have a timer pending.", (int64_t)sum.timers},
+      {"kairos_inputs_waiting", "Inputs that wait for a record from the store.", (int64_t)sum.waiting},
+      {"kairos_events_in_flight", "Events decided and not yet durable.", (int64_t)sum.in_flight},
+      {"kairos_dedup_bytes", "Memory of dedup marks that are not sealed yet.", (int64_t)sum.seen_bytes},
+      {"kairos_lua_bytes", "Memory that the workers' Lua states hold.", (int64_t)sum.lua_bytes},
+      {"kairos_outbox_bytes", "Memory of messages waiting for their provider.",
+       (int64_t)deliver_waiting_bytes(shared->deliver)},
+      {"kairos_store_bytes", "Bytes of the database on disk.", (int64_t)store.bytes_on_disk},
+      {"kairos_store_memtable_bytes", "Memory of unflushed writes.", (int64_t)store.memtable_bytes},
+      {"kairos_store_cache_bytes", "Memory of the block cache.", (int64_t)store.cache_bytes},
+      {"kairos_store_users", "User records in the database, estimated.", (int64_t)store.users_estimate},
+      {"kairos_log_bytes", "Bytes of raw log segments on disk.", (int64_t)store.log_bytes},
+      {"kairos_log_segments", "Raw log segments on disk.", (int64_t)store.segments},
+  };
+  set_gauges(gauges, sizeof gauges / sizeof *gauges);
+}
+
+static void put_integer(struct buf *out, const char *name, int64_t value) {
+  value_put_string(out, str_from(name));
+  value_put_integer(out, value);
+}
+
+void gauges_describe(struct host *host, struct buf *out) {
+  struct worker_figures sum;
+  sum_workers(host, &sum);
+  struct log_position durable = {0};
+  enum host_phase phase = atomic_load(&host->shared.phase);
+  if (phase == HOST_RUNNING) durable = log_durable(host->shared.log);
+  value_put_map(out, 16);
+  value_put_string(out, STR("phase"));
+  value_put_string(out, str_from(phase_name(phase)));
+  put_integer(out, "port", host->port);
+  put_integer(out, "workers", host->shared.worker_count);
+  put_integer(out, "generation", host->shared.generation);
+  put_integer(out, "recoveries", (int64_t)host->recoveries);
+  put_integer(out, "users_in_memory", (int64_t)sum.users);
+  put_integer(out, "user_bytes", (int64_t)sum.user_bytes);
+  put_integer(out, "users_with_timers", (int64_t)sum.timers);
+  put_integer(out, "inputs_waiting", (int64_t)sum.waiting);
+  put_integer(out, "events_in_flight", (int64_t)sum.in_flight);
+  put_integer(out, "lua_bytes", (int64_t)sum.lua_bytes);
+  put_integer(out, "outbox_bytes", (int64_t)deliver_waiting_bytes(host->shared.deliver));
+  put_integer(out, "log_segment", (int64_t)durable.segment);
+  put_integer(out, "log_offset", (int64_t)durable.offset);
+  put_integer(out, "sealed_segment", phase == HOST_RUNNING ? (int64_t)store_sealed(host->shared.store) : 0);
+  value_put_string(out, STR("providers"));
+  deliver_describe(host->shared.deliver, out);
+}

@@ -1,0 +1,59 @@
+/** The running host: worker threads, their mailboxes, start, recovery, drain, stop; and the same input path
+ * on a virtual clock.
+ *
+ * Threads: main (signals, maintenance's clockwork, control), N workers (ingest, records, rules), the log's,
+ * the store's, deliver's, one for maintenance (checkpoint, sealing, retention, backup). A user belongs to one
+ * of 256 partitions, a partition to one worker.
+ */
+#pragma once
+
+#include "config/config.h"
+#include "engine/ruleset.h"
+#include "ingest/ingest.h"
+
+struct host;
+
+/** Open the data directory, recover, load the rules, listen. Blocking.
+ * @param loop  main's loop, on which commands are answered. @return 0, or an error that says what to do. */
+int host_start(struct host **out, uv_loop_t *loop, const struct config *config, const struct ruleset *ruleset,
+               struct error *err);
+/** Stop accepting, finish what is in flight (at most `grace_ms`), write behind, checkpoint, close. Runs
+ * `drained` on main's loop. */
+void host_drain(struct host *host, int64_t grace_ms, void (*drained)(void *context), void *context);
+void host_free(struct host *host);
+enum host_phase host_phase(struct host *host);
+/** The port ingest listens on. */
+int host_port(const struct host *host);
+
+/* ---- commands: main thread, answered on main's loop ---- */
+
+enum host_command_type {
+  HOST_STATUS,   /**< result: value map of the whole: phase, workers, log, store, providers, generation */
+  HOST_WHY,      /**< user, optional text (template or campaign name to filter by): result: value array of
+                    decisions, see host/why.h */
+  HOST_REPLAY,   /**< user, optional text (campaign): result: value array of every rule run, see host/replay.h
+                  */
+  HOST_USER,     /**< user: result: value map from record_describe() */
+  HOST_SUPPRESS, /**< user, channel ("*" any), text reason */
+  HOST_UNSUPPRESS, /**< user, channel */
+  HOST_PAUSE,      /**< channel = provider's name, or "*" for all */
+  HOST_RESUME,
+  HOST_DEAD_LIST,  /**< text: filter by kind "rule" / "message" or "": result: value array */
+  HOST_DEAD_SHOW,  /**< id: result: value map */
+  HOST_DEAD_RETRY, /**< id, or "all" */
+  HOST_DEAD_DROP,  /**< id, or "all" */
+  HOST_BACKUP      /**< text: target directory */
+};
+
+struct host_command {
+  enum host_command_type type;
+  struct str user, channel, id, text; /**< owned by the caller until `done` */
+  /** Main thread. `status` 0 or an error_code with `err`; `result` a value, or empty. */
+  void (*done)(struct host_command *command);
+  void *context;
+  int status;
+  struct error err;
+  struct buf result;
+};
+/** Never answers within the call. Commands that change something are answered when that is durable. */
+void host_command(struct host *host, struct host_command *command);

@@ -1,0 +1,75 @@
+/** A host's insides, shared by host.c (start, drain), maintain.c (checkpoint, sealing, recovery), command.c
+ * and gauges.c. */
+#pragma once
+
+#include "host/host.h"
+#include "host/worker.h"
+
+enum maintenance { MAINTENANCE_IDLE, MAINTENANCE_FLUSHING, MAINTENANCE_WORKING };
+
+struct host {
+  struct worker_shared shared; /**< first: what workers call back with is the host */
+  const struct config *config;
+  uv_loop_t *loop;
+  struct mailbox *mailbox;
+  int port;
+  char *log_directory;
+  struct log_options log_options;
+  uint32_t started_workers;
+  bool deliver_made, deliver_started;
+
+  uv_timer_t clockwork;
+  enum maintenance maintenance;
+  int64_t checkpoint_at;          /**< monotonic us of the next one */
+  struct log_position checkpoint; /**< the one under way */
+  uint64_t checkpoint_seq;
+  struct deliver_flush deliver_flush;
+  atomic_uint barrier; /**< workers that have not answered yet */
+  void (*barrier_done)(struct host *host);
+  uv_work_t work;
+  int work_status;
+  struct error work_error;
+  atomic_bool failing; /**< a failure is being dealt with */
+  uint64_t recoveries;
+  struct operation *backup_waiting; /**< until maintenance is idle */
+  uv_timer_t recover_timer;
+  struct log_position known_end; /**< of the log that failed, until recovered */
+  bool known_end_set;
+  bool recovering; /**< a try is under way off the loop */
+
+  struct seen **seen; /**< from recovery, a worker each, until resumed */
+  struct timers **timers;
+
+  bool draining;
+  int64_t drain_deadline; /**< monotonic us */
+  int drain_step;
+  void (*drained)(void *context);
+  void *drained_context;
+};
+
+/* maintain.c */
+/** Recover the store from the log and open a new segment. Blocking; any thread, while workers are parked. */
+int maintain_recover(struct host *host, const struct log_position *known_end, struct error *err);
+void maintain_resume_workers(struct host *host);
+/** Give each worker a task of its own and run `done` on main when all have said so. */
+void maintain_barrier(struct host *host, void (*task)(struct worker *worker, struct worker_task *task),
+                      void (*done)(struct host *host));
+/** From a worker's task: answered. */
+void maintain_barrier_arrive(void *host);
+/** The once-a-tick look at what is due. */
+void maintain_tick(struct host *host);
+/** Begin a checkpoint now if nothing is under way. */
+void maintain_checkpoint(struct host *host);
+void maintain_failed(struct worker_shared *shared, const char *what, int code);
+
+/* command.c */
+/** Start the backup that waits, if nothing else is under way. */
+void command_backup(struct host *host);
+
+/* outcome.c */
+void outcome_report(void *host, const struct message *message, const struct outcome *outcome);
+
+/* gauges.c */
+void gauges_scrape(struct worker_shared *shared);
+/** The whole as a value map. */
+void gauges_describe(struct host *host, struct buf *out);

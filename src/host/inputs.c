@@ -1,0 +1,511 @@
+#include "base/clock.h"
+#include "base/logger.h"
+#include "base/memory.h"
+#include "host/worker_internal.h"
+
+enum { TIMERS_A_TURN = 1000 };
+
+/* ---- what the decider tells while it decides ---- */
+
+void worker_note_message(void *context, const struct message *message, const struct verdict *verdict) {
+  struct worker *worker = context;
+  if (!verdict->pass) return;
+  struct buf *outbox = &flight_current(worker)->outbox;
+  size_t at = outbox->len;
+  buf_put_u32(outbox, 0);
+  outbox_entry_encode(&(struct outbox_entry){.message = *message}, outbox);
+  uint32_t len = (uint32_t)(outbox->len - at - 4);
+  memcpy(outbox->data + at, &len, 4);
+}
+
+void worker_note_failure(void *context, const struct entity *entity, const struct failure *failure) {
+  struct worker *worker = context;
+  store_write_dead(
+      flight_dead(worker),
+      &(struct dead_letter){
+          .id = failure->id, .kind = DEAD_RULE, .entity = *entity, .at = failure->at, .failure = *failure});
+  LOG_WARN("rules", "a rule failed; the input is in the dead letters", LOG_STR("campaign", failure->campaign),
+           LOG_USER("user", entity->id), LOG_STR("error", failure->error));
+}
+
+void worker_note_suppressed(void *context, struct entity entity, struct str channel, struct str reason) {
+  struct worker *worker = context;
+  struct buf *suppressed = &flight_current(worker)->suppressed;
+  buf_put_u8(suppressed, (uint8_t)entity.kind);
+  buf_put_str(suppressed, entity.id);
+  buf_put_str(suppressed, channel);
+  buf_put_str(suppressed, reason);
+}
+
+/* ---- deciding on a record that is there ---- */
+
+static int64_t next_due(const struct slot *slot) {
+  struct timer timer;
+  return record_timer_next(&slot->record, &timer) ? timer.due : INT64_MAX;
+}
+
+/** The input is decided: its record goes to the log, the slot takes its sequence number. */
+static void conclude(struct worker *worker, struct slot *slot, enum log_record_type type, struct str input,
+                     const struct decision *decision, int64_t due_before) {
+  uint64_t seq = worker_next_seq(worker->shared);
+  flight_record(worker, type, slot_entity(slot), input, decision->effects, seq);
+  if (decision->record_changed) {
+    slot->record.seq = seq;
+    table_changed(worker->table, slot, true);
+  }
+  if (decision->timers_changed) {
+    int64_t due = next_due(slot);
+    if (due != due_before) timers_set(worker->timers, slot_entity(slot), due);
+  }
+}
+
+static void fire(struct worker *worker, struct slot *slot, const struct timer *timer) {
+  struct decision decision;
+  int64_t due = timer->due;
+  buf_clear(&worker->timer_bytes);
+  effect_encode(&(struct effect){.type = EFFECT_TIMER_SET, .timer = *timer}, &worker->timer_bytes);
+  metric_add(worker->timers_fired, 1);
+  metric_observe_us(worker->timer_lateness, (worker->wall - due) * 1000);
+  decide_timer(worker->decider, &slot->record, slot_entity(slot), timer, worker->wall, &decision);
+  conclude(worker, slot, LOG_TIMER, buf_str(&worker->timer_bytes), &decision, due);
+}
+
+static int64_t watermark(const struct worker *worker) {
+  int64_t lowest = INT64_MAX;
+  if (worker->wall < worker->resumed_at + worker->shared->config->timers.overdue_grace) return INT64_MIN;
+  for (size_t i = 0; i < WATERMARK_BUCKETS; i++)
+    if (worker->watermark[i] < lowest) lowest = worker->watermark[i];
+  return lowest;
+}
+
+static void watermark_turn(struct worker *worker) {
+  int64_t bucket = worker->wall / (worker->shared->config->timers.overdue_grace / WATERMARK_BUCKETS + 1);
+  if (bucket == worker->watermark_bucket) return;
+  int64_t steps = bucket - worker->watermark_bucket;
+  if (steps < 0 || steps > WATERMARK_BUCKETS) steps = WATERMARK_BUCKETS;
+  for (int64_t i = 0; i < steps; i++)
+    worker->watermark[(uint64_t)(bucket - i) % WATERMARK_BUCKETS] = INT64_MAX;
+  worker->watermark_bucket = bucket;
+}
+
+static void watermark_note(struct worker *worker, int64_t at) {
+  int64_t *lowest = &worker->watermark[(uint64_t)worker->watermark_bucket % WATERMARK_BUCKETS];
+  if (at < *lowest) *lowest = at;
+}
+
+/** A timer that was already due when it was set came from an old event (a backfill, a phone that was
+ * offline), and the events that follow that one may still be on their way. It waits until none from before
+ * its due time came for overdue_grace; in any case not past overdue_hold_max. An event of the same user from
+ * after its due time fires it at once, in its place. */
+static bool held_back(const struct worker *worker, const struct timer *timer) {
+  if (timer->due >= timer->set_at) return false;
+  if (worker->wall >= timer->set_at + worker->shared->config->timers.overdue_hold_max) return false;
+  return watermark(worker) <= timer->due;
+}
+
+static void fire_due(struct worker *worker, struct slot *slot) {
+  struct timer timer;
+  int64_t wake = INT64_MAX;
+  while (record_timer_next(&slot->record, &timer)) {
+    wake = timer.due;
+    if (timer.due > worker->wall) break;
+    if (held_back(worker, &timer)) {
+      wake = worker->wall + worker->shared->config->timers.overdue_grace / WATERMARK_BUCKETS + 1;
+      break;
+    }
+    fire(worker, slot, &timer);
+    wake = INT64_MAX;
+  }
+  timers_set(worker->timers, slot_entity(slot), wake);
+}
+
+static int64_t dedup_since(const struct worker *worker) {
+  return worker->wall - worker->shared->config->dedup.keep;
+}
+
+static void decide_item(struct worker *worker, struct slot *slot, struct ingest_batch *batch, uint32_t item,
+                        bool seen) {
+  const struct event *event = &batch->items[item].event;
+  struct hash128 mark = seen_mark(event->entity, event->id);
+  if (seen || seen_has(worker->seen, mark, dedup_since(worker))) {
+    flight_ack(worker, batch, item, INGEST_DUPLICATE);
+    return;
+  }
+  int64_t now = event_now(event);
+  watermark_note(worker, now);
+  struct timer timer;
+  int64_t due = INT64_MAX;
+  while (record_timer_next(&slot->record, &timer)) {
+    due = timer.due;
+    if (due >= now) break;
+    fire(worker, slot, &timer);
+    due = INT64_MAX;
+  }
+  struct decision decision;
+  decide_event(worker->decider, &slot->record, event, worker->wall, &decision);
+  buf_clear(&worker->scratch);
+  event_encode(event, &worker->scratch);
+  conclude(worker, slot, LOG_EVENT, buf_str(&worker->scratch), &decision, due);
+  seen_add(worker->seen, mark, worker->wall);
+  flight_ack(worker, batch, item, INGEST_ACCEPTED);
+}
+
+static void decide_input(struct worker *worker, struct slot *slot, struct worker_input *input) {
+  struct decision decision = {0};
+  int64_t due = slot ? next_due(slot) : INT64_MAX;
+  int rc = input->decide(input, worker->decider, slot ? &slot->record : NULL, worker->wall, &decision,
+                         &input->err);
+  if (rc) {
+    input->settled(input, worker, rc < 0 ? rc : 0);
+    return;
+  }
+  if (slot)
+    conclude(worker, slot, input->type, input->log_input, &decision, due);
+  else
+    flight_record(worker, input->type, input->entity, input->log_input, decision.effects,
+                  worker_next_seq(worker->shared));
+  struct flight *flight = flight_current(worker);
+  input->next = NULL;
+  *flight->inputs_end = input;
+  flight->inputs_end = &input->next;
+}
+
+void worker_dead_put(struct worker *worker, const struct dead_letter *letter) {
+  store_write_dead(flight_dead(worker), letter);
+}
+
+void worker_dead_done(struct worker *worker, struct entity entity, struct hash128 id) {
+  store_write_dead_done(flight_dead(worker), entity, id);
+}
+
+/* ---- waiting for a record ---- */
+
+static struct waiting *waiting_new(struct worker *worker, enum waiting_type type) {
+  struct waiting *waiting = worker->free_waiting;
+  if (waiting)
+    worker->free_waiting = waiting->next;
+  else
+    waiting = memory_alloc(sizeof *waiting);
+  *waiting = (struct waiting){.type = type};
+  worker->waiting_count++;
+  return waiting;
+}
+
+static void waiting_done(struct worker *worker, struct waiting *waiting) {
+  waiting->next = worker->free_waiting;
+  worker->free_waiting = waiting;
+  worker->waiting_count--;
+}
+
+/** Ask the store about the slot's first waiting input: the record if it is not here, the dedup mark if it may
+ * have one. */
+static void fetch(struct worker *worker, struct slot *slot) {
+  struct waiting *first = slot->waiting;
+  if (worker->fetch_count == worker->fetch_cap) {
+    worker->fetch_cap = worker->fetch_cap ? worker->fetch_cap * 2 : 64;
+    worker->fetch_slots =
+        memory_realloc(worker->fetch_slots, worker->fetch_cap * sizeof *worker->fetch_slots);
+    worker->fetch_items =
+        memory_realloc(worker->fetch_items, worker->fetch_cap * sizeof *worker->fetch_items);
+  }
+  worker->fetch_slots[worker->fetch_count] = slot;
+  struct store_fetch_item *item = &worker->fetch_items[worker->fetch_count++];
+  *item = (struct store_fetch_item){.entity = slot_entity(slot)};
+  if (first->type == WAITING_EVENT) {
+    const struct event *event = &first->batch->items[first->item].event;
+    item->event_id = event->id;
+    /* Asked now, for the mark may be sealed, and forgotten here, after the store looked and before it
+     * answers. */
+    first->seen = seen_has(worker->seen, seen_mark(event->entity, event->id), dedup_since(worker));
+  }
+  buf_init(&item->record);
+}
+
+static void enqueue(struct worker *worker, struct slot *slot, struct waiting *waiting) {
+  bool first = !slot->waiting;
+  if (first)
+    slot->waiting = waiting;
+  else
+    ((struct waiting *)slot->waiting_last)->next = waiting;
+  slot->waiting_last = waiting;
+  if (first) fetch(worker, slot);
+}
+
+static void decide_waiting(struct worker *worker, struct slot *slot, struct waiting *waiting) {
+  switch (waiting->type) {
+  case WAITING_EVENT:
+    decide_item(worker, slot, waiting->batch, waiting->item, waiting->seen);
+    break;
+  case WAITING_INPUT:
+    decide_input(worker, slot, waiting->input);
+    break;
+  case WAITING_TIMERS:
+    fire_due(worker, slot);
+    break;
+  }
+}
+
+/** Decide the slot's inputs in order, until one needs the store again. */
+static void drain_slot(struct worker *worker, struct slot *slot) {
+  while (slot->waiting) {
+    struct waiting *waiting = slot->waiting;
+    if (waiting->type == WAITING_EVENT && !waiting->seen_known) {
+      const struct event *event = &waiting->batch->items[waiting->item].event;
+      if (store_seen_maybe(worker->shared->store, event->entity, event->id)) {
+        fetch(worker, slot);
+        return;
+      }
+    }
+    slot->waiting = waiting->next;
+    if (!slot->waiting) slot->waiting_last = NULL;
+    decide_waiting(worker, slot, waiting);
+    waiting_done(worker, waiting);
+  }
+}
+
+struct fetching {
+  struct store_fetch fetch; /**< first: its mail comes back */
+  struct worker *worker;
+  struct slot **slots;
+};
+
+static int fetched_record(struct slot *slot, struct store_fetch_item *item, struct error *err) {
+  slot->indexed_due = INT64_MAX;
+  if (item->found) {
+    int rc = record_decode(&slot->record, buf_str(&item->record), err);
+    if (rc) return rc;
+    slot->indexed_due = next_due(slot);
+  }
+  slot->phase = SLOT_READY;
+  return 0;
+}
+
+static void fetch_take(struct worker *worker, struct fetching *fetching) {
+  for (uint32_t i = 0; i < fetching->fetch.count; i++) {
+    struct slot *slot = fetching->slots[i];
+    struct store_fetch_item *item = &fetching->fetch.items[i];
+    struct waiting *first = slot->waiting;
+    struct error err;
+    if (slot->phase == SLOT_LOADING && fetched_record(slot, item, &err)) {
+      LOG_ERROR("store", "a stored record does not check out", LOG_USER("user", slot_entity(slot).id),
+                LOG_TEXT("error", err.message));
+      worker_failed(worker, "store", err.code);
+      return;
+    }
+    table_changed(worker->table, slot, false);
+    if (first->type == WAITING_EVENT) {
+      first->seen_known = true;
+      first->seen |= item->seen;
+    }
+    drain_slot(worker, slot);
+  }
+}
+
+static void fetch_answered(struct mail *mail, bool cancelled) {
+  struct fetching *fetching = (struct fetching *)mail;
+  struct worker *worker = fetching->worker;
+  worker->fetches_in_air--;
+  if (!cancelled && fetching->fetch.status) worker_failed(worker, "store", fetching->fetch.status);
+  if (!worker->parked) fetch_take(worker, fetching);
+  for (uint32_t i = 0; i < fetching->fetch.count; i++) buf_deinit(&fetching->fetch.items[i].record);
+  memory_free(fetching->fetch.items);
+  memory_free(fetching->slots);
+  memory_free(fetching);
+  worker_settle_park(worker);
+}
+
+void inputs_fetch_submit(struct worker *worker) {
+  if (!worker->fetch_count) return;
+  struct fetching *fetching = memory_zalloc(sizeof *fetching);
+  fetching->worker = worker;
+  fetching->slots = worker->fetch_slots;
+  fetching->fetch = (struct store_fetch){.mail.run = fetch_answered,
+                                         .reply = worker->mailbox,
+                                         .items = worker->fetch_items,
+                                         .count = (uint32_t)worker->fetch_count};
+  worker->fetch_slots = NULL;
+  worker->fetch_items = NULL;
+  worker->fetch_count = worker->fetch_cap = 0;
+  worker->fetches_in_air++;
+  store_fetch(worker->shared->store, &fetching->fetch);
+}
+
+/** The user's slot if its record is here and nothing waits for it. Else null, and `*slot` is where to wait.
+ */
+static struct slot *slot_at_hand(struct worker *worker, struct entity entity, struct slot **slot) {
+  *slot = table_find(worker->table, entity);
+  if (!*slot) {
+    *slot = table_add(worker->table, entity);
+    if (!store_user_maybe(worker->shared->store, entity)) {
+      (*slot)->phase = SLOT_READY;
+      (*slot)->indexed_due = INT64_MAX;
+      table_changed(worker->table, *slot, false);
+    }
+  }
+  return (*slot)->phase == SLOT_READY && !(*slot)->waiting ? *slot : NULL;
+}
+
+/* ---- inputs as they come ---- */
+
+/** Whether there is room for one more: in the queue, and in memory where dirty records pile up behind a slow
+ * disk. */
+static bool has_room(const struct worker *worker) {
+  const struct worker_shared *shared = worker->shared;
+  return worker->open_items + worker->waiting_count < shared->config->ingest.queue &&
+         table_bytes(worker->table) < shared->config->state.memory / shared->worker_count / 4 * 5;
+}
+
+static void accept_item(struct worker *worker, struct ingest_batch *batch, uint32_t item) {
+  const struct event *event = &batch->items[item].event;
+  if (worker->parked || !has_room(worker)) {
+    acks_add(&worker->refused, batch, item, INGEST_RETRY);
+    return;
+  }
+  struct slot *slot;
+  bool at_hand = slot_at_hand(worker, event->entity, &slot);
+  if (at_hand && !store_seen_maybe(worker->shared->store, event->entity, event->id)) {
+    decide_item(worker, slot, batch, item, false);
+    return;
+  }
+  struct waiting *waiting = waiting_new(worker, WAITING_EVENT);
+  waiting->batch = batch;
+  waiting->item = item;
+  enqueue(worker, slot, waiting);
+}
+
+struct forward {
+  struct worker_task task;
+  struct ingest_batch *batch;
+  uint32_t count;
+  uint32_t items[];
+};
+
+static void turn_begin(struct worker *worker) {
+  worker->wall = clock_wall_ms();
+  watermark_turn(worker);
+}
+
+static void forward_run(struct worker *worker, struct worker_task *task) {
+  struct forward *forward = (struct forward *)task;
+  turn_begin(worker);
+  for (uint32_t i = 0; i < forward->count; i++) accept_item(worker, forward->batch, forward->items[i]);
+  memory_free(forward);
+}
+
+/** A batch's items go to their owners: one letter an owner. */
+static void forward_to_owners(struct worker *worker, struct ingest_batch *batch) {
+  struct worker_shared *shared = worker->shared;
+  struct forward *forwards[shared->worker_count];
+  memset(forwards, 0, sizeof forwards);
+  uint32_t count = batch->count;
+  for (uint32_t i = 0; i < count; i++) {
+    if (batch->items[i].verdict != INGEST_PENDING) continue;
+    uint32_t owner = worker_of(shared, batch->items[i].event.entity);
+    if (!forwards[owner]) {
+      forwards[owner] = memory_zalloc(sizeof **forwards + (count - i) * sizeof(uint32_t));
+      forwards[owner]->task.run = forward_run;
+      forwards[owner]->batch = batch;
+    }
+    forwards[owner]->items[forwards[owner]->count++] = i;
+  }
+  for (uint32_t i = 0; i < shared->worker_count; i++)
+    if (forwards[i] && i != worker->index) worker_post(shared->workers[i], &forwards[i]->task);
+  struct forward *own = forwards[worker->index];
+  if (!own) return;
+  for (uint32_t i = 0; i < own->count; i++) accept_item(worker, batch, own->items[i]);
+  memory_free(own);
+}
+
+void inputs_submit(void *context, struct ingest_batch *batch) {
+  struct worker *worker = context;
+  struct worker_shared *shared = worker->shared;
+  turn_begin(worker);
+  bool full = worker->parked || deliver_waiting_bytes(shared->deliver) > shared->config->delivery.outbox_max;
+  if (!full && shared->worker_count > 1) {
+    forward_to_owners(worker, batch);
+    return;
+  }
+  for (uint32_t i = 0; i < batch->count; i++) {
+    if (batch->items[i].verdict != INGEST_PENDING) continue;
+    if (full)
+      acks_add(&worker->refused, batch, i, INGEST_RETRY);
+    else
+      accept_item(worker, batch, i);
+  }
+}
+
+void worker_submit(struct worker *worker, struct worker_input *input) {
+  if (worker->parked) {
+    input->settled(input, worker, ERROR_UNAVAILABLE);
+    return;
+  }
+  turn_begin(worker);
+  if (!input->needs_record) {
+    decide_input(worker, NULL, input);
+    return;
+  }
+  struct slot *slot;
+  if (slot_at_hand(worker, input->entity, &slot)) {
+    decide_input(worker, slot, input);
+    return;
+  }
+  struct waiting *waiting = waiting_new(worker, WAITING_INPUT);
+  waiting->input = input;
+  enqueue(worker, slot, waiting);
+}
+
+void inputs_wake(struct worker *worker) {
+  turn_begin(worker);
+  int64_t due;
+  struct entity entity;
+  for (int i = 0; i < TIMERS_A_TURN && timers_next(worker->timers, &due, &entity) && due <= worker->wall;
+       i++) {
+    buf_clear(&worker->entity);
+    buf_append(&worker->entity, entity.id.data, entity.id.len);
+    entity.id = buf_str(&worker->entity);
+    timers_set(worker->timers, entity, INT64_MAX);
+    struct slot *slot;
+    if (slot_at_hand(worker, entity, &slot))
+      fire_due(worker, slot);
+    else
+      enqueue(worker, slot, waiting_new(worker, WAITING_TIMERS));
+  }
+}
+
+static void wake_rang(uv_timer_t *timer) {
+  inputs_wake(timer->data);
+}
+
+void inputs_schedule(struct worker *worker) {
+  int64_t due;
+  struct entity entity;
+  if (worker->parked || !timers_next(worker->timers, &due, &entity)) {
+    uv_timer_stop(&worker->wake);
+    return;
+  }
+  int64_t wait = due - clock_wall_ms();
+  /* The wall clock may be stepped: look again at least each second. */
+  if (wait < 0) wait = 0;
+  if (wait > 1000) wait = 1000;
+  uv_update_time(&worker->loop);
+  uv_timer_start(&worker->wake, wake_rang, (uint64_t)wait, 0);
+}
+
+static void refuse_slot(void *context, struct slot *slot) {
+  struct worker *worker = context;
+  while (slot->waiting) {
+    struct waiting *waiting = slot->waiting;
+    slot->waiting = waiting->next;
+    if (waiting->type == WAITING_EVENT)
+      acks_add(&worker->refused, waiting->batch, waiting->item, INGEST_RETRY);
+    if (waiting->type == WAITING_INPUT) waiting->input->settled(waiting->input, worker, ERROR_UNAVAILABLE);
+    waiting_done(worker, waiting);
+  }
+  slot->waiting_last = NULL;
+}
+
+void inputs_refuse(struct worker *worker) {
+  table_each(worker->table, refuse_slot, worker);
+  for (size_t i = 0; i < worker->fetch_count; i++) buf_deinit(&worker->fetch_items[i].record);
+  worker->fetch_count = 0;
+}

@@ -1,0 +1,205 @@
+#include "host/replay.h"
+
+#include "base/memory.h"
+#include "host/decide.h"
+#include <stdio.h>
+
+/** One generation, rebuilt from the sources that served then. */
+struct past {
+  uint32_t generation;
+  struct ruleset *ruleset;
+  struct engine *engine;
+  struct decider *decider;
+};
+
+/** A message decided in the replay: an outcome may give back what it reserved. */
+struct sent {
+  struct buf bytes;
+};
+
+struct replay {
+  const struct replay_options *options;
+  struct record record;
+  struct past *pasts;
+  size_t past_count;
+  struct sent *sent;
+  size_t sent_count;
+  struct past *now; /**< the generation of the input being replayed */
+  struct buf rows;
+  uint32_t row_count;
+  struct error *err;
+};
+
+static void put_text(struct buf *out, const char *name, struct str value) {
+  value_put_string(out, str_from(name));
+  value_put_string(out, value);
+}
+
+static struct str row_decision(const struct decider_run *run, struct str *reason) {
+  *reason = STR("");
+  if (run->failed) {
+    *reason = str_from(run->failed->message);
+    return STR("failed");
+  }
+  if (run->messages == 0) {
+    *reason = run->call->acted ? STR("it acted, and asked for no message") : STR("its `when` said no");
+    return STR("none");
+  }
+  return run->passed ? STR("send") : STR("skip");
+}
+
+static void note_run(void *context, const struct decider_run *run) {
+  struct replay *replay = context;
+  if (replay->options->filter.len && !str_equal(replay->options->filter, run->rule->campaign)) return;
+  struct buf *out = &replay->rows;
+  struct str reason, decision = row_decision(run, &reason);
+  value_put_map(out, 8);
+  value_put_string(out, STR("at"));
+  value_put_integer(out, run->call->now);
+  put_text(out, "campaign", run->rule->campaign);
+  put_text(out, "rule", run->rule->path);
+  value_put_string(out, STR("generation"));
+  value_put_integer(out, replay->now->generation);
+  put_text(out, "cause", run->call->cause);
+  put_text(out, "decision", decision);
+  put_text(out, "reason", reason);
+  value_put_string(out, STR("facts"));
+  if (run->call->facts.len)
+    buf_append(out, run->call->facts.data, run->call->facts.len);
+  else
+    value_put_map(out, 0);
+  replay->row_count++;
+}
+
+static void note_message(void *context, const struct message *message, const struct verdict *verdict) {
+  struct replay *replay = context;
+  if (!verdict->pass || !message->once_key) return;
+  replay->sent = memory_realloc(replay->sent, (replay->sent_count + 1) * sizeof *replay->sent);
+  struct sent *sent = &replay->sent[replay->sent_count++];
+  buf_init(&sent->bytes);
+  message_encode(message, &sent->bytes);
+}
+
+static int load_ruleset(struct replay *replay, uint32_t generation, struct ruleset **out) {
+  struct buf hash, bytes;
+  buf_init(&hash);
+  buf_init(&bytes);
+  char key[64];
+  snprintf(key, sizeof key, "generation:%u", generation);
+  int rc = store_meta_get(replay->options->store, str_from(key), &hash, replay->err);
+  if (rc == 0) {
+    snprintf(key, sizeof key, "ruleset:%.*s", STR_ARG(buf_str(&hash)));
+    rc = store_meta_get(replay->options->store, str_from(key), &bytes, replay->err);
+  }
+  if (rc == 0) rc = ruleset_decode(out, buf_str(&bytes), replay->err);
+  if (rc) error_prefix(replay->err, "the sources of generation %u: ", generation);
+  buf_deinit(&hash);
+  buf_deinit(&bytes);
+  return rc;
+}
+
+static int past_of(struct replay *replay, uint32_t generation) {
+  for (size_t i = 0; i < replay->past_count; i++) {
+    if (replay->pasts[i].generation != generation) continue;
+    replay->now = &replay->pasts[i];
+    return 0;
+  }
+  struct past past = {.generation = generation};
+  int rc = load_ruleset(replay, generation, &past.ruleset);
+  if (rc) return rc;
+  rc = engine_new(&past.engine,
+                  &(struct engine_options){.ruleset = past.ruleset,
+                                           .config = replay->options->config,
+                                           .generation = generation,
+                                           .counted_budget = true},
+                  replay->err);
+  if (rc) {
+    ruleset_free(past.ruleset);
+    return rc;
+  }
+  past.decider = decider_new(
+      &(struct decider_options){.engine = past.engine,
+                                .config = replay->options->config,
+                                .generation = generation,
+                                .record_max = replay->options->config->state.record_max,
+                                .uncounted = true,
+                                .observer = {.context = replay, .message = note_message, .ran = note_run}});
+  replay->pasts = memory_realloc(replay->pasts, (replay->past_count + 1) * sizeof *replay->pasts);
+  replay->pasts[replay->past_count] = past;
+  replay->now = &replay->pasts[replay->past_count++];
+  return 0;
+}
+
+static const struct sent *sent_of(const struct replay *replay, struct hash128 id, struct message *message) {
+  for (size_t i = replay->sent_count; i-- > 0;) {
+    struct reader reader = reader_of(buf_str(&replay->sent[i].bytes));
+    if (message_decode(message, &reader, NULL) == 0 && hash128_equal(message->id, id))
+      return &replay->sent[i];
+  }
+  return NULL;
+}
+
+/** What is logged beside rules: suppressions by command, and outcomes that give a reservation back. */
+static void replay_effects(struct replay *replay, const struct log_record *record) {
+  struct reader reader = reader_of(record->effects);
+  struct effect effect;
+  struct decision decision;
+  while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) {
+    struct message message;
+    if (effect.type == EFFECT_OUTCOME && sent_of(replay, effect.outcome.message_id, &message))
+      decide_outcome(replay->now->decider, &replay->record, &message, &effect.outcome, &decision);
+    if (effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS)
+      decide_effect(replay->now->decider, &replay->record, record->entity, &effect, &decision, NULL);
+  }
+}
+
+static int replay_record(void *context, const struct log_record *record) {
+  struct replay *replay = context;
+  int rc = past_of(replay, record->generation);
+  if (rc) return rc;
+  struct reader reader = reader_of(record->input);
+  struct decision decision;
+  struct event event;
+  struct effect timer;
+  switch (record->type) {
+  case LOG_EVENT:
+    rc = event_decode(&event, &reader, replay->err);
+    if (rc == 0) decide_event(replay->now->decider, &replay->record, &event, record->at, &decision);
+    return rc;
+  case LOG_TIMER:
+    rc = effect_decode(&timer, &reader, replay->err);
+    if (rc == 0)
+      decide_timer(replay->now->decider, &replay->record, record->entity, &timer.timer, record->at,
+                   &decision);
+    return rc;
+  case LOG_OUTCOME:
+  case LOG_COMMAND:
+    replay_effects(replay, record);
+    return 0;
+  default:
+    return 0;
+  }
+}
+
+int replay_run(const struct replay_options *options, struct buf *out, struct error *err) {
+  struct replay replay = {.options = options, .err = err};
+  record_init(&replay.record);
+  buf_init(&replay.rows);
+  int rc = history_scan(options->store, options->log_directory, options->until, options->entity,
+                        replay_record, &replay, err);
+  if (rc == 0) {
+    value_put_array(out, replay.row_count);
+    buf_append(out, replay.rows.data, replay.rows.len);
+  }
+  for (size_t i = 0; i < replay.past_count; i++) {
+    decider_free(replay.pasts[i].decider);
+    engine_free(replay.pasts[i].engine);
+    ruleset_free(replay.pasts[i].ruleset);
+  }
+  for (size_t i = 0; i < replay.sent_count; i++) buf_deinit(&replay.sent[i].bytes);
+  memory_free(replay.pasts);
+  memory_free(replay.sent);
+  record_deinit(&replay.record);
+  buf_deinit(&replay.rows);
+  return rc;
+}

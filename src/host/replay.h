@@ -1,0 +1,25 @@
+/** What rules looked at and decided not to do: a user's log run again through the generations of its time.
+ *
+ * A rule's "no" is not stored. It need not be: a rule is a pure function of what the log has, so the same
+ * sources on the same inputs look at the same facts and say no again. Nothing is changed or sent.
+ */
+#pragma once
+
+#include "config/config.h"
+#include "state/history.h"
+
+struct replay_options {
+  struct store *store;
+  const char *log_directory;
+  const struct log_position *until; /**< beside a running host: log_durable(); null at rest */
+  const struct config *config;
+  struct entity entity;
+  struct str filter; /**< a campaign's name, or "" */
+};
+
+/** @param out  value: array of maps, oldest first, one each time a rule ran: { at, campaign, rule,
+ * generation, cause, decision: "send" | "skip" | "none" | "failed", reason, facts: {name: value} }; "none":
+ * it asked for no message, and `reason` says whether its `when` said no. History that retention has dropped
+ * is not there to be counted: windows that reach further back than it show less than they did. Blocking; any
+ * thread. */
+int replay_run(const struct replay_options *options, struct buf *out, struct error *err);

@@ -1,0 +1,480 @@
+#include "host/why.h"
+
+#include "base/logger.h"
+#include "base/memory.h"
+#include "host/replay.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/** A decision as far as it is known: pairs of its map, and the lists that later records add to. */
+struct decision {
+  struct buf pairs;
+  uint32_t pair_count;
+  bool of_message;
+  struct buf attempts, outcomes;
+  uint32_t attempt_count, outcome_count;
+};
+
+struct why {
+  struct buf filter;
+  struct decision *decisions;
+  size_t count, capacity;
+  /** Message id -> decision, open addressing; `at` is the index + 1. */
+  struct slot {
+    struct hash128 id;
+    size_t at;
+  } * slots;
+  size_t slot_count, slots_used;
+};
+
+struct why *why_new(struct str filter) {
+  struct why *why = memory_zalloc(sizeof *why);
+  buf_append(&why->filter, filter.data, filter.len);
+  why->slot_count = 64;
+  why->slots = memory_zalloc(why->slot_count * sizeof *why->slots);
+  return why;
+}
+
+void why_free(struct why *why) {
+  if (!why) return;
+  for (size_t i = 0; i < why->count; i++) {
+    buf_deinit(&why->decisions[i].pairs);
+    buf_deinit(&why->decisions[i].attempts);
+    buf_deinit(&why->decisions[i].outcomes);
+  }
+  memory_free(why->decisions);
+  memory_free(why->slots);
+  buf_deinit(&why->filter);
+  memory_free(why);
+}
+
+/* ---- which decision a message id means ---- */
+
+static struct slot *slot_of(struct slot *slots, size_t count, struct hash128 id) {
+  size_t at = id.low & (count - 1);
+  while (slots[at].at && !hash128_equal(slots[at].id, id)) at = (at + 1) & (count - 1);
+  return &slots[at];
+}
+
+static void slots_double(struct why *why) {
+  size_t count = why->slot_count * 2;
+  struct slot *slots = memory_zalloc(count * sizeof *slots);
+  for (size_t i = 0; i < why->slot_count; i++)
+    if (why->slots[i].at) *slot_of(slots, count, why->slots[i].id) = why->slots[i];
+  memory_free(why->slots);
+  why->slots = slots;
+  why->slot_count = count;
+}
+
+static struct decision *decision_of(const struct why *why, struct hash128 id) {
+  const struct slot *slot = slot_of(why->slots, why->slot_count, id);
+  return slot->at ? &why->decisions[slot->at - 1] : NULL;
+}
+
+static struct decision *decision_add(struct why *why) {
+  if (why->count == why->capacity) {
+    why->capacity = why->capacity ? why->capacity * 2 : 16;
+    why->decisions = memory_realloc(why->decisions, why->capacity * sizeof *why->decisions);
+  }
+  struct decision *decision = &why->decisions[why->count++];
+  *decision = (struct decision){0};
+  return decision;
+}
+
+/* ---- maps ---- */
+
+static void put_text(struct buf *out, const char *name, struct str value) {
+  value_put_string(out, str_from(name));
+  value_put_string(out, value);
+}
+
+static void put_integer(struct buf *out, const char *name, int64_t value) {
+  value_put_string(out, str_from(name));
+  value_put_integer(out, value);
+}
+
+static void put_id(struct buf *out, const char *name, struct hash128 id) {
+  char hex[33];
+  hash128_hex(id, hex);
+  put_text(out, name, str_from(hex));
+}
+
+/** A value that was stored; an empty map where there is none. */
+static void put_value(struct buf *out, const char *name, struct str value) {
+  value_put_string(out, str_from(name));
+  if (value.len && value_valid(value))
+    buf_append(out, value.data, value.len);
+  else
+    value_put_map(out, 0);
+}
+
+static void put_list(struct buf *out, const char *name, uint32_t count, const struct buf *items) {
+  value_put_string(out, str_from(name));
+  value_put_array(out, count);
+  buf_append(out, items->data, items->len);
+}
+
+static struct str outcome_name(enum outcome_kind kind) {
+  switch (kind) {
+  case OUTCOME_ACCEPTED:
+    return STR("accepted");
+  case OUTCOME_RETRY:
+    return STR("retry");
+  case OUTCOME_REJECTED:
+    return STR("rejected");
+  case OUTCOME_EXHAUSTED:
+    return STR("exhausted");
+  case OUTCOME_EXPIRED:
+    return STR("expired");
+  case OUTCOME_CANCELLED:
+    return STR("cancelled");
+  case OUTCOME_HELD:
+    return STR("held");
+  }
+  return STR("unknown");
+}
+
+/** The name under which decisions of a failed input are known: the event's id, or the timer's. */
+static void put_cause(struct buf *out, struct str input) {
+  struct buf cause;
+  buf_init(&cause);
+  struct reader reader = reader_of(input);
+  uint8_t type = reader_u8(&reader);
+  struct event event;
+  struct effect timer;
+  if (type == LOG_EVENT && event_decode(&event, &reader, NULL) == 0)
+    buf_append(&cause, event.id.data, event.id.len);
+  else if (type == LOG_TIMER && effect_decode(&timer, &reader, NULL) == 0 && timer.type == EFFECT_TIMER_SET)
+    buf_printf(&cause, "timer:%.*s/%.*s@%" PRId64, STR_ARG(timer.timer.campaign), STR_ARG(timer.timer.name),
+               timer.timer.due);
+  put_text(out, "cause", buf_str(&cause));
+  buf_deinit(&cause);
+}
+
+/* ---- from record to decision ---- */
+
+/** Whether the question is about this. */
+static bool wanted(const struct why *why, struct str one, struct str other) {
+  struct str filter = buf_str(&why->filter);
+  return filter.len == 0 || str_equal(filter, one) || str_equal(filter, other);
+}
+
+static void add_outcome(struct decision *decision, struct str name, const struct outcome *outcome,
+                        uint64_t seq) {
+  struct buf *out = &decision->outcomes;
+  bool again = outcome->kind == OUTCOME_RETRY, named = outcome->provider_id.len > 0;
+  value_put_map(out, 5u + again + named);
+  put_text(out, "outcome", name);
+  put_integer(out, "at", outcome->at);
+  put_integer(out, "attempt", outcome->attempt);
+  put_text(out, "detail", outcome->detail);
+  put_integer(out, "seq", (int64_t)seq);
+  if (again) put_integer(out, "retry_at", outcome->retry_at);
+  if (named) put_text(out, "provider_id", outcome->provider_id);
+  decision->outcome_count++;
+}
+
+static void add_message(struct why *why, const struct log_record *record, const struct message *message,
+                        const struct verdict *verdict) {
+  if (!wanted(why, message->template_name, message->campaign)) return;
+  struct decision *decision = decision_of(why, message->id);
+  if (decision) {
+    // One message has one decision for ever; its effect comes again only when an operator has it sent again.
+    add_outcome(decision, STR("resent"),
+                &(struct outcome){.at = record->at, .detail = STR("by the operator")}, record->seq);
+    return;
+  }
+  if (2 * ++why->slots_used > why->slot_count) slots_double(why);
+  *slot_of(why->slots, why->slot_count, message->id) = (struct slot){message->id, why->count + 1};
+  decision = decision_add(why);
+  decision->of_message = true;
+  struct buf *out = &decision->pairs;
+  put_integer(out, "at", message->at);
+  put_integer(out, "accepted", message->accepted);
+  put_text(out, "campaign", message->campaign);
+  put_text(out, "rule", message->rule);
+  put_integer(out, "generation", message->generation);
+  put_text(out, "template", message->template_name);
+  put_text(out, "channel", message->channel);
+  put_text(out, "provider", message->provider);
+  put_id(out, "message_id", message->id);
+  put_text(out, "cause", message->cause);
+  put_text(out, "decision", verdict->pass ? STR("send") : STR("skip"));
+  put_text(out, "reason", verdict->reason);
+  put_value(out, "facts", message->facts);
+  put_value(out, "checks", verdict->checks);
+  decision->pair_count = 14;
+}
+
+static void add_failure(struct why *why, const struct log_record *record, const struct failure *failure) {
+  if (!wanted(why, failure->campaign, failure->rule)) return;
+  struct decision *decision = decision_add(why);
+  struct buf *out = &decision->pairs;
+  put_integer(out, "at", failure->at);
+  put_integer(out, "accepted", record->at);
+  put_text(out, "campaign", failure->campaign);
+  put_text(out, "rule", failure->rule);
+  put_integer(out, "generation", failure->generation);
+  put_cause(out, failure->input);
+  put_text(out, "decision", STR("failed"));
+  put_text(out, "error", failure->error);
+  decision->pair_count = 8;
+}
+
+/** Suppressions are of the user as a whole: part of the answer only when all of it is asked for. */
+static void add_suppression(struct why *why, const struct log_record *record, const struct effect *effect) {
+  if (why->filter.len) return;
+  bool on = effect->type == EFFECT_SUPPRESS;
+  struct decision *decision = decision_add(why);
+  put_integer(&decision->pairs, "at", effect->suppress.at ? effect->suppress.at : record->at);
+  put_text(&decision->pairs, "decision", on ? STR("suppressed") : STR("unsuppressed"));
+  put_text(&decision->pairs, "channel", effect->suppress.channel);
+  put_text(&decision->pairs, "reason", effect->suppress.reason);
+  decision->pair_count = 4;
+}
+
+static void add_attempt(struct why *why, const struct log_record *record) {
+  struct reader reader = reader_of(record->input);
+  struct hash128 id;
+  id.high = reader_u64(&reader);
+  id.low = reader_u64(&reader);
+  uint64_t attempt = reader_varint(&reader);
+  struct decision *decision = reader.bad ? NULL : decision_of(why, id);
+  if (!decision) return;
+  value_put_map(&decision->attempts, 3);
+  put_integer(&decision->attempts, "attempt", (int64_t)attempt);
+  put_integer(&decision->attempts, "at", record->at);
+  put_integer(&decision->attempts, "seq", (int64_t)record->seq);
+  decision->attempt_count++;
+}
+
+int why_add(void *context, const struct log_record *record) {
+  struct why *why = context;
+  if (record->type == LOG_ATTEMPT) add_attempt(why, record);
+  struct reader reader = reader_of(record->effects);
+  while (reader_left(&reader)) {
+    struct effect effect;
+    struct error err = {0};
+    if (effect_decode(&effect, &reader, &err)) {
+      LOG_WARN("why", "a record is not readable, the rest of it is left out", LOG_INT("seq", record->seq),
+               LOG_TEXT("error", err.message));
+      break;
+    }
+    switch (effect.type) {
+    case EFFECT_MESSAGE:
+      add_message(why, record, &effect.message.message, &effect.message.verdict);
+      break;
+    case EFFECT_FAILURE:
+      add_failure(why, record, &effect.failure);
+      break;
+    case EFFECT_SUPPRESS:
+    case EFFECT_UNSUPPRESS:
+      add_suppression(why, record, &effect);
+      break;
+    case EFFECT_OUTCOME: {
+      struct decision *decision = decision_of(why, effect.outcome.message_id);
+      if (decision) add_outcome(decision, outcome_name(effect.outcome.kind), &effect.outcome, record->seq);
+      break;
+    }
+    default:
+      break;
+    }
+  }
+  return 0;
+}
+
+void why_result(const struct why *why, struct buf *out) {
+  value_put_array(out, (uint32_t)why->count);
+  for (size_t i = 0; i < why->count; i++) {
+    const struct decision *decision = &why->decisions[i];
+    value_put_map(out, decision->pair_count + (decision->of_message ? 2 : 0));
+    buf_append(out, decision->pairs.data, decision->pairs.len);
+    if (!decision->of_message) continue;
+    put_list(out, "attempts", decision->attempt_count, &decision->attempts);
+    put_list(out, "outcomes", decision->outcome_count, &decision->outcomes);
+  }
+}
+
+/* ---- dead letters ---- */
+
+static void put_entity(struct buf *out, struct entity entity) {
+  put_text(out, entity.kind == ENTITY_SUBJECT ? "subject" : "user", entity.id);
+}
+
+/** What the rule was run on, as its sender or the timer said it. */
+static void put_input(struct buf *out, struct str input) {
+  struct reader reader = reader_of(input);
+  uint8_t type = reader_u8(&reader);
+  struct event event;
+  struct effect timer;
+  value_put_string(out, STR("input"));
+  if (type == LOG_EVENT && event_decode(&event, &reader, NULL) == 0) {
+    value_put_map(out, 6);
+    put_text(out, "event_id", event.id);
+    put_text(out, "event_type", event.type);
+    put_text(out, event.entity.kind == ENTITY_SUBJECT ? "subject" : "user_id", event.entity.id);
+    put_integer(out, "timestamp", event.timestamp);
+    put_value(out, "payload", event.payload);
+    put_value(out, "metadata", event.metadata);
+  } else if (type == LOG_TIMER && effect_decode(&timer, &reader, NULL) == 0 &&
+             timer.type == EFFECT_TIMER_SET) {
+    value_put_map(out, 4);
+    put_text(out, "timer", timer.timer.name);
+    put_text(out, "campaign", timer.timer.campaign);
+    put_integer(out, "due", timer.timer.due);
+    put_value(out, "data", timer.timer.data);
+  } else {
+    value_put_nil(out);
+  }
+}
+
+static void describe_failure(const struct dead_letter *letter, bool whole, struct buf *out) {
+  const struct failure *failure = &letter->failure;
+  struct str error = failure->error;
+  const char *line_end = whole || !error.len ? NULL : memchr(error.data, '\n', error.len);
+  if (line_end) error.len = (size_t)(line_end - error.data);
+  value_put_map(out, 8 + (whole ? 2 : 0));
+  put_id(out, "id", letter->id);
+  put_text(out, "kind", STR("rule"));
+  put_entity(out, letter->entity);
+  put_integer(out, "at", letter->at);
+  put_text(out, "campaign", failure->campaign);
+  put_text(out, "rule", failure->rule);
+  put_integer(out, "generation", failure->generation);
+  put_text(out, "error", error);
+  if (!whole) return;
+  put_cause(out, failure->input);
+  put_input(out, failure->input);
+}
+
+static void describe_message(const struct dead_letter *letter, bool whole, struct buf *out) {
+  const struct outcome *outcome = &letter->outcome;
+  struct message message = {0};
+  struct reader reader = reader_of(outcome->message);
+  if (message_decode(&message, &reader, NULL)) message = (struct message){0};
+  value_put_map(out, 13 + (whole ? 6 : 0));
+  put_id(out, "id", letter->id);
+  put_text(out, "kind", STR("message"));
+  put_entity(out, letter->entity);
+  put_integer(out, "at", letter->at);
+  put_text(out, "campaign", message.campaign);
+  put_text(out, "rule", message.rule);
+  put_integer(out, "generation", message.generation);
+  put_text(out, "outcome", outcome_name(outcome->kind));
+  put_text(out, "detail", outcome->detail);
+  put_integer(out, "attempt", outcome->attempt);
+  put_text(out, "template", message.template_name);
+  put_text(out, "channel", message.channel);
+  put_text(out, "provider", message.provider);
+  if (!whole) return;
+  put_text(out, "to", message.to);
+  put_text(out, "cause", message.cause);
+  put_integer(out, "decided", message.accepted);
+  put_integer(out, "expires", message.expires);
+  put_value(out, "facts", message.facts);
+  put_value(out, "data", message.data);
+}
+
+void dead_describe(const struct dead_letter *letter, bool whole, struct buf *out) {
+  if (letter->kind == DEAD_RULE)
+    describe_failure(letter, whole, out);
+  else
+    describe_message(letter, whole, out);
+}
+
+/* ---- a directory at rest ---- */
+
+enum { CACHE_BYTES = 16 << 20 };
+
+struct rest {
+  struct store *store;
+  struct buf path, log_directory; /**< terminated */
+};
+
+static void rest_close(struct rest *rest) {
+  if (rest->store) store_close(rest->store);
+  buf_deinit(&rest->path);
+  buf_deinit(&rest->log_directory);
+}
+
+/** To be closed whatever comes back. */
+static int rest_open(struct rest *rest, const char *data_dir, struct error *err) {
+  *rest = (struct rest){0};
+  buf_printf(&rest->path, "%s/db", data_dir);
+  buf_put_u8(&rest->path, 0);
+  buf_printf(&rest->log_directory, "%s/log", data_dir);
+  buf_put_u8(&rest->log_directory, 0);
+  const char *path = (const char *)rest->path.data;
+  if (access(path, F_OK))
+    return error_set(err, ERROR_NOT_FOUND, "no host runs here, and %s is no data directory of one", data_dir);
+  return store_rocks_open(
+      &rest->store, &(struct store_options){.directory = path, .read_only = true, .cache_bytes = CACHE_BYTES},
+      err);
+}
+
+int why_offline(const char *data_dir, struct entity user, struct str filter, struct buf *result,
+                struct error *err) {
+  struct rest rest;
+  struct why *why = why_new(filter);
+  int rc = rest_open(&rest, data_dir, err);
+  if (rc == 0)
+    rc = history_scan(rest.store, (const char *)rest.log_directory.data, NULL, user, why_add, why, err);
+  if (rc == 0) why_result(why, result);
+  why_free(why);
+  rest_close(&rest);
+  return rc;
+}
+
+int replay_offline(const struct config *config, struct entity user, struct str filter, struct buf *result,
+                   struct error *err) {
+  struct rest rest;
+  int rc = rest_open(&rest, config->data_dir, err);
+  if (rc == 0)
+    rc = replay_run(&(struct replay_options){.store = rest.store,
+                                             .log_directory = (const char *)rest.log_directory.data,
+                                             .config = config,
+                                             .entity = user,
+                                             .filter = filter},
+                    result, err);
+  rest_close(&rest);
+  return rc;
+}
+
+/** Dead letters on their way into one answer. */
+struct letters {
+  const struct hash128 *only; /**< null: all of them */
+  struct buf described;
+  uint32_t count;
+};
+
+static int add_letter(void *context, const struct dead_letter *letter) {
+  struct letters *letters = context;
+  if (letters->only && !hash128_equal(*letters->only, letter->id)) return 0;
+  dead_describe(letter, letters->only != NULL, &letters->described);
+  letters->count++;
+  return letters->only != NULL;
+}
+
+int dead_offline(const char *data_dir, struct str id, struct buf *result, struct error *err) {
+  struct hash128 only;
+  if (id.len && !hash128_from_hex(id, &only))
+    return error_set(err, ERROR_INVALID,
+                     "\"%.*s\" is no dead letter's id: 32 hex digits, as `dead list` shows them",
+                     STR_ARG(id));
+  struct letters letters = {.only = id.len ? &only : NULL};
+  struct rest rest;
+  int rc = rest_open(&rest, data_dir, err);
+  if (rc == 0)
+    rc = history_dead(rest.store, (const char *)rest.log_directory.data, add_letter, &letters, err);
+  if (rc >= 0) rc = 0;
+  if (rc == 0 && letters.only && !letters.count)
+    rc = error_set(err, ERROR_NOT_FOUND, "there is no dead letter %.*s", STR_ARG(id));
+  if (rc == 0) {
+    if (!letters.only) value_put_array(result, letters.count);
+    buf_append(result, letters.described.data, letters.described.len);
+  }
+  buf_deinit(&letters.described);
+  rest_close(&rest);
+  return rc;
+}

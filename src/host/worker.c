@@ -1,0 +1,336 @@
+#include "base/clock.h"
+#include "base/logger.h"
+#include "base/memory.h"
+#include "base/metric.h"
+#include "host/worker_internal.h"
+
+enum {
+  TICK_MS = 50,
+  FLUSH_TICK_MS = 1,      /**< while somebody waits for a pass to end */
+  PASS_SHARE = 256 << 10, /**< bytes of records a turn: well under a millisecond */
+};
+
+static void measure(struct worker *worker) {
+  atomic_store_explicit(&worker->figures.users, table_count(worker->table), memory_order_relaxed);
+  atomic_store_explicit(&worker->figures.user_bytes, table_bytes(worker->table), memory_order_relaxed);
+  atomic_store_explicit(&worker->figures.dirty, table_dirty_count(worker->table), memory_order_relaxed);
+  atomic_store_explicit(&worker->figures.timers, timers_count(worker->timers), memory_order_relaxed);
+  atomic_store_explicit(&worker->figures.waiting, worker->waiting_count, memory_order_relaxed);
+  atomic_store_explicit(&worker->figures.in_flight, worker->open_items, memory_order_relaxed);
+  atomic_store_explicit(&worker->figures.seen_bytes, seen_bytes(worker->seen), memory_order_relaxed);
+  atomic_store_explicit(&worker->figures.lua_bytes, engine_memory(worker->engine), memory_order_relaxed);
+}
+
+void worker_measure(struct worker *worker, struct worker_figures *out) {
+  *out = (struct worker_figures){
+      .users = atomic_load_explicit(&worker->figures.users, memory_order_relaxed),
+      .user_bytes = atomic_load_explicit(&worker->figures.user_bytes, memory_order_relaxed),
+      .dirty = atomic_load_explicit(&worker->figures.dirty, memory_order_relaxed),
+      .timers = atomic_load_explicit(&worker->figures.timers, memory_order_relaxed),
+      .waiting = atomic_load_explicit(&worker->figures.waiting, memory_order_relaxed),
+      .in_flight = atomic_load_explicit(&worker->figures.in_flight, memory_order_relaxed),
+      .seen_bytes = atomic_load_explicit(&worker->figures.seen_bytes, memory_order_relaxed),
+      .lua_bytes = atomic_load_explicit(&worker->figures.lua_bytes, memory_order_relaxed),
+  };
+}
+
+/** Durability does not wait for this: records are written for memory's sake, and so that a restart finds
+ * little to do. */
+static void write_behind_due(struct worker *worker) {
+  const struct config *config = worker->shared->config;
+  int64_t now = clock_mono_us();
+  if (worker->pass_left || now < worker->pass_at) return;
+  worker->pass_left = table_dirty_count(worker->table);
+  worker->pass_at = now + config->state.write_behind * 1000;
+}
+
+/** Dirty records cannot be evicted: near the bound they are written without waiting for their time. */
+static bool memory_presses(const struct worker *worker) {
+  const struct worker_shared *shared = worker->shared;
+  return table_bytes(worker->table) > shared->config->state.memory / shared->worker_count / 4 * 3;
+}
+
+static void close_handles(struct worker *worker) {
+  ingest_close(worker->ingest);
+  uv_close((uv_handle_t *)&worker->prepare, NULL);
+  uv_close((uv_handle_t *)&worker->check, NULL);
+  uv_close((uv_handle_t *)&worker->wake, NULL);
+  uv_close((uv_handle_t *)&worker->write_behind, NULL);
+  mailbox_free(worker->mailbox);
+}
+
+/** The end of a turn: what was decided goes to the log in one flight, what is missing is asked for in one
+ * fetch. */
+static void turn_end(struct worker *worker) {
+  if (worker->stopping) {
+    acks_give(worker, &worker->refused, false);
+    close_handles(worker);
+    return;
+  }
+  if (!worker->parked) {
+    inputs_fetch_submit(worker);
+    if (memory_presses(worker)) flight_write_behind(worker, PASS_SHARE);
+    flight_submit(worker);
+    table_trim(worker->table);
+    inputs_schedule(worker);
+  }
+  acks_give(worker, &worker->refused, false);
+  uint64_t open = worker->waiting_count + worker->open_items + worker->flights_in_air +
+                  ingest_open_requests(worker->ingest);
+  atomic_store_explicit(&worker->figures.open, open, memory_order_release);
+}
+
+static void on_prepare(uv_prepare_t *handle) {
+  turn_end(handle->data);
+}
+
+static void on_check(uv_check_t *handle) {
+  struct worker *worker = handle->data;
+  if (!worker->stopping) turn_end(worker);
+}
+
+static void on_write_behind(uv_timer_t *handle) {
+  struct worker *worker = handle->data;
+  worker->wall = clock_wall_ms();
+  if (!worker->parked) {
+    write_behind_due(worker);
+    flight_pass(worker, PASS_SHARE);
+  } else if (worker->flush_wanted) {
+    struct flush *flush = worker->flush_wanted; /* nothing will be written; the host knows that it failed */
+    worker->flush_wanted = NULL;
+    flush->done(flush->context);
+    memory_free(flush);
+  }
+  measure(worker);
+  uv_timer_start(handle, on_write_behind, worker->flush_wanted ? FLUSH_TICK_MS : TICK_MS, 0);
+}
+
+static enum host_phase port_phase(void *context) {
+  struct worker *worker = context;
+  return atomic_load_explicit(&worker->shared->phase, memory_order_acquire);
+}
+
+static void port_scrape(void *context) {
+  struct worker *worker = context;
+  worker->shared->scrape(worker->shared);
+}
+
+static int build(struct worker *worker, struct error *err) {
+  struct worker_shared *shared = worker->shared;
+  int rc =
+      engine_new(&worker->engine,
+                 &(struct engine_options){
+                     .ruleset = shared->ruleset, .config = shared->config, .generation = shared->generation},
+                 err);
+  if (rc) return rc;
+  worker->decider =
+      decider_new(&(struct decider_options){.engine = worker->engine,
+                                            .config = shared->config,
+                                            .generation = shared->generation,
+                                            .record_max = shared->config->state.record_max,
+                                            .observer = {.context = worker,
+                                                         .message = worker_note_message,
+                                                         .failure = worker_note_failure,
+                                                         .suppressed = worker_note_suppressed}});
+  worker->port = (struct ingest_port){
+      .context = worker, .submit = inputs_submit, .phase = port_phase, .scrape = port_scrape};
+  return ingest_new(&worker->ingest, &worker->loop, worker->descriptor, worker->index, shared->ingest,
+                    &worker->port, err);
+}
+
+static void handles_start(struct worker *worker) {
+  uv_prepare_init(&worker->loop, &worker->prepare);
+  worker->prepare.data = worker;
+  uv_prepare_start(&worker->prepare, on_prepare);
+  uv_check_init(&worker->loop, &worker->check);
+  worker->check.data = worker;
+  uv_check_start(&worker->check, on_check);
+  uv_timer_init(&worker->loop, &worker->wake);
+  worker->wake.data = worker;
+  uv_timer_init(&worker->loop, &worker->write_behind);
+  worker->write_behind.data = worker;
+  uv_timer_start(&worker->write_behind, on_write_behind, TICK_MS, 0);
+}
+
+static void thread_main(void *context) {
+  struct worker *worker = context;
+  uv_loop_init(&worker->loop);
+  worker->mailbox = mailbox_new(&worker->loop, "worker");
+  int rc = build(worker, &worker->start_error);
+  if (rc == 0) {
+    handles_start(worker);
+  } else {
+    mailbox_free(worker->mailbox);
+  }
+  uv_sem_post(&worker->started);
+  uv_run(&worker->loop, UV_RUN_DEFAULT);
+  ingest_free(worker->ingest);
+  decider_free(worker->decider);
+  if (worker->engine) engine_free(worker->engine);
+  uv_loop_close(&worker->loop);
+}
+
+int worker_start(struct worker **out, struct worker_shared *shared, uint32_t index, int descriptor,
+                 struct error *err) {
+  struct worker *worker = memory_zalloc(sizeof *worker);
+  worker->shared = shared;
+  worker->index = index;
+  worker->descriptor = descriptor;
+  worker->parked = true;
+  worker->table = table_new(shared->config->state.memory / shared->worker_count);
+  worker->seen = seen_new();
+  worker->timers = timers_new();
+  worker->timers_fired = metric_counter("kairos_timers_fired_total", "Timers that came due.", NULL);
+  worker->timer_lateness =
+      metric_histogram("kairos_timer_lateness_seconds", "From a timer's due time to its rule.", NULL);
+  for (size_t i = 0; i < WATERMARK_BUCKETS; i++) worker->watermark[i] = INT64_MAX;
+  buf_init(&worker->scratch);
+  buf_init(&worker->entity);
+  buf_init(&worker->timer_bytes);
+  uv_sem_init(&worker->started, 0);
+  uv_thread_create(&worker->thread, thread_main, worker);
+  uv_sem_wait(&worker->started);
+  if (worker->start_error.code) {
+    *err = worker->start_error;
+    uv_thread_join(&worker->thread);
+    worker_free(worker);
+    return err->code;
+  }
+  *out = worker;
+  return 0;
+}
+
+struct waited_task {
+  struct worker_task task;
+  uv_sem_t done;
+};
+
+static void run_and_wait(struct worker *worker,
+                         void (*run)(struct worker *worker, struct worker_task *task)) {
+  struct waited_task waited = {.task.run = run};
+  uv_sem_init(&waited.done, 0);
+  worker_post(worker, &waited.task);
+  uv_sem_wait(&waited.done);
+  uv_sem_destroy(&waited.done);
+}
+
+static void settle_run(struct worker *worker, struct worker_task *task) {
+  (void)worker;
+  uv_sem_post(&((struct waited_task *)task)->done);
+}
+
+static void halted(void *context) {
+  uv_sem_post(&((struct waited_task *)context)->done);
+}
+
+static void halt_run(struct worker *worker, struct worker_task *task) {
+  worker_park(worker, halted, task);
+}
+
+void worker_halt(struct worker *worker) {
+  run_and_wait(worker, halt_run);
+}
+
+void worker_settle(struct worker *worker) {
+  run_and_wait(worker, settle_run);
+}
+
+static void stop_run(struct worker *worker, struct worker_task *task) {
+  worker->stopping = true;
+  settle_run(worker, task);
+}
+
+void worker_stop(struct worker *worker) {
+  run_and_wait(worker, stop_run);
+  uv_thread_join(&worker->thread);
+}
+
+void worker_free(struct worker *worker) {
+  if (!worker) return;
+  while (worker->free_flights) {
+    struct flight *flight = worker->free_flights;
+    worker->free_flights = flight->next;
+    flight_free(flight);
+  }
+  if (worker->flight) flight_free(worker->flight);
+  while (worker->free_waiting) {
+    struct waiting *waiting = worker->free_waiting;
+    worker->free_waiting = waiting->next;
+    memory_free(waiting);
+  }
+  table_free(worker->table);
+  seen_free(worker->seen);
+  timers_free(worker->timers);
+  memory_free(worker->refused.items);
+  memory_free(worker->fetch_items);
+  memory_free(worker->fetch_slots);
+  buf_deinit(&worker->scratch);
+  buf_deinit(&worker->entity);
+  buf_deinit(&worker->timer_bytes);
+  uv_sem_destroy(&worker->started);
+  memory_free(worker);
+}
+
+static void task_run(struct mail *mail, bool cancelled) {
+  struct worker_task *task = (struct worker_task *)mail;
+  (void)cancelled; /* a worker ends only when nothing is under way */
+  task->run(task->worker, task);
+}
+
+void worker_post(struct worker *worker, struct worker_task *task) {
+  task->mail.run = task_run;
+  task->worker = worker;
+  mailbox_send(worker->mailbox, &task->mail);
+}
+
+struct worker_shared *worker_shared_of(struct worker *worker) {
+  return worker->shared;
+}
+
+void worker_resume(struct worker *worker, struct seen *seen, struct timers *timers) {
+  seen_free(worker->seen);
+  timers_free(worker->timers);
+  worker->seen = seen;
+  worker->timers = timers;
+  worker->wall = worker->resumed_at = clock_wall_ms();
+  worker->parked = false;
+}
+
+/** Stop deciding at once; the host will park us properly. */
+void worker_failed(struct worker *worker, const char *what, int code) {
+  bool first = !worker->parked;
+  worker->parked = true;
+  if (first) worker->shared->failed(worker->shared, what, code);
+}
+
+void worker_settle_park(struct worker *worker) {
+  if (!worker->on_parked || worker->flights_in_air || worker->fetches_in_air ||
+      worker->writes_started != worker->writes_finished)
+    return;
+  void (*parked)(void *) = worker->on_parked;
+  worker->on_parked = NULL;
+  inputs_refuse(worker);
+  acks_give(worker, &worker->refused, false);
+  table_clear(worker->table);
+  parked(worker->on_parked_context);
+}
+
+void worker_park(struct worker *worker, void (*parked)(void *context), void *context) {
+  worker->parked = true;
+  if (worker->flight) flight_submit(worker); /* the failed log answers it at once */
+  worker->on_parked = parked;
+  worker->on_parked_context = context;
+  worker_settle_park(worker);
+}
+
+void worker_drain(struct worker *worker) {
+  ingest_drain(worker->ingest);
+}
+
+uint64_t worker_open(struct worker *worker) {
+  return atomic_load_explicit(&worker->figures.open, memory_order_acquire);
+}
+
+void worker_sealed(struct worker *worker, uint64_t segment) {
+  seen_sealed(worker->seen, segment);
+}

@@ -1,0 +1,151 @@
+/** A worker's insides, shared by worker.c (thread and life), inputs.c (who is next, on which record) and
+ * flight.c (what awaits durability). */
+#pragma once
+
+#include "base/metric.h"
+#include "host/worker.h"
+
+/** An item's verdict, to be given when the flight is durable. */
+struct ack {
+  struct ingest_batch *batch;
+  uint32_t item;
+  enum ingest_verdict verdict;
+};
+
+struct acks {
+  struct ack *items;
+  size_t count, cap;
+};
+
+/** Records written behind, held until the log is durable past them. */
+struct write_behind {
+  struct store_write write; /**< first: its mail comes back */
+  struct worker *worker;
+  struct slot **slots;
+  size_t count;
+  struct write_behind *next;
+};
+
+/** A flush asked for by the host: done when the writes started by then have been answered. */
+struct flush {
+  void (*done)(void *context);
+  void *context;
+  uint64_t target; /**< writes_started when its flight became durable; 0 before */
+  struct flush *next;
+};
+
+/** One turn's records and all that must wait for them. */
+struct flight {
+  struct log_batch log; /**< first: its mail comes back */
+  struct worker *worker;
+  struct acks acks;
+  struct buf outbox;     /**< for deliver_add() */
+  struct buf suppressed; /**< kind, id, channel, reason */
+  struct worker_input *inputs, **inputs_end;
+  struct write_behind *writes, **writes_end;
+  struct write_behind *dead; /**< dead letters put or done; null if none */
+  struct flush *flushes;
+  uint64_t marks;      /**< seen_position() when it left */
+  struct flight *next; /**< free list */
+};
+
+enum waiting_type { WAITING_EVENT, WAITING_INPUT, WAITING_TIMERS };
+
+/** An input that waits for its user's record. */
+struct waiting {
+  struct waiting *next;
+  enum waiting_type type;
+  bool seen_known, seen; /**< the store's answer on the event's dedup mark */
+  struct ingest_batch *batch;
+  uint32_t item;
+  struct worker_input *input;
+};
+
+enum { WATERMARK_BUCKETS = 8 };
+
+struct worker {
+  struct worker_shared *shared;
+  uint32_t index;
+  int descriptor;
+  uv_thread_t thread;
+  uv_sem_t started;
+  struct error start_error;
+  uv_loop_t loop;
+  uv_prepare_t prepare;
+  uv_check_t check;
+  uv_timer_t wake, write_behind;
+  struct mailbox *mailbox;
+  struct ingest *ingest;
+  struct ingest_port port; /**< ingest keeps it by reference */
+  struct engine *engine;
+  struct decider *decider;
+
+  struct table *table;
+  struct seen *seen;
+  struct timers *timers;
+  int64_t wall; /**< read once a turn and at each request */
+  bool parked, stopping;
+  void (*on_parked)(void *context);
+  void *on_parked_context;
+
+  struct flight *flight; /**< the turn's; null until something goes in */
+  struct flight *free_flights;
+  uint64_t flights_in_air, fetches_in_air, writes_started, writes_finished;
+  uint64_t open_items; /**< events taken and not answered */
+  uint64_t waiting_count;
+  struct flush *flush_wanted; /**< waits for the pass to end */
+  size_t pass_left;           /**< dirty records that the pass has still to write */
+  int64_t pass_at;            /**< when the next one begins, monotonic us */
+  struct flush *flushes;      /**< past their flight, waiting for writes */
+  struct acks refused;        /**< verdicts that need no durability */
+  struct waiting *free_waiting;
+
+  struct slot **fetch_slots; /**< what the next fetch asks, by turn */
+  struct store_fetch_item *fetch_items;
+  size_t fetch_count, fetch_cap;
+
+  /** Lowest event time accepted in each eighth of timers.overdue_grace. */
+  int64_t watermark[WATERMARK_BUCKETS];
+  int64_t watermark_bucket, resumed_at;
+
+  struct buf scratch, entity, timer_bytes;
+  metric_id timers_fired, timer_lateness;
+  struct {
+    _Atomic uint64_t users, user_bytes, dirty, timers, waiting, in_flight, seen_bytes, lua_bytes, open;
+  } figures;
+};
+
+/* flight.c */
+struct flight *flight_current(struct worker *worker);
+/** Hand the turn's flight to the log, if there is one. */
+void flight_submit(struct worker *worker);
+void flight_free(struct flight *flight);
+void flight_ack(struct worker *worker, struct ingest_batch *batch, uint32_t item,
+                enum ingest_verdict verdict);
+/** Give verdicts now. */
+void acks_give(struct worker *worker, struct acks *acks, bool failed);
+void acks_add(struct acks *acks, struct ingest_batch *batch, uint32_t item, enum ingest_verdict verdict);
+/** Append one record of the log to the turn's flight. */
+void flight_record(struct worker *worker, enum log_record_type type, struct entity entity, struct str input,
+                   struct str effects, uint64_t seq);
+struct store_write *flight_dead(struct worker *worker);
+/** Put dirty records, up to so many bytes, into writes that go with the turn's flight. @return how many. */
+size_t flight_write_behind(struct worker *worker, size_t max_bytes);
+/** One share of the pass under way, and the flush that waits for its end. */
+void flight_pass(struct worker *worker, size_t share);
+
+/* inputs.c */
+void inputs_submit(void *worker, struct ingest_batch *batch);
+void inputs_fetch_submit(struct worker *worker);
+void inputs_wake(struct worker *worker);
+/** When the wake timer must ring next. */
+void inputs_schedule(struct worker *worker);
+/** Refuse all that waits. */
+void inputs_refuse(struct worker *worker);
+void worker_note_suppressed(void *worker, struct entity entity, struct str channel, struct str reason);
+void worker_note_message(void *worker, const struct message *message, const struct verdict *verdict);
+void worker_note_failure(void *worker, const struct entity *entity, const struct failure *failure);
+
+/* worker.c */
+void worker_failed(struct worker *worker, const char *what, int code);
+void worker_settle_park(struct worker *worker);
