@@ -85,7 +85,7 @@ static void defaults(void **state) {
   assert_int_equal(config->log.keep, 30 * 86400000ll);
   assert_int_equal(config->state.memory, 256 << 20);
   assert_int_equal(config->state.record_max, 64 << 10);
-  assert_int_equal(config->state.write_behind, 1000);
+  assert_int_equal(config->state.write_behind, 30000);
   assert_int_equal(config->state.checkpoint_every, 60000);
   assert_int_equal(config->rules.budget, 20);
   assert_int_equal(config->rules.memory, 64 << 20);

@@ -1,0 +1,16 @@
+-- Offer help to a shopper who looks at one product three times in ten minutes without buying.
+local kairos = require "kairos"
+
+local views  = kairos.window { of = "product.viewed", by = "payload.sku", over = "10m" }
+local orders = kairos.window { of = "order.completed", over = "10m" }
+
+return kairos.rule {
+  name = "high_interest",
+  on   = "product.viewed",
+  when = function(event, user)
+    return user:count(views, event.payload.sku) >= 3 and user:count(orders) == 0
+  end,
+  act  = function(event, user)
+    user:send { channel = "email", template = "still_interested", data = event.payload, once_per = "7d" }
+  end,
+}

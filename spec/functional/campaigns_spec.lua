@@ -1,0 +1,116 @@
+-- The campaigns in rules/: they pass the check, and do what their first lines say.
+local Host = require "spec.functional.support.host"
+local cjson = require "cjson"
+local files = require "spec.functional.support.files"
+local process = require "spec.functional.support.process"
+
+local MINUTE, HOUR, DAY = 60 * 1000, 3600 * 1000, 86400 * 1000
+local START = 1700000000000
+
+describe("the shipped campaigns", function()
+  --- Play [{type, user, at (after START), payload}], then list "at user template decision reason".
+  local function play(until_, events)
+    local path = os.tmpname()
+    local list = {}
+    for index, event in ipairs(events) do
+      event.at = START + event.at
+      list[index] = Host.event(event)
+    end
+    files.write(path, Host.ndjson(list))
+    local result = process.run { command = {
+      Host.binary, "simulate", "--rules", "rules", "--events", path, "--until", ("%.0f"):format(START + until_),
+    } }
+    os.remove(path)
+    assert.equal(0, result.status, result.err)
+    local found = {}
+    for line in result.out:gmatch "[^\n]+" do
+      local d = cjson.decode(line)
+      found[#found + 1] = ("%d %s %s %s%s"):format(d.at - START, d.user_id, d.template, d.decision,
+        d.reason ~= "" and " " .. d.reason or "")
+    end
+    return found
+  end
+
+  it("pass the check", function()
+    local result = process.run { command = { Host.binary, "check" } }
+    assert.equal(0, result.status, result.out .. result.err)
+  end)
+
+  it("welcome: once, however often the shop reports it", function()
+    assert.same({ "0 ada hello send", "5 ada hello skip once_per", "7 bob hello send" }, play(DAY, {
+      { type = "user.registered", user = "ada", at = 0 }, { type = "user.registered", user = "ada", at = 5 },
+      { type = "user.registered", user = "bob", at = 7 },
+    }))
+  end)
+
+  it("high_interest: the third look at one product within ten minutes, unless it was bought", function()
+    local function look(user, sku, at) return { type = "product.viewed", user = user, at = at, payload = { sku = sku } } end
+    assert.same({ 2 * MINUTE .. " ada still_interested send", 9 * MINUTE .. " ada still_interested skip once_per" }, play(HOUR, {
+      look("ada", "A", 0), look("ada", "A", MINUTE), look("ada", "B", MINUTE), look("ada", "A", 2 * MINUTE),
+      look("ada", "A", 9 * MINUTE),
+      look("bob", "A", 0), look("bob", "A", MINUTE), { type = "order.completed", user = "bob", at = MINUTE + 1 },
+      look("bob", "A", 2 * MINUTE),
+      look("cid", "A", 0), look("cid", "A", MINUTE), look("cid", "A", 10 * MINUTE),
+    }))
+  end)
+
+  it("cart_reminder: an hour after the last change, unless it was bought or emptied", function()
+    local function cart(user, at, total)
+      return { type = "cart.updated", user = user, at = at, payload = { total = total, items = {} } }
+    end
+    assert.same({ HOUR + 30 * MINUTE .. " ada reminder send" }, play(DAY, {
+      cart("ada", 0, 20), cart("ada", 30 * MINUTE, 25),
+      cart("bob", 0, 20), { type = "order.completed", user = "bob", at = 59 * MINUTE },
+      cart("cid", 0, 20), cart("cid", 10 * MINUTE, 0),
+    }))
+  end)
+
+  it("third_order: the third within 90 days, once in a life", function()
+    local function order(user, day) return { type = "order.completed", user = user, at = day * DAY } end
+    local sent = {}
+    for _, line in ipairs(play(199 * DAY, {
+      order("ada", 0), order("ada", 40), order("ada", 89), order("ada", 95), order("ada", 180), order("ada", 181),
+      order("bob", 0), order("bob", 40), order("bob", 90),
+    })) do
+      if line:find "thank_you send" then sent[#sent + 1] = line end
+    end
+    assert.same({ 89 * DAY .. " ada thank_you send" }, sent)
+  end)
+
+  it("win_back: 60 days after an order if no other followed; one on the 60th day did", function()
+    local function order(user, day) return { type = "order.completed", user = user, at = day * DAY } end
+    assert.same({ 60 * DAY .. " bob miss_you send", 120 * DAY .. " ada miss_you send", 121 * DAY .. " bob miss_you send" },
+      play(121 * DAY, { order("ada", 0), order("ada", 60), order("bob", 0), order("bob", 61), order("cid", 62) }))
+  end)
+
+  it("have words for each message: subject and body, with and without a name", function()
+    local host = Host.new { config = { timers = { overdue_grace = "100ms" } } }
+    finally(function() host:remove() end)
+    process.shell("cp -r rules/. " .. host.rules)
+    process.shell(("sed -i 's/\"60d\"/\"20d\"/' %s/win_back/rule.lua"):format(host.rules))
+    host:run()
+    local now = Host.now()
+    for _, user in ipairs { "ada", "anonymous" } do
+      if user == "ada" then
+        host:accept { type = "identify", user = user, at = now - 25 * DAY,
+          payload = { first_name = "Ada", email = "ada@shop.example" } }
+      end
+      local function view(at)
+        return { type = "product.viewed", user = user, at = at, payload = { sku = "A", name = "Kettle", price = 59 } }
+      end
+      local function order(days) return { type = "order.completed", user = user, at = now - days * DAY } end
+      host:accept(order(24), order(23), order(22), { type = "user.registered", user = user, at = now - DAY },
+        view(now - 3), view(now - 2), view(now - 1),
+        { type = "cart.updated", user = user, at = now - 2 * HOUR,
+          payload = { total = 20, currency = "EUR", items = { { quantity = 2, name = "Cup" } } } })
+    end
+    local messages = host:await_messages(10, 20)
+    assert.equal(10, #messages)
+    for _, message in ipairs(messages) do
+      assert.truthy(message.headers.subject ~= "")
+      assert.truthy(message.headers.from:find("hello@shop.example", 1, true))
+      assert.falsy(message.raw:find("{{", 1, true))
+      assert.is_true(#message.body > 100)
+    end
+  end)
+end)

@@ -1,0 +1,215 @@
+-- Start, stop, and what an operator sees in between.
+local Host = require "spec.functional.support.host"
+local cjson = require "cjson"
+local files = require "spec.functional.support.files"
+local http = require "spec.functional.support.http"
+local process = require "spec.functional.support.process"
+local socket = require "socket"
+
+local telling = [[
+local kairos = require "kairos"
+return kairos.rule {
+  name = "telling",
+  on = "tell",
+  act = function(event, user)
+    if event.payload.fail then error("failed for " .. event.user) end
+    user:send { channel = "push", template = "said", data = { text = event.payload.text } }
+  end,
+}
+]]
+
+describe("SIGTERM", function()
+  local host
+  after_each(function() host:remove() end)
+
+  it("ends the host with 0, and it says so", function()
+    host = Host.start { rules = { telling = telling } }
+    host:accept { type = "tell", user = "ada", payload = { text = "x" } }
+    assert.equal(0, host:stop())
+    assert.truthy(host:output():find "stopped")
+  end)
+
+  it("lets what is in flight finish, takes nothing new, and writes everything", function()
+    host = Host.start { rules = { telling = telling }, config = { workers = 1 },
+      env = { KAIROS_FAILPOINTS = "log.fsync=sleep:600@3*0" } }
+    for index = 1, 3 do host:accept { type = "tell", user = "warm", payload = { text = index } } end
+    local link, idle, other = host:connect(), host:connect(), host:connect()
+    local event = Host.event { type = "tell", user = "ada", payload = { text = "in flight" } }
+    link:send(http.request_bytes { body = Host.json(event) })
+    socket.sleep(0.1)
+    host.process:signal "TERM"
+    socket.sleep(0.1)
+    -- A connection that was there already is told; a new one may find nobody.
+    local refused = other:request { body = Host.json(Host.event { type = "tell", user = "bob" }) }
+    assert.is_true(refused == nil or refused.status == 503)
+    local answer = link:answer()
+    assert.equal(202, answer and answer.status)
+    assert.equal(0, host.process:wait(20 * Host.patience))
+    assert.is_true(idle:closed())
+    host:run { KAIROS_FAILPOINTS = "" }
+    assert.same({ "in flight" }, host:said "ada")
+    assert.same({}, host:said("bob", 0))
+  end)
+
+  it("while starting is obeyed too", function()
+    host = Host.new { rules = { telling = telling } }
+    host:launch()
+    socket.sleep(0.02)
+    host.process:signal "TERM"
+    local status = host.process:wait(20 * Host.patience)
+    assert.is_true(status == 0 or status == "signal 15", tostring(status))
+    host:run()
+  end)
+
+  it("twice ends it at once, without losing what was acknowledged", function()
+    host = Host.start { rules = { telling = telling } }
+    host:accept { type = "tell", user = "ada", payload = { text = "kept" } }
+    host.process:signal "TERM"
+    host.process:signal "TERM"
+    assert.equal(0, host.process:wait(20 * Host.patience))
+    host:run()
+    assert.same({ "kept" }, host:said "ada")
+  end)
+end)
+
+describe("a second host", function()
+  local host
+  setup(function() host = Host.start() end)
+  teardown(function() host:remove() end)
+
+  it("on the same data directory is refused, and the first goes on", function()
+    local second = Host.new { data = host.data }
+    finally(function() second:remove() end)
+    second:launch()
+    local status = second.process:wait(20 * Host.patience)
+    assert.equal(1, status)
+    assert.truthy(second:output():find(host.data, 1, true), second:output())
+    host:accept { user = "ada" }
+    assert.equal("running", host:ask("status").phase)
+  end)
+end)
+
+describe("a running host", function()
+  local host
+  setup(function()
+    host = Host.start { rules = { telling = telling } }
+    host:accept({ type = "identify", user = "ada-lovelace", payload = { email = "ada@shop.example", first_name = "Ada" } },
+      { type = "tell", user = "ada-lovelace", payload = { text = "a secret" } },
+      { type = "tell", user = "ada-lovelace", payload = { text = "b", fail = true } })
+    host:said "ada-lovelace"
+    host:dead(1)
+  end)
+  teardown(function() host:remove() end)
+
+  it("is healthy and ready", function()
+    assert.equal(200, host:get("/healthz").status)
+    assert.equal(200, host:get("/readyz").status)
+  end)
+
+  it("tells its status", function()
+    local status = host:ask "status"
+    assert.equal("running", status.phase)
+    assert.equal(host.port, status.port)
+    assert.equal(2, status.workers)
+    assert.equal(1, status.generation)
+    assert.is_table(status.providers.files)
+  end)
+
+  it("shows what it knows of a user", function()
+    local user = host:ask("user", "ada-lovelace")
+    assert.equal("Ada", user.attributes.first_name)
+    assert.equal("ada@shop.example", user.attributes.email)
+  end)
+
+  it("writes no personal data to its log", function()
+    local log = host:output()
+    assert.truthy(log:find "component=" or log:find "level=")
+    for _, word in ipairs { "ada-lovelace", "ada@shop.example", "a secret" } do
+      assert.falsy(log:find(word, 1, true), word .. " is in the log")
+    end
+  end)
+
+  it("answers on its socket, to its own user only, one JSON line a request, many a connection", function()
+    local path = host.data .. "/control.sock"
+    local mode = process.shell("stat -c %a " .. path)
+    assert.equal("600\n", mode)
+    local unix = require "socket.unix"()
+    assert(unix:connect(path))
+    unix:settimeout(5)
+    unix:send '{"command":"status"}\n{"command":"user","user":"ada-lovelace"}\n{"command":"fly"}\nnot json\n'
+    local function answer() return cjson.decode((assert(unix:receive "*l"))) end
+    assert.is_true(answer().ok)
+    assert.equal("Ada", answer().result.attributes.first_name)
+    local refused = answer()
+    assert.is_false(refused.ok)
+    assert.truthy(refused.error:find "fly")
+    assert.is_false(answer().ok)
+    -- A line without end is not waited for without end.
+    unix:send(("x"):rep(100000))
+    local line = unix:receive "*l"
+    assert.is_true(line == nil or cjson.decode(line).ok == false)
+    unix:close()
+    assert.equal("running", host:ask("status").phase)
+  end)
+
+  it("replaces the socket of one that died", function()
+    host:kill()
+    assert.is_true(files.exists(host.data .. "/control.sock"))
+    host:run()
+    assert.equal("running", host:ask("status").phase)
+    assert.equal(0, host:stop())
+    assert.is_false(files.exists(host.data .. "/control.sock"))
+    host:run()
+  end)
+end)
+
+describe("logs", function()
+  local host
+  after_each(function() host:remove() end)
+
+  it("may be JSON, each line", function()
+    host = Host.start { config = { logging = { format = "json", level = "debug" } } }
+    host:accept { user = "ada" }
+    host:stop()
+    local count = 0
+    for line in host:output():gmatch "[^\n]+" do
+      local entry = cjson.decode(line)
+      assert.is_string(entry.level)
+      count = count + 1
+    end
+    assert.is_true(count >= 3)
+  end)
+
+  it("show users where the configuration says so", function()
+    host = Host.start { rules = { telling = telling }, config = { logging = { show_users = true } } }
+    host:accept { type = "tell", user = "ada-lovelace", payload = { fail = true } }
+    host:dead(1)
+    assert.truthy(process.eventually(2, function() return host:output():find("ada-lovelace", 1, true) end))
+  end)
+
+  it("keep to their level", function()
+    host = Host.start { config = { logging = { level = "error" } } }
+    host:stop()
+    assert.equal("", host:output())
+  end)
+end)
+
+describe("the service unit", function()
+  it("is one that systemd takes, and is confined", function()
+    local verify = process.run { command = { "systemd-analyze", "--version" } }
+    local unit = files.read "config/kairos.service"
+    for _, line in ipairs { "NoNewPrivileges=yes", "ProtectSystem=strict", "Type=notify", "StateDirectory=kairos" } do
+      assert.truthy(unit:find(line, 1, true), line)
+    end
+    if verify.status ~= 0 then
+      pending "systemd-analyze is not there"
+      return
+    end
+    local directory = files.temporary()
+    -- The program of an installed unit lies elsewhere; here any that exists will do.
+    files.write(directory .. "/kairos.service", (unit:gsub("/usr/[%w/]*bin/kairos", "/bin/true")))
+    local result = process.run { command = { "systemd-analyze", "verify", directory .. "/kairos.service" } }
+    files.remove(directory)
+    assert.equal("", result.out .. result.err)
+  end)
+end)

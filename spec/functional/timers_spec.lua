@@ -1,0 +1,180 @@
+-- user:after: a rule that wakes up later, by name.
+local Host = require "spec.functional.support.host"
+local socket = require "socket"
+
+local waiting = [[
+local kairos = require "kairos"
+local function say(user, text)
+  user:send { channel = "push", template = "said", data = { text = text } }
+end
+return kairos.rule {
+  name = "waiting",
+  on = { "wait", "stop" },
+  act = function(event, user)
+    if event.type == "stop" then return user:cancel(event.payload.name or "wake") end
+    user:after(event.payload.after, {
+      name = event.payload.name or "wake", data = { word = event.payload.word }, cancel_on = event.payload.cancel_on,
+      late = event.payload.late, late_after = event.payload.late_after,
+    })
+  end,
+  timers = {
+    wake = function(timer, user) say(user, timer.data.word) end,
+    other = function(timer, user) say(user, "other " .. timer.data.word) end,
+    again = function(timer, user)
+      say(user, "again " .. timer.data.word)
+      if timer.data.word > 1 then user:after("50ms", { name = "again", data = { word = timer.data.word - 1 } }) end
+    end,
+    failing = function(timer) error("no " .. timer.data.word) end,
+  },
+}
+]]
+
+local HOUR = 3600 * 1000
+
+describe("a timer", function()
+  local host
+  setup(function()
+    host = Host.start { rules = { waiting = waiting },
+      config = { timers = { overdue_grace = "300ms", overdue_hold_max = "3s" } } }
+  end)
+  teardown(function() host:remove() end)
+
+  local function waits(user, after, word, more)
+    local payload = { after = after, word = word }
+    for name, value in pairs(more or {}) do payload[name] = value end
+    local at = payload.at
+    payload.at = nil
+    host:accept { type = "wait", user = user, payload = payload, at = at }
+  end
+  local function silent(user, seconds)
+    socket.sleep(seconds)
+    assert.same({}, host:said(user, 0))
+  end
+
+  it("wakes its rule when it is due, with its data, to the ms and not before", function()
+    local began = socket.gettime()
+    waits("ada", "700ms", "hello")
+    assert.same({ "hello" }, host:said "ada")
+    local took = socket.gettime() - began
+    assert.is_true(took >= 0.69 and took < 0.7 + 0.25 * Host.patience, tostring(took))
+  end)
+
+  it("wakes it once", function()
+    waits("once", "50ms", "hello")
+    host:said "once"
+    socket.sleep(0.3)
+    assert.same({ "hello" }, host:said "once")
+  end)
+
+  it("is replaced by one of the same name, not by one of another", function()
+    waits("rob", "300ms", "first")
+    waits("rob", "500ms", "second")
+    waits("rob", "400ms", "third", { name = "other" })
+    assert.same({ "other third", "second" }, host:said("rob", 2))
+    socket.sleep(0.2)
+    assert.same({ "other third", "second" }, host:said("rob", 2))
+  end)
+
+  it("is cancelled by its name", function()
+    waits("cas", "300ms", "never")
+    waits("cas", "300ms", "kept", { name = "other" })
+    host:accept { type = "stop", user = "cas" }
+    assert.same({ "other kept" }, host:said "cas")
+    socket.sleep(0.2)
+    assert.same({ "other kept" }, host:said "cas")
+  end)
+
+  it("is cancelled by the event that it names, whether or not a rule wants that event", function()
+    waits("eva", "400ms", "never", { cancel_on = "order.completed" })
+    host:accept { type = "order.completed", user = "eva" }
+    waits("fox", "400ms", "kept", { cancel_on = "order.completed" })
+    host:accept { type = "order.paid", user = "fox" }
+    assert.same({ "kept" }, host:said "fox")
+    assert.same({}, host:said("eva", 0))
+  end)
+
+  it("can set the next one", function()
+    waits("ann", "50ms", 3, { name = "again" })
+    assert.same({ "again 1", "again 2", "again 3" }, host:said("ann", 3))
+  end)
+
+  it("that fails goes to the dead letters, alone", function()
+    waits("bad", "50ms", "way", { name = "failing" })
+    waits("bad", "100ms", "good")
+    assert.same({ "good" }, host:said "bad")
+    local letter = host:dead(1)[1]
+    assert.equal("waiting", letter.campaign)
+    assert.truthy(letter.error:find("no way", 1, true))
+  end)
+
+  it("runs from the event's time: of a late event it may be due at once", function()
+    waits("old", "1h", "overdue", { at = Host.now() - 2 * HOUR })
+    assert.same({ "overdue" }, host:said "old")
+  end)
+
+  it("that was due before it was set waits for quiet, so that the events that followed can still cancel it", function()
+    local then_ = Host.now() - 48 * HOUR
+    waits("ord", "2h", "never", { at = then_, cancel_on = "order.completed" })
+    host:accept { type = "order.completed", user = "ord", at = then_ + 1 * HOUR }
+    waits("ord", "2h", "kept", { at = then_ + 3 * HOUR })
+    assert.same({ "kept" }, host:said "ord")
+    silent("ord-none", 0.1)
+  end)
+
+  it("goes before a later event of the same user, and after an earlier one", function()
+    local then_ = Host.now() - 48 * HOUR
+    -- Due at +2h; the order comes at +3h: the timer's time was before it, so it is not cancelled.
+    waits("seq", "2h", "due", { at = then_, cancel_on = "order.completed" })
+    host:accept { type = "order.completed", user = "seq", at = then_ + 3 * HOUR }
+    assert.same({ "due" }, host:said "seq")
+    -- The order at the very moment goes first.
+    waits("tie", "2h", "never", { at = then_, cancel_on = "order.completed" })
+    host:accept { type = "order.completed", user = "tie", at = then_ + 2 * HOUR }
+    silent("tie", 0.8)
+  end)
+
+  it("survives a restart and a power cut", function()
+    waits("sur", "4s", "alive")
+    host:restart()
+    waits("viv", "3s", "too")
+    host:kill()
+    host:run()
+    assert.same({ "alive" }, host:said "sur")
+    assert.same({ "too" }, host:said "viv")
+    socket.sleep(0.2)
+    assert.same({ "alive" }, host:said "sur")
+  end)
+
+  it("that came due while the host was down fires late, or is skipped, as it says", function()
+    waits("lat", "600ms", "late but here")
+    waits("ski", "600ms", "never", { late = "skip", late_after = "500ms" })
+    waits("tol", "600ms", "in time", { late = "skip", late_after = "1h" })
+    host:kill()
+    socket.sleep(1.5)
+    host:run()
+    assert.same({ "late but here" }, host:said "lat")
+    assert.same({ "in time" }, host:said "tol")
+    silent("ski", 0.2)
+  end)
+
+  it("of thousands at the same moment fires once each", function()
+    local list = {}
+    for index = 1, 3000 do
+      list[index] = { type = "wait", user = "crowd-" .. index, payload = { after = "1s", word = "w" } }
+    end
+    host:accept(unpack(list))
+    local before = #host:messages()
+    host:await_messages(before + 3000, 20)
+    local per_user = {}
+    for _, message in ipairs(host:messages()) do
+      if message.user_id:find "^crowd" then per_user[message.user_id] = (per_user[message.user_id] or 0) + 1 end
+    end
+    local users, double = 0, 0
+    for _, count in pairs(per_user) do
+      users = users + 1
+      if count > 1 then double = double + 1 end
+    end
+    assert.equal(3000, users)
+    assert.equal(0, double)
+  end)
+end)
