@@ -90,7 +90,7 @@ static const struct config_field fields[] = {
 
   {KEY("state.memory", SIZE, state.memory, "256MB", "user records kept hot"), .min = MB, .max = 1024 * GB},
   {KEY("state.record_max", SIZE, state.record_max, "64KB", "largest user record"), .min = KB, .max = 16 * MB, .at_most = "state.memory"},
-  {KEY("state.write_behind", DURATION, state.write_behind, "1s", "pause between write-backs"), .min = 10 * MS, .max = HOUR},
+  {KEY("state.write_behind", DURATION, state.write_behind, "30s", "age at which changed records are written back"), .min = 10 * MS, .max = HOUR},
   {KEY("state.checkpoint_every", DURATION, state.checkpoint_every, "60s", "bounds the time that recovery takes"), .min = 100 * MS, .max = DAY},
 
   {KEY("rules.budget", DURATION, rules.budget, "20ms", "CPU time of one call of a rule"), .min = MS, .max = 10 * SECOND},
