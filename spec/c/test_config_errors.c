@@ -421,8 +421,25 @@ static void files(void **state) {
   config_report_deinit(&report);
 }
 
+/** Who only looks need not have the secrets; who serves must. */
+static void secrets_may_be_missing_for_who_only_looks(void **state) {
+  (void)state;
+  unsetenv("KAIROS_TEST_UNSET");
+  struct config_report report;
+  struct config *config;
+  config_report_init(&report);
+  report.secrets_optional = true;
+  struct str yaml = STR("providers: [{name: a, type: sendgrid, secret_env: KAIROS_TEST_UNSET}]\n");
+  assert_int_equal(config_parse(&config, yaml, "f", &report), 0);
+  assert_string_equal(config->providers[0].secret.env, "KAIROS_TEST_UNSET");
+  assert_null(config->providers[0].secret.value);
+  config_free(config);
+  config_report_deinit(&report);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(secrets_may_be_missing_for_who_only_looks),
       cmocka_unit_test(unknown_keys),
       cmocka_unit_test(duplicate_keys),
       cmocka_unit_test(wrong_types),

@@ -6,8 +6,7 @@ static void test_accepted(void **state) {
   char yaml[512];
   struct server *server = server_start(0);
   server->then = ANSWER_202_WITH_ID;
-  struct fixture *fixture =
-      fixture_new(webhook(yaml, "hook", server->port, ""));
+  struct fixture *fixture = fixture_new(webhook(yaml, "hook", server->port, ""));
   fixture_start(fixture);
   for (uint64_t i = 1; i <= 20; i++) fixture_send(fixture, i, "hook");
   for (unsigned i = 0; i < 20; i++) assert_int_equal(outcome_at(fixture, i)->kind, OUTCOME_ACCEPTED);

@@ -48,7 +48,7 @@ describe("a rule's", function()
     it("lets the rate pass and no more, and opens again as time goes", function()
       local now = Host.now() - DAY
       assert.same({ "1 true", "2 true", "3 true", "4 false", "5 false", "6 true", "7 false" },
-        steps("throttled", "ada", { now, now, now, now, now + 19 * MINUTE, now + 20 * MINUTE, now + 20 * MINUTE }))
+        steps("throttled", "abe", { now, now, now, now, now + 19 * MINUTE, now + 20 * MINUTE, now + 20 * MINUTE }))
     end)
 
     it("lets a burst pass at once and then one at a time", function()
@@ -114,8 +114,10 @@ describe("a rule's", function()
     end)
 
     it("refuses what does not fit, by name, and keeps what is there", function()
+      local novels = {}
+      for index = 1, 40 do novels["novel_" .. index] = ("x"):rep(3000) end
       host:accept({ type = "identify", user = "max", payload = { first_name = "Max" } },
-        { type = "remembering", user = "max", payload = { step = 1, set = { novel = ("x"):rep(100 * 1024) } } },
+        { type = "remembering", user = "max", payload = { step = 1, set = novels } },
         { type = "remembering", user = "max", payload = { step = 2 } })
       assert.same({ "2 Max nil nil nil nil" }, host:said "max")
       assert.truthy(host:dead(1)[1].error:find("novel", 1, true))

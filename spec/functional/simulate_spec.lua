@@ -151,7 +151,7 @@ describe("simulate", function()
     local host = Host.start { rules = { story = { ["rule.lua"] = story, ["said.txt"] = "{{text}}" } } }
     finally(function() host:remove() end)
     local events = {}
-    local now = Host.now() - HOUR
+    local now = Host.now() - HOUR / 2
     for index = 1, 60 do
       events[index] = Host.event { id = "e" .. index, type = "bought", user = "user-" .. index % 5, at = now + index }
     end

@@ -117,7 +117,12 @@ describe("kairos why", function()
     host = Host.start { rules = { telling = telling } }
     host:accept({ type = "tell", user = "ada" }, { type = "tell", user = "ada", payload = { once_per = "1d" } },
       { type = "tell", user = "ada", payload = { once_per = "1d" } })
-    local text = host:command("why", "ada").out
+    host:await_messages(1)
+    local text
+    process.eventually(5 * Host.patience, function() -- the outcome is logged after the file is there
+      text = host:command("why", "ada").out
+      return text:find("said was sent", 1, true)
+    end)
     for _, word in ipairs { "telling", "said was sent", "said was not sent: once_per", os.date "!%Y-%m-%d" } do
       assert.truthy(text:find(word, 1, true), word .. " is not in:\n" .. text)
     end

@@ -65,6 +65,8 @@ void option_help(const struct cli_command *command, FILE *out);
 /** The configuration, with what the command line says over it: `--config`, else config/kairos.yaml where
  * there is one, else the defaults. @return CLI_DONE, or CLI_FAILED with every problem on stderr. */
 int setup_config(const struct cli_arguments *arguments, struct config **out);
+/** The same for a command that sends nothing: secrets need not be in the environment. */
+int setup_config_to_look(const struct cli_arguments *arguments, struct config **out);
 /** The same for a command that only wants to find a running host or its directory: where `--data-dir` says
  * it, problems in the configuration (a secret that is not in this environment) do not matter. */
 int setup_place(const struct cli_arguments *arguments, struct config **out);

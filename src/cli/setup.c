@@ -35,12 +35,13 @@ static int finish(const struct cli_arguments *arguments, struct config *config, 
   return CLI_DONE;
 }
 
-static int load(const struct cli_arguments *arguments, struct config **out, bool tell) {
+static int load(const struct cli_arguments *arguments, struct config **out, bool tell, bool looks_only) {
   const char *path = setup_config_path(arguments);
   if (!path) return finish(arguments, config_defaults(), out);
   struct config_report report;
   struct config *config = NULL;
   config_report_init(&report);
+  report.secrets_optional = looks_only;
   int rc = config_load(&config, path, &report);
   if (rc && tell) {
     struct buf text;
@@ -54,13 +55,17 @@ static int load(const struct cli_arguments *arguments, struct config **out, bool
 }
 
 int setup_config(const struct cli_arguments *arguments, struct config **out) {
-  return load(arguments, out, true);
+  return load(arguments, out, true, false);
+}
+
+int setup_config_to_look(const struct cli_arguments *arguments, struct config **out) {
+  return load(arguments, out, true, true);
 }
 
 int setup_place(const struct cli_arguments *arguments, struct config **out) {
   // Looking at a host is no business of its logger's.
   logger_init(LOGGER_WARN, LOGGER_LOGFMT, false);
-  int rc = load(arguments, out, !arguments->data_dir);
+  int rc = load(arguments, out, !arguments->data_dir, true);
   if (rc == CLI_FAILED && arguments->data_dir) return finish(arguments, config_defaults(), out);
   if (rc == CLI_FAILED)
     fprintf(stderr, "kairos: to do without the configuration, say where the host is with --data-dir DIR\n");

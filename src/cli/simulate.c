@@ -46,7 +46,7 @@ static int run(const struct cli_arguments *arguments) {
     return CLI_USAGE;
   }
   struct config *config = NULL;
-  int rc = setup_config(arguments, &config);
+  int rc = setup_config_to_look(arguments, &config);
   if (rc == CLI_DONE) rc = simulate(arguments, config, until);
   config_free(config);
   return rc;

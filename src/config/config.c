@@ -299,6 +299,7 @@ int config_parse(struct config **out, struct str yaml, const char *name, struct 
   yaml_document_t document;
   if (!parse_document(&document, yaml, report)) return ERROR_INVALID;
   struct box *box = box_new();
+  box->pool.secrets_optional = report->secrets_optional;
   read_root(box, &document, report);
   yaml_document_delete(&document);
   if (report->count == 0) {

@@ -283,6 +283,10 @@ static int parse_secret(struct str text, struct config_secret *out, struct confi
                         struct error *err) {
   const char *env = config_pool_text(pool, text);
   const char *value = getenv(env);
+  if ((!value || !*value) && pool->secrets_optional) {
+    *out = (struct config_secret){env, NULL};
+    return 0;
+  }
   if (!value || !*value)
     return error_set(err, ERROR_INVALID, "the environment variable %s is %s", env,
                      value ? "empty" : "not set");

@@ -51,6 +51,7 @@ struct config_list {
 /** Owns every text and array of one configuration; wiped when freed, for the secrets among them. */
 struct config_pool {
   struct config_pool_block *blocks;
+  bool secrets_optional; /**< as config_report says */
 };
 void *config_pool_alloc(struct config_pool *pool, size_t size);
 const char *config_pool_text(struct config_pool *pool, struct str text);

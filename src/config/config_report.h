@@ -17,6 +17,9 @@ struct config_report {
   struct config_problem *problems; /**< in the file's order */
   size_t count;
   bool cut; /**< there may be more than CONFIG_PROBLEMS_MAX */
+  /** Set before loading by who only looks (`why`, `simulate`): a secret that is not in the environment is
+   * null then, and no problem. */
+  bool secrets_optional;
 };
 
 void config_report_init(struct config_report *report);

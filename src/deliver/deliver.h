@@ -61,18 +61,22 @@ struct deliver;
 int deliver_new(struct deliver **out, const struct config *config, struct store *store,
                 const struct deliver_port *port, struct error *err);
 /** Begin work: load the store's outbox, then send. After recovery too. `log` is borrowed until
- * deliver_reset(). */
+ * deliver_reset() or deliver_stop(). Outcomes may be reported before it returns, so owners must be taking
+ * them; messages handed over before it wait. */
 int deliver_start(struct deliver *deliver, struct log *log, struct error *err);
 /** The log failed: abort transfers, forget everything that waits; returns when it is so. */
 void deliver_reset(struct deliver *deliver);
-/** Finish the transfers under way for at most `grace_ms`, start none, then stop the thread. */
+/** Finish the transfers under way for at most `grace_ms`, and start none. Those broken off stay open
+ * attempts; outcomes may still be settled, and the outbox flushed, until deliver_free(). */
 void deliver_stop(struct deliver *deliver, int64_t grace_ms);
 void deliver_free(struct deliver *deliver);
 
 /** Messages whose decision is durable, as outbox entries one after the other: each a u32 length and
- * outbox_entry_encode() bytes. Copied. Any thread. */
+ * outbox_entry_encode() bytes. Copied. One that is known already is ignored. For a dead letter that is sent
+ * again set `retry_at` to now, with no attempts: max_age then counts from there. Any thread. */
 void deliver_add(struct deliver *deliver, struct str entries);
-/** The outcome is durable. For RETRY: try again at its time; else forget the message. Any thread. */
+/** The outcome is durable. For RETRY: try again at its time; else forget the message. `kind` is the one
+ * reported. Any thread. */
 void deliver_settled(struct deliver *deliver, struct entity user, struct hash128 message_id,
                      enum outcome_kind kind);
 /** The user must get nothing more on this channel ("*" any): waiting messages end as CANCELLED. Any thread.
@@ -80,8 +84,8 @@ void deliver_settled(struct deliver *deliver, struct entity user, struct hash128
 void deliver_suppressed(struct deliver *deliver, struct entity user, struct str channel, struct str reason);
 /** Pause or resume a provider, or all ("*"). Any thread. @return false if there is no such provider. */
 bool deliver_pause(struct deliver *deliver, struct str provider, bool paused);
-/** Write the outbox behind: everything handed over before this call is in the store when `done` runs on
- * `reply`. */
+/** Write the outbox behind: everything handed over before this call is in the store when the mail arrives at
+ * `reply` with status 0. ERROR_UNAVAILABLE while it is reset. */
 struct deliver_flush {
   struct mail mail;
   struct mailbox *reply;

@@ -266,7 +266,6 @@ static int64_t go_on_stopping(struct deliver *deliver, int64_t now_us) {
   if (is_sending(deliver)) {
     if (now_us < deliver->stop_at) return deliver->stop_at;
     attempt_abort(deliver);
-    hand_back(deliver);
   }
   if (!is_at_rest(deliver)) return INT64_MAX;
   hand_back(deliver);
@@ -313,7 +312,7 @@ static void wake_at(struct deliver *deliver, int64_t wall_ms, int64_t mono_us, i
 }
 
 /** @return whether there is more to do at once. */
-static bool round_of(struct deliver *deliver, int64_t now_ms, int64_t now_us, int64_t *wall, int64_t *mono) {
+static bool run_round(struct deliver *deliver, int64_t now_ms, int64_t now_us, int64_t *wall, int64_t *mono) {
   if (deliver->phase == PHASE_RUNNING) {
     resolve(deliver);
     *wall = pass_deadlines(deliver, now_ms);
@@ -341,7 +340,7 @@ void turn_run(struct deliver *deliver) {
     now_ms = clock_wall_ms();
     now_us = clock_mono_us();
     wall = mono = INT64_MAX;
-    more = round_of(deliver, now_ms, now_us, &wall, &mono);
+    more = run_round(deliver, now_ms, now_us, &wall, &mono);
   }
   if (more) mono = now_us;
   if (deliver->phase == PHASE_STOPPING) mono = go_on_stopping(deliver, now_us);

@@ -1,7 +1,8 @@
 /** One door out: may this message go to this user, now?
  *
- * One file a check, one list (gate.c) that orders them. The owner asks inside the input that causes the message, so that answer and
- * reservation are logged with it. Every check that was asked is in the verdict, with its answer in words.
+ * One file a check, one list (gate.c) that orders them. The owner asks inside the input that causes the
+ * message, so that answer and reservation are logged with it. Every check that was asked is in the verdict,
+ * with its answer in words.
  */
 #pragma once
 

@@ -15,7 +15,7 @@ struct plan {
 };
 
 struct rule_metrics {
-  metric_id calls, errors, microseconds, sent, skipped;
+  metric_id calls, errors, seconds, sent, skipped;
 };
 
 struct decider {
@@ -93,7 +93,7 @@ struct decider *decider_new(const struct decider_options *options) {
     metrics->calls = metric_counter("kairos_rule_calls_total", "Times a rule was run.", labels);
     metrics->errors = metric_counter("kairos_rule_errors_total",
                                      "Rule runs that failed and went to the dead letters.", labels);
-    metrics->microseconds = metric_counter("kairos_rule_microseconds_total", "Time spent in a rule.", labels);
+    metrics->seconds = metric_histogram("kairos_rule_seconds", "Time of one run of a rule.", labels);
     label.len--;
     size_t base = label.len;
     buf_append(&label, ",decision=\"send\"", sizeof ",decision=\"send\"");
@@ -223,7 +223,8 @@ static int run_rule(struct decider *decider, uint32_t rule, struct engine_call *
   call->draft = &decider->draft;
   int64_t before = clock_mono_us();
   int rc = engine_run(decider->options.engine, rule, call, err);
-  count(decider, decider->metrics[rule].microseconds, (uint64_t)(clock_mono_us() - before));
+  if (!decider->options.uncounted)
+    metric_observe_us(decider->metrics[rule].seconds, clock_mono_us() - before);
   count(decider, decider->metrics[rule].calls, 1);
   if (rc == 0 && call->message_count) rc = judge_messages(decider, call, err);
   uint32_t passed = 0;

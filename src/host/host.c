@@ -244,7 +244,7 @@ int host_start(struct host **out, uv_loop_t *loop, const struct config *config, 
 
 /* ---- drain: requests first, then deliveries, then everything to disk ---- */
 
-enum { DRAIN_REQUESTS, DRAIN_DELIVERIES, DRAIN_OUTCOMES, DRAIN_CHECKPOINT, DRAIN_DONE };
+enum { DRAIN_REQUESTS, DRAIN_DELIVERIES, DRAIN_OUTCOMES, DRAIN_CHECKPOINT };
 
 static bool workers_idle(struct host *host) {
   for (uint32_t i = 0; i < host->shared.worker_count; i++)
@@ -263,18 +263,6 @@ static void deliver_stopped(uv_work_t *work, int status) {
   (void)status;
   host->maintenance = MAINTENANCE_IDLE;
   host->drain_step = DRAIN_OUTCOMES;
-}
-
-/** Deliver's thread is gone: what it had waiting is in the store's outbox as of the last checkpoint, and in
- * the log since then. Records are flushed, so that the next start finds little to do; the position stays
- * where the outbox was last written. */
-static void drain_flushed(struct host *host) {
-  host->drain_step = DRAIN_DONE;
-}
-
-static void flush_worker(struct worker *worker, struct worker_task *task) {
-  memory_free(task);
-  worker_flush(worker, maintain_barrier_arrive, worker_shared_of(worker));
 }
 
 static void drain_finish(struct host *host) {
@@ -301,11 +289,11 @@ static void drain_tick(struct host *host) {
     return;
   case DRAIN_OUTCOMES:
     if (!late && !workers_idle(host)) return;
-    host->drain_step = DRAIN_CHECKPOINT;
-    maintain_barrier(host, flush_worker, drain_flushed);
+    host->drain_step = DRAIN_CHECKPOINT; /* deliver has ended its transfers, and still writes its outbox */
+    maintain_checkpoint(host);
     return;
-  case DRAIN_DONE:
-    drain_finish(host);
+  case DRAIN_CHECKPOINT:
+    if (host->maintenance == MAINTENANCE_IDLE) drain_finish(host);
     return;
   default:
     return;

@@ -13,19 +13,33 @@ void worker_note_message(void *context, const struct message *message, const str
   struct buf *outbox = &flight_current(worker)->outbox;
   size_t at = outbox->len;
   buf_put_u32(outbox, 0);
-  outbox_entry_encode(&(struct outbox_entry){.message = *message}, outbox);
+  outbox_entry_encode(&(struct outbox_entry){.message = *message, .retry_at = worker->wall}, outbox);
   uint32_t len = (uint32_t)(outbox->len - at - 4);
   memcpy(outbox->data + at, &len, 4);
 }
 
+/** "rules/cart/rule.lua:12" of "rules/cart/rule.lua:12: no total for ada@mail.example": what follows is the
+ * author's, and may be about a person. */
+static struct str place_of(struct str error) {
+  const char *end = error.data + error.len;
+  const char *colon = memchr(error.data, ':', error.len);
+  if (!colon || colon + 1 == end || colon[1] < '0' || colon[1] > '9') return STR("in the dead letter");
+  const char *line = colon + 1;
+  while (line < end && *line >= '0' && *line <= '9') line++;
+  return (struct str){error.data, (size_t)(line - error.data)};
+}
+
 void worker_note_failure(void *context, const struct entity *entity, const struct failure *failure) {
   struct worker *worker = context;
+  char id[33];
+  hash128_hex(failure->id, id);
   store_write_dead(
       flight_dead(worker),
       &(struct dead_letter){
           .id = failure->id, .kind = DEAD_RULE, .entity = *entity, .at = failure->at, .failure = *failure});
-  LOG_WARN("rules", "a rule failed; the input is in the dead letters", LOG_STR("campaign", failure->campaign),
-           LOG_USER("user", entity->id), LOG_STR("error", failure->error));
+  LOG_WARN("rules", "a rule failed; `kairos dead show` says why", LOG_TEXT("dead_letter", id),
+           LOG_STR("campaign", failure->campaign), LOG_STR("place", place_of(failure->error)),
+           LOG_USER("user", entity->id));
 }
 
 void worker_note_suppressed(void *context, struct entity entity, struct str channel, struct str reason) {

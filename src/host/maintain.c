@@ -337,6 +337,8 @@ static void failed_run(struct mail *mail, bool cancelled) {
 void maintain_failed(struct worker_shared *shared, const char *what, int code) {
   struct host *host = (struct host *)shared;
   if (atomic_exchange(&host->failing, true)) return;
+  int running = HOST_RUNNING; /* from here on 503, not a queue that seems full */
+  atomic_compare_exchange_strong(&shared->phase, &running, HOST_FAILED);
   struct failed_mail *mail = memory_zalloc(sizeof *mail);
   *mail = (struct failed_mail){.mail.run = failed_run, .host = host, .what = what, .code = code};
   mailbox_send(host->mailbox, &mail->mail);

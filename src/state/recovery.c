@@ -295,6 +295,7 @@ static int sealed_generation(struct recovering *self) {
 int recovery_run(struct store *store, const struct recovery_options *options, struct recovery_result *result,
                  struct error *err) {
   *result = (struct recovery_result){0};
+  store_know_log(store, options->log_directory);
   struct recovering *self = memory_zalloc(sizeof *self);
   *self = (struct recovering){.store = store, .options = options, .result = result, .err = err};
   self->table = table_new(SIZE_MAX);
