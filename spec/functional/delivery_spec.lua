@@ -319,6 +319,31 @@ describe("a webhook", function()
     assert.is_true(#slow:requests() <= 2)
   end)
 
+  describe("over TLS", function()
+    local directory
+    before_each(function()
+      directory = files.temporary()
+      process.shell(("openssl req -x509 -newkey rsa:2048 -nodes -keyout %s/key.pem -out %s/cert.pem -days 2 -subj /CN=localhost "
+        .. "-addext subjectAltName=IP:127.0.0.1 2>/dev/null"):format(directory, directory))
+      sink:remove()
+      sink = Sink.start { certificate = directory .. "/cert.pem", key = directory .. "/key.pem" }
+    end)
+    after_each(function() files.remove(directory) end)
+
+    it("goes to a receiver whose certificate the account trusts", function()
+      start { ca_file = directory .. "/cert.pem" }
+      tell "ada"
+      assert.equal(1, #sink:await(1))
+    end)
+
+    it("does not go to one whose certificate nobody vouches for", function()
+      start { attempts = 2 }
+      tell "ada"
+      assert.equal("exhausted", host:dead(1)[1].outcome)
+      assert.equal(0, #sink:requests())
+    end)
+  end)
+
   it("keeps connections", function()
     start { concurrency = 2 }
     for index = 1, 10 do

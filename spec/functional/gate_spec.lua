@@ -174,14 +174,15 @@ describe("the gate at hand-over", function()
   it("keeps to its concurrency", function()
     host.config.providers[1].rate = nil
     host:rewrite_config()
-    sink:answer { default = { status = 200, delay = 300 } }
+    local delay = 300 * Host.patience
+    sink:answer { default = { status = 200, delay = delay } }
     host:run()
     tell_all(12)
-    socket.sleep(0.2 * Host.patience)
+    socket.sleep(delay / 1500)
     assert.equal(4, #sink:requests())
     local requests = sink:await(12)
     assert.equal(12, #requests)
-    assert.is_true(requests[12].at - requests[1].at >= 550)
+    assert.is_true(requests[12].at - requests[1].at >= 1.9 * delay)
   end)
 
   it("holds everything while the host is paused, and lets it go afterwards", function()

@@ -428,6 +428,37 @@ describe("ingest", function()
   end)
 end)
 
+describe("ingest as it is configured by default", function()
+  it("takes a body of 9 MB, whole, and many of them at once", function()
+    local host = Host.start()
+    finally(function() host:remove() end)
+    local bodies = {}
+    for round = 1, 3 do
+      local list = {}
+      for index = 1, 9000 do
+        list[index] = Host.json(event { user = "user-" .. index, payload = { round = round, text = ("x"):rep(850) } })
+      end
+      bodies[round] = table.concat(list, "\n")
+      assert.is_true(#bodies[round] > 8.5e6 and #bodies[round] < 10 * 2 ^ 20)
+    end
+    local links = {}
+    for round = 1, 3 do
+      links[round] = host:connect { seconds = 60 }
+      links[round]:send(http.request_bytes { body = bodies[round], headers = { ["Content-Type"] = "application/x-ndjson" } })
+    end
+    for round = 1, 3 do
+      local answer = links[round]:answer()
+      -- What finds the queue full is to be sent again; nothing else may happen to it.
+      local again = 0
+      for _, item in ipairs(answer.json.rejected or {}) do
+        assert.is_true(item["retry"])
+        again = again + 1
+      end
+      assert.equal(9000, (answer.json.accepted or 0) + again)
+    end
+  end)
+end)
+
 describe("ingest with keys", function()
   local host
   setup(function()

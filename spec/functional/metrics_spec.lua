@@ -23,8 +23,9 @@ describe("metrics", function()
       { type = "tell", user = "bob", payload = { fail = true } })
     local again = Host.event { user = "ada" }
     host:post { again, again, Host.event { id = "", user = "ada" } }
-    host:said "ada"
-    process.eventually(5, function() return (host:metric("kairos_events_total", 'verdict="duplicate"') or 0) > 0 end)
+    process.eventually(5 * Host.patience, function()
+      return host:metric("kairos_deliveries_total", 'provider="files",outcome="accepted"') == 1
+    end)
     text = host:get("/metrics").body
   end)
   teardown(function() host:remove() end)

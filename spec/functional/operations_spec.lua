@@ -72,6 +72,45 @@ describe("SIGTERM", function()
   end)
 end)
 
+describe("a host that is starting", function()
+  it("answers 503 to events, and is healthy, not ready", function()
+    local host = Host.new()
+    finally(function() host:remove() end)
+    host:launch { KAIROS_FAILPOINTS = "store.checkpoint=sleep:2000" }
+    local health
+    process.eventually(5 * Host.patience, function()
+      local ok, answer = pcall(host.get, host, "/healthz")
+      health = ok and answer
+      return health
+    end)
+    assert.equal(200, health.status)
+    assert.equal(503, host:get("/readyz").status)
+    local answer = host:post(Host.event { user = "ada" })
+    assert.equal(503, answer.status)
+    assert.is_true(tonumber(answer.headers["retry-after"]) >= 1)
+    assert.is_true(host:ready())
+    assert.equal(202, host:post(Host.event { user = "ada" }).status)
+  end)
+
+  it("tells systemd when it is ready, and when it stops", function()
+    local directory = files.temporary()
+    local notices = require "socket.unix".dgram()
+    assert(notices:bind(directory .. "/notify"))
+    notices:settimeout(10)
+    local host = Host.new { env = { NOTIFY_SOCKET = directory .. "/notify" } }
+    finally(function()
+      host:remove()
+      notices:close()
+      files.remove(directory)
+    end)
+    host:launch()
+    assert.truthy(notices:receive():find("READY=1", 1, true))
+    assert.equal(200, host:get("/readyz").status)
+    host.process:signal "TERM"
+    assert.truthy(notices:receive():find("STOPPING=1", 1, true))
+  end)
+end)
+
 describe("a second host", function()
   local host
   setup(function() host = Host.start() end)
@@ -86,6 +125,14 @@ describe("a second host", function()
     assert.truthy(second:output():find(host.data, 1, true), second:output())
     host:accept { user = "ada" }
     assert.equal("running", host:ask("status").phase)
+  end)
+
+  it("on the same port is refused: it would take half of the events", function()
+    local second = Host.new { config = { listen = "127.0.0.1:" .. host.port } }
+    finally(function() second:remove() end)
+    second:launch()
+    assert.equal(1, second.process:wait(20 * Host.patience))
+    assert.truthy(second:output():find("cannot be listened on", 1, true), second:output())
   end)
 end)
 

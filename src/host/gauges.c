@@ -61,7 +61,7 @@ void gauges_scrape(struct worker_shared *shared) {
       {"kairos_dedup_bytes", "Memory of dedup marks that are not sealed yet.", (int64_t)sum.seen_bytes},
       {"kairos_lua_bytes", "Memory that the workers' Lua states hold.", (int64_t)sum.lua_bytes},
       {"kairos_outbox_bytes", "Memory of messages waiting for their provider.",
-       (int64_t)deliver_waiting_bytes(shared->deliver)},
+       running ? (int64_t)deliver_waiting_bytes(shared->deliver) : 0},
       {"kairos_store_bytes", "Bytes of the database on disk.", (int64_t)store.bytes_on_disk},
       {"kairos_store_memtable_bytes", "Memory of unflushed writes.", (int64_t)store.memtable_bytes},
       {"kairos_store_cache_bytes", "Memory of the block cache.", (int64_t)store.cache_bytes},

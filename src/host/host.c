@@ -179,26 +179,37 @@ static int start_workers(struct host *host, struct error *err) {
   host->port = listen->port;
   for (uint32_t i = 0; i < host->shared.worker_count; i++) {
     snprintf(address, sizeof address, listen->ipv6 ? "[%s]:%d" : "%s:%d", listen->host, host->port);
+    int rc = i == 0 ? ingest_probe(address, err) : 0;
+    if (rc) return rc;
     int descriptor = ingest_listen(address, &host->port, err);
     if (descriptor < 0) return descriptor;
-    int rc = worker_start(&host->shared.workers[i], &host->shared, i, descriptor, err);
+    rc = worker_start(&host->shared.workers[i], &host->shared, i, descriptor, err);
     if (rc) return rc;
     host->started_workers++;
   }
   return 0;
 }
 
+static int load_workers(struct host *host, struct error *err) {
+  int rc = 0;
+  for (uint32_t i = 0; rc == 0 && i < host->shared.worker_count; i++)
+    rc = worker_load(host->shared.workers[i], err);
+  return rc;
+}
+
+/** Who asks while this lasts is answered 503: the workers listen before recovery begins. */
 static int start(struct host *host, struct error *err) {
   int rc = make_directories(host, err);
   if (rc == 0) rc = open_store(host, err);
+  if (rc == 0) rc = ingest_shared_new(&host->shared.ingest, host->config, err);
+  if (rc == 0) rc = start_workers(host, err);
   if (rc == 0) rc = maintain_recover(host, NULL, err);
   if (rc == 0) rc = begin_generation(host, err);
   if (rc) return rc;
   struct deliver_port port = {
       .context = host, .outcome = outcome_report, .next_seq = port_next_seq, .scripts = port_scripts};
   if ((rc = deliver_new(&host->shared.deliver, host->config, host->shared.store, &port, err))) return rc;
-  if ((rc = ingest_shared_new(&host->shared.ingest, host->config, err))) return rc;
-  if ((rc = start_workers(host, err))) return rc;
+  if ((rc = load_workers(host, err))) return rc;
   maintain_resume_workers(
       host); /* before deliver: it begins with outcomes of attempts that were interrupted */
   return deliver_start(host->shared.deliver, host->shared.log, err);

@@ -18,7 +18,8 @@ static void measure(struct worker *worker) {
   atomic_store_explicit(&worker->figures.waiting, worker->waiting_count, memory_order_relaxed);
   atomic_store_explicit(&worker->figures.in_flight, worker->open_items, memory_order_relaxed);
   atomic_store_explicit(&worker->figures.seen_bytes, seen_bytes(worker->seen), memory_order_relaxed);
-  atomic_store_explicit(&worker->figures.lua_bytes, engine_memory(worker->engine), memory_order_relaxed);
+  atomic_store_explicit(&worker->figures.lua_bytes, worker->engine ? engine_memory(worker->engine) : 0,
+                        memory_order_relaxed);
 }
 
 void worker_measure(struct worker *worker, struct worker_figures *out) {
@@ -115,13 +116,18 @@ static void port_scrape(void *context) {
   worker->shared->scrape(worker->shared);
 }
 
-static int build(struct worker *worker, struct error *err) {
+static int listen_for_events(struct worker *worker, struct error *err) {
+  worker->port = (struct ingest_port){
+      .context = worker, .submit = inputs_submit, .phase = port_phase, .scrape = port_scrape};
+  return ingest_new(&worker->ingest, &worker->loop, worker->descriptor, worker->index, worker->shared->ingest,
+                    &worker->port, err);
+}
+
+static int load(struct worker *worker, struct error *err) {
   struct worker_shared *shared = worker->shared;
-  int rc =
-      engine_new(&worker->engine,
-                 &(struct engine_options){
-                     .ruleset = shared->ruleset, .config = shared->config, .generation = shared->generation},
-                 err);
+  struct engine_options engine = {
+      .ruleset = shared->ruleset, .config = shared->config, .generation = shared->generation};
+  int rc = engine_new(&worker->engine, &engine, err);
   if (rc) return rc;
   worker->decider =
       decider_new(&(struct decider_options){.engine = worker->engine,
@@ -132,10 +138,7 @@ static int build(struct worker *worker, struct error *err) {
                                                          .message = worker_note_message,
                                                          .failure = worker_note_failure,
                                                          .suppressed = worker_note_suppressed}});
-  worker->port = (struct ingest_port){
-      .context = worker, .submit = inputs_submit, .phase = port_phase, .scrape = port_scrape};
-  return ingest_new(&worker->ingest, &worker->loop, worker->descriptor, worker->index, shared->ingest,
-                    &worker->port, err);
+  return 0;
 }
 
 static void handles_start(struct worker *worker) {
@@ -156,15 +159,15 @@ static void thread_main(void *context) {
   struct worker *worker = context;
   uv_loop_init(&worker->loop);
   worker->mailbox = mailbox_new(&worker->loop, "worker");
-  int rc = build(worker, &worker->start_error);
-  if (rc == 0) {
+  if (listen_for_events(worker, &worker->start_error) == 0) {
     handles_start(worker);
   } else {
+    if (worker->ingest) ingest_close(worker->ingest);
     mailbox_free(worker->mailbox);
   }
   uv_sem_post(&worker->started);
   uv_run(&worker->loop, UV_RUN_DEFAULT);
-  ingest_free(worker->ingest);
+  if (worker->ingest) ingest_free(worker->ingest);
   decider_free(worker->decider);
   if (worker->engine) engine_free(worker->engine);
   uv_loop_close(&worker->loop);
@@ -205,13 +208,30 @@ struct waited_task {
   uv_sem_t done;
 };
 
-static void run_and_wait(struct worker *worker,
+static void run_and_wait(struct worker *worker, struct waited_task *waited,
                          void (*run)(struct worker *worker, struct worker_task *task)) {
-  struct waited_task waited = {.task.run = run};
-  uv_sem_init(&waited.done, 0);
-  worker_post(worker, &waited.task);
-  uv_sem_wait(&waited.done);
-  uv_sem_destroy(&waited.done);
+  waited->task.run = run;
+  uv_sem_init(&waited->done, 0);
+  worker_post(worker, &waited->task);
+  uv_sem_wait(&waited->done);
+  uv_sem_destroy(&waited->done);
+}
+
+struct load_task {
+  struct waited_task waited;
+  struct error *err;
+};
+
+static void load_run(struct worker *worker, struct worker_task *task) {
+  load(worker, ((struct load_task *)task)->err);
+  uv_sem_post(&((struct waited_task *)task)->done);
+}
+
+int worker_load(struct worker *worker, struct error *err) {
+  struct load_task task = {.err = err};
+  err->code = 0;
+  run_and_wait(worker, &task.waited, load_run);
+  return err->code;
 }
 
 static void settle_run(struct worker *worker, struct worker_task *task) {
@@ -228,11 +248,13 @@ static void halt_run(struct worker *worker, struct worker_task *task) {
 }
 
 void worker_halt(struct worker *worker) {
-  run_and_wait(worker, halt_run);
+  struct waited_task waited;
+  run_and_wait(worker, &waited, halt_run);
 }
 
 void worker_settle(struct worker *worker) {
-  run_and_wait(worker, settle_run);
+  struct waited_task waited;
+  run_and_wait(worker, &waited, settle_run);
 }
 
 static void stop_run(struct worker *worker, struct worker_task *task) {
@@ -241,7 +263,8 @@ static void stop_run(struct worker *worker, struct worker_task *task) {
 }
 
 void worker_stop(struct worker *worker) {
-  run_and_wait(worker, stop_run);
+  struct waited_task waited;
+  run_and_wait(worker, &waited, stop_run);
   uv_thread_join(&worker->thread);
 }
 

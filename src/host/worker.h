@@ -42,10 +42,12 @@ static inline uint32_t worker_of(const struct worker_shared *shared, struct enti
   return entity_partition(entity) % shared->worker_count;
 }
 
-/** Start the thread; it makes its engine and its ingest and parks. Blocks until that is done. Takes over the
+/** Start the thread; it listens, answers 503, and is parked. Blocks until that is done. Takes over the
  * descriptor. */
 int worker_start(struct worker **out, struct worker_shared *shared, uint32_t index, int descriptor,
                  struct error *err);
+/** Load the generation's rules on the worker's thread. Blocks. Once, before worker_resume(). */
+int worker_load(struct worker *worker, struct error *err);
 /** Decide nothing more, and wait until nothing of this worker is in the air. Blocks. */
 void worker_halt(struct worker *worker);
 /** Wait until the worker has read all mail sent before. Blocks. */

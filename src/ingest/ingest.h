@@ -57,6 +57,9 @@ struct ingest_shared;
 int ingest_shared_new(struct ingest_shared **out, const struct config *config, struct error *err);
 void ingest_shared_free(struct ingest_shared *shared);
 
+/** Whether the address is free. SO_REUSEPORT, which lets workers share it, would let a second host share it
+ * too, and take half of the events. @return 0, or a negative code that says why not. */
+int ingest_probe(const char *address, struct error *err);
 /** A bound, listening socket with SO_REUSEPORT. `port` 0 in the address takes any; `*port` says which.
  * @return the descriptor, or a negative code with what was wrong with the address. */
 int ingest_listen(const char *address, int *port, struct error *err);

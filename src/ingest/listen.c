@@ -31,6 +31,20 @@ static int parse_address(const char *address, int port, struct sockaddr_storage 
   return error_set(err, ERROR_INVALID, "%s: %.*s is no numeric address", address, STR_ARG(name));
 }
 
+int ingest_probe(const char *address, struct error *err) {
+  struct sockaddr_storage name = {0};
+  socklen_t len;
+  int yes = 1, code;
+  if ((code = parse_address(address, 0, &name, &len, err))) return code;
+  int descriptor = socket(name.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (descriptor < 0) return error_set_errno(err, errno, "%s: no socket", address);
+  if (setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) ||
+      bind(descriptor, (struct sockaddr *)&name, len))
+    code = error_set_errno(err, errno, "%s cannot be listened on", address);
+  close(descriptor);
+  return code;
+}
+
 int ingest_listen(const char *address, int *port, struct error *err) {
   struct sockaddr_storage name = {0};
   socklen_t len;

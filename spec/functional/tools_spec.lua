@@ -1,0 +1,69 @@
+-- The tools beside the host.
+local Host = require "spec.functional.support.host"
+local process = require "spec.functional.support.process"
+
+describe("tools/demo", function()
+  it("plays a shop's events and prints each message as it goes out", function()
+    local host = Host.new()
+    finally(function() host:remove() end)
+    process.shell("cp -r rules/. " .. host.rules)
+    host:run()
+    local result = process.run { command = {
+      "tools/demo", "--listen", "127.0.0.1:" .. host.port, "--messages", host.data .. "/messages", "--seconds", 3, "--rate", 60,
+    } }
+    assert.equal(0, result.status, result.err)
+    local printed = 0
+    for line in result.out:gmatch "[^\n]+" do
+      if line:find "%.eml  to %S+  %S" then printed = printed + 1 end
+    end
+    assert.is_true(printed >= 3, result.out)
+    assert.is_true(printed <= #host:messages())
+    assert.truthy(result.out:find "to %S+@shop.example  Welcome, ")
+    assert.falsy(result.out:find "the host answered")
+    assert.same({}, host:dead())
+  end)
+end)
+
+describe("tools/cdnow", function()
+  local files = require "spec.functional.support.files"
+  local path
+  setup(function()
+    path = os.tmpname()
+    files.write(path, " 00004 0001 19970101  2   29.33\r\n 00004 0001 19970302  1    9.00\r\n 00021 0002 19960229  3   63.34\r\n")
+  end)
+  teardown(function() os.remove(path) end)
+
+  it("makes one event of each purchase, by date", function()
+    local out = process.shell("tools/cdnow " .. path)
+    assert.equal('{"event_id":"purchase-3","event_type":"order.completed","user_id":"00021","timestamp":825595200000,'
+      .. '"payload":{"quantity":3,"amount":63.34}}', out:match "[^\n]+")
+    local times = {}
+    for time in out:gmatch '"timestamp":(%d+)' do times[#times + 1] = tonumber(time) end
+    assert.same({ 825595200000, 852120000000, 857304000000 }, times)
+  end)
+
+  it("compresses time by a whole number of ms a day, and says which", function()
+    local result = process.run { command = { "tools/cdnow", "--compress-into", "1h", "--ending", "1700000000000", path } }
+    local day = tonumber(result.err:match "^1 day = (%d+) ms\n$")
+    assert.equal(math.floor(3600000 / 367), day)
+    local times = {}
+    for time in result.out:gmatch '"timestamp":(%d+)' do times[#times + 1] = tonumber(time) end
+    assert.same({ 1700000000000 - 367 * day, 1700000000000 - 60 * day, 1700000000000 }, times)
+  end)
+
+  it("refuses what is no purchase, by its line", function()
+    local bad = os.tmpname()
+    files.write(bad, " 00004 0001 19970101  2   29.33\nnonsense\n")
+    local result = process.run { command = { "tools/cdnow", bad } }
+    os.remove(bad)
+    assert.equal(2, result.status)
+    assert.truthy(result.err:find(":2:", 1, true))
+  end)
+end)
+
+describe("tools/setup", function()
+  it("has nothing to do, and says nothing, where all is installed", function()
+    local result = process.run { command = { "tools/setup" } }
+    assert.same({ status = 0, out = "", err = "" }, result)
+  end)
+end)
