@@ -756,7 +756,8 @@ static void a_backup_is_a_directory_to_start_on(void **state) {
   snprintf(support_directory, sizeof support_directory, "%.40s/backup", kept);
   store = support_open_store();
   assert_past(store, 1, 40);
-  struct recovery_options options = {.log_directory = support_path("log"), .memory = 1 << 20};
+  struct recovery_options options = {
+      .log_directory = support_path("log"), .memory = 1 << 20, .record_max = 1 << 16};
   struct recovery_result result;
   rc = recovery_run(store, &options, &result, &err);
   if (rc) fail_msg("%s", err.message);

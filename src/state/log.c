@@ -42,6 +42,9 @@ struct log {
   /* under the lock */
   struct log_batch *first, *last;
   bool closing;
+  /** Held while a group is answered and its end published: who asks for the end sees both done, or neither.
+   */
+  pthread_mutex_t durable_lock;
   struct log_position durable;
   /* the thread's own */
   struct segment segment;
@@ -89,13 +92,6 @@ static void fail(struct log *log, int errnum, const char *what) {
             LOG_INT("segment", log->segment.number), LOG_INT("offset", log->offset));
 }
 
-static void publish(struct log *log) {
-  pthread_mutex_lock(&log->lock);
-  log->durable = (struct log_position){log->segment.number, log->offset};
-  pthread_mutex_unlock(&log->lock);
-  atomic_store_explicit(&log->open_segment, log->segment.number, memory_order_release);
-}
-
 static int begin_segment(struct log *log, struct log_position previous, struct error *err) {
   struct segment segment = {.number = previous.segment + 1, .previous = previous};
   int descriptor;
@@ -106,7 +102,10 @@ static int begin_segment(struct log *log, struct log_position previous, struct e
   log->segment = segment;
   log->offset = log->written = SEGMENT_HEADER;
   log->begun = clock_mono_us();
-  publish(log);
+  pthread_mutex_lock(&log->durable_lock);
+  log->durable = (struct log_position){segment.number, SEGMENT_HEADER};
+  pthread_mutex_unlock(&log->durable_lock);
+  atomic_store_explicit(&log->open_segment, segment.number, memory_order_release);
   return 0;
 }
 
@@ -200,12 +199,15 @@ static void write_group(struct log *log, struct gathered *group) {
 
 static void answer(struct log *log, const struct gathered *group) {
   struct log_position end = {log->segment.number, log->offset};
+  pthread_mutex_lock(&log->durable_lock);
   for (struct log_batch *batch = group->first, *next; batch != group->behind; batch = next) {
     next = batch->next;
     batch->status = log->failed;
     batch->end = end;
     mailbox_send(batch->reply, &batch->mail);
   }
+  log->durable = end;
+  pthread_mutex_unlock(&log->durable_lock);
 }
 
 /** Write and answer what was taken. */
@@ -224,7 +226,6 @@ static void serve(struct log *log, struct gathered *group, struct log_batch *tak
       metric_add(log->bytes, group->header.length);
     }
     answer(log, group);
-    publish(log);
   }
 }
 
@@ -300,6 +301,7 @@ static int make_directory(const char *directory, struct error *err) {
 static void log_free(struct log *log) {
   if (log->descriptor >= 0) close(log->descriptor);
   pthread_mutex_destroy(&log->lock);
+  pthread_mutex_destroy(&log->durable_lock);
   pthread_cond_destroy(&log->submitted);
   memory_free(log->directory);
   memory_free(log);
@@ -326,6 +328,7 @@ int log_open(struct log **out, const struct log_options *options, struct log_pos
   pthread_condattr_init(&monotonic);
   pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
   pthread_mutex_init(&log->lock, NULL);
+  pthread_mutex_init(&log->durable_lock, NULL);
   pthread_cond_init(&log->submitted, &monotonic);
   pthread_condattr_destroy(&monotonic);
   rc = begin_segment(log, end, err);
@@ -364,9 +367,9 @@ void log_submit(struct log *log, struct log_batch *batch) {
 }
 
 struct log_position log_durable(struct log *log) {
-  pthread_mutex_lock(&log->lock);
+  pthread_mutex_lock(&log->durable_lock);
   struct log_position durable = log->durable;
-  pthread_mutex_unlock(&log->lock);
+  pthread_mutex_unlock(&log->durable_lock);
   return durable;
 }
 

@@ -88,7 +88,8 @@ void log_close(struct log *log);
 /** Hand a batch over. After a failure every batch is answered with its code at once, until the log is closed
  * and opened anew. */
 void log_submit(struct log *log, struct log_batch *batch);
-/** Where the log is durable up to; every batch below has been answered before this says so. */
+/** Where the log is durable up to: every batch below has been answered (its mail was sent), and none above.
+ * Any thread. */
 struct log_position log_durable(struct log *log);
 /** Segments below this number are closed and wholly durable. */
 uint64_t log_open_segment(struct log *log);

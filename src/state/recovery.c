@@ -28,6 +28,7 @@ struct recovering {
   struct table *table;
   struct pending *pending[PENDING_BUCKETS];
   size_t pending_bytes;
+  uint64_t oversize; /**< writes of records past record_max */
   struct store_write write;
   struct buf scratch;
   struct error *err;
@@ -41,6 +42,7 @@ static int write_if_large(struct recovering *self, size_t bytes) {
 
 static int write_records(struct recovering *self) {
   for (struct slot *slot; (slot = table_take_dirty(self->table));) {
+    self->oversize += slot->record.bytes.len > self->options->record_max;
     struct timer timer;
     int64_t due = record_timer_next(&slot->record, &timer) ? timer.due : INT64_MAX;
     // What the index holds is not known: it may have lost what the record kept, or kept what is past.
@@ -318,6 +320,10 @@ int recovery_run(struct store *store, const struct recovery_options *options, st
     LOG_WARN("recovery", "a torn tail of the log was cut: it was never acknowledged",
              LOG_INT("segment", result->end.segment), LOG_INT("offset", result->end.offset),
              LOG_INT("bytes", result->cut));
+  if (!rc && self->oversize)
+    LOG_WARN("recovery",
+             "records are larger than state.record_max now allows: what makes them grow is refused",
+             LOG_INT("records", self->oversize));
   for (size_t i = 0; i < PENDING_BUCKETS; i++) pending_free(self, i);
   table_free(self->table);
   store_write_deinit(&self->write);

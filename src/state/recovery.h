@@ -13,8 +13,9 @@ struct recovery_result {
 
 struct recovery_options {
   const char *log_directory;
-  size_t memory; /**< bound on records held meanwhile */
-  size_t record_max;
+  size_t memory;     /**< bound on records held meanwhile */
+  size_t record_max; /**< the bound that holds now: records that have outgrown it are kept, and counted in a
+                        warning */
   /** A dedup mark of the unsealed part of the log. */
   void (*mark)(void *context, struct entity entity, struct str event_id, int64_t accepted, uint64_t segment);
   void *context;
@@ -24,7 +25,8 @@ struct recovery_options {
 };
 
 /** Read from the checkpoint (and dedup marks from the first unsealed segment); apply to each user what his
- * record has not seen (by sequence number); re-put timers index, outbox and dead letters by key; write all of
- * it, checkpoint at the end. Blocking; nothing else uses the store. */
+ * record has not seen (by sequence number; what fitted his record when it was logged fits now, whatever the
+ * bound is); re-put timers index, outbox and dead letters by key; write all of it, checkpoint at the end.
+ * Blocking; nothing else uses the store. */
 int recovery_run(struct store *store, const struct recovery_options *options, struct recovery_result *result,
                  struct error *err);

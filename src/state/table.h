@@ -1,8 +1,8 @@
 /** The hot table: records in memory, one worker's share, bounded.
  *
  * A slot is pinned while inputs wait for it, while it is dirty, and while a write of it is under way; the
- * rest leave in CLOCK order when the table is over its bound. Slots never move. A user costs about 110 bytes,
- * his id, and his record's bytes. Owning worker only.
+ * rest leave in CLOCK order when the table is over its bound. Slots never move. A user costs 110 to 130
+ * bytes, his id, and his record's bytes. Owning worker only.
  */
 #pragma once
 
