@@ -1,4 +1,19 @@
 --- What a rule file gets from `require "kairos"`.
+--
+-- A rule file is plain Lua 5.1 with `goto`. It sees: assert, error, getmetatable, ipairs, next, pairs, pcall, rawequal, rawget,
+-- rawset, require, select, setmetatable, tonumber, tostring, type, unpack, and the tables math, string and table, as the Lua
+-- manual describes them but for this:
+--
+-- * Rules are pure. What was made while the file was loaded is read-only afterwards, and so is the event: writing it is an error
+--   with file and line. What shall be known at the next event is kept with user:set.
+-- * `pairs` and `next` have a fixed order: numbers, then text, then false and true. Keys of other types are refused.
+-- * math.random follows from the event, the user and the campaign: a replay throws the same dice. There is no randomseed.
+-- * tostring shows no addresses and asks no __tostring. There are no weak tables.
+-- * A call has a budget of time and memory (rules.budget, rules.memory). Once it is used up no pcall catches the error.
+-- * Patterns have at most 256 characters; string.rep, upper, lower and reverse make at most 1 MB; functions given to gsub, sort
+--   and pcall nest at most 32 deep.
+-- * `require "helpers"` is helpers.lua of the same folder, `require "shared.helpers"` is rules/shared/helpers.lua. Each campaign
+--   has its own copy of what a module returns.
 
 local core = require "kairos.core"
 

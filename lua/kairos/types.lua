@@ -23,7 +23,7 @@
 
 ---@class kairos.TimerSpec
 ---@field name string  the function of the rule's `timers` that it wakes; a timer of the same name is replaced
----@field data? any  text, numbers, true, false and tables of these; at most 4 KB
+---@field data? any  text, numbers, true, false and tables of these; at most 16 KB
 ---@field cancel_on? string  an event of this type cancels it
 ---@field late? "fire"|"skip"  what if the host was down when it was due
 ---@field late_after? string  with "skip": how late is too late

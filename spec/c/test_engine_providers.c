@@ -3,8 +3,10 @@
 #include "test_engine_support.h"
 
 static const char yaml[] = "providers:\n"
-                           "  - name: hook\n    type: webhook\n    url: https://shop.example/in\n    secret_env: KAIROS_TEST_SECRET\n"
-                           "  - name: grid\n    type: sendgrid\n    secret_env: KAIROS_TEST_SECRET\n    from: \"Shop <hello@shop.example>\"\n"
+                           "  - name: hook\n    type: webhook\n    url: https://shop.example/in\n    "
+                           "secret_env: KAIROS_TEST_SECRET\n"
+                           "  - name: grid\n    type: sendgrid\n    secret_env: KAIROS_TEST_SECRET\n    "
+                           "from: \"Shop <hello@shop.example>\"\n"
                            "routes:\n  webhook: hook\n  email: grid\n";
 
 struct mapping {
@@ -28,8 +30,10 @@ static void mapping_init(struct mapping *mapping) {
   bench_init(&mapping->bench, yaml);
   bench_library(library, sizeof library);
   struct error err = {0};
-  if (ruleset_read(&mapping->bench.ruleset, mapping->bench.folder, library, &err)) fail_msg("%s", err.message);
-  if (engine_providers(mapping->bench.ruleset, mapping->bench.config, &mapping->scripts, &err)) fail_msg("%s", err.message);
+  if (ruleset_read(&mapping->bench.ruleset, mapping->bench.folder, library, &err))
+    fail_msg("%s", err.message);
+  if (engine_providers(mapping->bench.ruleset, mapping->bench.config, &mapping->scripts, &err))
+    fail_msg("%s", err.message);
   rendered_init(&mapping->rendered);
   value_put_map(&mapping->rendered.headers, 2);
   put_pair(&mapping->rendered.headers, "subject", "Hello Ada");
@@ -62,7 +66,8 @@ static int request(struct mapping *mapping, const char *account, struct error *e
   buf_clear(&mapping->request.body);
   buf_clear(&mapping->request.headers);
   const struct config_provider *provider = config_provider(mapping->bench.config, str_from(account));
-  return mapping->scripts.request(mapping->scripts.context, provider, provider->secret.value, &mapping->message, &mapping->rendered, &mapping->request, err);
+  return mapping->scripts.request(mapping->scripts.context, provider, provider->secret.value,
+                                  &mapping->message, &mapping->rendered, &mapping->request, err);
 }
 
 static void assert_text(struct buf *buf, const char *expected) {
@@ -87,15 +92,20 @@ static void test_webhook(void **state) {
     if (request(&mapping, "hook", &err)) fail_msg("%s", err.message);
     assert_string_equal(mapping.request.method, "POST");
     assert_true(mapping.request.json_signed);
-    assert_json(buf_str(&mapping.request.headers),
-                "{\"Content-Type\":\"application/json\",\"Idempotency-Key\":\"0123456789abcdeffedcba9876543210\"}");
+    assert_json(
+        buf_str(&mapping.request.headers),
+        "{\"Content-Type\":\"application/json\",\"Idempotency-Key\":\"0123456789abcdeffedcba9876543210\"}");
     assert_text(&mapping.request.url, "https://shop.example/in");
     assert_text(&mapping.request.body,
-                "{\"data\":{\"body\":\"<p>\\\"hi\\\"</p>\",\"campaign\":\"cart\",\"channel\":\"email\",\"data\":{\"z\":9223372036854775807,\"a\":[],\"m\":{}},"
-                "\"message_id\":\"0123456789abcdeffedcba9876543210\",\"subject\":\"Hello Ada\",\"template\":\"reminder\",\"to\":\"ada@example.org\",\"user\":\"ada\"},"
+                "{\"data\":{\"body\":\"<p>\\\"hi\\\"</"
+                "p>\",\"campaign\":\"cart\",\"channel\":\"email\",\"data\":{\"z\":9223372036854775807,\"a\":["
+                "],\"m\":{}},"
+                "\"message_id\":\"0123456789abcdeffedcba9876543210\",\"subject\":\"Hello "
+                "Ada\",\"template\":\"reminder\",\"to\":\"ada@example.org\",\"user\":\"ada\"},"
                 "\"timestamp\":\"2025-10-09T08:53:20.123Z\",\"type\":\"message.email\"}");
   }
-  assert_true(mapping.scripts.honours_keys(mapping.scripts.context, config_provider(mapping.bench.config, STR("hook"))));
+  assert_true(mapping.scripts.honours_keys(mapping.scripts.context,
+                                           config_provider(mapping.bench.config, STR("hook"))));
   mapping_deinit(&mapping);
 }
 
@@ -106,14 +116,20 @@ static void test_sendgrid(void **state) {
   mapping_init(&mapping);
   if (request(&mapping, "grid", &err)) fail_msg("%s", err.message);
   assert_false(mapping.request.json_signed);
-  assert_json(buf_str(&mapping.request.headers), "{\"Authorization\":\"Bearer s3cret\",\"Content-Type\":\"application/json\"}");
+  assert_json(buf_str(&mapping.request.headers),
+              "{\"Authorization\":\"Bearer s3cret\",\"Content-Type\":\"application/json\"}");
   assert_text(&mapping.request.url, "https://api.sendgrid.com/v3/mail/send");
   assert_text(&mapping.request.body,
-              "{\"content\":[{\"type\":\"text/plain\",\"value\":\"hi\"},{\"type\":\"text/html\",\"value\":\"<p>\\\"hi\\\"</p>\"}],"
-              "\"custom_args\":{\"campaign\":\"cart\",\"message_id\":\"0123456789abcdeffedcba9876543210\",\"template\":\"reminder\",\"user\":\"ada\"},"
-              "\"from\":{\"email\":\"hello@shop.example\",\"name\":\"Shop\"},\"headers\":{\"X-Message-Key\":\"0123456789abcdeffedcba9876543210\"},"
-              "\"personalizations\":[{\"to\":[{\"email\":\"ada@example.org\"}]}],\"reply_to\":{\"email\":\"help@shop.example\"},\"subject\":\"Hello Ada\"}");
-  assert_false(mapping.scripts.honours_keys(mapping.scripts.context, config_provider(mapping.bench.config, STR("grid"))));
+              "{\"content\":[{\"type\":\"text/plain\",\"value\":\"hi\"},{\"type\":\"text/"
+              "html\",\"value\":\"<p>\\\"hi\\\"</p>\"}],"
+              "\"custom_args\":{\"campaign\":\"cart\",\"message_id\":\"0123456789abcdeffedcba9876543210\","
+              "\"template\":\"reminder\",\"user\":\"ada\"},"
+              "\"from\":{\"email\":\"hello@shop.example\",\"name\":\"Shop\"},\"headers\":{\"X-Message-Key\":"
+              "\"0123456789abcdeffedcba9876543210\"},"
+              "\"personalizations\":[{\"to\":[{\"email\":\"ada@example.org\"}]}],\"reply_to\":{\"email\":"
+              "\"help@shop.example\"},\"subject\":\"Hello Ada\"}");
+  assert_false(mapping.scripts.honours_keys(mapping.scripts.context,
+                                            config_provider(mapping.bench.config, STR("grid"))));
   mapping.message.to = STR("");
   assert_int_equal(request(&mapping, "grid", &err), ERROR_SCRIPT);
   assert_non_null(strstr(err.message, "the user has no address for this channel"));
@@ -141,8 +157,10 @@ static void test_verdicts(void **state) {
       {"hook", 500, "<html>", PROVIDER_RETRY, "500", ""},
       {"hook", 503, "", PROVIDER_RETRY, "503", ""},
       {"grid", 202, "", PROVIDER_ACCEPTED, "202", "abc.1"},
-      {"grid", 400, "{\"errors\":[{\"message\":\"ada@example.org is no address\",\"field\":\"personalizations.0.to.0.email\"}]}", PROVIDER_REJECTED,
-       "400 personalizations.0.to.0.email", ""},
+      {"grid", 400,
+       "{\"errors\":[{\"message\":\"ada@example.org is no "
+       "address\",\"field\":\"personalizations.0.to.0.email\"}]}",
+       PROVIDER_REJECTED, "400 personalizations.0.to.0.email", ""},
       {"grid", 401, "{\"errors\":[{\"message\":\"no\",\"field\":null}]}", PROVIDER_REJECTED, "401", ""},
       {"grid", 413, "not json", PROVIDER_REJECTED, "413", ""},
       {"grid", 429, "{\"errors\":5}", PROVIDER_RETRY, "429", ""},
@@ -156,13 +174,17 @@ static void test_verdicts(void **state) {
   value_put_map(&headers, 1);
   put_pair(&headers, "x-message-id", "abc.1");
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-    struct http_response response = {.status = cases[i].status, .headers = buf_str(&headers), .body = str_from(cases[i].body)};
+    struct http_response response = {
+        .status = cases[i].status, .headers = buf_str(&headers), .body = str_from(cases[i].body)};
     struct provider_verdict verdict = {0};
     struct error err = {0};
     const struct config_provider *account = config_provider(mapping.bench.config, str_from(cases[i].account));
-    if (mapping.scripts.verdict(mapping.scripts.context, account, &response, &verdict, &err)) fail_msg("%s", err.message);
-    if (verdict.kind != cases[i].kind || strcmp(verdict.detail, cases[i].detail) || strcmp(verdict.provider_id, cases[i].id))
-      fail_msg("%s %ld: %d \"%s\" \"%s\"", cases[i].account, cases[i].status, verdict.kind, verdict.detail, verdict.provider_id);
+    if (mapping.scripts.verdict(mapping.scripts.context, account, &response, &verdict, &err))
+      fail_msg("%s", err.message);
+    if (verdict.kind != cases[i].kind || strcmp(verdict.detail, cases[i].detail) ||
+        strcmp(verdict.provider_id, cases[i].id))
+      fail_msg("%s %ld: %d \"%s\" \"%s\"", cases[i].account, cases[i].status, verdict.kind, verdict.detail,
+               verdict.provider_id);
   }
   buf_deinit(&headers);
   mapping_deinit(&mapping);
@@ -182,7 +204,7 @@ static void test_large_message(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_webhook), cmocka_unit_test(test_sendgrid), cmocka_unit_test(test_verdicts),
-                                     cmocka_unit_test(test_large_message)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_webhook), cmocka_unit_test(test_sendgrid),
+                                     cmocka_unit_test(test_verdicts), cmocka_unit_test(test_large_message)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/** What the engine's tests share: campaigns in a folder of their own, an engine over them, and events to run. */
+/** What the engine's tests share: campaigns in a folder of their own, an engine over them, and events to run.
+ */
 #pragma once
 
 #include "base/memory.h"
@@ -64,6 +65,7 @@ static inline void bench_write(struct bench *bench, const char *path, const char
   *slash = '\0';
   mkdir(full, 0700);
   *slash = '/';
+  if (!slash[1]) return;
   FILE *file = fopen(full, "w");
   assert_non_null(file);
   fputs(text, file);
@@ -85,7 +87,8 @@ static inline int bench_load(struct bench *bench) {
   bench->ruleset = NULL;
   int rc = ruleset_read(&bench->ruleset, bench->folder, library, &bench->err);
   if (rc) return rc;
-  struct engine_options options = {.ruleset = bench->ruleset, .config = bench->config, .generation = 7, .counted_budget = bench->counted};
+  struct engine_options options = {
+      .ruleset = bench->ruleset, .config = bench->config, .generation = 7, .counted_budget = bench->counted};
   engine_free(bench->engine);
   bench->engine = NULL;
   return engine_new(&bench->engine, &options, &bench->err);
@@ -148,7 +151,10 @@ static inline int bench_run(struct bench *bench, uint32_t rule) {
 static inline int bench_rule(struct bench *bench, const char *top, const char *body) {
   struct buf text;
   buf_init(&text);
-  buf_printf(&text, "local kairos = require \"kairos\"\n%s\nreturn kairos.rule { on = \"x\", act = function(event, user)\n%s\nend }\n", top, body);
+  buf_printf(&text,
+             "local kairos = require \"kairos\"\n%s\nreturn kairos.rule { on = \"x\", act = function(event, "
+             "user)\n%s\nend }\n",
+             top, body);
   bench_write(bench, "t/rule.lua", (const char *)text.data);
   buf_deinit(&text);
   return bench_load(bench);

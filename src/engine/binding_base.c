@@ -31,7 +31,8 @@ static int base_tostring(lua_State *lua) {
 }
 
 static int base_print(lua_State *lua) {
-  sandbox_raise(lua, ERROR_SCRIPT, "a rule has nowhere to print to; what it read and decided is shown by: kairos why USER");
+  sandbox_raise(lua, ERROR_SCRIPT,
+                "a rule has nowhere to print to; what it read and decided is shown by: kairos why USER");
 }
 
 /* ---- tables ---- */
@@ -68,7 +69,8 @@ struct walk_order {
 static int next_member(lua_State *lua) {
   struct walk_order *walk = lua_touserdata(lua, lua_upvalueindex(2));
   if (walk->call != sandbox_of(lua)->calls)
-    sandbox_raise(lua, ERROR_SCRIPT, "this walk through pairs belongs to another event; call pairs where you use it");
+    sandbox_raise(lua, ERROR_SCRIPT,
+                  "this walk through pairs belongs to another event; call pairs where you use it");
   while (walk->at < walk->count) {
     order_push(lua, &walk->keys[walk->at++]);
     lua_pushvalue(lua, -1);
@@ -128,11 +130,13 @@ static int base_setmetatable(lua_State *lua) {
   if (!lua_isnil(lua, 2)) luaL_checktype(lua, 2, LUA_TTABLE);
   lua_settop(lua, 2);
   sandbox_check_write(lua, 1);
-  if (luaL_getmetafield(lua, 1, "__metatable")) sandbox_raise(lua, ERROR_SCRIPT, "this table's metatable cannot be changed");
+  if (luaL_getmetafield(lua, 1, "__metatable"))
+    sandbox_raise(lua, ERROR_SCRIPT, "this table's metatable cannot be changed");
   if (lua_istable(lua, 2)) {
     lua_getfield(lua, 2, "__mode");
     if (!lua_isnil(lua, -1)) // what a weak table still holds depends on when the collector ran
-      sandbox_raise(lua, ERROR_SCRIPT, "weak tables are not supported: what they hold differs from run to run");
+      sandbox_raise(lua, ERROR_SCRIPT,
+                    "weak tables are not supported: what they hold differs from run to run");
     lua_pop(lua, 1);
   }
   lua_setmetatable(lua, 1);
@@ -161,10 +165,11 @@ static int base_guard(lua_State *lua) {
   struct sandbox *sandbox = sandbox_of(lua);
   if (sandbox->loading) return 0;
   if (lua_type(lua, 2) == LUA_TSTRING)
-    sandbox_raise(lua, ERROR_SCRIPT,
-                  "rules keep no state between events, so the global `%s` cannot be set here; write `local %s = …`, or "
-                  "user:set(\"%s\", value) to keep it for this user",
-                  lua_tostring(lua, 2), lua_tostring(lua, 2), lua_tostring(lua, 2));
+    sandbox_raise(
+        lua, ERROR_SCRIPT,
+        "rules keep no state between events, so the global `%s` cannot be set here; write `local %s = …`, or "
+        "user:set(\"%s\", value) to keep it for this user",
+        lua_tostring(lua, 2), lua_tostring(lua, 2), lua_tostring(lua, 2));
   lua_Debug caller;
   int upvalue = (int)lua_tonumber(lua, 2);
   if (!lua_getstack(lua, 1, &caller)) return 0;
@@ -172,16 +177,16 @@ static int base_guard(lua_State *lua) {
   if (!pointer_set_has(&sandbox->frozen, lua_upvalueid(lua, -1, upvalue))) return 0;
   const char *name = lua_getupvalue(lua, -1, upvalue);
   sandbox_raise(lua, ERROR_SCRIPT,
-                "rules keep no state between events, so `%s`, set when the file was loaded, cannot be changed here; write "
+                "rules keep no state between events, so `%s`, set when the file was loaded, cannot be "
+                "changed here; write "
                 "user:set(\"%s\", value) to keep it for this user",
                 name, name);
 }
 
-const luaL_Reg binding_base[] = {{"next", base_next},         {"pairs", base_pairs},
-                                 {"pcall", base_pcall},       {"print", base_print},
-                                 {"rawset", base_rawset},     {"setmetatable", base_setmetatable},
-                                 {"tostring", base_tostring}, {BYTECODE_GUARD, base_guard},
-                                 {NULL, NULL}};
+const luaL_Reg binding_base[] = {
+    {"next", base_next},         {"pairs", base_pairs},        {"pcall", base_pcall},
+    {"print", base_print},       {"rawset", base_rawset},      {"setmetatable", base_setmetatable},
+    {"tostring", base_tostring}, {BYTECODE_GUARD, base_guard}, {NULL, NULL}};
 
 /* ---- math ---- */
 
@@ -199,8 +204,10 @@ static int math_random(lua_State *lua) {
     lua_pushnumber(lua, unit);
     return 1;
   }
-  lua_Number low = lua_gettop(lua) == 1 ? 1 : luaL_checknumber(lua, 1), high = luaL_checknumber(lua, lua_gettop(lua) == 1 ? 1 : 2);
-  if (!(low <= high)) sandbox_raise(lua, ERROR_SCRIPT, "math.random: from %.14g to %.14g there is no number", low, high);
+  lua_Number low = lua_gettop(lua) == 1 ? 1 : luaL_checknumber(lua, 1),
+             high = luaL_checknumber(lua, lua_gettop(lua) == 1 ? 1 : 2);
+  if (!(low <= high))
+    sandbox_raise(lua, ERROR_SCRIPT, "math.random: from %.14g to %.14g there is no number", low, high);
   lua_pushnumber(lua, floor(unit * (high - low + 1)) + low);
   return 1;
 }

@@ -58,7 +58,8 @@ static int core_rate(lua_State *lua) {
 /** now() -> what the rule sees as the time, ms since the epoch. */
 static int core_now(lua_State *lua) {
   const struct engine *engine = engine_of(lua);
-  if (!engine->call) sandbox_raise(lua, ERROR_SCRIPT, "kairos.now() is known while a rule runs, not while its file is loaded");
+  if (!engine->call)
+    sandbox_raise(lua, ERROR_SCRIPT, "kairos.now() is known while a rule runs, not while its file is loaded");
   lua_pushnumber(lua, (lua_Number)engine->call->now);
   return 1;
 }
@@ -66,7 +67,8 @@ static int core_now(lua_State *lua) {
 /** rule(definition): the object that a rule file returns; the definition is its environment. */
 static int core_rule(lua_State *lua) {
   luaL_checktype(lua, 1, LUA_TTABLE);
-  if (!sandbox_of(lua)->loading) sandbox_raise(lua, ERROR_SCRIPT, "kairos.rule belongs at the top of the file, outside of functions");
+  if (!sandbox_of(lua)->loading)
+    sandbox_raise(lua, ERROR_SCRIPT, "kairos.rule belongs at the top of the file, outside of functions");
   struct rule_object *rule = lua_newuserdata(lua, sizeof *rule);
   *rule = (struct rule_object){.object.type = object_rule};
   lua_pushvalue(lua, 1);

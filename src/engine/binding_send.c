@@ -4,7 +4,8 @@
 
 enum { MESSAGES_MAX = 100, MESSAGE_DATA_MAX = 256 << 10 };
 
-static const char *const fields[] = {"channel", "template", "data", "once_per", "expires_in", "limit", "to", "provider", NULL};
+static const char *const fields[] = {"channel", "template", "data",     "once_per", "expires_in",
+                                     "limit",   "to",       "provider", NULL};
 static const char method[] = "user:send";
 
 /** Which attribute holds the address on a channel. */
@@ -43,7 +44,8 @@ static int check_template(lua_State *lua, struct str name) {
   if (index >= 0) return index;
   buf_clear(&engine->text);
   engine_list_templates(engine, folder, name, &engine->text);
-  sandbox_raise(lua, ERROR_SCRIPT, "there is no template `%.*s`%.*s", STR_ARG(name), STR_ARG(buf_str(&engine->text)));
+  sandbox_raise(lua, ERROR_SCRIPT, "there is no template `%.*s`%.*s", STR_ARG(name),
+                STR_ARG(buf_str(&engine->text)));
 }
 
 static struct str check_provider(lua_State *lua, struct str channel, struct str wanted) {
@@ -53,13 +55,16 @@ static struct str check_provider(lua_State *lua, struct str channel, struct str 
   if (!provider) {
     buf_clear(&engine->text);
     engine_list_channels(channel, &engine->text);
-    sandbox_raise(lua, ERROR_SCRIPT, "there is no channel `%.*s`%.*s", STR_ARG(channel), STR_ARG(buf_str(&engine->text)));
+    sandbox_raise(lua, ERROR_SCRIPT, "there is no channel `%.*s`%.*s", STR_ARG(channel),
+                  STR_ARG(buf_str(&engine->text)));
   }
   if (wanted.len) provider = config_provider(config, wanted);
   if (!provider) {
     buf_clear(&engine->text);
-    for (uint32_t i = 0; i < config->provider_count; i++) buf_printf(&engine->text, "%s%s", i ? ", " : "", config->providers[i].name);
-    sandbox_raise(lua, ERROR_SCRIPT, "the configuration has no provider `%.*s`; there are: %.*s", STR_ARG(wanted), STR_ARG(buf_str(&engine->text)));
+    for (uint32_t i = 0; i < config->provider_count; i++)
+      buf_printf(&engine->text, "%s%s", i ? ", " : "", config->providers[i].name);
+    sandbox_raise(lua, ERROR_SCRIPT, "the configuration has no provider `%.*s`; there are: %.*s",
+                  STR_ARG(wanted), STR_ARG(buf_str(&engine->text)));
   }
   return str_from(provider->name);
 }
@@ -69,7 +74,8 @@ static struct str address_of(const struct engine *engine, struct str channel) {
   struct str value;
   for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
     if (!str_equal(channel, str_from(addresses[i].channel))) continue;
-    if (!record_attribute(engine->call->draft->record, str_from(addresses[i].attribute), &value)) return STR("");
+    if (!record_attribute(engine->call->draft->record, str_from(addresses[i].attribute), &value))
+      return STR("");
     struct value head = value_head(value);
     return head.type == VALUE_STRING ? head.string : STR("");
   }
@@ -100,7 +106,9 @@ static struct str merge_data(struct engine *engine, struct str given, int index)
   buf_clear(extra);
   for (size_t i = 0; i < name_count; i++) {
     struct str value;
-    if (value_member(given, names[i], &value) || !record_attribute(engine->call->draft->record, names[i], &value)) continue;
+    if (value_member(given, names[i], &value) ||
+        !record_attribute(engine->call->draft->record, names[i], &value))
+      continue;
     value_put_string(extra, names[i]);
     buf_append(extra, value.data, value.len);
     extra_count++;
@@ -121,7 +129,8 @@ static void set_limit(lua_State *lua, struct message *message) {
   struct rate rate;
   struct error err;
   if (!text.len) return;
-  if (quantity_rate(text, &rate, &err)) sandbox_raise(lua, ERROR_SCRIPT, "`limit` of user:send: %s", err.message);
+  if (quantity_rate(text, &rate, &err))
+    sandbox_raise(lua, ERROR_SCRIPT, "`limit` of user:send: %s", err.message);
   lua_pushlstring(lua, message->campaign.data, message->campaign.len);
   lua_pushliteral(lua, " ");
   lua_pushlstring(lua, text.data, text.len);
@@ -136,7 +145,8 @@ int binding_send(lua_State *lua) {
   struct engine_call *call = binding_acting_call(lua, method);
   const struct engine_rule *rule = &engine->rules[engine->rule];
   if (call->entity.kind != ENTITY_USER)
-    sandbox_raise(lua, ERROR_SCRIPT, "user:send: this event is about a subject, not a user, so there is nobody to write to");
+    sandbox_raise(lua, ERROR_SCRIPT,
+                  "user:send: this event is about a subject, not a user, so there is nobody to write to");
   if (call->message_count == MESSAGES_MAX)
     sandbox_raise(lua, ERROR_LIMIT, "user:send: more than %d messages for one event", MESSAGES_MAX);
   lua_settop(lua, 2);
@@ -157,7 +167,8 @@ int binding_send(lua_State *lua) {
   if (!message.to.len) message.to = address_of(engine, message.channel);
   set_limit(lua, &message);
   lua_getfield(lua, 2, "expires_in");
-  if (!lua_isnil(lua, -1)) message.expires = call->wall + binding_duration(lua, -1, "`expires_in` of user:send");
+  if (!lua_isnil(lua, -1))
+    message.expires = call->wall + binding_duration(lua, -1, "`expires_in` of user:send");
   lua_getfield(lua, 2, "once_per");
   if (!lua_isnil(lua, -1)) {
     message.once_until = call->now + binding_duration(lua, -1, "`once_per` of user:send");

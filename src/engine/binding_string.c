@@ -2,8 +2,12 @@
 #include "engine/bindings.h"
 #include "engine/pattern.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
+
+/** Longest text that one call makes or turns around: what it takes no longer than a moment to. */
+enum { TEXT_MAX = 1 << 20 };
 
 static struct str text_argument(lua_State *lua, int index) {
   struct str text;
@@ -11,7 +15,8 @@ static struct str text_argument(lua_State *lua, int index) {
   return text;
 }
 
-/** A position as Lua counts, from the end if negative. @return the offset, from 0; `*inside` whether it is at most the end. */
+/** A position as Lua counts, from the end if negative. @return the offset, from 0; `*inside` whether it is at
+ * most the end. */
 static size_t start_offset(lua_Number position, size_t len, bool *inside) {
   if (position < 0) position += (lua_Number)len + 1;
   *inside = position <= (lua_Number)len + 1;
@@ -45,7 +50,8 @@ static int find(lua_State *lua, bool want_positions) {
     lua_pushnil(lua);
     return 1;
   }
-  if (want_positions && (lua_toboolean(lua, 4) || !has_specials(text))) return find_plain(lua, subject, text, from);
+  if (want_positions && (lua_toboolean(lua, 4) || !has_specials(text)))
+    return find_plain(lua, subject, text, from);
   struct pattern pattern;
   pattern_init(&pattern, lua, subject, text, true);
   const char *start, *end = pattern_search(&pattern, subject.data + from, &start);
@@ -67,12 +73,15 @@ static int string_match(lua_State *lua) {
   return find(lua, false);
 }
 
-/** Upvalues: subject, pattern, offset, and the call it was made in: an iterator must not carry state from one event to the next. */
+/** Upvalues: subject, pattern, offset, and the call it was made in: an iterator must not carry state from one
+ * event to the next. */
 static int gmatch_next(lua_State *lua) {
-  struct str subject = text_argument(lua, lua_upvalueindex(1)), text = text_argument(lua, lua_upvalueindex(2));
+  struct str subject = text_argument(lua, lua_upvalueindex(1)),
+             text = text_argument(lua, lua_upvalueindex(2));
   size_t from = (size_t)lua_tonumber(lua, lua_upvalueindex(3));
   if ((uint64_t)lua_tonumber(lua, lua_upvalueindex(4)) != sandbox_of(lua)->calls)
-    sandbox_raise(lua, ERROR_SCRIPT, "this string.gmatch belongs to another event; call gmatch where you use it");
+    sandbox_raise(lua, ERROR_SCRIPT,
+                  "this string.gmatch belongs to another event; call gmatch where you use it");
   if (from > subject.len) return 0;
   struct pattern pattern;
   pattern_init(&pattern, lua, subject, text, false);
@@ -95,7 +104,8 @@ static int string_gmatch(lua_State *lua) {
 
 /* ---- gsub ---- */
 
-static void add_text_replacement(const struct pattern *pattern, luaL_Buffer *out, const char *start, const char *end) {
+static void add_text_replacement(const struct pattern *pattern, luaL_Buffer *out, const char *start,
+                                 const char *end) {
   lua_State *lua = pattern->lua;
   struct str text = text_argument(lua, 3);
   budget_charge(pattern->budget, lua, text.len);
@@ -117,7 +127,8 @@ static void add_text_replacement(const struct pattern *pattern, luaL_Buffer *out
 }
 
 /** Add what the match is to be replaced with, which a table or function says. */
-static void add_replacement(struct pattern *pattern, luaL_Buffer *out, int type, const char *start, const char *end) {
+static void add_replacement(struct pattern *pattern, luaL_Buffer *out, int type, const char *start,
+                            const char *end) {
   lua_State *lua = pattern->lua;
   if (type == LUA_TSTRING || type == LUA_TNUMBER) {
     add_text_replacement(pattern, out, start, end);
@@ -140,7 +151,8 @@ static void add_replacement(struct pattern *pattern, luaL_Buffer *out, int type,
     return;
   }
   if (!lua_isstring(lua, -1))
-    sandbox_raise(lua, ERROR_SCRIPT, "string.gsub was given a %s to put in; give text", luaL_typename(lua, -1));
+    sandbox_raise(lua, ERROR_SCRIPT, "string.gsub was given a %s to put in; give text",
+                  luaL_typename(lua, -1));
   luaL_addvalue(out);
 }
 
@@ -148,7 +160,8 @@ static int string_gsub(lua_State *lua) {
   struct str subject = text_argument(lua, 1), text = text_argument(lua, 2);
   int type = lua_type(lua, 3);
   if (type != LUA_TSTRING && type != LUA_TNUMBER && type != LUA_TTABLE && type != LUA_TFUNCTION)
-    sandbox_raise(lua, ERROR_SCRIPT, "string.gsub replaces with text, a table or a function, not with a %s", luaL_typename(lua, 3));
+    sandbox_raise(lua, ERROR_SCRIPT, "string.gsub replaces with text, a table or a function, not with a %s",
+                  luaL_typename(lua, 3));
   lua_Number most = luaL_optnumber(lua, 4, (lua_Number)subject.len + 1), count = 0;
   struct pattern pattern;
   pattern_init(&pattern, lua, subject, text, true);
@@ -181,26 +194,56 @@ static int string_rep(lua_State *lua) {
   struct str text = text_argument(lua, 1), separator = {"", 0};
   lua_Number times = floor(luaL_checknumber(lua, 2));
   if (!lua_isnoneornil(lua, 3)) separator = text_argument(lua, 3);
-  struct sandbox *sandbox = sandbox_of(lua);
-  if (!(times >= 1) || text.len + separator.len == 0) {
+  size_t step = text.len + separator.len;
+  if (!(times >= 1) || step == 0) {
     lua_pushliteral(lua, "");
     return 1;
   }
-  lua_Number total = times * (lua_Number)(text.len + separator.len);
-  if (total > (lua_Number)sandbox->limit)
-    sandbox_raise(lua, ERROR_SCRIPT, "string.rep: the result would take %.0f bytes, more than rules may hold", total);
-  budget_charge(&sandbox->budget, lua, (uint64_t)total / 16 + 1);
-  size_t len = (size_t)total - separator.len;
-  char *bytes = lua_newuserdata(lua, len + separator.len);
-  char *at = bytes;
-  for (lua_Number i = 0; i < times; i++) {
-    memcpy(at, text.data, text.len);
-    at += text.len;
-    memcpy(at, separator.data, separator.len);
-    at += separator.len;
-  }
-  lua_pushlstring(lua, bytes, len);
+  lua_Number total = times * (lua_Number)step;
+  if (total > TEXT_MAX)
+    sandbox_raise(lua, ERROR_SCRIPT, "string.rep: the text would have %.0f bytes; at most %d are allowed",
+                  total, TEXT_MAX);
+  budget_charge(&sandbox_of(lua)->budget, lua, (uint64_t)total / 16 + 1);
+  size_t len = (size_t)total;
+  char *bytes = lua_newuserdata(lua, len);
+  memcpy(bytes, text.data, text.len);
+  memcpy(bytes + text.len, separator.data, separator.len);
+  for (size_t done = step; done < len; done *= 2)
+    memcpy(bytes + done, bytes, done < len - done ? done : len - done);
+  lua_pushlstring(lua, bytes, len - separator.len);
   return 1;
+}
+
+/** A text of the same length, byte by byte. LuaJIT's own take text of any size, and nothing can stop them. */
+static int transform(lua_State *lua, const char *name, void (*fill)(char *out, struct str text)) {
+  struct str text = text_argument(lua, 1);
+  if (text.len > TEXT_MAX)
+    sandbox_raise(lua, ERROR_SCRIPT, "string.%s takes at most %d bytes", name, TEXT_MAX);
+  budget_charge(&sandbox_of(lua)->budget, lua, text.len / 4 + 1);
+  char small[256];
+  char *out = text.len <= sizeof small ? small : lua_newuserdata(lua, text.len);
+  fill(out, text);
+  lua_pushlstring(lua, out, text.len);
+  return 1;
+}
+
+static void fill_lower(char *out, struct str text) {
+  for (size_t i = 0; i < text.len; i++) out[i] = (char)tolower((unsigned char)text.data[i]);
+}
+static void fill_upper(char *out, struct str text) {
+  for (size_t i = 0; i < text.len; i++) out[i] = (char)toupper((unsigned char)text.data[i]);
+}
+static void fill_reverse(char *out, struct str text) {
+  for (size_t i = 0; i < text.len; i++) out[i] = text.data[text.len - 1 - i];
+}
+static int string_lower(lua_State *lua) {
+  return transform(lua, "lower", fill_lower);
+}
+static int string_upper(lua_State *lua) {
+  return transform(lua, "upper", fill_upper);
+}
+static int string_reverse(lua_State *lua) {
+  return transform(lua, "reverse", fill_reverse);
 }
 
 static void add_quoted(luaL_Buffer *out, struct str text) {
@@ -227,8 +270,10 @@ struct specification {
   int width, precision;
 };
 
-/** Read what stands between % and the letter: flags, at most two digits of width and of precision. @return where the letter is. */
-static const char *read_specification(lua_State *lua, struct specification *out, const char *at, const char *end) {
+/** Read what stands between % and the letter: flags, at most two digits of width and of precision. @return
+ * where the letter is. */
+static const char *read_specification(lua_State *lua, struct specification *out, const char *at,
+                                      const char *end) {
   *out = (struct specification){.text = "%", .len = 1, .precision = -1};
   while (at < end && strchr("-+ #0", *at) && out->len < 6) out->text[out->len++] = *at++;
   for (int digits = 0; at < end && *at >= '0' && *at <= '9' && digits < 2; digits++) {
@@ -251,9 +296,11 @@ static void specify(struct specification *specification, const char *ending) {
   memcpy(specification->text + specification->len, ending, strlen(ending) + 1);
 }
 
-static void add_text(lua_State *lua, luaL_Buffer *out, const struct specification *specification, struct str text) {
+static void add_text(lua_State *lua, luaL_Buffer *out, const struct specification *specification,
+                     struct str text) {
   budget_charge(&sandbox_of(lua)->budget, lua, text.len / 16);
-  if (specification->precision >= 0 && text.len > (size_t)specification->precision) text.len = (size_t)specification->precision;
+  if (specification->precision >= 0 && text.len > (size_t)specification->precision)
+    text.len = (size_t)specification->precision;
   size_t width = (size_t)specification->width;
   bool left = strchr(specification->text, '-') != NULL;
   for (size_t i = text.len; !left && i < width; i++) luaL_addchar(out, ' ');
@@ -288,7 +335,8 @@ static int string_format(lua_State *lua) {
     at = read_specification(lua, &specification, at, end);
     char number[NUMBER_ROOM];
     int len = 0;
-    if (++argument > arguments) sandbox_raise(lua, ERROR_SCRIPT, "string.format: there are more %% than values");
+    if (++argument > arguments)
+      sandbox_raise(lua, ERROR_SCRIPT, "string.format: there are more %% than values");
     switch (*at) {
     case 'd':
     case 'i':
@@ -300,7 +348,8 @@ static int string_format(lua_State *lua) {
     case 'x':
     case 'X':
       specify(&specification, (const char[]){'l', 'l', *at, '\0'});
-      len = snprintf(number, sizeof number, specification.text, (unsigned long long)(long long)integer_argument(lua, argument));
+      len = snprintf(number, sizeof number, specification.text,
+                     (unsigned long long)(long long)integer_argument(lua, argument));
       break;
     case 'c':
       number[0] = (char)luaL_checkinteger(lua, argument);
@@ -318,14 +367,16 @@ static int string_format(lua_State *lua) {
       add_quoted(&out, text_argument(lua, argument));
       break;
     case 's':
-      if (lua_type(lua, argument) != LUA_TSTRING) { // the buffer owns the top of the stack, so the text takes its argument's place
+      if (lua_type(lua, argument) !=
+          LUA_TSTRING) { // the buffer owns the top of the stack, so the text takes its argument's place
         binding_push_text(lua, argument);
         lua_replace(lua, argument);
       }
       add_text(lua, &out, &specification, text_argument(lua, argument));
       break;
     default:
-      sandbox_raise(lua, ERROR_SCRIPT, "string.format: '%%%c' is not known, or its width or precision has more than two digits",
+      sandbox_raise(lua, ERROR_SCRIPT,
+                    "string.format: '%%%c' is not known, or its width or precision has more than two digits",
                     *at >= ' ' && *at <= '~' ? *at : '?');
     }
     luaL_addlstring(&out, number, (size_t)len);
@@ -334,6 +385,8 @@ static int string_format(lua_State *lua) {
   return 1;
 }
 
-const luaL_Reg binding_string[] = {{"find", string_find},   {"format", string_format}, {"gmatch", string_gmatch},
-                                   {"gsub", string_gsub},   {"match", string_match},   {"rep", string_rep},
-                                   {NULL, NULL}};
+const luaL_Reg binding_string[] = {{"find", string_find},     {"format", string_format},
+                                   {"gmatch", string_gmatch}, {"gsub", string_gsub},
+                                   {"lower", string_lower},   {"match", string_match},
+                                   {"rep", string_rep},       {"reverse", string_reverse},
+                                   {"upper", string_upper},   {NULL, NULL}};

@@ -11,8 +11,8 @@ static struct budget *budget_of(lua_State *lua) {
 static int64_t position_argument(lua_State *lua, int index, int64_t least, int64_t most) {
   lua_Number position = luaL_checknumber(lua, index);
   if (!(position >= (lua_Number)least && position <= (lua_Number)most) || position != floor(position))
-    sandbox_raise(lua, ERROR_SCRIPT, "position %.14g is not in this table; it may be %lld to %lld", position, (long long)least,
-                  (long long)most);
+    sandbox_raise(lua, ERROR_SCRIPT, "position %.14g is not in this table; it may be %lld to %lld", position,
+                  (long long)least, (long long)most);
   return (int64_t)position;
 }
 
@@ -20,7 +20,9 @@ static int table_insert(lua_State *lua) {
   luaL_checktype(lua, 1, LUA_TTABLE);
   sandbox_check_write(lua, 1);
   int length = (int)lua_objlen(lua, 1), arguments = lua_gettop(lua);
-  if (arguments != 2 && arguments != 3) sandbox_raise(lua, ERROR_SCRIPT, "write table.insert(list, value) or table.insert(list, position, value)");
+  if (arguments != 2 && arguments != 3)
+    sandbox_raise(lua, ERROR_SCRIPT,
+                  "write table.insert(list, value) or table.insert(list, position, value)");
   int position = length + 1;
   if (arguments == 3) {
     position = (int)position_argument(lua, 2, 1, length + 1);
@@ -58,13 +60,15 @@ static int table_concat(lua_State *lua) {
   size_t separator_len;
   const char *separator = luaL_optlstring(lua, 2, "", &separator_len);
   lua_Number first = luaL_optnumber(lua, 3, 1), last = luaL_optnumber(lua, 4, (lua_Number)lua_objlen(lua, 1));
-  if (!(fabs(first) < 1e9 && fabs(last) < 1e9)) sandbox_raise(lua, ERROR_SCRIPT, "table.concat: positions must be below a billion");
+  if (!(fabs(first) < 1e9 && fabs(last) < 1e9))
+    sandbox_raise(lua, ERROR_SCRIPT, "table.concat: positions must be below a billion");
   luaL_Buffer out;
   luaL_buffinit(lua, &out);
   for (int i = (int)first; i <= (int)last; i++) {
     lua_rawgeti(lua, 1, i);
     if (!lua_isstring(lua, -1))
-      sandbox_raise(lua, ERROR_SCRIPT, "table.concat: element %d is a %s; text and numbers can be joined", i, luaL_typename(lua, -1));
+      sandbox_raise(lua, ERROR_SCRIPT, "table.concat: element %d is a %s; text and numbers can be joined", i,
+                    luaL_typename(lua, -1));
     budget_charge(budget_of(lua), lua, 1 + (lua_objlen(lua, -1) + separator_len) / 16);
     luaL_addvalue(&out);
     if (i < (int)last) luaL_addlstring(&out, separator, separator_len);
@@ -122,5 +126,8 @@ static int table_sort(lua_State *lua) {
   return 0;
 }
 
-const luaL_Reg binding_table[] = {
-    {"concat", table_concat}, {"insert", table_insert}, {"remove", table_remove}, {"sort", table_sort}, {NULL, NULL}};
+const luaL_Reg binding_table[] = {{"concat", table_concat},
+                                  {"insert", table_insert},
+                                  {"remove", table_remove},
+                                  {"sort", table_sort},
+                                  {NULL, NULL}};

@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-enum { TIMER_DATA_MAX = 4 << 10 };
+enum { TIMER_DATA_MAX = 16 << 10 };
 
 /** A name that nothing handles would wake nobody. */
 static void check_handled(lua_State *lua, struct str name, const char *method) {
@@ -18,28 +18,35 @@ static void check_handled(lua_State *lua, struct str name, const char *method) {
   }
   buf_clear(&engine->text);
   suggestion_append(&suggestion, &engine->text);
-  sandbox_raise(lua, ERROR_SCRIPT, "%s: the rule has no timer `%.*s`%.*s; write timers = { %.*s = function(timer, user) … end } in it", method,
-                STR_ARG(name), STR_ARG(buf_str(&engine->text)), STR_ARG(name));
+  sandbox_raise(
+      lua, ERROR_SCRIPT,
+      "%s: the rule has no timer `%.*s`%.*s; write timers = { %.*s = function(timer, user) … end } in it",
+      method, STR_ARG(name), STR_ARG(buf_str(&engine->text)), STR_ARG(name));
 }
 
 static int set_timer(lua_State *lua, const char *method, int64_t due) {
   static const char *const fields[] = {"name", "data", "cancel_on", "late", "late_after", NULL};
   struct engine *engine = engine_of(lua);
   binding_check_fields(lua, 3, fields, method);
-  struct timer timer = {.campaign = engine->rules[engine->rule].campaign, .due = due, .set_at = engine->call->wall};
+  struct timer timer = {
+      .campaign = engine->rules[engine->rule].campaign, .due = due, .set_at = engine->call->wall};
   timer.name = binding_field(lua, 3, "name", true, method);
   check_handled(lua, timer.name, method);
   timer.cancel_on = binding_field(lua, 3, "cancel_on", false, method);
-  if (timer.cancel_on.len > EVENT_ID_MAX) sandbox_raise(lua, ERROR_SCRIPT, "%s: cancel_on names an event type", method);
+  if (timer.cancel_on.len > EVENT_ID_MAX)
+    sandbox_raise(lua, ERROR_SCRIPT, "%s: cancel_on names an event type", method);
   struct str late = binding_field(lua, 3, "late", false, method);
   if (str_equal(late, STR("skip")))
     timer.late = TIMER_LATE_SKIP;
   else if (late.len && !str_equal(late, STR("fire")))
-    sandbox_raise(lua, ERROR_SCRIPT, "%s: late = \"skip\" or \"fire\" (the default), not \"%.*s\"", method, STR_ARG(late));
+    sandbox_raise(lua, ERROR_SCRIPT, "%s: late = \"skip\" or \"fire\" (the default), not \"%.*s\"", method,
+                  STR_ARG(late));
   lua_getfield(lua, 3, "late_after");
   if (!lua_isnil(lua, -1)) timer.late_after = binding_duration(lua, -1, "late_after");
   if ((timer.late == TIMER_LATE_SKIP) != (timer.late_after > 0))
-    sandbox_raise(lua, ERROR_SCRIPT, "%s: late = \"skip\" and late_after = \"1h\" (how late is too late) belong together", method);
+    sandbox_raise(lua, ERROR_SCRIPT,
+                  "%s: late = \"skip\" and late_after = \"1h\" (how late is too late) belong together",
+                  method);
   lua_getfield(lua, 3, "data");
   if (!lua_isnil(lua, -1)) {
     buf_clear(&engine->data);
@@ -60,7 +67,9 @@ static int user_after(lua_State *lua) {
 static int user_at(lua_State *lua) {
   binding_acting_call(lua, "user:at");
   lua_Number due = lua_type(lua, 2) == LUA_TNUMBER ? lua_tonumber(lua, 2) : NAN;
-  if (!(due >= 0 && due < 0x1p53)) sandbox_raise(lua, ERROR_SCRIPT, "user:at takes a time in milliseconds since 1970, such as event.timestamp + 3600000");
+  if (!(due >= 0 && due < 0x1p53))
+    sandbox_raise(lua, ERROR_SCRIPT,
+                  "user:at takes a time in milliseconds since 1970, such as event.timestamp + 3600000");
   return set_timer(lua, "user:at", (int64_t)due);
 }
 
@@ -69,7 +78,8 @@ static int user_cancel(lua_State *lua) {
   struct engine *engine = engine_of(lua);
   struct str name;
   binding_acting_call(lua, "user:cancel");
-  if (lua_type(lua, 2) != LUA_TSTRING) sandbox_raise(lua, ERROR_SCRIPT, "write user:cancel(\"name of the timer\")");
+  if (lua_type(lua, 2) != LUA_TSTRING)
+    sandbox_raise(lua, ERROR_SCRIPT, "write user:cancel(\"name of the timer\")");
   name.data = lua_tolstring(lua, 2, &name.len);
   check_handled(lua, name, "user:cancel");
   struct timer timer = {.campaign = engine->rules[engine->rule].campaign, .name = name};
@@ -79,4 +89,5 @@ static int user_cancel(lua_State *lua) {
   return 0;
 }
 
-const luaL_Reg binding_timer[] = {{"after", user_after}, {"at", user_at}, {"cancel", user_cancel}, {NULL, NULL}};
+const luaL_Reg binding_timer[] = {
+    {"after", user_after}, {"at", user_at}, {"cancel", user_cancel}, {NULL, NULL}};

@@ -1,4 +1,5 @@
-/* `user`: what a rule knows of a user and asks for. One object a state; whose user it is, the call under way says. */
+/* `user`: what a rule knows of a user and asks for. One object a state; whose user it is, the call under way
+ * says. */
 #include "engine/convert.h"
 #include "engine/internal.h"
 #include "engine/suggest.h"
@@ -13,14 +14,17 @@ struct engine_call *binding_call(lua_State *lua, const char *method) {
   struct engine *engine = engine_of(lua);
   if (lua_touserdata(lua, 1) != engine->user)
     sandbox_raise(lua, ERROR_SCRIPT, "write %s(…) with a colon", method);
-  if (!engine->call) sandbox_raise(lua, ERROR_SCRIPT, "%s is for when, act and timers: there is no user while the file is loaded", method);
+  if (!engine->call)
+    sandbox_raise(lua, ERROR_SCRIPT,
+                  "%s is for when, act and timers: there is no user while the file is loaded", method);
   return engine->call;
 }
 
 struct engine_call *binding_acting_call(lua_State *lua, const char *method) {
   struct engine_call *call = binding_call(lua, method);
   if (engine_of(lua)->phase == ENGINE_WHEN)
-    sandbox_raise(lua, ERROR_SCRIPT, "`when` only answers whether the rule acts; write %s(…) in `act`", method);
+    sandbox_raise(lua, ERROR_SCRIPT, "`when` only answers whether the rule acts; write %s(…) in `act`",
+                  method);
   return call;
 }
 
@@ -48,7 +52,8 @@ struct str binding_key(lua_State *lua, int index, const char *method) {
     engine->data.len = at;
     text = buf_str(&engine->text);
   } else {
-    sandbox_raise(lua, ERROR_SCRIPT, "the key given to %s is a %s; it may be text, a number, true or false", method, luaL_typename(lua, index));
+    sandbox_raise(lua, ERROR_SCRIPT, "the key given to %s is a %s; it may be text, a number, true or false",
+                  method, luaL_typename(lua, index));
   }
   if (!text.len) sandbox_raise(lua, ERROR_SCRIPT, "the key given to %s is empty", method);
   return text;
@@ -59,7 +64,8 @@ int64_t binding_duration(lua_State *lua, int index, const char *what) {
   struct error err;
   int64_t ms;
   if (lua_type(lua, index) != LUA_TSTRING)
-    sandbox_raise(lua, ERROR_SCRIPT, "%s must be a duration such as \"10m\", not a %s", what, luaL_typename(lua, index));
+    sandbox_raise(lua, ERROR_SCRIPT, "%s must be a duration such as \"10m\", not a %s", what,
+                  luaL_typename(lua, index));
   text.data = lua_tolstring(lua, index, &text.len);
   if (quantity_duration(text, &ms, &err)) sandbox_raise(lua, ERROR_SCRIPT, "%s: %s", what, err.message);
   return ms;
@@ -67,13 +73,15 @@ int64_t binding_duration(lua_State *lua, int index, const char *what) {
 
 void binding_check_fields(lua_State *lua, int index, const char *const *names, const char *what) {
   struct engine *engine = engine_of(lua);
-  if (!lua_istable(lua, index)) sandbox_raise(lua, ERROR_SCRIPT, "%s takes a table: %s { %s = … }", what, what, names[0]);
+  if (!lua_istable(lua, index))
+    sandbox_raise(lua, ERROR_SCRIPT, "%s takes a table: %s { %s = … }", what, what, names[0]);
   lua_pushnil(lua);
   while (lua_next(lua, index)) {
     lua_pop(lua, 1);
     struct suggestion suggestion = {0};
     struct str found;
-    if (lua_type(lua, -1) != LUA_TSTRING) sandbox_raise(lua, ERROR_SCRIPT, "%s takes named fields: %s { %s = … }", what, what, names[0]);
+    if (lua_type(lua, -1) != LUA_TSTRING)
+      sandbox_raise(lua, ERROR_SCRIPT, "%s takes named fields: %s { %s = … }", what, what, names[0]);
     found.data = lua_tolstring(lua, -1, &found.len);
     const char *const *name = names;
     while (*name && !str_equal(found, str_from(*name))) name++;
@@ -81,8 +89,10 @@ void binding_check_fields(lua_State *lua, int index, const char *const *names, c
     for (name = names; *name; name++) suggestion_offer(&suggestion, found, str_from(*name));
     buf_clear(&engine->text);
     suggestion_append(&suggestion, &engine->text);
-    for (name = names; *name; name++) buf_printf(&engine->text, "%s%s", name == names ? "; there are: " : ", ", *name);
-    sandbox_raise(lua, ERROR_SCRIPT, "%s has no field `%.*s`%.*s", what, STR_ARG(found), STR_ARG(buf_str(&engine->text)));
+    for (name = names; *name; name++)
+      buf_printf(&engine->text, "%s%s", name == names ? "; there are: " : ", ", *name);
+    sandbox_raise(lua, ERROR_SCRIPT, "%s has no field `%.*s`%.*s", what, STR_ARG(found),
+                  STR_ARG(buf_str(&engine->text)));
   }
 }
 
@@ -105,7 +115,8 @@ static int user_index(lua_State *lua) {
   struct engine *engine = engine_of(lua);
   struct str name, value;
   if (!engine->call) sandbox_raise(lua, ERROR_SCRIPT, "there is no user while the file is loaded");
-  if (lua_type(lua, 2) != LUA_TSTRING) sandbox_raise(lua, ERROR_SCRIPT, "an attribute of the user is named by text: user.first_name");
+  if (lua_type(lua, 2) != LUA_TSTRING)
+    sandbox_raise(lua, ERROR_SCRIPT, "an attribute of the user is named by text: user.first_name");
   name.data = lua_tolstring(lua, 2, &name.len);
   if (str_equal(name, STR("id"))) {
     lua_pushlstring(lua, engine->call->entity.id.data, engine->call->entity.id.len);
@@ -124,7 +135,8 @@ static int user_index(lua_State *lua) {
 }
 
 static int user_newindex(lua_State *lua) {
-  sandbox_raise(lua, ERROR_SCRIPT, "write user:set(\"%s\", value)", lua_type(lua, 2) == LUA_TSTRING ? lua_tostring(lua, 2) : "name");
+  sandbox_raise(lua, ERROR_SCRIPT, "write user:set(\"%s\", value)",
+                lua_type(lua, 2) == LUA_TSTRING ? lua_tostring(lua, 2) : "name");
 }
 
 /** Whether `name` is one of `user`'s own. Upvalue 1: the methods. */
@@ -142,15 +154,19 @@ static int user_set(lua_State *lua) {
   struct engine *engine = engine_of(lua);
   struct str name;
   binding_acting_call(lua, "user:set");
-  if (lua_type(lua, 2) != LUA_TSTRING || lua_isnone(lua, 3)) sandbox_raise(lua, ERROR_SCRIPT, "write user:set(\"name\", value); nil removes it");
+  if (lua_type(lua, 2) != LUA_TSTRING || lua_isnone(lua, 3))
+    sandbox_raise(lua, ERROR_SCRIPT, "write user:set(\"name\", value); nil removes it");
   name.data = lua_tolstring(lua, 2, &name.len);
   if (!name.len || name.len > ATTRIBUTE_NAME_MAX)
     sandbox_raise(lua, ERROR_SCRIPT, "the name of an attribute has 1 to %d letters", ATTRIBUTE_NAME_MAX);
   if (reserved(lua, name))
-    sandbox_raise(lua, ERROR_SCRIPT, "user:set: `%.*s` means something else already (user.%.*s); choose another name", STR_ARG(name), STR_ARG(name));
+    sandbox_raise(lua, ERROR_SCRIPT,
+                  "user:set: `%.*s` means something else already (user.%.*s); choose another name",
+                  STR_ARG(name), STR_ARG(name));
   buf_clear(&engine->data);
   convert_read(lua, 3, &engine->data, ATTRIBUTE_BYTES_MAX, "the value given to user:set");
-  binding_effect(lua, &(struct effect){.type = EFFECT_ATTRIBUTE, .attribute = {name, buf_str(&engine->data)}});
+  binding_effect(lua,
+                 &(struct effect){.type = EFFECT_ATTRIBUTE, .attribute = {name, buf_str(&engine->data)}});
   return 0;
 }
 
@@ -159,7 +175,8 @@ static int user_once(lua_State *lua) {
   struct engine *engine = engine_of(lua);
   const struct engine_call *call = binding_call(lua, "user:once");
   struct str key_text = binding_key(lua, 2, "user:once");
-  if (key_text.len > KEY_MAX) sandbox_raise(lua, ERROR_SCRIPT, "the key given to user:once is longer than %d letters", KEY_MAX);
+  if (key_text.len > KEY_MAX)
+    sandbox_raise(lua, ERROR_SCRIPT, "the key given to user:once is longer than %d letters", KEY_MAX);
   struct str campaign = engine->rules[engine->rule].campaign;
   uint64_t key = hash64(key_text, hash64(campaign, hash64(STR("once"), 0)));
   int64_t until, over = binding_duration(lua, 3, "the time given to user:once");

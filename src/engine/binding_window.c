@@ -26,32 +26,39 @@ static struct str field(lua_State *lua, const char *name) {
 
 static void check_loading(lua_State *lua, const char *what) {
   if (!sandbox_of(lua)->loading)
-    sandbox_raise(lua, ERROR_SCRIPT, "%s belongs at the top of the file, outside of functions: the host must know it before an event comes", what);
+    sandbox_raise(lua, ERROR_SCRIPT,
+                  "%s belongs at the top of the file, outside of functions: the host must know it before an "
+                  "event comes",
+                  what);
 }
 
-static uint32_t keep_window(struct engine *engine, const struct window_declaration *declaration, struct str over) {
+static uint32_t keep_window(struct engine *engine, const struct window_declaration *declaration,
+                            struct str over) {
   for (size_t i = 0; i < engine->window_count; i++)
     if (engine->windows[i].id == declaration->id) return (uint32_t)i;
   size_t index = engine->window_count++;
   engine->windows = memory_realloc(engine->windows, engine->window_count * sizeof *engine->windows);
-  engine->window_labels = memory_realloc(engine->window_labels, engine->window_count * sizeof *engine->window_labels);
+  engine->window_labels =
+      memory_realloc(engine->window_labels, engine->window_count * sizeof *engine->window_labels);
   struct window_declaration *window = &engine->windows[index];
   *window = *declaration;
   window->of = engine_keep(engine, declaration->of);
   window->by = engine_keep(engine, declaration->by);
   window->value = engine_keep(engine, declaration->value);
   buf_clear(&engine->text);
-  buf_printf(&engine->text, "%s %.*s%s%.*s %.*s", kinds[window->kind].name, STR_ARG(window->of), window->value.len ? " " : "",
-             STR_ARG(window->value), STR_ARG(over));
+  buf_printf(&engine->text, "%s %.*s%s%.*s %.*s", kinds[window->kind].name, STR_ARG(window->of),
+             window->value.len ? " " : "", STR_ARG(window->value), STR_ARG(over));
   engine->window_labels[index] = engine_keep(engine, buf_str(&engine->text));
   return (uint32_t)index;
 }
 
-/** window{ kind, of, by, value, over (ms), label }: checked by lua/kairos/window.lua; paths are within the payload. */
+/** window{ kind, of, by, value, over (ms), label }: checked by lua/kairos/window.lua; paths are within the
+ * payload. */
 int binding_declare_window(lua_State *lua) {
   luaL_checktype(lua, 1, LUA_TTABLE);
   check_loading(lua, "kairos.window");
-  struct window_declaration declaration = {.kind = 0, .of = field(lua, "of"), .by = field(lua, "by"), .value = field(lua, "value")};
+  struct window_declaration declaration = {
+      .kind = 0, .of = field(lua, "of"), .by = field(lua, "by"), .value = field(lua, "value")};
   struct str kind = field(lua, "kind"), label = field(lua, "label");
   for (int i = WINDOW_COUNT; i < KINDS; i++)
     if (str_equal(kind, str_from(kinds[i].name))) declaration.kind = (enum window_kind)i;
@@ -59,11 +66,13 @@ int binding_declare_window(lua_State *lua) {
   declaration.over = (int64_t)lua_tonumber(lua, -1);
   window_identify(&declaration);
   struct window_object *window = lua_newuserdata(lua, sizeof *window);
-  *window = (struct window_object){.object.type = object_window, .index = keep_window(engine_of(lua), &declaration, label)};
+  *window = (struct window_object){.object.type = object_window,
+                                   .index = keep_window(engine_of(lua), &declaration, label)};
   return 1;
 }
 
-/** throttle(name, rate, burst): scoped by the folder of the file that declares it, so that campaigns share one through rules/shared. */
+/** throttle(name, rate, burst): scoped by the folder of the file that declares it, so that campaigns share
+ * one through rules/shared. */
 int binding_declare_throttle(lua_State *lua) {
   check_loading(lua, "kairos.throttle");
   struct engine *engine = engine_of(lua);
@@ -72,10 +81,12 @@ int binding_declare_throttle(lua_State *lua) {
   rate_text.data = luaL_checklstring(lua, 2, &rate_text.len);
   struct rate rate;
   struct error err;
-  if (quantity_rate(rate_text, &rate, &err)) sandbox_raise(lua, ERROR_SCRIPT, "kairos.throttle: %s", err.message);
+  if (quantity_rate(rate_text, &rate, &err))
+    sandbox_raise(lua, ERROR_SCRIPT, "kairos.throttle: %s", err.message);
   const char *slash = memchr(file.data, '/', file.len);
   buf_clear(&engine->text);
-  buf_printf(&engine->text, "throttle %.*s/%.*s", slash ? (int)(slash - file.data) : 0, file.data, STR_ARG(name));
+  buf_printf(&engine->text, "throttle %.*s/%.*s", slash ? (int)(slash - file.data) : 0, file.data,
+             STR_ARG(name));
   struct throttle_object *throttle = lua_newuserdata(lua, sizeof *throttle);
   *throttle = (struct throttle_object){.object.type = object_throttle,
                                        .key = hash64(buf_str(&engine->text), 0),
@@ -90,12 +101,15 @@ int binding_declare_throttle(lua_State *lua) {
 static const struct window_object *window_argument(lua_State *lua, enum window_kind kind) {
   const struct window_object *window = lua_touserdata(lua, 2);
   if (!window || window->object.type != object_window)
-    sandbox_raise(lua, ERROR_SCRIPT, "%s takes a window: declare local views = kairos.window { of = …, over = … } at the top, then write %s(views)",
+    sandbox_raise(lua, ERROR_SCRIPT,
+                  "%s takes a window: declare local views = kairos.window { of = …, over = … } at the top, "
+                  "then write %s(views)",
                   kinds[kind].read, kinds[kind].read);
   const struct window_declaration *declaration = &engine_of(lua)->windows[window->index];
   if (declaration->kind != kind)
-    sandbox_raise(lua, ERROR_SCRIPT, "this window of %.*s answers %s; a window for %s has %s in its declaration", STR_ARG(declaration->of),
-                  kinds[declaration->kind].read, kinds[kind].read,
+    sandbox_raise(lua, ERROR_SCRIPT,
+                  "this window of %.*s answers %s; a window for %s has %s in its declaration",
+                  STR_ARG(declaration->of), kinds[declaration->kind].read, kinds[kind].read,
                   kind == WINDOW_COUNT ? "neither sum, last, first nor distinct" : kinds[kind].name);
   return window;
 }
@@ -105,12 +119,15 @@ static uint64_t key_argument(lua_State *lua, const struct window_declaration *wi
   *text = (struct str){"", 0};
   if (!window->by.len) {
     if (!lua_isnone(lua, 3))
-      sandbox_raise(lua, ERROR_SCRIPT, "this window of %.*s has no key; write %s(window), or give it by = \"payload.…\"", STR_ARG(window->of), read);
+      sandbox_raise(lua, ERROR_SCRIPT,
+                    "this window of %.*s has no key; write %s(window), or give it by = \"payload.…\"",
+                    STR_ARG(window->of), read);
     return 0;
   }
   if (lua_isnone(lua, 3))
-    sandbox_raise(lua, ERROR_SCRIPT, "this window of %.*s is kept by payload.%.*s; write which: %s(window, event.payload.%.*s)", STR_ARG(window->of),
-                  STR_ARG(window->by), read, STR_ARG(window->by));
+    sandbox_raise(lua, ERROR_SCRIPT,
+                  "this window of %.*s is kept by payload.%.*s; write which: %s(window, event.payload.%.*s)",
+                  STR_ARG(window->of), STR_ARG(window->by), read, STR_ARG(window->by));
   if (lua_isnil(lua, 3))
     sandbox_raise(lua, ERROR_SCRIPT, "the key given to %s is nil: the event has no such field", read);
   *text = binding_key(lua, 3, read);
@@ -130,7 +147,8 @@ static void push_answer(lua_State *lua, enum window_kind kind, const struct wind
   convert_push(lua, &reader, true);
 }
 
-static void note_answer(struct engine *engine, uint32_t index, struct str key_text, uint64_t key, const struct window_answer *answer) {
+static void note_answer(struct engine *engine, uint32_t index, struct str key_text, uint64_t key,
+                        const struct window_answer *answer) {
   const struct window_declaration *window = &engine->windows[index];
   struct str label = engine->window_labels[index];
   if (!answer->exact) {
@@ -182,18 +200,24 @@ static int user_allow(lua_State *lua) {
   const struct engine_call *call = binding_call(lua, "user:allow");
   const struct throttle_object *throttle = lua_touserdata(lua, 2);
   if (!throttle || throttle->object.type != object_throttle)
-    sandbox_raise(lua, ERROR_SCRIPT, "user:allow takes a throttle: declare local offers = kairos.throttle { name = \"offers\", rate = \"1/7d\" } "
-                                     "at the top, then write user:allow(offers)");
-  if (lua_gettop(lua) > 2 && lua_isnil(lua, 3)) sandbox_raise(lua, ERROR_SCRIPT, "the key given to user:allow is nil: the event has no such field");
+    sandbox_raise(lua, ERROR_SCRIPT,
+                  "user:allow takes a throttle: declare local offers = kairos.throttle { name = \"offers\", "
+                  "rate = \"1/7d\" } "
+                  "at the top, then write user:allow(offers)");
+  if (lua_gettop(lua) > 2 && lua_isnil(lua, 3))
+    sandbox_raise(lua, ERROR_SCRIPT, "the key given to user:allow is nil: the event has no such field");
   struct str key_text = lua_isnone(lua, 3) ? STR("") : binding_key(lua, 3, "user:allow");
   uint64_t key = key_text.len ? hash64(key_text, throttle->key) : throttle->key;
   int64_t next;
-  bool admitted = throttle_admit(record_throttle(call->draft->record, key), throttle->rate, throttle->burst, call->now * 1000, &next);
-  if (facts_begin(&engine->facts, key, throttle->label, key_text)) value_put_bool(&engine->facts.body, admitted);
+  bool admitted = throttle_admit(record_throttle(call->draft->record, key), throttle->rate, throttle->burst,
+                                 call->now * 1000, &next);
+  if (facts_begin(&engine->facts, key, throttle->label, key_text))
+    value_put_bool(&engine->facts.body, admitted);
   if (admitted) binding_effect(lua, &(struct effect){.type = EFFECT_THROTTLE, .throttle = {key, next}});
   lua_pushboolean(lua, admitted);
   return 1;
 }
 
-const luaL_Reg binding_window[] = {{"count", user_count},       {"sum", user_sum},     {"last", user_last}, {"first", user_first},
-                                   {"distinct", user_distinct}, {"allow", user_allow}, {NULL, NULL}};
+const luaL_Reg binding_window[] = {{"count", user_count}, {"sum", user_sum},           {"last", user_last},
+                                   {"first", user_first}, {"distinct", user_distinct}, {"allow", user_allow},
+                                   {NULL, NULL}};

@@ -7,14 +7,15 @@ struct library {
   const char *const *standard; /**< LuaJIT's, as they are */
 };
 
-static const char *const standard_base[] = {"assert",   "error", "getmetatable", "ipairs", "rawequal", "rawget",
-                                            "select",   "tonumber", "type",      "unpack", NULL};
-static const char *const standard_string[] = {"byte", "char", "len", "lower", "reverse", "sub", "upper", NULL};
+static const char *const standard_base[] = {"assert", "error",  "getmetatable", "ipairs", "rawequal",
+                                            "rawget", "select", "tonumber",     "type",   "unpack",
+                                            NULL};
+static const char *const standard_string[] = {"byte", "char", "len", "sub", NULL};
 static const char *const standard_table[] = {NULL};
-static const char *const standard_math[] = {"abs",   "acos", "asin",  "atan",  "atan2", "ceil", "cos",  "cosh", "deg",
-                                            "exp",   "floor", "fmod", "frexp", "huge",  "ldexp", "log", "log10", "max",
-                                            "min",   "modf", "pi",    "pow",   "rad",   "sin",  "sinh", "sqrt", "tan",
-                                            "tanh",  NULL};
+static const char *const standard_math[] = {
+    "abs",   "acos", "asin",  "atan", "atan2", "ceil", "cos",   "cosh", "deg", "exp",
+    "floor", "fmod", "frexp", "huge", "ldexp", "log",  "log10", "max",  "min", "modf",
+    "pi",    "pow",  "rad",   "sin",  "sinh",  "sqrt", "tan",   "tanh", NULL};
 
 static const struct library libraries[] = {{"", binding_base, standard_base},
                                            {"math", binding_math, standard_math},
@@ -32,10 +33,12 @@ static const struct {
     {"coroutine", "to wait, set a timer: user:after(\"1h\", { name = … })"},
     {"debug", "a rule cannot look into the host"},
     {"dofile", "write require \"name\" for name.lua in the same folder"},
+    {"event", "it is handed to `when` and `act`: function(event, user) … end"},
     {"ffi", "rules do no I/O"},
     {"getfenv", "each file has its own globals; write `local`"},
     {"io", "rules do no I/O; what they know is event and user"},
     {"jit", "compilation is the host's business"},
+    {"kairos", "write local kairos = require \"kairos\" at the top of the file"},
     {"load", "code comes from the campaign's files alone"},
     {"loadfile", "write require \"name\" for name.lua in the same folder"},
     {"loadstring", "code comes from the campaign's files alone"},
@@ -44,6 +47,8 @@ static const struct {
     {"os", "rules do no I/O and have no clock of their own; the time is event.timestamp or kairos.now()"},
     {"package", "write require \"name\" for name.lua in the same folder"},
     {"setfenv", "each file has its own globals; write `local`"},
+    {"timer", "it is handed to the functions of `timers`: function(timer, user) … end"},
+    {"user", "it is handed to `when`, `act` and the functions of `timers`: function(event, user) … end"},
     {"xpcall", "write pcall(f)"},
 };
 

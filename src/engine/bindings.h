@@ -1,7 +1,8 @@
-/** What a rule file finds in its environment: one binding file a table, one registrar (bindings.c) that lists them.
+/** What a rule file finds in its environment: one binding file a table, one registrar (bindings.c) that lists
+ * them.
  *
- * Functions of LuaJIT's own that end quickly and ask nothing of the machine are taken as they are; the others are written
- * anew here, charged by steps.
+ * Functions of LuaJIT's own that end quickly and ask nothing of the machine are taken as they are; the others
+ * are written anew here, charged by steps.
  */
 #pragma once
 
@@ -16,5 +17,6 @@ void bindings_push_environment(lua_State *lua);
 /** Why a name that LuaJIT knows is not there, and what to use; null for names nobody knows. */
 const char *bindings_missing(struct str name);
 
-/** The text that tostring and string.format("%s") give: never by a metamethod, never an address. Pushes it. */
+/** The text that tostring and string.format("%s") give: never by a metamethod, never an address. Pushes it.
+ */
 struct str binding_push_text(lua_State *lua, int index);

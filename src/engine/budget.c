@@ -16,7 +16,9 @@ enum {
 };
 
 #if defined(__SANITIZE_THREAD__)
-enum { SIGNALS_ARRIVE = false }; // the sanitizer holds them back until the next call into libc, which a loop never makes
+enum {
+  SIGNALS_ARRIVE = false
+}; // the sanitizer holds them back until the next call into libc, which a loop never makes
 #else
 enum { SIGNALS_ARRIVE = true };
 #endif
@@ -43,8 +45,9 @@ static int64_t thread_us(void) {
   return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-/** Runs on the thread it is about, so it may look at that thread's call, and lua_sethook is made for it. It is armed again at each tick until
- * the call ends, because it may have interrupted the very function that was changing hooks. */
+/** Runs on the thread it is about, so it may look at that thread's call, and lua_sethook is made for it. It
+ * is armed again at each tick until the call ends, because it may have interrupted the very function that was
+ * changing hooks. */
 static void tick(int signal) {
   (void)signal;
   int saved = errno;
@@ -56,7 +59,8 @@ static void tick(int signal) {
   } else if (budget) {
     int64_t gap = now - last_tick_us, limit = budget->limit_ms * 1000;
     int64_t least = now - budget->seen_us; // it has run at least so long, and at most one tick longer
-    if (least >= (limit > 2 * gap ? limit - gap : limit)) budget->spent = 1;
+    int64_t margin = gap + gap / 4;        // ticks are not even
+    if (least >= (limit > 2 * margin ? limit - margin : limit)) budget->spent = 1;
     if (budget->spent) lua_sethook(budget->lua, hook, LUA_MASKCOUNT, 1);
   }
   last_tick_us = now;
@@ -67,11 +71,17 @@ static void thread_ends(void *timer) {
   timer_delete((timer_t)((intptr_t)timer - 1));
 }
 
+/** A child process has this thread, but not its timer. */
+static void forked(void) {
+  armed = false;
+}
+
 static void prepare_process(void) {
   struct sigaction action = {.sa_handler = tick, .sa_flags = SA_RESTART};
   sigemptyset(&action.sa_mask);
   sigaction(TICK_SIGNAL, &action, NULL);
   pthread_key_create(&timer_key, thread_ends);
+  pthread_atfork(NULL, NULL, forked);
 }
 
 /** Without a timer the thread's budgets are counted: slower, as safe. */
@@ -87,7 +97,8 @@ static void arm_thread(void) {
   timer_t timer;
   if (timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &timer) == 0) {
     if (timer_settime(timer, 0, &every, NULL) == 0) {
-      pthread_setspecific(timer_key, (void *)((intptr_t)timer + 1)); // a timer's number may be 0, which would be "none"
+      pthread_setspecific(timer_key,
+                          (void *)((intptr_t)timer + 1)); // a timer's number may be 0, which would be "none"
       armed = true;
       return;
     }

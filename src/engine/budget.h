@@ -1,12 +1,13 @@
 /** How long one call into Lua may run.
  *
- * Live, a budget is CPU time of the thread: a POSIX timer a thread, counting that thread's CPU time, interrupts it every few
- * milliseconds while it works (nothing while it sleeps); a tick that finds the same call still running near the end of its budget
- * arms a Lua hook, which raises the error. Before that the budget costs a call two stores. The kernel's tick (1 to 10 ms) is the
- * precision: a call is stopped between its budget less one tick and its budget, or, where a budget is
- * shorter than two ticks, at most two ticks after it.
- * Counted, a budget is steps (VM instructions, and what C functions charge), so that simulate and specs stop at the same place in every run.
- * Once spent, a budget stays spent until the call has unwound, whatever catches the error.
+ * Live, a budget is CPU time of the thread: a POSIX timer a thread, counting that thread's CPU time,
+ * interrupts it every few milliseconds while it works (nothing while it sleeps); a tick that finds the same
+ * call still running near the end of its budget arms a Lua hook, which raises the error. Before that the
+ * budget costs a call two stores. The kernel's tick (1 to 10 ms) is the precision: a call is stopped between
+ * its budget less one tick and its budget, or, where a budget is shorter than two ticks, at most two ticks
+ * after it. Counted, a budget is steps (VM instructions, and what C functions charge), so that simulate and
+ * specs stop at the same place in every run. Once spent, a budget stays spent until the call has unwound,
+ * whatever catches the error.
  */
 #pragma once
 
@@ -23,7 +24,7 @@ struct budget {
   lua_State *lua;
   bool counted;
   volatile sig_atomic_t spent;
-  int64_t limit_ms;         /**< of the call under way */
+  int64_t limit_ms; /**< of the call under way */
   uint64_t steps;
   uint64_t steps_max;       /**< UINT64_MAX unless counted */
   volatile int64_t seen_us; /**< thread's CPU time when a tick first found this call; 0 not yet */
@@ -37,7 +38,8 @@ void budget_end(struct budget *budget);
 /** Raise the error "…: used up its budget of 20 ms". */
 _Noreturn void budget_raise(struct budget *budget, lua_State *lua);
 
-/** What a C function does on behalf of a rule: about one step a byte or element. Raises once the budget is spent. */
+/** What a C function does on behalf of a rule: about one step a byte or element. Raises once the budget is
+ * spent. */
 static inline void budget_charge(struct budget *budget, lua_State *lua, uint64_t steps) {
   budget->steps += steps;
   if (__builtin_expect(budget->spent || budget->steps > budget->steps_max, 0)) budget_raise(budget, lua);

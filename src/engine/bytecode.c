@@ -37,7 +37,8 @@ enum {
   OP_ISNEXT = 72,
   OP_RETM = 73,
   OP_FORI = 77,
-  OP_LAST_JUMP = 88 /**< FORI … JMP: loops and jumps; all have their target in D, but ITERC and ITERN, which stand before */
+  OP_LAST_JUMP = 88 /**< FORI … JMP: loops and jumps; all have their target in D, but ITERC and ITERN, which
+                       stand before */
 };
 
 enum {
@@ -86,10 +87,10 @@ struct proto {
   uint8_t flags, parameters, slots, upvalues;
   uint32_t kgc_count, kn_count, code_count;
   uint64_t first_line, line_count;
-  const uint8_t *code;         /**< 4 bytes an instruction, unaligned */
-  const uint8_t *upvalue_data; /**< 2 bytes an upvalue */
+  const uint8_t *code;              /**< 4 bytes an instruction, unaligned */
+  const uint8_t *upvalue_data;      /**< 2 bytes an upvalue */
   struct str kgc, kn, lines, names; /**< names: of upvalues, then of variables */
-  bool captured[256];          /**< registers that closures share */
+  bool captured[256];               /**< registers that closures share */
 };
 
 /** Upvalues of the functions read so far that no parent has claimed yet. */
@@ -97,25 +98,25 @@ struct orphans {
   struct {
     const uint8_t *upvalue_data;
     uint8_t upvalues;
-  } *items;
+  } * items;
   size_t count, cap;
 };
 
 /** A garbage-collected constant. */
 struct constant {
   uint32_t type;
-  struct str text;             /**< STRING */
+  struct str text;                   /**< STRING */
   struct str template_name, channel; /**< TABLE: what it holds under these keys, if text */
 };
 
 struct rewrite {
   struct proto proto;
-  struct constant *constants;  /**< in the order of the dump: index D is constants[kgc_count - 1 - D] */
+  struct constant *constants; /**< in the order of the dump: index D is constants[kgc_count - 1 - D] */
   size_t constants_cap;
-  uint32_t *starts;            /**< where each old instruction, with its guard, begins now */
+  uint32_t *starts; /**< where each old instruction, with its guard, begins now */
   size_t starts_cap;
-  bool *targets;               /**< instructions that something jumps to */
-  uint8_t *guards;             /**< instructions that go in front of each */
+  bool *targets;   /**< instructions that something jumps to */
+  uint8_t *guards; /**< instructions that go in front of each */
   struct orphans orphans;
   struct buf body;
   struct bytecode_notes *notes;
@@ -147,7 +148,8 @@ static uint32_t code_at(const struct proto *proto, uint32_t at) {
 static uint32_t line_at(const struct proto *proto, uint32_t at) {
   const uint8_t *lines = (const uint8_t *)proto->lines.data;
   if (proto->line_count < 256) return (uint32_t)proto->first_line + lines[at];
-  if (proto->line_count < 65536) return (uint32_t)proto->first_line + lines[2 * at] + ((uint32_t)lines[2 * at + 1] << 8);
+  if (proto->line_count < 65536)
+    return (uint32_t)proto->first_line + lines[2 * at] + ((uint32_t)lines[2 * at + 1] << 8);
   uint32_t line;
   memcpy(&line, lines + 4 * (size_t)at, 4);
   return (uint32_t)proto->first_line + le32toh(line);
@@ -202,7 +204,8 @@ static int read_constants(struct rewrite *rewrite, struct reader *reader) {
   if (proto->kgc_count > reader_left(reader)) return ERROR_VERSION;
   if (proto->kgc_count > rewrite->constants_cap) {
     rewrite->constants_cap = proto->kgc_count;
-    rewrite->constants = memory_realloc(rewrite->constants, rewrite->constants_cap * sizeof *rewrite->constants);
+    rewrite->constants =
+        memory_realloc(rewrite->constants, rewrite->constants_cap * sizeof *rewrite->constants);
   }
   const uint8_t *from = reader->at;
   for (uint32_t i = 0; i < proto->kgc_count && !reader->bad; i++) {
@@ -265,8 +268,9 @@ static void forget_from(bool *fresh, uint32_t first, uint32_t last) {
   for (uint32_t i = first; i <= last && i < 256; i++) fresh[i] = false;
 }
 
-/** Which registers hold a table that this function has made and not let out of its hands: nobody else can have frozen it, or given it a
- * metatable. True only along a straight run of code; what is not known is forgotten. */
+/** Which registers hold a table that this function has made and not let out of its hands: nobody else can
+ * have frozen it, or given it a metatable. True only along a straight run of code; what is not known is
+ * forgotten. */
 static void follow(const struct proto *proto, bool *fresh, uint32_t ins) {
   uint32_t op = op_of(ins), a = a_of(ins), b = b_of(ins), c = c_of(ins), d = d_of(ins);
   if (op == OP_TNEW || op == OP_TDUP) {
@@ -278,7 +282,8 @@ static void follow(const struct proto *proto, bool *fresh, uint32_t ins) {
   } else if (op >= OP_TSETV && op <= OP_TSETB) { // value and key leave, the table stays
     fresh[a] = false;
     if (op == OP_TSETV) fresh[c] = false;
-  } else if ((op >= OP_KSTR && op <= OP_UGET) || op == OP_FNEW || op == OP_GGET || (op > OP_TGETV && op < OP_TGETR)) {
+  } else if ((op >= OP_KSTR && op <= OP_UGET) || op == OP_FNEW || op == OP_GGET ||
+             (op > OP_TGETV && op < OP_TGETR)) {
     fresh[a] = false;
   } else if (op == OP_TGETV) {
     fresh[a] = fresh[c] = false;
@@ -370,7 +375,8 @@ static void put_guard(const struct rewrite *rewrite, uint32_t ins, struct buf *o
     return;
   }
   buf_put_u32(out, ins_ad(OP_KPRI, base + 2, PRIMITIVE_NIL));
-  buf_put_u32(out, op == OP_GSET ? ins_ad(OP_KSTR, base + 3, d_of(ins)) : ins_ad(OP_KSHORT, base + 3, a_of(ins) + 1));
+  buf_put_u32(out, op == OP_GSET ? ins_ad(OP_KSTR, base + 3, d_of(ins))
+                                 : ins_ad(OP_KSHORT, base + 3, a_of(ins) + 1));
   buf_put_u32(out, ins_abc(OP_CALL, base, 1, 3));
 }
 
@@ -395,12 +401,28 @@ static int put_code(const struct rewrite *rewrite, struct buf *out) {
   return 0;
 }
 
+/** A tail call has the line where its arguments end; an error shall name the one where its function stands.
+ * @return the instruction that loaded the function. */
+static uint32_t line_of_call(const struct proto *proto, uint32_t call) {
+  uint32_t base = a_of(code_at(proto, call));
+  for (uint32_t i = call; i--;) {
+    uint32_t ins = code_at(proto, i), op = op_of(ins);
+    bool loads = op == OP_MOV || op == OP_UGET || op == OP_FNEW || op == OP_GGET || op == OP_CALL ||
+                 (op >= OP_TGETV && op <= OP_TGETR);
+    if (loads && a_of(ins) == base) return i;
+  }
+  return call;
+}
+
 static void put_lines(const struct rewrite *rewrite, struct buf *out) {
   const struct proto *proto = &rewrite->proto;
   size_t size = line_size(proto);
-  for (uint32_t i = 0; i < proto->code_count; i++)
+  for (uint32_t i = 0; i < proto->code_count; i++) {
+    uint32_t op = op_of(code_at(proto, i));
+    uint32_t line = op == OP_CALLT || op == OP_CALLMT ? line_of_call(proto, i) : i;
     for (uint32_t copies = rewrite->starts[i + 1] - rewrite->starts[i]; copies; copies--)
-      buf_append(out, proto->lines.data + size * i, size);
+      buf_append(out, proto->lines.data + size * line, size);
+  }
 }
 
 /** A position counts from 1; up to one past the last instruction. */
@@ -410,15 +432,18 @@ static uint64_t moved(const struct rewrite *rewrite, uint64_t position) {
 }
 
 static void skip_text(struct reader *reader) {
-  while (reader_u8(reader)) {}
+  while (reader_u8(reader)) {
+  }
 }
 
-/** Names of upvalues, then each variable with where its life begins (from the one before) and how long it is. */
+/** Names of upvalues, then each variable with where its life begins (from the one before) and how long it is.
+ */
 static int put_names(const struct rewrite *rewrite, struct buf *out) {
   enum { INTERNAL_NAMES = 7 };
   struct reader reader = reader_of(rewrite->proto.names);
   for (unsigned i = 0; i < rewrite->proto.upvalues; i++) skip_text(&reader);
-  buf_append(out, rewrite->proto.names.data, (size_t)(reader.at - (const uint8_t *)rewrite->proto.names.data));
+  buf_append(out, rewrite->proto.names.data,
+             (size_t)(reader.at - (const uint8_t *)rewrite->proto.names.data));
   uint64_t begin = 0, begin_before = 0;
   for (;;) {
     const uint8_t *name = reader.at;
@@ -441,7 +466,8 @@ static int put_proto(struct rewrite *rewrite, struct buf *out) {
   uint32_t total;
   bool guarded;
   if (plan(rewrite, &total, &guarded)) return ERROR_VERSION;
-  if (guarded && (proto->slots + GUARD_SLOTS > SLOTS_MAX || proto->kgc_count >= UINT16_MAX)) return ERROR_LIMIT;
+  if (guarded && (proto->slots + GUARD_SLOTS > SLOTS_MAX || proto->kgc_count >= UINT16_MAX))
+    return ERROR_LIMIT;
   struct buf debug;
   buf_init(&debug);
   put_lines(rewrite, &debug);
@@ -505,7 +531,8 @@ int bytecode_guard(struct str dump, struct buf *out, struct bytecode_notes *note
   struct str head = reader_bytes(&reader, sizeof magic);
   uint64_t flags = reader_varint(&reader);
   if (flags & DUMP_FFI)
-    return error_set(err, ERROR_SCRIPT, "numbers ending in LL, ULL or i are not supported in rules; write a plain number");
+    return error_set(err, ERROR_SCRIPT,
+                     "numbers ending in LL, ULL or i are not supported in rules; write a plain number");
   if (reader.bad || memcmp(head.data, magic, sizeof magic) != 0 || flags != DUMP_FR2)
     return error_set(err, ERROR_VERSION, "this LuaJIT's bytecode is not the one known here (2.1, 64-bit GC)");
   reader_str(&reader); // the chunk's name

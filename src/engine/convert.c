@@ -85,7 +85,7 @@ void convert_remember(lua_State *lua, struct str bytes) {
 struct reading {
   lua_State *lua;
   struct buf *out;
-  size_t end;       /**< most length of `out` */
+  size_t end; /**< most length of `out` */
   const char *what;
   unsigned depth;
 };
@@ -161,7 +161,8 @@ static void read_map(struct reading *reading, int index, size_t members) {
   const struct order_key *keys = order_keys(lua, index); // pushes what holds them
   for (size_t i = 0; i < members; i++) {
     if (keys[i].type != LUA_TSTRING)
-      sandbox_raise(lua, ERROR_SCRIPT, "%s mixes named fields with others; names must be text", reading->what);
+      sandbox_raise(lua, ERROR_SCRIPT, "%s mixes named fields with others; names must be text",
+                    reading->what);
     put_text(reading, keys[i].text);
     lua_pushlstring(lua, keys[i].text.data, keys[i].text.len);
     lua_rawget(lua, index);
@@ -184,7 +185,8 @@ static void read_table(struct reading *reading, int index, bool map) {
   luaL_checkstack(lua, 8, "a value nested too deeply");
   int64_t length = array_length(lua, index, &members);
   budget_charge(&sandbox_of(lua)->budget, lua, members);
-  if (map && length > 0) sandbox_raise(lua, ERROR_SCRIPT, "%s must have names: { name = value, … }", reading->what);
+  if (map && length > 0)
+    sandbox_raise(lua, ERROR_SCRIPT, "%s must have names: { name = value, … }", reading->what);
   if (length > 0 || (length == 0 && !map && !is_empty_map(lua, index)))
     read_array(reading, index, length);
   else
@@ -205,7 +207,8 @@ static void read_value(struct reading *reading, int index) {
     break;
   case LUA_TNUMBER:
     if (!isfinite(lua_tonumber(lua, index)))
-      sandbox_raise(lua, ERROR_SCRIPT, "%s holds a number that is not finite (a division by zero?)", reading->what);
+      sandbox_raise(lua, ERROR_SCRIPT, "%s holds a number that is not finite (a division by zero?)",
+                    reading->what);
     value_put_number(reading->out, lua_tonumber(lua, index));
     break;
   case LUA_TSTRING:
@@ -216,7 +219,8 @@ static void read_value(struct reading *reading, int index) {
     read_table(reading, index, false);
     break;
   default:
-    sandbox_raise(lua, ERROR_SCRIPT, "%s holds a %s; it may hold text, numbers, true, false and tables of these", reading->what,
+    sandbox_raise(lua, ERROR_SCRIPT,
+                  "%s holds a %s; it may hold text, numbers, true, false and tables of these", reading->what,
                   luaL_typename(lua, index));
   }
   check_size(reading);

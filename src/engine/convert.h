@@ -1,9 +1,10 @@
 /** Values (event/value.h) to Lua and back.
  *
- * A map becomes a table with string keys, an array one with 1 … n; nil members are left out, and nil elements leave a hole. An empty Lua table is an
- * empty array; an empty map that came in as one is remembered (by its metatable) and goes out as one. Integers
- * beyond 2^53 lose their last digits, as numbers in Lua do. The other way, keys are sorted, so that equal tables give
- * equal bytes, and text that is not UTF-8 is repaired with U+FFFD.
+ * A map becomes a table with string keys, an array one with 1 … n; nil members are left out, and nil elements
+ * leave a hole. An empty Lua table is an empty array; an empty map that came in as one is remembered (by its
+ * metatable) and goes out as one. Integers beyond 2^53 lose their last digits, as numbers in Lua do. The
+ * other way, keys are sorted, so that equal tables give equal bytes, and text that is not UTF-8 is repaired
+ * with U+FFFD.
  */
 #pragma once
 
@@ -14,10 +15,12 @@
 void convert_open(lua_State *lua);
 /** Read one value and push it. @param lend  its tables are read-only while this input lasts. */
 void convert_push(lua_State *lua, struct reader *reader, bool lend);
-/** The table on top was made from `bytes`, which live on, and nobody can have changed it: convert_read then takes the bytes as they are, big
- * integers and order of keys included. Until the next that is remembered; null bytes: forget. */
+/** The table on top was made from `bytes`, which live on, and nobody can have changed it: convert_read then
+ * takes the bytes as they are, big integers and order of keys included. Until the next that is remembered;
+ * null bytes: forget. */
 void convert_remember(lua_State *lua, struct str bytes);
-/** Append the value at `index`. Raises for what no value can be: functions, keys that are not text, numbers that are not finite, loops.
+/** Append the value at `index`. Raises for what no value can be: functions, keys that are not text, numbers
+ * that are not finite, loops.
  * @param what  what it is, for errors ("data of user:send"). @param max  most bytes. */
 void convert_read(lua_State *lua, int index, struct buf *out, size_t max, const char *what);
 /** The same, of a table that is a map even when empty. */

@@ -55,7 +55,8 @@ void engine_free(struct engine *engine) {
 
 struct str engine_keep(struct engine *engine, struct str text) {
   if ((engine->owned_count & (engine->owned_count - 1)) == 0) // full at each power of two
-    engine->owned = memory_realloc(engine->owned, (engine->owned_count ? engine->owned_count * 2 : 1) * sizeof *engine->owned);
+    engine->owned = memory_realloc(engine->owned, (engine->owned_count ? engine->owned_count * 2 : 1) *
+                                                      sizeof *engine->owned);
   char *copy = memory_dup(text.data, text.len);
   engine->owned[engine->owned_count++] = copy;
   return (struct str){copy, text.len};
@@ -95,7 +96,8 @@ void engine_subscribe(struct engine *engine) {
     for (size_t j = 0; j < engine->rules[i].on_count; j++) {
       struct subscription *subscription = subscription_of(engine, engine->rules[i].on[j]);
       subscription->type = engine->rules[i].on[j];
-      subscription->rules = memory_realloc(subscription->rules, (subscription->count + 1) * sizeof *subscription->rules);
+      subscription->rules =
+          memory_realloc(subscription->rules, (subscription->count + 1) * sizeof *subscription->rules);
       subscription->rules[subscription->count++] = (uint32_t)i;
     }
   }
@@ -175,7 +177,9 @@ static void run_event(lua_State *lua, struct engine *engine, const struct engine
 static void run_timer(lua_State *lua, struct engine *engine, const struct engine_code *code) {
   const struct timer *timer = engine->call->timer;
   int index = timer_index(&engine->rules[engine->rule], timer->name);
-  if (index < 0) sandbox_raise_at(lua, engine->rules[engine->rule].path, 0, "the rule has no timer `%.*s` any more", STR_ARG(timer->name));
+  if (index < 0)
+    sandbox_raise_at(lua, engine->rules[engine->rule].path, 0, "the rule has no timer `%.*s` any more",
+                     STR_ARG(timer->name));
   engine->phase = ENGINE_ACT;
   engine->call->acted = true;
   push_handler(lua, engine, code->timers + index);
@@ -206,7 +210,8 @@ static int run(lua_State *lua, void *context) {
 
 /** math.random follows from who, why and which rule: a replay throws the same dice. */
 static uint64_t seed_of(const struct engine *engine, const struct engine_call *call) {
-  return hash64(call->cause, hash64(call->entity.id, hash64(engine->rules[engine->rule].campaign, call->entity.kind)));
+  return hash64(call->cause,
+                hash64(call->entity.id, hash64(engine->rules[engine->rule].campaign, call->entity.kind)));
 }
 
 int engine_run(struct engine *engine, uint32_t rule, struct engine_call *call, struct error *err) {

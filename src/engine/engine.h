@@ -1,8 +1,9 @@
 /** The only folder that knows Lua: states, budgets, generations, one file a binding.
  *
- * An engine is one Lua state with one generation's rules in it, for one worker. Rules are pure functions of (event, user, now): what they ask for
- * goes into a draft (state/draft.h), messages into the call; nothing durable lives here. A rule that fails or exceeds its budget costs the input that one rule.
- * All functions: the thread that made the engine.
+ * An engine is one Lua state with one generation's rules in it, for one worker. Rules are pure functions of
+ * (event, user, now): what they ask for goes into a draft (state/draft.h), messages into the call; nothing
+ * durable lives here. A rule that fails or exceeds its budget costs the input that one rule. All functions:
+ * the thread that made the engine.
  */
 #pragma once
 
@@ -15,20 +16,21 @@
 struct engine;
 
 struct engine_options {
-  const struct ruleset *ruleset;  /**< outlives the engine */
-  const struct config *config;    /**< rules.budget, rules.memory, routes, providers; outlives the engine */
+  const struct ruleset *ruleset; /**< outlives the engine */
+  const struct config *config;   /**< rules.budget, rules.memory, routes, providers; outlives the engine */
   uint32_t generation;
-  bool counted_budget;            /**< simulate, specs: steps are counted instead of CPU time, so that runs agree */
+  bool counted_budget; /**< simulate, specs: steps are counted instead of CPU time, so that runs agree */
 };
 
-/** Load every campaign. @return 0; ERROR_SCRIPT or ERROR_BUDGET with file, line, what is wrong, what to write. */
+/** Load every campaign. @return 0; ERROR_SCRIPT or ERROR_BUDGET with file, line, what is wrong, what to
+ * write. */
 int engine_new(struct engine **out, const struct engine_options *options, struct error *err);
 void engine_free(struct engine *engine);
 
 /** One loaded rule. */
 struct engine_rule {
-  struct str campaign; /**< its name = the folder's, unless `name` says otherwise */
-  struct str path;     /**< rule file, relative */
+  struct str campaign;  /**< its name = the folder's, unless `name` says otherwise */
+  struct str path;      /**< rule file, relative */
   const struct str *on; /**< event types it subscribes to */
   size_t on_count;
   const struct str *timers; /**< timer names it handles */
@@ -44,7 +46,8 @@ int engine_timer_rule(const struct engine *engine, struct str campaign, struct s
 /** Index of a campaign's rule; -1 if there is none. */
 int engine_rule_of(const struct engine *engine, struct str campaign);
 
-/** The compiled templates by hash, with their bundles, so that the host can store them before the generation goes live. */
+/** The compiled templates by hash, with their bundles, so that the host can store them before the generation
+ * goes live. */
 struct engine_template {
   struct str campaign, name;
   struct hash128 hash;
@@ -57,24 +60,28 @@ struct engine_call {
   const struct event *event; /**< null for a timer */
   const struct timer *timer; /**< null for an event */
   struct entity entity;
-  struct str cause;          /**< event_id or "timer:…": what message ids derive from */
-  struct draft *draft;       /**< marked by the caller; the engine adds effects, and never rolls back */
-  int64_t now;               /**< what the rule sees, ms */
-  int64_t wall;              /**< wall clock, for `accepted` and expiry, ms */
-  struct buf messages;       /**< out: message_encode() one after the other, without verdict; cleared by the engine */
-  uint32_t message_count;    /**< out */
-  bool acted;                /**< out: `when` said yes (or there is none) */
-  struct buf facts;          /**< out: value, what the rule read, also when nothing was sent */
+  struct str cause;    /**< event_id or "timer:…": what message ids derive from */
+  struct draft *draft; /**< marked by the caller; the engine adds effects, and never rolls back */
+  int64_t now;         /**< what the rule sees, ms */
+  int64_t wall;        /**< wall clock, for `accepted` and expiry, ms */
+  struct buf
+      messages; /**< out: message_encode() one after the other, without verdict; cleared by the engine */
+  uint32_t message_count; /**< out */
+  bool acted;             /**< out: `when` said yes (or there is none) */
+  struct buf facts;       /**< out: value, what the rule read, also when nothing was sent */
 };
 void engine_call_init(struct engine_call *call);
 void engine_call_deinit(struct engine_call *call);
 
-/** The event changes for the rules that follow: drop the table built for the last one. Once before the rules of each input. */
+/** The event changes for the rules that follow: drop the table built for the last one. Once before the rules
+ * of each input. */
 void engine_input(struct engine *engine);
-/** @return 0, or ERROR_SCRIPT / ERROR_BUDGET / ERROR_LIMIT with file, line and traceback; the caller rolls back. */
+/** @return 0, or ERROR_SCRIPT / ERROR_BUDGET / ERROR_LIMIT with file, line and traceback; the caller rolls
+ * back. */
 int engine_run(struct engine *engine, uint32_t rule, struct engine_call *call, struct error *err);
 
 size_t engine_memory(const struct engine *engine); /**< bytes that Lua holds */
 
 /** Provider mappings (lua/kairos/providers) in a Lua state of their own, for deliver_port.scripts. */
-int engine_providers(const struct ruleset *ruleset, const struct config *config, struct provider_scripts *out, struct error *err);
+int engine_providers(const struct ruleset *ruleset, const struct config *config, struct provider_scripts *out,
+                     struct error *err);

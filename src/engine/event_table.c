@@ -1,5 +1,5 @@
-/* The event as a rule sees it: a plain table, built at most once an input and only if a rule runs; lent, so that a write to it is an
- * error with its line (bytecode.h) and the next rule sees what this one saw. */
+/* The event as a rule sees it: a plain table, built at most once an input and only if a rule runs; lent, so
+ * that a write to it is an error with its line (bytecode.h) and the next rule sees what this one saw. */
 #include "engine/convert.h"
 #include "engine/internal.h"
 

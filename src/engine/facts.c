@@ -14,7 +14,9 @@ bool facts_begin(struct facts *facts, uint64_t identity, struct str label, struc
   for (uint32_t i = 0; i < facts->count; i++)
     if (facts->seen[i] == identity) return false;
   size_t len = label.len + (key.len ? key.len + 3 : 0);
-  if (facts->count == FACTS_MAX || len > sizeof name || facts->body.len + len + FACTS_VALUE_MAX + 16 > FACTS_BYTES_MAX) return false;
+  if (facts->count == FACTS_MAX || len > sizeof name ||
+      facts->body.len + len + FACTS_VALUE_MAX + 16 > FACTS_BYTES_MAX)
+    return false;
   facts->seen[facts->count++] = identity;
   if (!key.len) {
     value_put_string(&facts->body, label);

@@ -1,12 +1,13 @@
 /* What was made while loading stays as it is: rules keep no state between events. */
 #include "engine/sandbox.h"
 
-/** Walks what can be reached, with a Lua table as the list of what is still to be looked at: no recursion, whatever the shape. */
+/** Walks what can be reached, with a Lua table as the list of what is still to be looked at: no recursion,
+ * whatever the shape. */
 struct walk {
   lua_State *lua;
   struct pointer_set *seen;
-  int pending;      /**< stack index of the list … */
-  size_t count;     /**< … and its length */
+  int pending;  /**< stack index of the list … */
+  size_t count; /**< … and its length */
 };
 
 /** Look at the value on top later, if it can hold others; pops it. */
@@ -73,13 +74,17 @@ static void check_table(lua_State *lua, const void *table) {
   struct sandbox *sandbox = sandbox_of(lua);
   if (pointer_set_has(&sandbox->lent, table))
     sandbox_raise(lua, ERROR_SCRIPT,
-                  "the event and the profile are read-only; copy what you need into a table of your own, and keep a value "
+                  "the event and the profile are read-only; copy what you need into a table of your own, and "
+                  "keep a value "
                   "for later with user:set(\"name\", value)");
   if (!pointer_set_has(&sandbox->frozen, table)) return;
-  if (sandbox->loading) sandbox_raise(lua, ERROR_SCRIPT, "this table belongs to the library and is read-only; write a function of your own");
-  sandbox_raise(lua, ERROR_SCRIPT,
-                "rules keep no state between events, so this table, made when the file was loaded, is read-only now; "
-                "keep a value for later with user:set(\"name\", value)");
+  if (sandbox->loading)
+    sandbox_raise(lua, ERROR_SCRIPT,
+                  "this table belongs to the library and is read-only; write a function of your own");
+  sandbox_raise(
+      lua, ERROR_SCRIPT,
+      "rules keep no state between events, so this table, made when the file was loaded, is read-only now; "
+      "keep a value for later with user:set(\"name\", value)");
 }
 
 void sandbox_check_write(lua_State *lua, int index) {

@@ -9,7 +9,16 @@
 enum engine_phase { ENGINE_LOADING, ENGINE_WHEN, ENGINE_ACT };
 
 /** Fields of the event as rules see it. */
-enum engine_name { ENGINE_ID, ENGINE_TYPE, ENGINE_USER, ENGINE_SUBJECT, ENGINE_TIMESTAMP, ENGINE_PAYLOAD, ENGINE_METADATA, ENGINE_NAMES };
+enum engine_name {
+  ENGINE_ID,
+  ENGINE_TYPE,
+  ENGINE_USER,
+  ENGINE_SUBJECT,
+  ENGINE_TIMESTAMP,
+  ENGINE_PAYLOAD,
+  ENGINE_METADATA,
+  ENGINE_NAMES
+};
 
 /** A campaign's folder. */
 struct engine_folder {
@@ -20,8 +29,8 @@ struct engine_folder {
 /** A rule's functions: where they are in the table `handlers`. */
 struct engine_code {
   size_t folder;
-  int when, act;  /**< 0: there is none */
-  int timers;     /**< the first; the others follow in the order of engine_rule.timers */
+  int when, act; /**< 0: there is none */
+  int timers;    /**< the first; the others follow in the order of engine_rule.timers */
 };
 
 struct engine {
@@ -43,25 +52,25 @@ struct engine {
     struct str type;
     uint32_t *rules;
     size_t count;
-  } *subscriptions;           /**< open addressing by event type; a power of two of them */
+  } * subscriptions; /**< open addressing by event type; a power of two of them */
   size_t subscription_slots;
-  char **owned;               /**< texts that live as long as the engine */
+  char **owned; /**< texts that live as long as the engine */
   size_t owned_count;
   int handler_count;
   struct {
     int handlers, user, event;
-    int names[ENGINE_NAMES];  /**< of the event's fields */
-  } refs;                     /**< in Lua's registry */
+    int names[ENGINE_NAMES]; /**< of the event's fields */
+  } refs;                    /**< in Lua's registry */
 
-  size_t loading_folder;      /**< whose files are being loaded */
+  size_t loading_folder;       /**< whose files are being loaded */
   struct bytecode_notes notes; /**< of the file being loaded */
 
-  struct engine_call *call;   /**< under way */
-  uint32_t rule;              /**< … of this rule */
+  struct engine_call *call; /**< under way */
+  uint32_t rule;            /**< … of this rule */
   enum engine_phase phase;
   struct facts facts;
-  bool event_built;           /**< the table of the input's event is there */
-  const void *user;           /**< the one `user` object */
+  bool event_built;                          /**< the table of the input's event is there */
+  const void *user;                          /**< the one `user` object */
   struct buf text, data, map, message_facts; /**< scratch of the bindings */
 };
 
@@ -89,7 +98,8 @@ struct throttle_object {
   struct str label;
 };
 
-/** What kairos.rule returns. Its definition is the userdata's environment: name, on, when, act, timers, timer_names. */
+/** What kairos.rule returns. Its definition is the userdata's environment: name, on, when, act, timers,
+ * timer_names. */
 struct rule_object {
   struct object object;
 };
@@ -111,7 +121,8 @@ void engine_list_channels(struct str meant, struct buf *out);
 void modules_open(lua_State *lua);
 /** Forget the modules of the campaign before: each campaign has its own. */
 void modules_begin(lua_State *lua);
-/** Load and run a file of the campaign being loaded, and push what it returns (nil becomes true). Remembered. */
+/** Load and run a file of the campaign being loaded, and push what it returns (nil becomes true). Remembered.
+ */
 void modules_load(lua_State *lua, const struct ruleset_file *file);
 /** Push everything that the campaign being loaded holds on to. */
 void modules_push_kept(lua_State *lua);
@@ -138,7 +149,8 @@ extern const luaL_Reg binding_window[]; /**< user:count, sum, last, first, disti
 extern const luaL_Reg binding_timer[];  /**< user:after, at, cancel */
 int binding_send(lua_State *lua);       /**< user:send */
 
-/** The call under way, whose user's method `method` ("user:count") is asked. Raises if there is none, or `user` was not passed. */
+/** The call under way, whose user's method `method` ("user:count") is asked. Raises if there is none, or
+ * `user` was not passed. */
 struct engine_call *binding_call(lua_State *lua, const char *method);
 /** The same for a method that asks for effects, which `when` may not. */
 struct engine_call *binding_acting_call(lua_State *lua, const char *method);
@@ -146,9 +158,11 @@ struct engine_call *binding_acting_call(lua_State *lua, const char *method);
 void binding_effect(lua_State *lua, const struct effect *effect);
 /** Text of a key (a string, number or boolean) at `index`; raises for others. Borrowed until the next. */
 struct str binding_key(lua_State *lua, int index, const char *method);
-/** A duration at `index`, ms; raises unless it is text such as "5m". @param what  "expires_in of user:send" */
+/** A duration at `index`, ms; raises unless it is text such as "5m". @param what  "expires_in of user:send"
+ */
 int64_t binding_duration(lua_State *lua, int index, const char *what);
 /** Raise unless the table at `index` has only fields of `names` (null-terminated). */
 void binding_check_fields(lua_State *lua, int index, const char *const *names, const char *what);
-/** Text under `name` in the table at `index`: "" if there is none and it may be so; raises for other types. Stays on the stack. */
+/** Text under `name` in the table at `index`: "" if there is none and it may be so; raises for other types.
+ * Stays on the stack. */
 struct str binding_field(lua_State *lua, int index, const char *name, bool required, const char *what);

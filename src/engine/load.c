@@ -10,7 +10,7 @@
 #define SHARED_FOLDER "shared"
 
 enum {
-  LOAD_BUDGETS = 50,       /**< loading a campaign may take so many times the budget of a call … */
+  LOAD_BUDGETS = 50,        /**< loading a campaign may take so many times the budget of a call … */
   LOAD_BUDGET_MIN_MS = 1000 /**< … and at least this */
 };
 
@@ -53,17 +53,19 @@ void engine_list_templates(const struct engine *engine, size_t folder, struct st
   const struct engine_folder *of = &engine->folders[folder];
   struct suggestion suggestion = {0};
   buf_printf(out, " in rules/%.*s", STR_ARG(of->name));
-  for (size_t i = 0; i < of->template_count; i++) suggestion_offer(&suggestion, meant, engine->templates[of->first_template + i].name);
+  for (size_t i = 0; i < of->template_count; i++)
+    suggestion_offer(&suggestion, meant, engine->templates[of->first_template + i].name);
   suggestion_append(&suggestion, out);
-  buf_printf(out, of->template_count ? "; there are: " : "; there is none yet: write rules/%.*s/%.*s.html", STR_ARG(of->name),
-             STR_ARG(meant));
+  buf_printf(out, of->template_count ? "; there are: " : "; there is none yet: write rules/%.*s/%.*s.html",
+             STR_ARG(of->name), STR_ARG(meant));
   for (size_t i = 0; i < of->template_count; i++)
     buf_printf(out, "%s%.*s", i ? ", " : "", STR_ARG(engine->templates[of->first_template + i].name));
 }
 
 void engine_list_channels(struct str meant, struct buf *out) {
   struct suggestion suggestion = {0};
-  for (const char *const *name = config_channel_names; *name; name++) suggestion_offer(&suggestion, meant, str_from(*name));
+  for (const char *const *name = config_channel_names; *name; name++)
+    suggestion_offer(&suggestion, meant, str_from(*name));
   suggestion_append(&suggestion, out);
   for (const char *const *name = config_channel_names; *name; name++)
     buf_printf(out, "%s%s", name == config_channel_names ? "; there are: " : ", ", *name);
@@ -86,8 +88,10 @@ static bool find_partial(void *context, struct str name, struct str *text, struc
   char path[300];
   for (size_t i = 0; i < 2; i++) {
     for (size_t j = 0; j < 4; j++) {
-      int len = snprintf(path, sizeof path, "%.*s/%.*s%.*s", STR_ARG(folders[i]), STR_ARG(name), STR_ARG(endings[j]));
-      const struct ruleset_file *found = (size_t)len < sizeof path ? ruleset_find(ruleset, str_from(path)) : NULL;
+      int len = snprintf(path, sizeof path, "%.*s/%.*s%.*s", STR_ARG(folders[i]), STR_ARG(name),
+                         STR_ARG(endings[j]));
+      const struct ruleset_file *found =
+          (size_t)len < sizeof path ? ruleset_find(ruleset, str_from(path)) : NULL;
       if (!found || found->library) continue;
       *text = found->text;
       snprintf(search->file, sizeof search->file, "rules/%s", found->path);
@@ -98,19 +102,22 @@ static bool find_partial(void *context, struct str name, struct str *text, struc
   for (size_t i = 0; i < ruleset->count; i++) {
     struct str at = str_from(ruleset->files[i].path), known;
     bool near = str_equal(folder_of(at), folders[0]) || str_equal(folder_of(at), folders[1]);
-    if (!ruleset->files[i].library && near && template_name(file_of(at), &known)) suggestion_offer(&search->suggestion, name, known);
+    if (!ruleset->files[i].library && near && template_name(file_of(at), &known))
+      suggestion_offer(&search->suggestion, name, known);
   }
   *file = search->suggestion.name;
   return false;
 }
 
-static int add_template(struct engine *engine, struct engine_folder *folder, const struct ruleset_file *file, struct str name,
-                        struct error *err) {
+static int add_template(struct engine *engine, struct engine_folder *folder, const struct ruleset_file *file,
+                        struct str name, struct error *err) {
   struct str path = str_from(file->path);
   size_t index = engine->template_count;
   if (engine_find_template(engine, (size_t)(folder - engine->folders), name) >= 0)
-    return error_set(err, ERROR_SCRIPT, "rules/%s: another file of this folder is the template `%.*s` already; name one of them differently",
-                     file->path, STR_ARG(name));
+    return error_set(
+        err, ERROR_SCRIPT,
+        "rules/%s: another file of this folder is the template `%.*s` already; name one of them differently",
+        file->path, STR_ARG(name));
   engine->templates = memory_realloc(engine->templates, (index + 1) * sizeof *engine->templates);
   engine->compiled = memory_realloc(engine->compiled, (index + 1) * sizeof *engine->compiled);
   struct partial_search search = {.engine = engine, .folder = folder->name};
@@ -158,7 +165,8 @@ static int find_folders(struct engine *engine, struct error *err) {
 static void check_unique(lua_State *lua, struct engine *engine, const struct engine_rule *rule) {
   for (size_t i = 0; i + 1 < engine->rule_count; i++)
     if (str_equal(engine->rules[i].campaign, rule->campaign))
-      sandbox_raise_at(lua, rule->path, 0, "a rule named `%.*s` is in rules/%.*s already; give this one another `name`",
+      sandbox_raise_at(lua, rule->path, 0,
+                       "a rule named `%.*s` is in rules/%.*s already; give this one another `name`",
                        STR_ARG(rule->campaign), STR_ARG(engine->rules[i].path));
 }
 
@@ -190,14 +198,16 @@ static int keep_function(lua_State *lua, struct engine *engine) {
   return engine->handler_count;
 }
 
-/** Take in the rule object on top; what the library has checked (lua/kairos/rule.lua) is not checked again. Pops it. */
+/** Take in the rule object on top; what the library has checked (lua/kairos/rule.lua) is not checked again.
+ * Pops it. */
 static void add_rule(lua_State *lua, struct engine *engine, const struct ruleset_file *file) {
   size_t index = engine->rule_count++;
   engine->rules = memory_realloc(engine->rules, engine->rule_count * sizeof *engine->rules);
   engine->codes = memory_realloc(engine->codes, engine->rule_count * sizeof *engine->codes);
   struct engine_rule *rule = &engine->rules[index];
   struct engine_code *code = &engine->codes[index];
-  *rule = (struct engine_rule){.campaign = engine->folders[engine->loading_folder].name, .path = str_from(file->path)};
+  *rule = (struct engine_rule){.campaign = engine->folders[engine->loading_folder].name,
+                               .path = str_from(file->path)};
   *code = (struct engine_code){.folder = engine->loading_folder};
   lua_getfenv(lua, -1);
   lua_getfield(lua, -1, "name");
@@ -236,14 +246,18 @@ static void add_rules(lua_State *lua, struct engine *engine, const struct rulese
     return;
   }
   size_t count = lua_istable(lua, -1) ? lua_objlen(lua, -1) : 0;
-  if (!count) sandbox_raise_at(lua, path, 0, "the file must end with: return kairos.rule { … } (or a list of rules)");
+  if (!count)
+    sandbox_raise_at(lua, path, 0, "the file must end with: return kairos.rule { … } (or a list of rules)");
   for (size_t i = 1; i <= count; i++) {
     lua_rawgeti(lua, -1, (int)i);
-    if (!is_rule(lua)) sandbox_raise_at(lua, path, 0, "element %zu of the list it returns is not a rule; write kairos.rule { … }", i);
+    if (!is_rule(lua))
+      sandbox_raise_at(lua, path, 0,
+                       "element %zu of the list it returns is not a rule; write kairos.rule { … }", i);
     if (count > 1) {
       lua_getfenv(lua, -1);
       lua_getfield(lua, -1, "name");
-      if (lua_isnil(lua, -1)) sandbox_raise_at(lua, path, 0, "in a list of rules each needs a `name`; rule %zu has none", i);
+      if (lua_isnil(lua, -1))
+        sandbox_raise_at(lua, path, 0, "in a list of rules each needs a `name`; rule %zu has none", i);
       lua_pop(lua, 2);
     }
     add_rule(lua, engine, file);
@@ -257,7 +271,9 @@ static int load_campaign(lua_State *lua, void *context) {
   char path[300];
   snprintf(path, sizeof path, "%.*s/rule.lua", STR_ARG(folder->name));
   const struct ruleset_file *file = ruleset_find(engine->options.ruleset, str_from(path));
-  if (!file) sandbox_raise_at(lua, str_from(path), 0, "this file is missing: a campaign's folder holds rule.lua and its templates");
+  if (!file)
+    sandbox_raise_at(lua, str_from(path), 0,
+                     "this file is missing: a campaign's folder holds rule.lua and its templates");
   engine->sandbox.random = hash64(folder->name, 0);
   modules_begin(lua);
   modules_load(lua, file);
@@ -272,7 +288,8 @@ static int new_reference(lua_State *lua) {
 }
 
 static int open_state(lua_State *lua, void *context) {
-  static const char *const names[ENGINE_NAMES] = {"id", "type", "user", "subject", "timestamp", "payload", "metadata"};
+  static const char *const names[ENGINE_NAMES] = {"id",        "type",    "user",    "subject",
+                                                  "timestamp", "payload", "metadata"};
   struct engine *engine = context;
   bindings_open(lua);
   modules_open(lua);
@@ -294,7 +311,8 @@ static int open_state(lua_State *lua, void *context) {
   return 0;
 }
 
-/** Garbage is collected late, since calls leave little that lives, but before the limit: the live heap does not change any more. */
+/** Garbage is collected late, since calls leave little that lives, but before the limit: the live heap does
+ * not change any more. */
 static int settle(lua_State *lua, void *context) {
   struct sandbox *sandbox = context;
   lua_gc(lua, LUA_GCCOLLECT, 0);

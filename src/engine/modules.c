@@ -1,4 +1,5 @@
-/* Files, their environments, and `require`: a campaign sees `kairos`, the modules of its own folder and those of rules/shared. */
+/* Files, their environments, and `require`: a campaign sees `kairos`, the modules of its own folder and those
+ * of rules/shared. */
 #include "engine/bindings.h"
 #include "engine/internal.h"
 #include "engine/suggest.h"
@@ -60,14 +61,17 @@ static struct str folder_of(struct str path) {
 }
 
 /** Module names of a folder, for the error. */
-static void list_modules(const struct ruleset *ruleset, struct str folder, struct str meant, struct buf *out) {
+static void list_modules(const struct ruleset *ruleset, struct str folder, struct str meant,
+                         struct buf *out) {
   struct suggestion suggestion = {0};
   size_t count = 0;
   for (size_t i = 0; i < ruleset->count; i++) {
     struct str path = str_from(ruleset->files[i].path);
-    if (ruleset->files[i].library || !str_equal(folder_of(path), folder) || path.len < folder.len + 5) continue;
+    if (ruleset->files[i].library || !str_equal(folder_of(path), folder) || path.len < folder.len + 5)
+      continue;
     struct str name = {path.data + folder.len + 1, path.len - folder.len - 1};
-    if (name.len < 5 || memcmp(name.data + name.len - 4, ".lua", 4) != 0 || str_equal(name, STR("rule.lua"))) continue;
+    if (name.len < 5 || memcmp(name.data + name.len - 4, ".lua", 4) != 0 || str_equal(name, STR("rule.lua")))
+      continue;
     name.len -= 4;
     suggestion_offer(&suggestion, meant, name);
     buf_printf(out, "%s%.*s", count++ ? ", " : "; there are: ", STR_ARG(name));
@@ -84,22 +88,26 @@ static void require_module(lua_State *lua, struct str folder, struct str name) {
     file = (struct str){name.data + sizeof SHARED_FOLDER, name.len - sizeof SHARED_FOLDER};
   }
   if (!valid_name(file))
-    sandbox_raise(lua, ERROR_SCRIPT, "require: a module is named by letters, digits and _: require \"helpers\" for helpers.lua in this "
-                                     "folder, require \"shared.helpers\" for rules/shared/helpers.lua");
+    sandbox_raise(
+        lua, ERROR_SCRIPT,
+        "require: a module is named by letters, digits and _: require \"helpers\" for helpers.lua in this "
+        "folder, require \"shared.helpers\" for rules/shared/helpers.lua");
   push_registry(lua, &loaded_key);
   buf_clear(&engine->text);
   buf_printf(&engine->text, "%.*s/%.*s.lua", STR_ARG(folder), STR_ARG(file));
   lua_pushlstring(lua, (const char *)engine->text.data, engine->text.len);
   lua_rawget(lua, -2);
   if (lua_isboolean(lua, -1) && !lua_toboolean(lua, -1))
-    sandbox_raise(lua, ERROR_SCRIPT, "require \"%.*s\": the two files require each other; move what both need into a third", STR_ARG(name));
+    sandbox_raise(lua, ERROR_SCRIPT,
+                  "require \"%.*s\": the two files require each other; move what both need into a third",
+                  STR_ARG(name));
   if (!lua_isnil(lua, -1)) return;
   const struct ruleset_file *source = ruleset_find(engine->sandbox.sources, buf_str(&engine->text));
   if (!source || source->library) {
     buf_clear(&engine->text);
     list_modules(engine->sandbox.sources, folder, file, &engine->text);
-    sandbox_raise(lua, ERROR_SCRIPT, "require: there is no rules/%.*s/%.*s.lua%s", STR_ARG(folder), STR_ARG(file),
-                  (const char *)engine->text.data);
+    sandbox_raise(lua, ERROR_SCRIPT, "require: there is no rules/%.*s/%.*s.lua%s", STR_ARG(folder),
+                  STR_ARG(file), (const char *)engine->text.data);
   }
   modules_load(lua, source);
 }
@@ -110,7 +118,8 @@ static int require(lua_State *lua) {
   if (lua_type(lua, 1) != LUA_TSTRING) sandbox_raise(lua, ERROR_SCRIPT, "write require \"name\"");
   name.data = lua_tolstring(lua, 1, &name.len);
   folder.data = lua_tolstring(lua, lua_upvalueindex(1), &folder.len);
-  if (!sandbox_of(lua)->loading) sandbox_raise(lua, ERROR_SCRIPT, "require belongs at the top of the file, outside of functions");
+  if (!sandbox_of(lua)->loading)
+    sandbox_raise(lua, ERROR_SCRIPT, "require belongs at the top of the file, outside of functions");
   if (!folder.len || str_equal(name, STR("kairos")))
     modules_push_library(lua, name);
   else
@@ -143,10 +152,12 @@ void modules_push_library(lua_State *lua, struct str name) {
   if (!lua_isnil(lua, -1)) return;
   lua_pop(lua, 1);
   char path[128];
-  int len = snprintf(path, sizeof path, str_equal(name, STR("kairos")) ? "%.*s/init.lua" : "%.*s.lua", STR_ARG(name));
+  int len = snprintf(path, sizeof path, str_equal(name, STR("kairos")) ? "%.*s/init.lua" : "%.*s.lua",
+                     STR_ARG(name));
   for (int i = 0; i < (int)name.len && i < len; i++)
     if (path[i] == '.') path[i] = '/';
-  const struct ruleset_file *file = (size_t)len < sizeof path ? ruleset_find(sandbox->sources, str_from(path)) : NULL;
+  const struct ruleset_file *file =
+      (size_t)len < sizeof path ? ruleset_find(sandbox->sources, str_from(path)) : NULL;
   if (!file || !file->library) sandbox_raise(lua, ERROR_SCRIPT, "the library has no file %s", path);
   sandbox_load_library(lua, str_from(path), file->text);
   push_environment(lua, STR(""));
@@ -170,22 +181,26 @@ static bool writes(const struct bytecode_notes *notes, struct str name) {
   return false;
 }
 
-_Noreturn static void unknown_name(lua_State *lua, int environment, struct str path, const struct bytecode_note *note) {
+_Noreturn static void unknown_name(lua_State *lua, int environment, struct str path,
+                                   const struct bytecode_note *note) {
   struct engine *engine = engine_of(lua);
   const char *instead = bindings_missing(note->name);
-  if (instead) sandbox_raise_at(lua, path, note->line, "there is no `%.*s` in rules: %s", STR_ARG(note->name), instead);
+  if (instead)
+    sandbox_raise_at(lua, path, note->line, "there is no `%.*s` here: %s", STR_ARG(note->name), instead);
   struct suggestion suggestion = {0};
   lua_pushnil(lua);
   while (lua_next(lua, environment)) {
     struct str known;
     lua_pop(lua, 1);
     known.data = lua_tolstring(lua, -1, &known.len);
-    suggestion_offer(&suggestion, note->name, known);
+    if (!str_equal(known, STR(BYTECODE_GUARD))) suggestion_offer(&suggestion, note->name, known);
   }
   buf_clear(&engine->text);
   suggestion_append(&suggestion, &engine->text);
-  if (!engine->text.len) buf_printf(&engine->text, "; if it is yours, declare it above: local %.*s = …", STR_ARG(note->name));
-  sandbox_raise_at(lua, path, note->line, "there is nothing named `%.*s` here%.*s", STR_ARG(note->name), STR_ARG(buf_str(&engine->text)));
+  if (!engine->text.len)
+    buf_printf(&engine->text, "; if it is yours, declare it above: local %.*s = …", STR_ARG(note->name));
+  sandbox_raise_at(lua, path, note->line, "there is nothing named `%.*s` here%.*s", STR_ARG(note->name),
+                   STR_ARG(buf_str(&engine->text)));
 }
 
 static void check_send(lua_State *lua, struct str path, const struct bytecode_note *note) {
@@ -193,16 +208,19 @@ static void check_send(lua_State *lua, struct str path, const struct bytecode_no
   buf_clear(&engine->text);
   if (!config_route(engine->options.config, note->channel)) {
     engine_list_channels(note->channel, &engine->text);
-    sandbox_raise_at(lua, path, note->line, "there is no channel `%.*s`%.*s", STR_ARG(note->channel), STR_ARG(buf_str(&engine->text)));
+    sandbox_raise_at(lua, path, note->line, "there is no channel `%.*s`%.*s", STR_ARG(note->channel),
+                     STR_ARG(buf_str(&engine->text)));
   }
   if (engine_find_template(engine, engine->loading_folder, note->name) < 0) {
     engine_list_templates(engine, engine->loading_folder, note->name, &engine->text);
-    sandbox_raise_at(lua, path, note->line, "there is no template `%.*s`%.*s", STR_ARG(note->name), STR_ARG(buf_str(&engine->text)));
+    sandbox_raise_at(lua, path, note->line, "there is no template `%.*s`%.*s", STR_ARG(note->name),
+                     STR_ARG(buf_str(&engine->text)));
   }
 }
 
 /** What can be told without running the file. */
-static void check_notes(lua_State *lua, int environment, struct str path, const struct bytecode_notes *notes) {
+static void check_notes(lua_State *lua, int environment, struct str path,
+                        const struct bytecode_notes *notes) {
   for (size_t i = 0; i < notes->count; i++) {
     const struct bytecode_note *note = &notes->notes[i];
     if (note->type == BYTECODE_SENDS) check_send(lua, path, note);

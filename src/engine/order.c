@@ -26,8 +26,10 @@ static struct order_key key_at(lua_State *lua, int index) {
   else if (key.type == LUA_TSTRING)
     key.text.data = lua_tolstring(lua, index, &key.text.len);
   else
-    sandbox_raise(lua, ERROR_SCRIPT, "this table has a %s as a key, which has no place in a fixed order; use text or numbers as keys",
-                  luaL_typename(lua, index));
+    sandbox_raise(
+        lua, ERROR_SCRIPT,
+        "this table has a %s as a key, which has no place in a fixed order; use text or numbers as keys",
+        luaL_typename(lua, index));
   return key;
 }
 
@@ -53,7 +55,8 @@ const struct order_key *order_keys(lua_State *lua, int index) {
   size_t count = count_members(lua, index);
   struct sandbox *sandbox = sandbox_of(lua);
   budget_charge(&sandbox->budget, lua, count);
-  struct order_block *block = lua_newuserdata(lua, sizeof *block + (count + 1) * (2 * sizeof(struct order_key) + 2 * sizeof(uint32_t)));
+  struct order_block *block = lua_newuserdata(
+      lua, sizeof *block + (count + 1) * (2 * sizeof(struct order_key) + 2 * sizeof(uint32_t)));
   struct order_key *unsorted = block->keys + count;
   uint32_t *items = (uint32_t *)(unsorted + count);
   block->count = count;
@@ -98,7 +101,8 @@ bool order_next(lua_State *lua, int index, int key) {
   return found;
 }
 
-static void merge(lua_State *lua, const uint32_t *from, uint32_t *to, size_t middle, size_t end, order_before *before, void *context) {
+static void merge(lua_State *lua, const uint32_t *from, uint32_t *to, size_t middle, size_t end,
+                  order_before *before, void *context) {
   enum { STRIDE = 1024 };
   struct budget *budget = &sandbox_of(lua)->budget;
   size_t left = 0, right = middle;
@@ -109,7 +113,8 @@ static void merge(lua_State *lua, const uint32_t *from, uint32_t *to, size_t mid
   }
 }
 
-void order_sort(lua_State *lua, uint32_t *items, uint32_t *scratch, size_t count, order_before *before, void *context) {
+void order_sort(lua_State *lua, uint32_t *items, uint32_t *scratch, size_t count, order_before *before,
+                void *context) {
   uint32_t *from = items, *to = scratch;
   for (size_t width = 1; width < count; width *= 2) {
     for (size_t start = 0; start < count; start += 2 * width) {

@@ -1,4 +1,5 @@
-/** A fixed order of a table's keys (numbers, then text, then false and true), and a sort that ends whatever it is told.
+/** A fixed order of a table's keys (numbers, then text, then false and true), and a sort that ends whatever
+ * it is told.
  *
  * LuaJIT's own order differs from run to run; with this one every replay walks a table the same way.
  */
@@ -13,14 +14,18 @@ struct order_key {
   struct str text; /**< borrowed from the table */
 };
 
-/** The keys of the table at `index`, sorted. Pushes one value, which holds them; raises for keys that have no order. */
+/** The keys of the table at `index`, sorted. Pushes one value, which holds them; raises for keys that have no
+ * order. */
 const struct order_key *order_keys(lua_State *lua, int index);
 /** Push a key as a Lua value. */
 void order_push(lua_State *lua, const struct order_key *key);
-/** Push the first key after the one at `key` (nil: the very first) of the table at `index`. @return false, with nothing pushed, if there is none. */
+/** Push the first key after the one at `key` (nil: the very first) of the table at `index`. @return false,
+ * with nothing pushed, if there is none. */
 bool order_next(lua_State *lua, int index, int key);
 
 /** Whether item a must stand before b. May raise. */
 typedef bool order_before(lua_State *lua, void *context, uint32_t a, uint32_t b);
-/** Sort `items` by merging (stable, n log n comparisons whatever they answer). @param scratch  room for as many. */
-void order_sort(lua_State *lua, uint32_t *items, uint32_t *scratch, size_t count, order_before *before, void *context);
+/** Sort `items` by merging (stable, n log n comparisons whatever they answer). @param scratch  room for as
+ * many. */
+void order_sort(lua_State *lua, uint32_t *items, uint32_t *scratch, size_t count, order_before *before,
+                void *context);

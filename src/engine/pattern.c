@@ -16,8 +16,10 @@ static void step(struct pattern *pattern) {
   budget_charge(pattern->budget, pattern->lua, CHARGE_EVERY);
 }
 
-void pattern_init(struct pattern *pattern, lua_State *lua, struct str subject, struct str text, bool anchors) {
-  if (text.len > PATTERN_MAX) sandbox_raise(lua, ERROR_SCRIPT, "a pattern may have at most %d characters", PATTERN_MAX);
+void pattern_init(struct pattern *pattern, lua_State *lua, struct str subject, struct str text,
+                  bool anchors) {
+  if (text.len > PATTERN_MAX)
+    sandbox_raise(lua, ERROR_SCRIPT, "a pattern may have at most %d characters", PATTERN_MAX);
   bool anchored = anchors && text.len && *text.data == '^';
   *pattern = (struct pattern){.lua = lua,
                               .budget = &sandbox_of(lua)->budget,
@@ -125,7 +127,8 @@ static bool matches_one(const struct pattern *pattern, const char *at, const cha
 
 /* ---- items with something behind them ---- */
 
-static const char *match_greedy(struct pattern *pattern, const char *at, const char *item, const char *end, ptrdiff_t least) {
+static const char *match_greedy(struct pattern *pattern, const char *at, const char *item, const char *end,
+                                ptrdiff_t least) {
   ptrdiff_t count = 0;
   for (; matches_one(pattern, at + count, item, end); count++) step(pattern);
   for (; count >= least; count--) {
@@ -181,7 +184,8 @@ static const char *match_close(struct pattern *pattern, const char *at, const ch
 
 static const char *match_again(struct pattern *pattern, const char *at, char digit) {
   unsigned i = (unsigned)(digit - '1');
-  if (i >= pattern->captures || pattern->capture[i].len < 0) malformed(pattern, "'%1' to '%9' need a capture before them");
+  if (i >= pattern->captures || pattern->capture[i].len < 0)
+    malformed(pattern, "'%1' to '%9' need a capture before them");
   size_t len = (size_t)pattern->capture[i].len;
   for (size_t paid = 0; paid < len; paid += CHARGE_EVERY) step(pattern);
   if ((size_t)(pattern->subject_end - at) < len || memcmp(at, pattern->capture[i].at, len) != 0) return NULL;

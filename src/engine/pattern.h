@@ -1,7 +1,8 @@
 /** Lua's patterns (Lua 5.1 reference manual, 5.4.1), matched under a budget.
  *
- * LuaJIT's own matcher can run for hours on a short pattern ("(.-)*x"-like backtracking) and no hook sees into it. This one charges each step, takes
- * patterns of at most PATTERN_MAX bytes, and recurses at most once an item of the pattern.
+ * LuaJIT's own matcher can run for hours on a short pattern ("(.-)*x"-like backtracking) and no hook sees
+ * into it. This one charges each step, takes patterns of at most PATTERN_MAX bytes, and recurses at most once
+ * an item of the pattern.
  */
 #pragma once
 
@@ -19,15 +20,16 @@ enum { PATTERN_OPEN = -1, PATTERN_POSITION = -2 };
 struct pattern {
   lua_State *lua;
   struct budget *budget;
-  uint32_t unpaid;                  /**< steps not charged yet */
+  uint32_t unpaid; /**< steps not charged yet */
   const char *subject, *subject_end;
   const char *pattern, *pattern_end;
-  bool anchored;                    /**< begins with ^, which is not part of `pattern` */
+  bool anchored; /**< begins with ^, which is not part of `pattern` */
   unsigned captures;
   struct pattern_capture capture[PATTERN_CAPTURES];
 };
 
-/** Borrows both. Raises if the pattern is too long. @param anchors  whether a leading ^ means the beginning. */
+/** Borrows both. Raises if the pattern is too long. @param anchors  whether a leading ^ means the beginning.
+ */
 void pattern_init(struct pattern *pattern, lua_State *lua, struct str subject, struct str text, bool anchors);
 /** Match at `at` exactly. @return the match's end, or null. Raises for a malformed pattern. */
 const char *pattern_match(struct pattern *pattern, const char *at);

@@ -7,7 +7,8 @@
 enum { FIRST_SIZE = 64 };
 
 void pointer_set_init(struct pointer_set *set) {
-  *set = (struct pointer_set){.slots = memory_zalloc(FIRST_SIZE * sizeof *set->slots), .mask = FIRST_SIZE - 1, .age = 1};
+  *set = (struct pointer_set){
+      .slots = memory_zalloc(FIRST_SIZE * sizeof *set->slots), .mask = FIRST_SIZE - 1, .age = 1};
 }
 
 void pointer_set_deinit(struct pointer_set *set) {

@@ -9,7 +9,7 @@ struct pointer_set {
   struct pointer_slot {
     const void *pointer;
     uint32_t age; /**< a slot of another age is empty */
-  } *slots;
+  } * slots;
   uint32_t mask, count, age;
 };
 

@@ -12,7 +12,7 @@
 
 enum {
   MAPPING_BUDGET_MS = 1000,
-  MAPPING_MEMORY = 256 << 20,    /**< a message of 4 MB is held a few times on its way into JSON */
+  MAPPING_MEMORY = 256 << 20, /**< a message of 4 MB is held a few times on its way into JSON */
   REQUEST_BYTES_MAX = 32 << 20,
   HEADER_BYTES_MAX = 64 << 10
 };
@@ -21,7 +21,8 @@ enum {
 static const struct {
   enum config_provider_type type;
   const char *module;
-} mappings[] = {{CONFIG_PROVIDER_WEBHOOK, "kairos.providers.webhook"}, {CONFIG_PROVIDER_SENDGRID, "kairos.providers.sendgrid"}};
+} mappings[] = {{CONFIG_PROVIDER_WEBHOOK, "kairos.providers.webhook"},
+                {CONFIG_PROVIDER_SENDGRID, "kairos.providers.sendgrid"}};
 enum { MAPPINGS = sizeof mappings / sizeof *mappings };
 
 struct providers {
@@ -116,19 +117,23 @@ static struct str result_text(lua_State *lua, const char *name) {
 /** The function and its arguments are on the stack; the result is a table. */
 static void call_mapping(lua_State *lua, int arguments, const char *what) {
   lua_call(lua, arguments, 1);
-  if (!lua_istable(lua, -1)) sandbox_raise(lua, ERROR_SCRIPT, "%s of a provider's mapping did not return a table", what);
+  if (!lua_istable(lua, -1))
+    sandbox_raise(lua, ERROR_SCRIPT, "%s of a provider's mapping did not return a table", what);
 }
 
 static int run_request(lua_State *lua, void *context) {
   struct providers *providers = context;
   struct http_request *out = providers->request;
+  providers->sandbox.original = NULL;
   push_mapping(lua, providers, "request");
   push_message(lua, providers);
   push_account(lua, providers);
   call_mapping(lua, 2, "request");
-  struct str url = result_text(lua, "url"), method = result_text(lua, "method"), body = result_text(lua, "body");
+  struct str url = result_text(lua, "url"), method = result_text(lua, "method"),
+             body = result_text(lua, "body");
   if (!method.len) method = STR("POST");
-  if (!url.len || method.len >= sizeof out->method) sandbox_raise(lua, ERROR_SCRIPT, "request of a provider's mapping gave no url, or no method");
+  if (!url.len || method.len >= sizeof out->method)
+    sandbox_raise(lua, ERROR_SCRIPT, "request of a provider's mapping gave no url, or no method");
   buf_append(&out->url, url.data, url.len);
   memcpy(out->method, method.data, method.len);
   out->method[method.len] = '\0';
@@ -136,7 +141,8 @@ static int run_request(lua_State *lua, void *context) {
   out->json_signed = lua_toboolean(lua, -1);
   lua_pop(lua, 1);
   lua_getfield(lua, -1, "headers");
-  if (lua_istable(lua, -1)) convert_read_map(lua, -1, &out->headers, HEADER_BYTES_MAX, "headers of a provider's request");
+  if (lua_istable(lua, -1))
+    convert_read_map(lua, -1, &out->headers, HEADER_BYTES_MAX, "headers of a provider's request");
   lua_pop(lua, 1);
   lua_getfield(lua, -1, "json");
   if (lua_isnil(lua, -1)) {
@@ -155,7 +161,8 @@ static void push_json(lua_State *lua, struct providers *providers, struct str bo
   buf_append(&providers->padded, body.data, body.len);
   memset(buf_reserve(&providers->padded, JSON_PADDING), 0, JSON_PADDING);
   buf_clear(&providers->value);
-  if (!body.len || json_parse(providers->parser, (const char *)providers->padded.data, body.len, &providers->value, NULL)) {
+  if (!body.len || json_parse(providers->parser, (const char *)providers->padded.data, body.len,
+                              &providers->value, NULL)) {
     lua_pushnil(lua);
     return;
   }
@@ -167,7 +174,10 @@ static int run_verdict(lua_State *lua, void *context) {
   static const struct {
     const char *name;
     enum provider_verdict_kind kind;
-  } kinds[] = {{"accepted", PROVIDER_ACCEPTED}, {"retry", PROVIDER_RETRY}, {"rejected", PROVIDER_REJECTED}, {"ambiguous", PROVIDER_AMBIGUOUS}};
+  } kinds[] = {{"accepted", PROVIDER_ACCEPTED},
+               {"retry", PROVIDER_RETRY},
+               {"rejected", PROVIDER_REJECTED},
+               {"ambiguous", PROVIDER_AMBIGUOUS}};
   struct providers *providers = context;
   struct provider_verdict *out = providers->verdict;
   push_mapping(lua, providers, "verdict");
@@ -179,7 +189,8 @@ static int run_verdict(lua_State *lua, void *context) {
   push_json(lua, providers, providers->response->body);
   lua_setfield(lua, -2, "json");
   call_mapping(lua, 1, "verdict");
-  struct str kind = result_text(lua, "kind"), detail = result_text(lua, "detail"), id = result_text(lua, "provider_id");
+  struct str kind = result_text(lua, "kind"), detail = result_text(lua, "detail"),
+             id = result_text(lua, "provider_id");
   bool known = false;
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     if (!str_equal(kind, str_from(kinds[i].name))) continue;
@@ -188,7 +199,8 @@ static int run_verdict(lua_State *lua, void *context) {
   }
   if (!known) sandbox_raise(lua, ERROR_SCRIPT, "verdict of a provider's mapping gave no kind");
   lua_getfield(lua, -1, "retry_after_ms");
-  out->retry_after_ms = lua_isnumber(lua, -1) && lua_tonumber(lua, -1) > 0 ? (int64_t)lua_tonumber(lua, -1) : 0;
+  out->retry_after_ms =
+      lua_isnumber(lua, -1) && lua_tonumber(lua, -1) > 0 ? (int64_t)lua_tonumber(lua, -1) : 0;
   snprintf(out->detail, sizeof out->detail, "%.*s", STR_ARG(detail));
   snprintf(out->provider_id, sizeof out->provider_id, "%.*s", STR_ARG(id));
   return 0;
@@ -201,8 +213,9 @@ static int run_honours(lua_State *lua, void *context) {
   return 0;
 }
 
-static int providers_request(void *context, const struct config_provider *account, const char *secret, const struct message *message,
-                             const struct rendered *rendered, struct http_request *out, struct error *err) {
+static int providers_request(void *context, const struct config_provider *account, const char *secret,
+                             const struct message *message, const struct rendered *rendered,
+                             struct http_request *out, struct error *err) {
   struct providers *providers = context;
   providers->account = account;
   providers->secret = secret;
@@ -212,8 +225,9 @@ static int providers_request(void *context, const struct config_provider *accoun
   return sandbox_run(&providers->sandbox, run_request, providers, MAPPING_BUDGET_MS, err);
 }
 
-static int providers_verdict(void *context, const struct config_provider *account, const struct http_response *response,
-                             struct provider_verdict *out, struct error *err) {
+static int providers_verdict(void *context, const struct config_provider *account,
+                             const struct http_response *response, struct provider_verdict *out,
+                             struct error *err) {
   struct providers *providers = context;
   providers->account = account;
   providers->response = response;
@@ -226,7 +240,8 @@ static bool providers_honours_keys(void *context, const struct config_provider *
   providers->account = account;
   providers->answer = false;
   struct error err;
-  return sandbox_run(&providers->sandbox, run_honours, providers, MAPPING_BUDGET_MS, &err) == 0 && providers->answer;
+  return sandbox_run(&providers->sandbox, run_honours, providers, MAPPING_BUDGET_MS, &err) == 0 &&
+         providers->answer;
 }
 
 static void providers_free(void *context) {
@@ -246,16 +261,19 @@ static int open_state(lua_State *lua, void *context) {
   convert_open(lua);
   for (size_t i = 0; i < MAPPINGS; i++) {
     bool used = false;
-    for (uint32_t j = 0; j < config->provider_count; j++) used |= config->providers[j].type == mappings[i].type;
+    for (uint32_t j = 0; j < config->provider_count; j++)
+      used |= config->providers[j].type == mappings[i].type;
     if (!used) continue;
     modules_push_library(lua, str_from(mappings[i].module));
-    if (!lua_istable(lua, -1)) sandbox_raise(lua, ERROR_SCRIPT, "%s does not return a table", mappings[i].module);
+    if (!lua_istable(lua, -1))
+      sandbox_raise(lua, ERROR_SCRIPT, "%s does not return a table", mappings[i].module);
     lua_pop(lua, 1);
   }
   return 0;
 }
 
-int engine_providers(const struct ruleset *ruleset, const struct config *config, struct provider_scripts *out, struct error *err) {
+int engine_providers(const struct ruleset *ruleset, const struct config *config, struct provider_scripts *out,
+                     struct error *err) {
   struct providers *providers = memory_zalloc(sizeof *providers);
   sandbox_init(&providers->sandbox, MAPPING_MEMORY, false);
   providers->sandbox.sources = ruleset;

@@ -10,7 +10,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILE_MAX = 1 << 20, RULESET_MAX = 64 << 20, PATH_BYTES_MAX = 240, RULESET_FORMAT = 1, LIBRARY_DEPTH_MAX = 4 };
+enum {
+  FILE_MAX = 1 << 20,
+  RULESET_MAX = 64 << 20,
+  PATH_BYTES_MAX = 240,
+  RULESET_FORMAT = 1,
+  LIBRARY_DEPTH_MAX = 4
+};
 
 /** Folder of the library in rules and on disk. */
 #define LIBRARY "kairos"
@@ -25,10 +31,12 @@ static bool ends_with(const char *name, const char *end) {
   return len > end_len && strcmp(name + len - end_len, end) == 0;
 }
 
-/** Lua and templates. Hidden files and what editors leave behind (".x", "x~", "#x#", "x.swp") have other names. */
+/** Lua and templates. Hidden files and what editors leave behind (".x", "x~", "#x#", "x.swp") have other
+ * names. */
 static bool wanted(const char *name) {
   if (*name == '.' || *name == '#') return false;
-  return ends_with(name, ".lua") || ends_with(name, ".html") || ends_with(name, ".txt") || ends_with(name, ".json");
+  return ends_with(name, ".lua") || ends_with(name, ".html") || ends_with(name, ".txt") ||
+         ends_with(name, ".json");
 }
 
 static int read_bytes(int fd, const char *shown, struct buf *out, struct error *err) {
@@ -49,16 +57,19 @@ static void add(struct reading *reading, const char *path, struct str text, bool
     reading->cap = reading->cap ? reading->cap * 2 : 16;
     ruleset->files = memory_realloc(ruleset->files, reading->cap * sizeof *ruleset->files);
   }
-  ruleset->files[ruleset->count++] = (struct ruleset_file){.path = memory_dup(path, strlen(path)),
-                                                           .text = {memory_dup(text.data, text.len), text.len},
-                                                           .hash = hash128(text, 0),
-                                                           .library = library};
+  ruleset->files[ruleset->count++] =
+      (struct ruleset_file){.path = memory_dup(path, strlen(path)),
+                            .text = {memory_dup(text.data, text.len), text.len},
+                            .hash = hash128(text, 0),
+                            .library = library};
   reading->bytes += text.len;
 }
 
 /** @param shown  the file's name on disk, for errors. */
-static int read_file(struct reading *reading, const char *shown, const char *path, bool library, struct error *err) {
-  if (strlen(path) > PATH_BYTES_MAX) return error_set(err, ERROR_LIMIT, "%s: the name is longer than %d bytes", shown, PATH_BYTES_MAX);
+static int read_file(struct reading *reading, const char *shown, const char *path, bool library,
+                     struct error *err) {
+  if (strlen(path) > PATH_BYTES_MAX)
+    return error_set(err, ERROR_LIMIT, "%s: the name is longer than %d bytes", shown, PATH_BYTES_MAX);
   int fd = open(shown, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return error_set_errno(err, errno, "%s cannot be opened", shown);
   struct buf text;
@@ -66,7 +77,8 @@ static int read_file(struct reading *reading, const char *shown, const char *pat
   int rc = read_bytes(fd, shown, &text, err);
   close(fd);
   if (rc == 0) add(reading, path, (struct str){text.data ? (const char *)text.data : "", text.len}, library);
-  if (rc == 0 && reading->bytes > RULESET_MAX) rc = error_set(err, ERROR_LIMIT, "rules and library are together larger than 64 MB");
+  if (rc == 0 && reading->bytes > RULESET_MAX)
+    rc = error_set(err, ERROR_LIMIT, "rules and library are together larger than 64 MB");
   buf_deinit(&text);
   return rc;
 }
@@ -78,7 +90,8 @@ static int kind_of(const char *path) {
   return S_ISDIR(status.st_mode) ? 1 : S_ISREG(status.st_mode) ? 2 : 0;
 }
 
-static int read_folder(struct reading *reading, const char *directory, const char *path, unsigned depth, bool library, struct error *err) {
+static int read_folder(struct reading *reading, const char *directory, const char *path, unsigned depth,
+                       bool library, struct error *err) {
   DIR *stream = opendir(directory);
   if (!stream) return error_set_errno(err, errno, "%s cannot be read", directory);
   int rc = 0;
@@ -93,7 +106,8 @@ static int read_folder(struct reading *reading, const char *directory, const cha
     }
     int kind = kind_of(below);
     if (kind == 1 && depth > 1) rc = read_folder(reading, below, inside, depth - 1, library, err);
-    if (kind == 2 && (library ? ends_with(inside, ".lua") : wanted(entry->d_name))) rc = read_file(reading, below, inside, library, err);
+    if (kind == 2 && (library ? ends_with(inside, ".lua") : wanted(entry->d_name)))
+      rc = read_file(reading, below, inside, library, err);
   }
   closedir(stream);
   return rc;
@@ -112,7 +126,8 @@ static int read_campaigns(struct reading *reading, const char *rules_dir, struct
     else if (kind_of(below) != 1)
       continue;
     else if (strcmp(entry->d_name, LIBRARY) == 0)
-      rc = error_set(err, ERROR_INVALID, "%s: the name `" LIBRARY "` belongs to the library; rename the folder", below);
+      rc = error_set(err, ERROR_INVALID,
+                     "%s: the name `" LIBRARY "` belongs to the library; rename the folder", below);
     else
       rc = read_folder(reading, below, entry->d_name, 1, false, err);
   }
@@ -169,7 +184,8 @@ int ruleset_decode(struct ruleset **out, struct str bytes, struct error *err) {
   uint8_t format = reader_u8(&reader);
   uint64_t count = reader_varint(&reader);
   int rc = 0;
-  if (format > RULESET_FORMAT) rc = error_set(err, ERROR_VERSION, "the ruleset was stored by a newer version");
+  if (format > RULESET_FORMAT)
+    rc = error_set(err, ERROR_VERSION, "the ruleset was stored by a newer version");
   for (uint64_t i = 0; rc == 0 && i < count && !reader.bad; i++) {
     bool library = reader_u8(&reader) != 0;
     struct str path = reader_str(&reader), text = reader_str(&reader);
@@ -178,7 +194,8 @@ int ruleset_decode(struct ruleset **out, struct str bytes, struct error *err) {
     add(&reading, terminated, text, library);
     memory_free(terminated);
   }
-  if (rc == 0 && (format != RULESET_FORMAT || reader.bad || reader_left(&reader) || reading.ruleset->count != count))
+  if (rc == 0 &&
+      (format != RULESET_FORMAT || reader.bad || reader_left(&reader) || reading.ruleset->count != count))
     rc = error_set(err, ERROR_CORRUPT, "these bytes are no ruleset");
   if (rc) {
     ruleset_free(reading.ruleset);

@@ -12,13 +12,14 @@ enum { INDEX_HANDLER = 1, INDEX_ENTRY, STACK_RESERVED = 64, TRACEBACK_LINES = 8,
 
 /* ---- memory ---- */
 
-/** A refused request is remembered with its line: Lua's own error for it has none. Shrinking must not fail. */
+/** A refused request is remembered with its line: Lua's own error for it has none. Shrinking must not fail.
+ */
 static void *allocate(void *context, void *old, size_t old_size, size_t new_size) {
   struct sandbox *sandbox = context;
   if (!old) old_size = 0;
   if (new_size == 0) {
     sandbox->used -= old_size;
-    free(old);
+    pool_give(&sandbox->pool, old, old_size);
     return NULL;
   }
   if (new_size > old_size && sandbox->used + (new_size - old_size) > sandbox->limit) {
@@ -27,7 +28,7 @@ static void *allocate(void *context, void *old, size_t old_size, size_t new_size
     sandbox->memory_spent = true;
     return NULL;
   }
-  void *memory = realloc(old, new_size);
+  void *memory = pool_resize(&sandbox->pool, old, old_size, new_size);
   if (!memory) return NULL;
   sandbox->used += new_size - old_size;
   return memory;
@@ -112,8 +113,8 @@ static void add_traceback(lua_State *lua, struct error *err) {
       snprintf(name, sizeof name, "%s", frame.name);
     else
       snprintf(name, sizeof name, "function of line %d", frame.linedefined);
-    int len = snprintf(err->message + at, sizeof err->message - at, "%s\n  %s:%d: in %s", lines ? "" : "\ntraceback:",
-                       frame.source + 1, frame.currentline, name);
+    int len = snprintf(err->message + at, sizeof err->message - at, "%s\n  %s:%d: in %s",
+                       lines ? "" : "\ntraceback:", frame.source + 1, frame.currentline, name);
     if (len < 0 || (size_t)len >= sizeof err->message - at) {
       err->message[at] = '\0'; // no half lines
       return;
@@ -123,17 +124,21 @@ static void add_traceback(lua_State *lua, struct error *err) {
   }
 }
 
-/** Runs where the error was raised, before the stack unwinds. Never calls what the rule defined: the error object may be anything. */
+/** Runs where the error was raised, before the stack unwinds. Never calls what the rule defined: the error
+ * object may be anything. */
 static int handle_error(lua_State *lua) {
   struct sandbox *sandbox = sandbox_of(lua);
   if (lua_type(lua, 1) == LUA_TSTRING) {
     const char *text = lua_tostring(lua, 1);
-    int code = sandbox->budget.spent ? ERROR_BUDGET : text == sandbox->raised ? sandbox->raised_code : ERROR_SCRIPT;
+    int code = sandbox->budget.spent     ? ERROR_BUDGET
+               : text == sandbox->raised ? sandbox->raised_code
+                                         : ERROR_SCRIPT;
     error_set(&sandbox->failure, code, "%.700s", text);
   } else {
     char where[300];
     sandbox_where(lua, where, sizeof where);
-    error_set(&sandbox->failure, ERROR_SCRIPT, "%sthe error raised is not text but a %s; write error(\"what went wrong\")", where,
+    error_set(&sandbox->failure, ERROR_SCRIPT,
+              "%sthe error raised is not text but a %s; write error(\"what went wrong\")", where,
               luaL_typename(lua, 1));
   }
   add_traceback(lua, &sandbox->failure);
@@ -161,7 +166,8 @@ int sandbox_try(lua_State *lua, int arguments, int results) {
 
 void sandbox_descend(struct sandbox *sandbox, lua_State *lua) {
   if (sandbox->depth >= SANDBOX_DEPTH_MAX)
-    sandbox_raise(lua, ERROR_SCRIPT, "functions given to gsub, sort or pcall are nested more than %d deep", SANDBOX_DEPTH_MAX);
+    sandbox_raise(lua, ERROR_SCRIPT, "functions given to gsub, sort or pcall are nested more than %d deep",
+                  SANDBOX_DEPTH_MAX);
   luaL_checkstack(lua, 16, "too many nested calls");
   sandbox->depth++;
 }
@@ -192,12 +198,13 @@ static void collect(struct sandbox *sandbox) {
   sandbox->limit = limit;
 }
 
-int sandbox_run(struct sandbox *sandbox, int (*entry)(lua_State *lua, void *context), void *context, int64_t limit_ms,
-                struct error *err) {
+int sandbox_run(struct sandbox *sandbox, int (*entry)(lua_State *lua, void *context), void *context,
+                int64_t limit_ms, struct error *err) {
   lua_State *lua = sandbox->lua;
   sandbox->entry = entry;
   sandbox->entry_context = context;
   sandbox->depth = 0;
+  sandbox->raised = NULL;
   sandbox->calls++;
   lua_pushvalue(lua, INDEX_ENTRY);
   budget_begin(&sandbox->budget, limit_ms);
@@ -209,7 +216,6 @@ int sandbox_run(struct sandbox *sandbox, int (*entry)(lua_State *lua, void *cont
   if (sandbox->memory_spent) collect(sandbox);
   sandbox->memory_spent = false;
   sandbox->failure.code = 0;
-  sandbox->raised = NULL;
   return rc;
 }
 
@@ -240,7 +246,8 @@ void sandbox_load_rule(lua_State *lua, struct str path, struct str text, struct 
   struct sandbox *sandbox = sandbox_of(lua);
   int base = lua_gettop(lua);
   const char *name = push_chunk_name(lua, SANDBOX_RULES, path);
-  if (text.len && *text.data == LUA_SIGNATURE[0]) sandbox_raise_at(lua, path, 0, "this is compiled Lua; rules are text");
+  if (text.len && *text.data == LUA_SIGNATURE[0])
+    sandbox_raise_at(lua, path, 0, "this is compiled Lua; rules are text");
   load(lua, text, name, "t");
   buf_clear(&sandbox->dump);
   buf_clear(&sandbox->guarded);
@@ -268,7 +275,8 @@ void sandbox_load_library(lua_State *lua, struct str path, struct str text) {
 
 /** Nothing outside of protect() may raise. */
 static int panic(lua_State *lua) {
-  LOG_ERROR("rules", "an error escaped from Lua", LOG_TEXT("error", lua_isstring(lua, -1) ? lua_tostring(lua, -1) : ""));
+  LOG_ERROR("rules", "an error escaped from Lua",
+            LOG_TEXT("error", lua_isstring(lua, -1) ? lua_tostring(lua, -1) : ""));
   abort();
 }
 
@@ -304,6 +312,7 @@ void sandbox_init(struct sandbox *sandbox, uint64_t memory_limit, bool counted_b
 
 void sandbox_deinit(struct sandbox *sandbox) {
   if (sandbox->lua) lua_close(sandbox->lua);
+  pool_deinit(&sandbox->pool);
   pointer_set_deinit(&sandbox->frozen);
   pointer_set_deinit(&sandbox->lent);
   buf_deinit(&sandbox->dump);

@@ -1,9 +1,11 @@
-/** One Lua state with bounds: its memory is counted, its time watched, and what files made while loading is read-only afterwards.
+/** One Lua state with bounds: its memory is counted, its time watched, and what files made while loading is
+ * read-only afterwards.
  *
- * Rule files are compiled here alone. Their bytecode is guarded (bytecode.h) and interpreted; library files (ours) run as they are, compiled
- * by the JIT. Each file has an environment of its own with copies of the allowed functions. Into Lua leads one function, sandbox_run;
- * errors come out of it as text with file, line and traceback, and with the code they were raised with. Every
- * userdata that rules can reach begins with a struct object. A state belongs to one thread.
+ * Rule files are compiled here alone. Their bytecode is guarded (bytecode.h) and interpreted; library files
+ * (ours) run as they are, compiled by the JIT. Each file has an environment of its own with copies of the
+ * allowed functions. Into Lua leads one function, sandbox_run; errors come out of it as text with file, line
+ * and traceback, and with the code they were raised with. Every userdata that rules can reach begins with a
+ * struct object. A state belongs to one thread.
  */
 #pragma once
 
@@ -12,6 +14,7 @@
 #include "engine/budget.h"
 #include "engine/bytecode.h"
 #include "engine/pointer_set.h"
+#include "engine/pool.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -29,25 +32,26 @@ struct ruleset;
 struct sandbox {
   lua_State *lua;
   const struct ruleset *sources; /**< where `require` looks */
-  size_t used, limit;          /**< bytes that Lua holds, and may hold */
-  bool memory_spent;           /**< the call under way was refused memory */
-  char memory_where[300];      /**< … at this line */
+  size_t used, limit;            /**< bytes that Lua holds, and may hold */
+  struct pool pool;
+  bool memory_spent;      /**< the call under way was refused memory */
+  char memory_where[300]; /**< … at this line */
   struct budget budget;
-  struct pointer_set frozen;   /**< tables and upvalues made while loading: nobody may write them */
-  struct pointer_set lent;     /**< tables of the input under way: nobody may write them */
+  struct pointer_set frozen; /**< tables and upvalues made while loading: nobody may write them */
+  struct pointer_set lent;   /**< tables of the input under way: nobody may write them */
   bool loading;
-  uint32_t depth;              /**< C functions that call back, now */
-  uint64_t calls;              /**< number of the call under way */
-  uint64_t random;             /**< state of math.random: its owner seeds it from the input */
-  struct error failure;        /**< of the call under way, as the handler saw it */
-  const char *raised;          /**< the last text that sandbox_raise raised, and its code */
+  uint32_t depth;       /**< C functions that call back, now */
+  uint64_t calls;       /**< number of the call under way */
+  uint64_t random;      /**< state of math.random: its owner seeds it from the input */
+  struct error failure; /**< of the call under way, as the handler saw it */
+  const char *raised;   /**< the last text that sandbox_raise raised, and its code */
   int raised_code;
   int (*entry)(lua_State *lua, void *context); /**< what sandbox_run runs … */
   void *entry_context;                         /**< … with this */
-  const void *original;        /**< table that was made from … */
-  struct str original_bytes;   /**< … this value (convert.h) */
-  struct buf dump, guarded;    /**< the last rule file compiled, as dumped and as it runs */
-  struct buf scratch;          /**< for a C function's bytes while it does not call Lua; survives errors */
+  const void *original;                        /**< table that was made from … */
+  struct str original_bytes;                   /**< … this value (convert.h) */
+  struct buf dump, guarded;                    /**< the last rule file compiled, as dumped and as it runs */
+  struct buf scratch; /**< for a C function's bytes while it does not call Lua; survives errors */
 };
 
 /** What every userdata begins with. */
@@ -66,9 +70,10 @@ static inline struct sandbox *sandbox_of(lua_State *lua) {
 }
 
 /** Run `entry` in the state, protected, under a budget. The stack is as before afterwards.
- * @return 0, or ERROR_BUDGET, ERROR_SCRIPT or the code given to sandbox_raise, with file, line and traceback. */
-int sandbox_run(struct sandbox *sandbox, int (*entry)(lua_State *lua, void *context), void *context, int64_t limit_ms,
-                struct error *err);
+ * @return 0, or ERROR_BUDGET, ERROR_SCRIPT or the code given to sandbox_raise, with file, line and traceback.
+ */
+int sandbox_run(struct sandbox *sandbox, int (*entry)(lua_State *lua, void *context), void *context,
+                int64_t limit_ms, struct error *err);
 /** lua_pcall without a handler, for pcall: @return its status. Errors that end the call are raised again. */
 int sandbox_try(lua_State *lua, int arguments, int results);
 /** Before and after calling back into Lua from C. */
@@ -77,13 +82,16 @@ static inline void sandbox_ascend(struct sandbox *sandbox) {
   sandbox->depth--;
 }
 
-/** Compile a rule file and leave its guarded function, without an environment, on the stack. Inside sandbox_run; raises syntax errors.
- * @param notes  what the file says about itself is added; borrowed from the sandbox until the next file is compiled. */
+/** Compile a rule file and leave its guarded function, without an environment, on the stack. Inside
+ * sandbox_run; raises syntax errors.
+ * @param notes  what the file says about itself is added; borrowed from the sandbox until the next file is
+ * compiled. */
 void sandbox_load_rule(lua_State *lua, struct str path, struct str text, struct bytecode_notes *notes);
 /** Compile a library file. */
 void sandbox_load_library(lua_State *lua, struct str path, struct str text);
 
-/** Make everything reachable from the value on top read-only, for good; the caller keeps it anchored. Pops it. */
+/** Make everything reachable from the value on top read-only, for good; the caller keeps it anchored. Pops
+ * it. */
 void sandbox_freeze(lua_State *lua);
 /** The table on top belongs to the input under way: read-only till sandbox_take_back. */
 static inline void sandbox_lend(struct sandbox *sandbox, lua_State *lua) {
@@ -95,12 +103,15 @@ static inline void sandbox_take_back(struct sandbox *sandbox) {
 /** Raise if the table at `index` may not be written. */
 void sandbox_check_write(lua_State *lua, int index);
 
-/** "rules/x/rule.lua:12: " of the innermost line of a rule file (else of any Lua file), or "". @return its length. */
+/** "rules/x/rule.lua:12: " of the innermost line of a rule file (else of any Lua file), or "". @return its
+ * length. */
 size_t sandbox_where(lua_State *lua, char *out, size_t size);
-/** Path, relative to the rules folder, of the innermost rule file that is running; "" if none. Borrowed from Lua. */
+/** Path, relative to the rules folder, of the innermost rule file that is running; "" if none. Borrowed from
+ * Lua. */
 struct str sandbox_running_file(lua_State *lua);
 /** Raise an error with its place in front; sandbox_run returns `code` unless the rule catches it. */
-_Noreturn void sandbox_raise(lua_State *lua, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+_Noreturn void sandbox_raise(lua_State *lua, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 /** The same about a line of a rule file that is not running. @param line  0: about the file. */
 _Noreturn void sandbox_raise_at(lua_State *lua, struct str path, uint32_t line, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
