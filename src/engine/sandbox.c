@@ -12,8 +12,20 @@ enum { INDEX_HANDLER = 1, INDEX_ENTRY, STACK_RESERVED = 64, TRACEBACK_LINES = 8,
 
 /* ---- memory ---- */
 
-/** A refused request is remembered with its line: Lua's own error for it has none. Shrinking must not fail.
- */
+static void add_traceback(lua_State *lua, struct error *err);
+static void size_text(uint64_t bytes, char *out, size_t size);
+
+/** Describe the failure where it is: Lua's own error for it has no line, and leaves no memory to look for
+ * one. */
+static void note_memory_spent(struct sandbox *sandbox) {
+  char where[300], limit[32];
+  sandbox_where(sandbox->lua, where, sizeof where);
+  size_text(sandbox->limit, limit, sizeof limit);
+  error_set(&sandbox->memory_failure, ERROR_BUDGET, "%sused up its memory of %s", where, limit);
+  add_traceback(sandbox->lua, &sandbox->memory_failure);
+}
+
+/** Shrinking must not fail. */
 static void *allocate(void *context, void *old, size_t old_size, size_t new_size) {
   struct sandbox *sandbox = context;
   if (!old) old_size = 0;
@@ -23,8 +35,7 @@ static void *allocate(void *context, void *old, size_t old_size, size_t new_size
     return NULL;
   }
   if (new_size > old_size && sandbox->used + (new_size - old_size) > sandbox->limit) {
-    if (!sandbox->memory_spent && sandbox->lua)
-      sandbox_where(sandbox->lua, sandbox->memory_where, sizeof sandbox->memory_where);
+    if (!sandbox->memory_spent && sandbox->lua) note_memory_spent(sandbox);
     sandbox->memory_spent = true;
     return NULL;
   }
@@ -180,11 +191,8 @@ static void size_text(uint64_t bytes, char *out, size_t size) {
 }
 
 static int failed(struct sandbox *sandbox, int status, struct error *err) {
-  if (sandbox->memory_spent && !sandbox->budget.spent) {
-    char limit[32];
-    size_text(sandbox->limit, limit, sizeof limit);
-    return error_set(err, ERROR_BUDGET, "%sused up its memory of %s", sandbox->memory_where, limit);
-  }
+  if (sandbox->memory_spent && !sandbox->budget.spent && sandbox->memory_failure.code)
+    return error_set(err, ERROR_BUDGET, "%s", sandbox->memory_failure.message);
   if (status == LUA_ERRRUN && sandbox->failure.code)
     return error_set(err, sandbox->failure.code, "%s", sandbox->failure.message);
   return error_set(err, ERROR_SCRIPT, "the rule failed, and so did describing why (Lua's status %d)", status);
@@ -215,6 +223,7 @@ int sandbox_run(struct sandbox *sandbox, int (*entry)(lua_State *lua, void *cont
   lua_settop(lua, INDEX_ENTRY);
   if (sandbox->memory_spent) collect(sandbox);
   sandbox->memory_spent = false;
+  sandbox->memory_failure.code = 0;
   sandbox->failure.code = 0;
   return rc;
 }

@@ -34,8 +34,8 @@ struct sandbox {
   const struct ruleset *sources; /**< where `require` looks */
   size_t used, limit;            /**< bytes that Lua holds, and may hold */
   struct pool pool;
-  bool memory_spent;      /**< the call under way was refused memory */
-  char memory_where[300]; /**< … at this line */
+  bool memory_spent;           /**< the call under way was refused memory */
+  struct error memory_failure; /**< … here */
   struct budget budget;
   struct pointer_set frozen; /**< tables and upvalues made while loading: nobody may write them */
   struct pointer_set lent;   /**< tables of the input under way: nobody may write them */

@@ -317,6 +317,7 @@ void worker_resume(struct worker *worker, struct seen *seen, struct timers *time
   worker->timers = timers;
   worker->wall = worker->resumed_at = clock_wall_ms();
   worker->parked = false;
+  measure(worker);
 }
 
 /** Stop deciding at once; the host will park us properly. */
