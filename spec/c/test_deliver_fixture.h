@@ -355,7 +355,8 @@ static inline void fixture_open_log(struct fixture *fixture, struct log_position
 
 static inline void fixture_start(struct fixture *fixture) {
   struct error err;
-  struct deliver_port port = {fixture, fixture_outcome, fixture_seq, fixture_scripts};
+  struct deliver_port port = {
+      .context = fixture, .outcome = fixture_outcome, .next_seq = fixture_seq, .scripts = fixture_scripts};
   if (deliver_new(&fixture->deliver, fixture->config, fixture->store, &port, &err))
     fail_msg("%s", err.message);
   if (deliver_start(fixture->deliver, fixture->log, &err)) fail_msg("%s", err.message);

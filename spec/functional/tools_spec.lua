@@ -1,5 +1,6 @@
 -- The tools beside the host.
 local Host = require "spec.functional.support.host"
+local files = require "spec.functional.support.files"
 local process = require "spec.functional.support.process"
 
 describe("tools/demo", function()
@@ -24,8 +25,25 @@ describe("tools/demo", function()
   end)
 end)
 
+describe("tools/run --demo", function()
+  it("serves, plays, shows the messages, and ends both", function()
+    if not files.exists "build/release/kairos" then
+      pending "build/release/kairos is not there"
+      return
+    end
+    local directory = files.temporary()
+    finally(function() files.remove(directory) end)
+    local result = process.run { command = {
+      "tools/run", "--demo-seconds", 2, "--listen", "127.0.0.1:" .. Host.free_port(), "--data-dir", directory .. "/data",
+    }, seconds = 300 }
+    assert.equal(0, result.status, result.out .. result.err)
+    assert.truthy(result.out:find "%.eml  to %S+  Welcome, ")
+    assert.truthy(files.read(directory .. "/data/demo.log"):find 'msg="?stopped')
+    assert.is_false(files.exists(directory .. "/data/control.sock"))
+  end)
+end)
+
 describe("tools/cdnow", function()
-  local files = require "spec.functional.support.files"
   local path
   setup(function()
     path = os.tmpname()

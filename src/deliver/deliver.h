@@ -53,6 +53,9 @@ struct deliver_port {
    * `message` is what it is about. */
   void (*outcome)(void *context, const struct message *message, const struct outcome *outcome);
   uint64_t (*next_seq)(void *context); /**< for ATTEMPT records; any thread */
+  /** The log failed an attempt's batch: the host must recover, for no worker may have noticed. May be null.
+   */
+  void (*failed)(void *context, int code);
   /** Made on deliver's thread, used there, freed there. */
   int (*scripts)(void *context, struct provider_scripts *out, struct error *err);
 };

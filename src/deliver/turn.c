@@ -94,6 +94,7 @@ static void batch_durable(struct mail *mail, bool cancelled) {
     LOG_ERROR("deliver", "the log failed: nothing is sent until it is back",
               LOG_INT("code", batch->log.status));
     deliver->phase = PHASE_STALLED;
+    if (deliver->port.failed) deliver->port.failed(deliver->port.context, batch->log.status);
   }
   for (uint32_t i = 0; i < batch->count && !cancelled && batch->log.status == 0 && !deliver->resetting; i++) {
     struct entry *entry = batch->entries[i];

@@ -168,6 +168,11 @@ static uint64_t port_next_seq(void *context) {
   return worker_next_seq(&((struct host *)context)->shared);
 }
 
+static void port_failed(void *context, int code) {
+  struct host *host = context;
+  maintain_failed(&host->shared, "log", code);
+}
+
 static int port_scripts(void *context, struct provider_scripts *out, struct error *err) {
   struct host *host = context;
   return engine_providers(host->shared.ruleset, host->config, out, err);
@@ -206,8 +211,11 @@ static int start(struct host *host, struct error *err) {
   if (rc == 0) rc = maintain_recover(host, NULL, err);
   if (rc == 0) rc = begin_generation(host, err);
   if (rc) return rc;
-  struct deliver_port port = {
-      .context = host, .outcome = outcome_report, .next_seq = port_next_seq, .scripts = port_scripts};
+  struct deliver_port port = {.context = host,
+                              .outcome = outcome_report,
+                              .next_seq = port_next_seq,
+                              .failed = port_failed,
+                              .scripts = port_scripts};
   if ((rc = deliver_new(&host->shared.deliver, host->config, host->shared.store, &port, err))) return rc;
   if ((rc = load_workers(host, err))) return rc;
   maintain_resume_workers(

@@ -263,8 +263,6 @@ static void recover_work(uv_work_t *work) {
 }
 
 static void recover_try(struct host *host);
-static void park_run(struct worker *worker, struct worker_task *task);
-static void workers_parked(struct host *host);
 
 static void recover_again(uv_timer_t *timer) {
   recover_try(timer->data);
@@ -281,19 +279,22 @@ static void recover_worked(uv_work_t *work, int status) {
     return;
   }
   host->known_end_set = false;
-  maintain_resume_workers(
-      host); /* before deliver: it begins with outcomes of attempts that were interrupted */
-  if (deliver_start(host->shared.deliver, host->shared.log, &host->work_error)) {
-    LOG_WARN("host", "the outbox cannot be read, will recover again",
-             LOG_TEXT("error", host->work_error.message));
-    maintain_barrier(host, park_run, workers_parked);
-    return;
-  }
   host->recoveries++;
   host->maintenance = MAINTENANCE_IDLE;
   host->checkpoint_at = clock_mono_us() + host->config->state.checkpoint_every * 1000;
-  atomic_store(&host->failing, false);
+  atomic_store(&host->failing, false); /* from here on a failure is a new one */
+  maintain_resume_workers(host); /* before deliver, which begins with outcomes of interrupted attempts */
+  int rc = deliver_start(host->shared.deliver, host->shared.log, &host->work_error);
+  if (rc) {
+    LOG_WARN("host", "the outbox cannot be read", LOG_TEXT("error", host->work_error.message));
+    maintain_failed(&host->shared, "store", rc);
+    return;
+  }
   atomic_store(&host->shared.phase, host->draining ? HOST_DRAINING : HOST_RUNNING);
+  if (atomic_load(&host->failing)) { /* it failed again meanwhile: that letter is on its way */
+    atomic_store(&host->shared.phase, HOST_FAILED);
+    return;
+  }
   LOG_INFO("host", "running again", LOG_INT("recoveries", host->recoveries));
 }
 
