@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 struct entry {
+  uint64_t
+      head; /**< the key's first bytes as a number: nearly every comparison ends here, without a cache miss */
   uint64_t at; /**< of the key in the bytes; the value follows */
   uint32_t key_len, value_len;
 };
@@ -34,6 +36,13 @@ struct sealing {
   struct error *err;
 };
 
+/** Big-endian, so that numbers compare as the bytes do; a short key is filled up with zeroes. */
+static uint64_t key_head(const uint8_t *key, size_t len) {
+  uint64_t head = 0;
+  for (size_t i = 0; i < sizeof head; i++) head = head << 8 | (i < len ? key[i] : 0);
+  return head;
+}
+
 /** The key was appended to the pile's bytes at `at`, the value at `middle`. */
 static void pile_add(struct pile *pile, size_t at, size_t middle, int64_t time) {
   if (pile->count == pile->cap) {
@@ -42,7 +51,8 @@ static void pile_add(struct pile *pile, size_t at, size_t middle, int64_t time) 
   }
   if (!pile->count || time > pile->last_at) pile->last_at = time;
   pile->entries[pile->count++] =
-      (struct entry){at, (uint32_t)(middle - at), (uint32_t)(pile->bytes.len - middle)};
+      (struct entry){key_head(pile->bytes.data + at, middle - at), at, (uint32_t)(middle - at),
+                     (uint32_t)(pile->bytes.len - middle)};
 }
 
 static void add_record(struct pile *pile, const struct log_record *record, struct str input,
@@ -108,6 +118,7 @@ static int read_segment(struct sealing *sealing, const char *log_directory) {
 
 static int compare(const void *a, const void *b, void *bytes) {
   const struct entry *left = a, *right = b;
+  if (left->head != right->head) return left->head < right->head ? -1 : 1;
   uint32_t common = left->key_len < right->key_len ? left->key_len : right->key_len;
   int order = memcmp((const char *)bytes + left->at, (const char *)bytes + right->at, common);
   if (order) return order;
