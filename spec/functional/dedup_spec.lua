@@ -83,6 +83,23 @@ describe("an event that is sent again", function()
     assert.equal("accepted", post("one", "c"))
   end)
 
+  it("is new again then, though its segment has been sealed", function()
+    host:remove()
+    host = Host.start { rules = { counting = counting },
+      config = { dedup = { keep = "5s" }, log = { segment_age = "1s" }, state = { checkpoint_every = "200ms" } } }
+    assert.equal("accepted", post("one", "a"))
+    local accepted = socket.gettime()
+    local filler = 0
+    process.eventually(8 * Host.patience, function()
+      filler = filler + 1
+      post("filler-" .. filler, "f", "filler")
+      return host:ask("status").sealed_segment >= 1
+    end)
+    if socket.gettime() < accepted + 4.5 then assert.equal("duplicate", post("one", "b")) end
+    socket.sleep(math.max(0, accepted + 5.2 - socket.gettime()))
+    assert.equal("accepted", post("one", "c"))
+  end)
+
   it("counts its time from acceptance, not from its timestamp", function()
     host:remove()
     host = Host.start { rules = { counting = counting }, config = { dedup = { keep = "1h" } } }

@@ -13,7 +13,7 @@ return kairos.rule {
   on = "tell",
   act = function(event, user)
     local p = event.payload
-    user:send { channel = p.channel or "webhook", template = p.template or "said", data = p, expires_in = p.expires_in }
+    user:send { channel = p.channel or "webhook", template = p.template or "said", data = p, to = p.to }
   end,
 }
 ]]
@@ -68,6 +68,23 @@ describe("the file provider", function()
         name = "x\r\nBcc: all@shop.example\r\n\r\nbody", total = 1 } })
     host:await_messages(2)
     for _, message in ipairs(host:messages()) do assert.is_nil(message.headers and message.headers.bcc) end
+  end)
+
+  it("writes to the address that the profile or the rule names", function()
+    host:accept({ type = "identify", user = "pia", payload = { phone = "+4912345", push_token = "tok-1" } },
+      { type = "tell", user = "pia", payload = { channel = "sms", text = "a" } },
+      { type = "tell", user = "pia", payload = { channel = "push", text = "b" } },
+      { type = "tell", user = "pia", payload = { channel = "sms", text = "c", to = "+4967890" } })
+    local to
+    process.eventually(5 * Host.patience, function()
+      to = {}
+      for _, message in ipairs(host:messages()) do
+        if message.user_id == "pia" then to[#to + 1] = message.channel .. " " .. message.to end
+      end
+      return #to == 3
+    end)
+    table.sort(to)
+    assert.same({ "push tok-1", "sms +4912345", "sms +4967890" }, to)
   end)
 
   it("writes JSON for other channels", function()

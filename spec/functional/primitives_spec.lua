@@ -91,6 +91,23 @@ describe("a rule's", function()
     end)
   end)
 
+  describe("subject", function()
+    it("has windows, marks and attributes as a user has, and nobody to write to", function()
+      local subjects = Host.start { rules = { stock = rule("stock", 'local sold = kairos.window { of = "stock", over = "1d" }', [[
+        user:set("sold", user:count(sold))
+        if user.sold == 2 and user:once("twice", "1d") then user:set("twice", true) end
+        if event.payload.tell then say(user, "nobody") end]]) } }
+      finally(function() subjects:remove() end)
+      subjects:accept({ type = "stock", subject = "kettle" }, { type = "stock", subject = "kettle" },
+        { type = "stock", user = "kettle" }, { type = "stock", subject = "kettle", payload = { tell = true } })
+      local letter = subjects:dead(1)[1]
+      assert.equal("kettle", letter.subject)
+      assert.truthy(letter.error:find("nobody to write to", 1, true), letter.error)
+      assert.equal(1, subjects:ask("user", "kettle").attributes.sold)
+      assert.same({}, subjects:messages())
+    end)
+  end)
+
   describe("profile", function()
     it("is what identify events and rules say, with its types", function()
       host:accept({ type = "identify", user = "ida", payload = { first_name = "Ida", age = 36, vip = true } },

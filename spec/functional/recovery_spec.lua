@@ -3,6 +3,7 @@ local Host = require "spec.functional.support.host"
 local files = require "spec.functional.support.files"
 local http = require "spec.functional.support.http"
 local process = require "spec.functional.support.process"
+local Sink = require "spec.functional.support.sink"
 
 -- Says, of each event, how many of the user's it has counted, in the window and in the profile.
 local counting = [[
@@ -121,6 +122,56 @@ describe("a host that is killed under load", function()
       local again = host:post(events[index])
       assert.equal(1, again.json.duplicates)
     end
+  end)
+
+  it("asks a provider about each message under one key only, and gets each there", function()
+    local sink = Sink.start()
+    finally(function() sink:remove() end)
+    local orders = {}
+    for index = 1, 60 do
+      orders[index] = ({ { status = 500 }, { act = "close" }, { status = 200, delay = 30 }, { status = 429 } })[index % 4 + 1]
+    end
+    sink:answer { next = orders, default = { status = 200 } }
+    host = Host.new { rules = { counting = (counting:gsub('channel = "push"', 'channel = "webhook"')) },
+      env = { HOOK_SECRET = "whsec_" .. ("a"):rep(32) }, config = {
+        providers = { { name = "hook", type = "webhook", url = sink.url, secret_env = "HOOK_SECRET", backoff_base = "20ms",
+          backoff_max = "100ms", attempts = 1000, timeout = "2s", breaker_failures = 1000 } },
+        routes = { webhook = "hook" },
+        state = { checkpoint_every = "300ms", write_behind = "50ms" },
+      } }
+    host:run()
+    local kills = 0
+    load(host, make_events(400), 20, function(acknowledged)
+      if kills < 3 and acknowledged >= (kills + 1) * 100 then
+        kills = kills + 1
+        process.start { command = { "sh", "-c", ("sleep 0.0%d; kill -9 %d"):format(kills * 3, host.process.pid) } }
+      end
+    end)
+    process.eventually(0.3, function() return not host.process:alive() end)
+    if not host.process:alive() then host:run() end
+
+    local keys, accepted
+    process.eventually(20 * Host.patience, function()
+      keys, accepted = {}, 0
+      local done = {}
+      for _, request in ipairs(sink:requests()) do
+        local id = request.json.data.body:match "^%S+"
+        keys[id] = keys[id] or request.headers["idempotency-key"]
+        assert.equal(keys[id], request.headers["idempotency-key"], "a message under two keys")
+        if request.answered == 200 and not done[id] then
+          done[id] = true
+          accepted = accepted + 1
+        end
+      end
+      return accepted == 400
+    end)
+    assert.equal(400, accepted)
+    local distinct = {}
+    for _, key in pairs(keys) do
+      assert.is_nil(distinct[key], "two messages under one key")
+      distinct[key] = true
+    end
+    assert.same({}, host:dead())
   end)
 
   -- The same with the end at the worst places, one after the other.

@@ -12,6 +12,7 @@ return kairos.rule {
   on = { "wait", "stop" },
   act = function(event, user)
     if event.type == "stop" then return user:cancel(event.payload.name or "wake") end
+    if event.payload.at then return user:at(event.payload.at, { name = "wake", data = { word = event.payload.word } }) end
     user:after(event.payload.after, {
       name = event.payload.name or "wake", data = { word = event.payload.word }, cancel_on = event.payload.cancel_on,
       late = event.payload.late, late_after = event.payload.late_after,
@@ -42,9 +43,9 @@ describe("a timer", function()
   local function waits(user, after, word, more)
     local payload = { after = after, word = word }
     for name, value in pairs(more or {}) do payload[name] = value end
-    local at = payload.at
-    payload.at = nil
-    host:accept { type = "wait", user = user, payload = payload, at = at }
+    local timestamp = payload.timestamp
+    payload.timestamp = nil
+    host:accept { type = "wait", user = user, payload = payload, at = timestamp }
   end
   local function silent(user, seconds)
     socket.sleep(seconds)
@@ -57,6 +58,13 @@ describe("a timer", function()
     assert.same({ "hello" }, host:said "ada")
     local took = socket.gettime() - began
     assert.is_true(took >= 0.69 and took < 0.7 + 0.25 * Host.patience, tostring(took))
+  end)
+
+  it("may be set for a moment of the clock", function()
+    local at = Host.now() + 600
+    host:accept { type = "wait", user = "clo", payload = { at = at, word = "at last" } }
+    assert.same({ "at last" }, host:said "clo")
+    assert.is_true(Host.now() >= at)
   end)
 
   it("wakes it once", function()
@@ -108,15 +116,15 @@ describe("a timer", function()
   end)
 
   it("runs from the event's time: of a late event it may be due at once", function()
-    waits("old", "1h", "overdue", { at = Host.now() - 2 * HOUR })
+    waits("old", "1h", "overdue", { timestamp = Host.now() - 2 * HOUR })
     assert.same({ "overdue" }, host:said "old")
   end)
 
   it("that was due before it was set waits for quiet, so that the events that followed can still cancel it", function()
     local then_ = Host.now() - 48 * HOUR
-    waits("ord", "2h", "never", { at = then_, cancel_on = "order.completed" })
+    waits("ord", "2h", "never", { timestamp = then_, cancel_on = "order.completed" })
     host:accept { type = "order.completed", user = "ord", at = then_ + 1 * HOUR }
-    waits("ord", "2h", "kept", { at = then_ + 3 * HOUR })
+    waits("ord", "2h", "kept", { timestamp = then_ + 3 * HOUR })
     assert.same({ "kept" }, host:said "ord")
     silent("ord-none", 0.1)
   end)
@@ -124,11 +132,11 @@ describe("a timer", function()
   it("goes before a later event of the same user, and after an earlier one", function()
     local then_ = Host.now() - 48 * HOUR
     -- Due at +2h; the order comes at +3h: the timer's time was before it, so it is not cancelled.
-    waits("seq", "2h", "due", { at = then_, cancel_on = "order.completed" })
+    waits("seq", "2h", "due", { timestamp = then_, cancel_on = "order.completed" })
     host:accept { type = "order.completed", user = "seq", at = then_ + 3 * HOUR }
     assert.same({ "due" }, host:said "seq")
     -- The order at the very moment goes first.
-    waits("tie", "2h", "never", { at = then_, cancel_on = "order.completed" })
+    waits("tie", "2h", "never", { timestamp = then_, cancel_on = "order.completed" })
     host:accept { type = "order.completed", user = "tie", at = then_ + 2 * HOUR }
     silent("tie", 0.8)
   end)
