@@ -191,7 +191,7 @@ static void size_text(uint64_t bytes, char *out, size_t size) {
 }
 
 static int failed(struct sandbox *sandbox, int status, struct error *err) {
-  if (sandbox->memory_spent && !sandbox->budget.spent && sandbox->memory_failure.code)
+  if (sandbox->memory_failure.code && (status == LUA_ERRMEM || !sandbox->budget.spent))
     return error_set(err, ERROR_BUDGET, "%s", sandbox->memory_failure.message);
   if (status == LUA_ERRRUN && sandbox->failure.code)
     return error_set(err, sandbox->failure.code, "%s", sandbox->failure.message);

@@ -254,25 +254,34 @@ static int decide_dead(struct worker_input *input, struct decider *decider, stru
 
 static void dead_advance(struct mail *mail, bool cancelled) {
   struct operation *operation = (struct operation *)mail;
-  if (cancelled)
+  if (cancelled) {
     answer(operation, ERROR_UNAVAILABLE);
-  else
+  } else {
     dead_next(operation);
+  }
 }
 
-static void dead_settled(struct worker_input *input, struct worker *worker, int status) {
-  struct operation *operation = of_input(input);
-  if (status) {
-    operation->failed++;
-    operation->command->err = input->err;
-    if (!input->err.code)
-      error_set(&operation->command->err, status, "the host is not running just now; try again");
-  } else {
-    operation->succeeded++;
-    worker_dead_done(worker, operation->letter.entity, operation->letter.id);
-  }
+static void dead_written(void *context) {
+  struct operation *operation = context;
   operation->mail.run = dead_advance;
   mailbox_send(operation->host->mailbox, &operation->mail);
+}
+
+/** The answer waits until the letter is gone from the store: who asks again then finds none, and sends
+ * nothing twice. */
+static void dead_settled(struct worker_input *input, struct worker *worker, int status) {
+  struct operation *operation = of_input(input);
+  if (status == 0) {
+    operation->succeeded++;
+    worker_dead_done(worker, operation->letter.entity, operation->letter.id);
+    worker_written(worker, dead_written, operation);
+    return;
+  }
+  operation->failed++;
+  operation->command->err = input->err;
+  if (!input->err.code)
+    error_set(&operation->command->err, status, "the host is not running just now; try again");
+  dead_written(operation);
 }
 
 static void dead_loaded(uv_work_t *work, int status) {
@@ -298,6 +307,7 @@ static void dead_load(uv_work_t *work) {
 }
 
 static void dead_finish(struct operation *operation) {
+  operation->host->dead_busy = false;
   struct buf *out = &operation->command->result;
   buf_clear(out);
   value_put_map(out, 2);
@@ -330,13 +340,22 @@ static void dead_list_ids(uv_work_t *work) {
 static void dead_listed(uv_work_t *work, int status) {
   (void)status;
   struct operation *operation = work->data;
-  if (operation->command->status)
+  if (operation->command->status) {
+    operation->host->dead_busy = false;
     answer(operation, operation->command->status);
-  else
+  } else {
     dead_next(operation);
+  }
 }
 
 static void dead_start(struct operation *operation) {
+  if (operation->host->dead_busy) { /* two at once could both find a letter, and send it twice */
+    answer_later(operation,
+                 error_set(&operation->command->err, ERROR_UNAVAILABLE,
+                           "another `dead retry` or `dead drop` is under way; try again when it is done"));
+    return;
+  }
+  operation->host->dead_busy = true;
   if (str_equal(operation->command->id, STR("all"))) {
     uv_queue_work(operation->host->loop, &operation->work, dead_list_ids, dead_listed);
     return;
@@ -344,10 +363,12 @@ static void dead_start(struct operation *operation) {
   operation->ids = memory_alloc(sizeof *operation->ids);
   operation->id_count = 1;
   int rc = parse_id(operation, operation->ids);
-  if (rc)
+  if (rc) {
+    operation->host->dead_busy = false;
     answer_later(operation, rc);
-  else
+  } else {
     dead_next(operation);
+  }
 }
 
 static int pause_providers(struct operation *operation) {

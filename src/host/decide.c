@@ -357,12 +357,20 @@ static void host_steps(struct decider *decider, const struct plan *plan, struct 
                        struct decision *out) {
   struct error err = {0};
   const struct event *event = call->event;
+  if (event->type.len > 8 && memcmp(event->type.data, "message.", 8) == 0) {
+    decider->draft.record_max = SIZE_MAX; /* however full the record is: who said no is heard */
+    suppress_from(decider, event, call->wall, &err);
+    decider->draft.record_max = decider->options.record_max;
+  }
   int rc = cancel_timers(decider, event, out, &err);
-  for (size_t i = 0; rc == 0 && i < plan->window_count; i++)
-    rc = observe_window(decider, plan->windows[i], event, &err);
-  if (rc == 0 && str_equal(event->type, STR("identify"))) rc = update_profile(decider, event, &err);
-  if (rc == 0 && event->type.len > 8 && memcmp(event->type.data, "message.", 8) == 0)
-    rc = suppress_from(decider, event, call->wall, &err);
+  for (size_t i = 0; i < plan->window_count; i++) {
+    int one = observe_window(decider, plan->windows[i], event, &err);
+    if (one) rc = one;
+  }
+  if (str_equal(event->type, STR("identify"))) {
+    int one = update_profile(decider, event, &err);
+    if (one) rc = one;
+  }
   if (rc) fail(decider, call, host_campaign, STR(""), &err);
 }
 
@@ -465,8 +473,9 @@ static int retry_rule(struct decider *decider, struct entity entity, const struc
                       struct error *err) {
   prepare_call(decider, entity, event, timer, wall);
   if (str_equal(failure->campaign, host_campaign)) {
-    if (!event || !str_equal(event->type, STR("identify"))) return 0;
-    return update_profile(decider, event, err);
+    if (event && str_equal(event->type, STR("identify"))) return update_profile(decider, event, err);
+    return error_set(err, ERROR_INVALID,
+                     "a window had no room for this event; it cannot be counted later, only dropped");
   }
   int rule = timer ? engine_timer_rule(decider->options.engine, timer->campaign, timer->name)
                    : engine_rule_of(decider->options.engine, failure->campaign);
@@ -511,6 +520,15 @@ int decide_effect(struct decider *decider, struct record *record, struct entity 
 int decide_resend(struct decider *decider, struct record *record, const struct message *message,
                   struct decision *out, struct error *err) {
   begin(decider, record, out);
+  struct suppression suppression;
+  if (record_suppressed(record, message->channel, &suppression))
+    return error_set(err, ERROR_INVALID,
+                     "the user must get nothing on this channel (%.*s); drop the letter instead",
+                     STR_ARG(suppression.reason));
+  if (message->once_key && !record_once(record, message->once_key, message->at, NULL)) {
+    int reserved = gate_reserve(&decider->draft, message, err); /* it was given back when the message ended */
+    if (reserved) return reserved;
+  }
   struct effect effect = {.type = EFFECT_MESSAGE,
                           .message = {.message = *message, .verdict = {.pass = true}}};
   buf_clear(&decider->checks);

@@ -288,10 +288,21 @@ void flight_pass(struct worker *worker, size_t share) {
   flight->flushes = flush;
 }
 
-void worker_flush(struct worker *worker, void (*done)(void *context), void *context) {
+static struct flush *flush_new(void (*done)(void *context), void *context) {
   struct flush *flush = memory_zalloc(sizeof *flush);
   flush->done = done;
   flush->context = context;
-  worker->flush_wanted = flush;
+  return flush;
+}
+
+void worker_written(struct worker *worker, void (*done)(void *context), void *context) {
+  struct flight *flight = flight_current(worker);
+  struct flush *flush = flush_new(done, context);
+  flush->next = flight->flushes;
+  flight->flushes = flush;
+}
+
+void worker_flush(struct worker *worker, void (*done)(void *context), void *context) {
+  worker->flush_wanted = flush_new(done, context);
   worker->pass_left = table_dirty_count(worker->table);
 }

@@ -280,6 +280,7 @@ static void deliver_stop_work(uv_work_t *work) {
 static void deliver_stopped(uv_work_t *work, int status) {
   struct host *host = work->data;
   (void)status;
+  host->working = false;
   host->maintenance = MAINTENANCE_IDLE;
   host->drain_step = DRAIN_OUTCOMES;
 }
@@ -293,7 +294,7 @@ static void drain_finish(struct host *host) {
 static void drain_tick(struct host *host) {
   bool late = clock_mono_us() >= host->drain_deadline;
   bool failing = atomic_load(&host->failing);
-  if (failing && late && !host->recovering) {
+  if (failing && late && !host->working) {
     LOG_WARN("host", "stopped while recovering; the log has everything that was acknowledged");
     drain_finish(host);
     return;
@@ -304,6 +305,7 @@ static void drain_tick(struct host *host) {
     if (host->maintenance != MAINTENANCE_IDLE || !(late || workers_idle(host))) return;
     host->drain_step = DRAIN_DELIVERIES;
     host->maintenance = MAINTENANCE_WORKING;
+    host->working = true;
     uv_queue_work(host->loop, &host->work, deliver_stop_work, deliver_stopped);
     return;
   case DRAIN_OUTCOMES:

@@ -31,11 +31,12 @@ struct host {
   struct error work_error;
   atomic_bool failing; /**< a failure is being dealt with */
   uint64_t recoveries;
+  bool dead_busy;                   /**< a retry or drop of dead letters is under way */
   struct operation *backup_waiting; /**< until maintenance is idle */
   uv_timer_t recover_timer;
   struct log_position known_end; /**< of the log that failed, until recovered */
   bool known_end_set;
-  bool recovering; /**< a try is under way off the loop */
+  bool working; /**< `work` is under way off the loop */
 
   struct seen **seen; /**< from recovery, a worker each, until resumed */
   struct timers **timers;

@@ -3,7 +3,9 @@
 #include "base/memory.h"
 #include "host/worker_internal.h"
 
-enum { TIMERS_A_TURN = 1000 };
+/** A chain of short timers that has much to catch up on must not stall the others: users, and fires of one
+ * user, a turn; fires before one event. */
+enum { TIMERS_A_TURN = 1000, FIRES_A_TURN = 100, FIRES_AN_EVENT = 10000 };
 
 /* ---- what the decider tells while it decides ---- */
 
@@ -120,9 +122,9 @@ static bool held_back(const struct worker *worker, const struct timer *timer) {
 static void fire_due(struct worker *worker, struct slot *slot) {
   struct timer timer;
   int64_t wake = INT64_MAX;
-  while (record_timer_next(&slot->record, &timer)) {
+  for (int fires = 0; record_timer_next(&slot->record, &timer); fires++) {
     wake = timer.due;
-    if (timer.due > worker->wall) break;
+    if (timer.due > worker->wall || fires == FIRES_A_TURN) break;
     if (held_back(worker, &timer)) {
       wake = worker->wall + worker->shared->config->timers.overdue_grace / WATERMARK_BUCKETS + 1;
       break;
@@ -149,9 +151,9 @@ static void decide_item(struct worker *worker, struct slot *slot, struct ingest_
   watermark_note(worker, now);
   struct timer timer;
   int64_t due = INT64_MAX;
-  while (record_timer_next(&slot->record, &timer)) {
+  for (int fires = 0; record_timer_next(&slot->record, &timer); fires++) {
     due = timer.due;
-    if (due >= now) break;
+    if (due >= now || fires == FIRES_AN_EVENT) break;
     fire(worker, slot, &timer);
     due = INT64_MAX;
   }

@@ -113,6 +113,7 @@ static struct host *host_of(struct worker *worker) {
 /* ---- checkpoint, sealing, retention ---- */
 
 static void work_done(struct host *host) {
+  host->working = false;
   host->maintenance = MAINTENANCE_IDLE;
   if (host->work_status) {
     LOG_ERROR("store", "maintenance failed", LOG_TEXT("error", host->work_error.message));
@@ -150,6 +151,7 @@ static void deliver_flushed(struct mail *mail, bool cancelled) {
     return;
   }
   host->maintenance = MAINTENANCE_WORKING;
+  host->working = true;
   uv_queue_work(host->loop, &host->work, checkpoint_work, checkpoint_worked);
 }
 
@@ -207,6 +209,7 @@ void maintain_tick(struct host *host) {
     maintain_checkpoint(host);
   } else if (store_sealed(host->shared.store) + 1 < log_open_segment(host->shared.log)) {
     host->maintenance = MAINTENANCE_WORKING;
+    host->working = true;
     uv_queue_work(host->loop, &host->work, seal_work, seal_worked);
   }
 }
@@ -271,7 +274,7 @@ static void recover_again(uv_timer_t *timer) {
 static void recover_worked(uv_work_t *work, int status) {
   struct host *host = work->data;
   (void)status;
-  host->recovering = false;
+  host->working = false;
   if (host->work_status) {
     LOG_WARN("host", "not yet recovered, will try again", LOG_TEXT("error", host->work_error.message));
     if (host->draining) return; /* the drain's deadline ends it */
@@ -284,7 +287,8 @@ static void recover_worked(uv_work_t *work, int status) {
   host->checkpoint_at = clock_mono_us() + host->config->state.checkpoint_every * 1000;
   atomic_store(&host->failing, false); /* from here on a failure is a new one */
   maintain_resume_workers(host); /* before deliver, which begins with outcomes of interrupted attempts */
-  int rc = deliver_start(host->shared.deliver, host->shared.log, &host->work_error);
+  int rc = 0;
+  if (!host->draining) rc = deliver_start(host->shared.deliver, host->shared.log, &host->work_error);
   if (rc) {
     LOG_WARN("host", "the outbox cannot be read", LOG_TEXT("error", host->work_error.message));
     maintain_failed(&host->shared, "store", rc);
@@ -299,7 +303,7 @@ static void recover_worked(uv_work_t *work, int status) {
 }
 
 static void recover_try(struct host *host) {
-  host->recovering = true;
+  host->working = true;
   uv_queue_work(host->loop, &host->work, recover_work, recover_worked);
 }
 

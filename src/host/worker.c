@@ -6,7 +6,8 @@
 
 enum {
   TICK_MS = 50,
-  FLUSH_TICK_MS = 1,      /**< while somebody waits for a pass to end */
+  FLUSH_TICK_MS = 1, /**< while somebody waits for a pass to end */
+  WRITES_WAITING_MAX = 8,
   PASS_SHARE = 256 << 10, /**< bytes of records a turn: well under a millisecond */
 };
 
@@ -45,10 +46,17 @@ static void write_behind_due(struct worker *worker) {
   worker->pass_at = now + config->state.write_behind * 1000;
 }
 
-/** Dirty records cannot be evicted: near the bound they are written without waiting for their time. */
+/** Whether the store may be given more: what it has not written yet is in memory too. */
+static bool store_keeps_up(const struct worker *worker) {
+  return worker->writes_started - worker->writes_finished < WRITES_WAITING_MAX;
+}
+
+/** Dirty records cannot be evicted: where they fill much of a table near its bound they are written without
+ * waiting for their time. */
 static bool memory_presses(const struct worker *worker) {
   const struct worker_shared *shared = worker->shared;
-  return table_bytes(worker->table) > shared->config->state.memory / shared->worker_count / 4 * 3;
+  return table_bytes(worker->table) > shared->config->state.memory / shared->worker_count / 4 * 3 &&
+         table_dirty_count(worker->table) > table_count(worker->table) / 4 && store_keeps_up(worker);
 }
 
 static void close_handles(struct worker *worker) {
@@ -95,7 +103,7 @@ static void on_write_behind(uv_timer_t *handle) {
   worker->wall = clock_wall_ms();
   if (!worker->parked) {
     write_behind_due(worker);
-    flight_pass(worker, PASS_SHARE);
+    if (store_keeps_up(worker)) flight_pass(worker, PASS_SHARE);
   } else if (worker->flush_wanted) {
     struct flush *flush = worker->flush_wanted; /* nothing will be written; the host knows that it failed */
     worker->flush_wanted = NULL;
@@ -331,6 +339,10 @@ void worker_settle_park(struct worker *worker) {
   if (!worker->on_parked || worker->flights_in_air || worker->fetches_in_air ||
       worker->writes_started != worker->writes_finished)
     return;
+  if (worker->flight) { /* what the last answers led to */
+    flight_submit(worker);
+    return;
+  }
   void (*parked)(void *) = worker->on_parked;
   worker->on_parked = NULL;
   inputs_refuse(worker);

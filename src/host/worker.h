@@ -79,6 +79,8 @@ void worker_flush(struct worker *worker, void (*done)(void *context), void *cont
 void worker_drain(struct worker *worker);
 /** Inputs and requests not yet answered, as of the worker's last turn. Any thread. */
 uint64_t worker_open(struct worker *worker);
+/** `done` runs on the worker when what it has asked the store to write by now has been answered. */
+void worker_written(struct worker *worker, void (*done)(void *context), void *context);
 /** The dead letters' store follows what the input being decided does to them. */
 void worker_dead_put(struct worker *worker, const struct dead_letter *letter);
 void worker_dead_done(struct worker *worker, struct entity entity, struct hash128 id);
