@@ -122,4 +122,23 @@ describe("dead letters", function()
     assert.truthy(result.err:find "nonsense")
     assert.equal(3, host:command("dead", "show", ("0"):rep(32)).status)
   end)
+
+  it("that are messages are not sent again to somebody who has unsubscribed since", function()
+    local Sink = require "spec.functional.support.sink"
+    local sink = Sink.start()
+    finally(function() sink:remove() end)
+    sink:answer { default = { status = 400 } }
+    host:remove()
+    host = Host.start { rules = { sturdy = sturdy }, env = { HOOK_SECRET = "whsec_c2VjcmV0" }, config = {
+      providers = { { name = "hook", type = "webhook", url = sink.url, secret_env = "HOOK_SECRET" } },
+      routes = { sms = "hook" },
+    } }
+    host:accept { user = "ada" }
+    local id = host:dead(1)[1].id
+    host:accept { type = "message.unsubscribed", user = "ada" }
+    assert.is_true(host:command("dead", "retry", id).status ~= 0)
+    assert.equal(1, #sink:requests())
+    assert.equal(1, #host:dead(1))
+    assert.equal(0, host:command("dead", "drop", id).status)
+  end)
 end)

@@ -89,6 +89,16 @@ describe("the gate", function()
       silent "all"
     end)
 
+    it("is taken in however full the user's record is", function()
+      local novels = {}
+      for index = 1, 40 do novels["novel_" .. index] = ("x"):rep(1800) end
+      host:accept { type = "identify", user = "full", payload = novels }
+      for size = 9, 0, -1 do host:accept { type = "identify", user = "full", payload = { filler = ("y"):rep(2 ^ size) } } end
+      assert.truthy(host:dead(1)[1].error:find("record", 1, true))
+      host:accept({ type = "message.unsubscribed", user = "full" }, tell("full", "no"))
+      silent "full"
+    end)
+
     it("comes and goes by command, and lasts", function()
       local result = host:command("suppress", "cmd", "push", "--reason", "asked on the phone")
       assert.equal(0, result.status, result.err)

@@ -1,5 +1,6 @@
 -- user:after: a rule that wakes up later, by name.
 local Host = require "spec.functional.support.host"
+local process = require "spec.functional.support.process"
 local socket = require "socket"
 
 local waiting = [[
@@ -26,6 +27,7 @@ return kairos.rule {
       if timer.data.word > 1 then user:after("50ms", { name = "again", data = { word = timer.data.word - 1 } }) end
     end,
     failing = function(timer) error("no " .. timer.data.word) end,
+    in_place = function(timer, user) user:at(timer.due, { name = "in_place", data = timer.data }) end,
   },
 }
 ]]
@@ -184,5 +186,17 @@ describe("a timer", function()
     end
     assert.equal(3000, users)
     assert.equal(0, double)
+  end)
+
+  it("that sets itself at its own time is stopped and named, for it would fire for ever", function()
+    waits("ivy", "10ms", "x", { name = "in_place" })
+    local letter
+    process.eventually(5 * Host.patience, function()
+      for _, dead in ipairs(host:dead()) do letter = dead.user == "ivy" and dead or letter end
+      return letter
+    end)
+    assert.truthy(letter and letter.error:find("would fire for ever", 1, true), letter and letter.error)
+    waits("ivy", "10ms", "later")
+    assert.same({ "later" }, host:said("ivy", 1))
   end)
 end)
