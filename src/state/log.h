@@ -23,7 +23,7 @@ enum log_record_type {
   LOG_ATTEMPT,   /**< input: message id (16 bytes, high then low, little-endian), varint attempt number */
   LOG_OUTCOME,   /**< effects: EFFECT_OUTCOME and what follows from it */
   LOG_COMMAND,   /**< input: an operator's command as text ("suppress email …") */
-  LOG_RETRY,     /**< input: a dead letter's failed input, run again */
+  LOG_RETRY,     /**< input: "dead retry"; effects: what the failed rule, or the resent message, then did */
   LOG_GENERATION /**< input: value map of the generation (number, rule files with content hashes,
                     declarations); no entity */
 };
