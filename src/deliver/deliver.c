@@ -439,11 +439,6 @@ void deliver_flush(struct deliver *deliver, struct deliver_flush *flush) {
 
 /* ---- what is to be seen ---- */
 
-static void put_integer(struct buf *out, const char *name, int64_t value) {
-  value_put_string(out, str_from(name));
-  value_put_integer(out, value);
-}
-
 static void run_describe(struct call *call) {
   struct deliver *deliver = call->deliver;
   struct buf *out = call->argument;
@@ -453,14 +448,14 @@ static void run_describe(struct call *call) {
     const struct queue *queue = &provider->queue;
     value_put_string(out, str_from(provider->account->name));
     value_put_map(out, 4 + OUTCOME_KINDS - 1);
-    put_integer(out, "waiting", (int64_t)(queue->waiting + queue->logging + queue->ready.count));
-    put_integer(out, "in_flight", queue->sending);
+    value_put_member_integer(out, "waiting", (int64_t)(queue->waiting + queue->logging + queue->ready.count));
+    value_put_member_integer(out, "in_flight", queue->sending);
     value_put_string(out, STR("paused"));
     value_put_bool(out, queue->paused);
     value_put_string(out, STR("breaker"));
     value_put_string(out, str_from(breaker_names[queue->breaker.state]));
     for (int kind = 1; kind < OUTCOME_KINDS; kind++)
-      put_integer(out, ending_names[kind], (int64_t)provider->counts[kind]);
+      value_put_member_integer(out, ending_names[kind], (int64_t)provider->counts[kind]);
   }
   call_done(call);
 }

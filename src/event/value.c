@@ -411,6 +411,16 @@ void value_put_map(struct buf *out, uint32_t pairs) {
     put_head(out, 0xdf, pairs, 4);
 }
 
+void value_put_member_text(struct buf *out, const char *name, struct str value) {
+  value_put_string(out, str_from(name));
+  value_put_string(out, value);
+}
+
+void value_put_member_integer(struct buf *out, const char *name, int64_t value) {
+  value_put_string(out, str_from(name));
+  value_put_integer(out, value);
+}
+
 void value_put_json_string(struct str string, struct buf *out) {
   static const char hex[] = "0123456789abcdef";
   const uint8_t *at = (const uint8_t *)string.data, *end = at + string.len, *plain = at;

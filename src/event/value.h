@@ -61,6 +61,9 @@ void value_put_number(struct buf *out, double value);
 void value_put_string(struct buf *out, struct str value);
 void value_put_array(struct buf *out, uint32_t count);
 void value_put_map(struct buf *out, uint32_t pairs);
+/** One pair of a map: the name, and the text or number under it. */
+void value_put_member_text(struct buf *out, const char *name, struct str value);
+void value_put_member_integer(struct buf *out, const char *name, int64_t value);
 
 /** Append as JSON (UTF-8 as it is, control characters escaped, numbers round-trip). What JSON cannot say does
  * not break it: bytes that are not UTF-8 become U+FFFD; infinities, NaN and what is malformed or too deep

@@ -72,11 +72,6 @@ void gauges_scrape(struct worker_shared *shared) {
   set_gauges(gauges, sizeof gauges / sizeof *gauges);
 }
 
-static void put_integer(struct buf *out, const char *name, int64_t value) {
-  value_put_string(out, str_from(name));
-  value_put_integer(out, value);
-}
-
 void gauges_describe(struct host *host, struct buf *out) {
   struct worker_figures sum;
   sum_workers(host, &sum);
@@ -86,20 +81,21 @@ void gauges_describe(struct host *host, struct buf *out) {
   value_put_map(out, 16);
   value_put_string(out, STR("phase"));
   value_put_string(out, str_from(phase_name(phase)));
-  put_integer(out, "port", host->port);
-  put_integer(out, "workers", host->shared.worker_count);
-  put_integer(out, "generation", host->shared.generation);
-  put_integer(out, "recoveries", (int64_t)host->recoveries);
-  put_integer(out, "users_in_memory", (int64_t)sum.users);
-  put_integer(out, "user_bytes", (int64_t)sum.user_bytes);
-  put_integer(out, "users_with_timers", (int64_t)sum.timers);
-  put_integer(out, "inputs_waiting", (int64_t)sum.waiting);
-  put_integer(out, "events_in_flight", (int64_t)sum.in_flight);
-  put_integer(out, "lua_bytes", (int64_t)sum.lua_bytes);
-  put_integer(out, "outbox_bytes", (int64_t)deliver_waiting_bytes(host->shared.deliver));
-  put_integer(out, "log_segment", (int64_t)durable.segment);
-  put_integer(out, "log_offset", (int64_t)durable.offset);
-  put_integer(out, "sealed_segment", phase == HOST_RUNNING ? (int64_t)store_sealed(host->shared.store) : 0);
+  value_put_member_integer(out, "port", host->port);
+  value_put_member_integer(out, "workers", host->shared.worker_count);
+  value_put_member_integer(out, "generation", host->shared.generation);
+  value_put_member_integer(out, "recoveries", (int64_t)host->recoveries);
+  value_put_member_integer(out, "users_in_memory", (int64_t)sum.users);
+  value_put_member_integer(out, "user_bytes", (int64_t)sum.user_bytes);
+  value_put_member_integer(out, "users_with_timers", (int64_t)sum.timers);
+  value_put_member_integer(out, "inputs_waiting", (int64_t)sum.waiting);
+  value_put_member_integer(out, "events_in_flight", (int64_t)sum.in_flight);
+  value_put_member_integer(out, "lua_bytes", (int64_t)sum.lua_bytes);
+  value_put_member_integer(out, "outbox_bytes", (int64_t)deliver_waiting_bytes(host->shared.deliver));
+  value_put_member_integer(out, "log_segment", (int64_t)durable.segment);
+  value_put_member_integer(out, "log_offset", (int64_t)durable.offset);
+  value_put_member_integer(out, "sealed_segment",
+                           phase == HOST_RUNNING ? (int64_t)store_sealed(host->shared.store) : 0);
   value_put_string(out, STR("providers"));
   deliver_describe(host->shared.deliver, out);
 }

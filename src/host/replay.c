@@ -30,11 +30,6 @@ struct replay {
   struct error *err;
 };
 
-static void put_text(struct buf *out, const char *name, struct str value) {
-  value_put_string(out, str_from(name));
-  value_put_string(out, value);
-}
-
 static struct str row_decision(const struct decider_run *run, struct str *reason) {
   *reason = STR("");
   if (run->failed) {
@@ -56,13 +51,13 @@ static void note_run(void *context, const struct decider_run *run) {
   value_put_map(out, 8);
   value_put_string(out, STR("at"));
   value_put_integer(out, run->call->now);
-  put_text(out, "campaign", run->rule->campaign);
-  put_text(out, "rule", run->rule->path);
+  value_put_member_text(out, "campaign", run->rule->campaign);
+  value_put_member_text(out, "rule", run->rule->path);
   value_put_string(out, STR("generation"));
   value_put_integer(out, replay->now->generation);
-  put_text(out, "cause", run->call->cause);
-  put_text(out, "decision", decision);
-  put_text(out, "reason", reason);
+  value_put_member_text(out, "cause", run->call->cause);
+  value_put_member_text(out, "decision", decision);
+  value_put_member_text(out, "reason", reason);
   value_put_string(out, STR("facts"));
   if (run->call->facts.len)
     buf_append(out, run->call->facts.data, run->call->facts.len);

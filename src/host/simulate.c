@@ -99,11 +99,6 @@ static int by_time_then_line(const void *a, const void *b) {
 
 /* ---- what comes out ---- */
 
-static void put_text(struct buf *out, const char *name, struct str value) {
-  value_put_string(out, str_from(name));
-  value_put_string(out, value);
-}
-
 static void print_decision(void *context, const struct message *message, const struct verdict *verdict) {
   struct simulation *simulation = context;
   struct buf *json = &simulation->json;
@@ -116,13 +111,13 @@ static void print_decision(void *context, const struct message *message, const s
   value_put_map(&map, 8);
   value_put_string(&map, STR("at"));
   value_put_integer(&map, message->at);
-  put_text(&map, "user_id", message->user.id);
-  put_text(&map, "campaign", message->campaign);
-  put_text(&map, "template", message->template_name);
-  put_text(&map, "channel", message->channel);
-  put_text(&map, "message_id", str_from(id));
-  put_text(&map, "decision", verdict->pass ? STR("send") : STR("skip"));
-  put_text(&map, "reason", verdict->reason);
+  value_put_member_text(&map, "user_id", message->user.id);
+  value_put_member_text(&map, "campaign", message->campaign);
+  value_put_member_text(&map, "template", message->template_name);
+  value_put_member_text(&map, "channel", message->channel);
+  value_put_member_text(&map, "message_id", str_from(id));
+  value_put_member_text(&map, "decision", verdict->pass ? STR("send") : STR("skip"));
+  value_put_member_text(&map, "reason", verdict->reason);
   buf_clear(json);
   value_to_json(buf_str(&map), json);
   buf_append(json, "\n", 1);

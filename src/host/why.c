@@ -84,20 +84,10 @@ static struct decision *decision_add(struct why *why) {
 
 /* ---- maps ---- */
 
-static void put_text(struct buf *out, const char *name, struct str value) {
-  value_put_string(out, str_from(name));
-  value_put_string(out, value);
-}
-
-static void put_integer(struct buf *out, const char *name, int64_t value) {
-  value_put_string(out, str_from(name));
-  value_put_integer(out, value);
-}
-
 static void put_id(struct buf *out, const char *name, struct hash128 id) {
   char hex[33];
   hash128_hex(id, hex);
-  put_text(out, name, str_from(hex));
+  value_put_member_text(out, name, str_from(hex));
 }
 
 /** A value that was stored; an empty map where there is none. */
@@ -148,7 +138,7 @@ static void put_cause(struct buf *out, struct str input) {
   else if (type == LOG_TIMER && effect_decode(&timer, &reader, NULL) == 0 && timer.type == EFFECT_TIMER_SET)
     buf_printf(&cause, "timer:%.*s/%.*s@%" PRId64, STR_ARG(timer.timer.campaign), STR_ARG(timer.timer.name),
                timer.timer.due);
-  put_text(out, "cause", buf_str(&cause));
+  value_put_member_text(out, "cause", buf_str(&cause));
   buf_deinit(&cause);
 }
 
@@ -165,13 +155,13 @@ static void add_outcome(struct decision *decision, struct str name, const struct
   struct buf *out = &decision->outcomes;
   bool again = outcome->kind == OUTCOME_RETRY, named = outcome->provider_id.len > 0;
   value_put_map(out, 5u + again + named);
-  put_text(out, "outcome", name);
-  put_integer(out, "at", outcome->at);
-  put_integer(out, "attempt", outcome->attempt);
-  put_text(out, "detail", outcome->detail);
-  put_integer(out, "seq", (int64_t)seq);
-  if (again) put_integer(out, "retry_at", outcome->retry_at);
-  if (named) put_text(out, "provider_id", outcome->provider_id);
+  value_put_member_text(out, "outcome", name);
+  value_put_member_integer(out, "at", outcome->at);
+  value_put_member_integer(out, "attempt", outcome->attempt);
+  value_put_member_text(out, "detail", outcome->detail);
+  value_put_member_integer(out, "seq", (int64_t)seq);
+  if (again) value_put_member_integer(out, "retry_at", outcome->retry_at);
+  if (named) value_put_member_text(out, "provider_id", outcome->provider_id);
   decision->outcome_count++;
 }
 
@@ -190,18 +180,18 @@ static void add_message(struct why *why, const struct log_record *record, const 
   decision = decision_add(why);
   decision->of_message = true;
   struct buf *out = &decision->pairs;
-  put_integer(out, "at", message->at);
-  put_integer(out, "accepted", message->accepted);
-  put_text(out, "campaign", message->campaign);
-  put_text(out, "rule", message->rule);
-  put_integer(out, "generation", message->generation);
-  put_text(out, "template", message->template_name);
-  put_text(out, "channel", message->channel);
-  put_text(out, "provider", message->provider);
+  value_put_member_integer(out, "at", message->at);
+  value_put_member_integer(out, "accepted", message->accepted);
+  value_put_member_text(out, "campaign", message->campaign);
+  value_put_member_text(out, "rule", message->rule);
+  value_put_member_integer(out, "generation", message->generation);
+  value_put_member_text(out, "template", message->template_name);
+  value_put_member_text(out, "channel", message->channel);
+  value_put_member_text(out, "provider", message->provider);
   put_id(out, "message_id", message->id);
-  put_text(out, "cause", message->cause);
-  put_text(out, "decision", verdict->pass ? STR("send") : STR("skip"));
-  put_text(out, "reason", verdict->reason);
+  value_put_member_text(out, "cause", message->cause);
+  value_put_member_text(out, "decision", verdict->pass ? STR("send") : STR("skip"));
+  value_put_member_text(out, "reason", verdict->reason);
   put_value(out, "facts", message->facts);
   put_value(out, "checks", verdict->checks);
   decision->pair_count = 14;
@@ -211,14 +201,14 @@ static void add_failure(struct why *why, const struct log_record *record, const 
   if (!wanted(why, failure->campaign, failure->rule)) return;
   struct decision *decision = decision_add(why);
   struct buf *out = &decision->pairs;
-  put_integer(out, "at", failure->at);
-  put_integer(out, "accepted", record->at);
-  put_text(out, "campaign", failure->campaign);
-  put_text(out, "rule", failure->rule);
-  put_integer(out, "generation", failure->generation);
+  value_put_member_integer(out, "at", failure->at);
+  value_put_member_integer(out, "accepted", record->at);
+  value_put_member_text(out, "campaign", failure->campaign);
+  value_put_member_text(out, "rule", failure->rule);
+  value_put_member_integer(out, "generation", failure->generation);
   put_cause(out, failure->input);
-  put_text(out, "decision", STR("failed"));
-  put_text(out, "error", failure->error);
+  value_put_member_text(out, "decision", STR("failed"));
+  value_put_member_text(out, "error", failure->error);
   decision->pair_count = 8;
 }
 
@@ -227,10 +217,10 @@ static void add_suppression(struct why *why, const struct log_record *record, co
   if (why->filter.len) return;
   bool on = effect->type == EFFECT_SUPPRESS;
   struct decision *decision = decision_add(why);
-  put_integer(&decision->pairs, "at", effect->suppress.at ? effect->suppress.at : record->at);
-  put_text(&decision->pairs, "decision", on ? STR("suppressed") : STR("unsuppressed"));
-  put_text(&decision->pairs, "channel", effect->suppress.channel);
-  put_text(&decision->pairs, "reason", effect->suppress.reason);
+  value_put_member_integer(&decision->pairs, "at", effect->suppress.at ? effect->suppress.at : record->at);
+  value_put_member_text(&decision->pairs, "decision", on ? STR("suppressed") : STR("unsuppressed"));
+  value_put_member_text(&decision->pairs, "channel", effect->suppress.channel);
+  value_put_member_text(&decision->pairs, "reason", effect->suppress.reason);
   decision->pair_count = 4;
 }
 
@@ -243,9 +233,9 @@ static void add_attempt(struct why *why, const struct log_record *record) {
   struct decision *decision = reader.bad ? NULL : decision_of(why, id);
   if (!decision) return;
   value_put_map(&decision->attempts, 3);
-  put_integer(&decision->attempts, "attempt", (int64_t)attempt);
-  put_integer(&decision->attempts, "at", record->at);
-  put_integer(&decision->attempts, "seq", (int64_t)record->seq);
+  value_put_member_integer(&decision->attempts, "attempt", (int64_t)attempt);
+  value_put_member_integer(&decision->attempts, "at", record->at);
+  value_put_member_integer(&decision->attempts, "seq", (int64_t)record->seq);
   decision->attempt_count++;
 }
 
@@ -299,7 +289,7 @@ void why_result(const struct why *why, struct buf *out) {
 /* ---- dead letters ---- */
 
 static void put_entity(struct buf *out, struct entity entity) {
-  put_text(out, entity.kind == ENTITY_SUBJECT ? "subject" : "user", entity.id);
+  value_put_member_text(out, entity.kind == ENTITY_SUBJECT ? "subject" : "user", entity.id);
 }
 
 /** What the rule was run on, as its sender or the timer said it. */
@@ -311,18 +301,18 @@ static void put_input(struct buf *out, struct str input) {
   value_put_string(out, STR("input"));
   if (type == LOG_EVENT && event_decode(&event, &reader, NULL) == 0) {
     value_put_map(out, 6);
-    put_text(out, "event_id", event.id);
-    put_text(out, "event_type", event.type);
-    put_text(out, event.entity.kind == ENTITY_SUBJECT ? "subject" : "user_id", event.entity.id);
-    put_integer(out, "timestamp", event.timestamp);
+    value_put_member_text(out, "event_id", event.id);
+    value_put_member_text(out, "event_type", event.type);
+    value_put_member_text(out, event.entity.kind == ENTITY_SUBJECT ? "subject" : "user_id", event.entity.id);
+    value_put_member_integer(out, "timestamp", event.timestamp);
     put_value(out, "payload", event.payload);
     put_value(out, "metadata", event.metadata);
   } else if (type == LOG_TIMER && effect_decode(&timer, &reader, NULL) == 0 &&
              timer.type == EFFECT_TIMER_SET) {
     value_put_map(out, 4);
-    put_text(out, "timer", timer.timer.name);
-    put_text(out, "campaign", timer.timer.campaign);
-    put_integer(out, "due", timer.timer.due);
+    value_put_member_text(out, "timer", timer.timer.name);
+    value_put_member_text(out, "campaign", timer.timer.campaign);
+    value_put_member_integer(out, "due", timer.timer.due);
     put_value(out, "data", timer.timer.data);
   } else {
     value_put_nil(out);
@@ -336,13 +326,13 @@ static void describe_failure(const struct dead_letter *letter, bool whole, struc
   if (line_end) error.len = (size_t)(line_end - error.data);
   value_put_map(out, 8 + (whole ? 2 : 0));
   put_id(out, "id", letter->id);
-  put_text(out, "kind", STR("rule"));
+  value_put_member_text(out, "kind", STR("rule"));
   put_entity(out, letter->entity);
-  put_integer(out, "at", letter->at);
-  put_text(out, "campaign", failure->campaign);
-  put_text(out, "rule", failure->rule);
-  put_integer(out, "generation", failure->generation);
-  put_text(out, "error", error);
+  value_put_member_integer(out, "at", letter->at);
+  value_put_member_text(out, "campaign", failure->campaign);
+  value_put_member_text(out, "rule", failure->rule);
+  value_put_member_integer(out, "generation", failure->generation);
+  value_put_member_text(out, "error", error);
   if (!whole) return;
   put_cause(out, failure->input);
   put_input(out, failure->input);
@@ -355,23 +345,23 @@ static void describe_message(const struct dead_letter *letter, bool whole, struc
   if (message_decode(&message, &reader, NULL)) message = (struct message){0};
   value_put_map(out, 13 + (whole ? 6 : 0));
   put_id(out, "id", letter->id);
-  put_text(out, "kind", STR("message"));
+  value_put_member_text(out, "kind", STR("message"));
   put_entity(out, letter->entity);
-  put_integer(out, "at", letter->at);
-  put_text(out, "campaign", message.campaign);
-  put_text(out, "rule", message.rule);
-  put_integer(out, "generation", message.generation);
-  put_text(out, "outcome", outcome_name(outcome->kind));
-  put_text(out, "detail", outcome->detail);
-  put_integer(out, "attempt", outcome->attempt);
-  put_text(out, "template", message.template_name);
-  put_text(out, "channel", message.channel);
-  put_text(out, "provider", message.provider);
+  value_put_member_integer(out, "at", letter->at);
+  value_put_member_text(out, "campaign", message.campaign);
+  value_put_member_text(out, "rule", message.rule);
+  value_put_member_integer(out, "generation", message.generation);
+  value_put_member_text(out, "outcome", outcome_name(outcome->kind));
+  value_put_member_text(out, "detail", outcome->detail);
+  value_put_member_integer(out, "attempt", outcome->attempt);
+  value_put_member_text(out, "template", message.template_name);
+  value_put_member_text(out, "channel", message.channel);
+  value_put_member_text(out, "provider", message.provider);
   if (!whole) return;
-  put_text(out, "to", message.to);
-  put_text(out, "cause", message.cause);
-  put_integer(out, "decided", message.accepted);
-  put_integer(out, "expires", message.expires);
+  value_put_member_text(out, "to", message.to);
+  value_put_member_text(out, "cause", message.cause);
+  value_put_member_integer(out, "decided", message.accepted);
+  value_put_member_integer(out, "expires", message.expires);
   put_value(out, "facts", message.facts);
   put_value(out, "data", message.data);
 }
