@@ -72,18 +72,22 @@ static struct str *envelope_field(struct envelope *envelope, struct str name) {
   }
 }
 
-static int read_envelope(struct envelope *envelope, struct str value, struct event_fault *fault) {
-  struct reader reader = reader_of(value);
-  struct value map = value_read(&reader);
+/** @return 0 with the reader behind the value. */
+static int read_envelope(struct envelope *envelope, struct reader *reader, struct event_fault *fault) {
+  struct str value = {(const char *)reader->at, reader_left(reader)};
+  struct value map = value_read(reader);
   if (map.type != VALUE_MAP) return fault_set(fault, "", "is %s; an object is wanted", type_name(value));
-  for (uint32_t i = 0; i < map.count; i++) {
-    struct value name = value_read(&reader);
-    if (name.type != VALUE_STRING) break;
+  for (uint32_t i = 0; i < map.count && !reader->bad; i++) {
+    struct value name = value_read(reader);
+    if (name.type != VALUE_STRING) {
+      reader->bad = true;
+      break;
+    }
     struct str *field = envelope_field(envelope, name.string);
     if (!field) return refuse_unknown(name.string, fault);
-    *field = value_slice(&reader);
+    *field = value_slice(reader);
   }
-  if (reader.bad) return fault_set(fault, "", "cannot be read");
+  if (reader->bad) return fault_set(fault, "", "cannot be read");
   return 0;
 }
 
@@ -203,11 +207,16 @@ static int check_size(const struct event *event, struct event_fault *fault) {
                    "the event is %zu bytes when encoded; at most %d are allowed", size, EVENT_BYTES_MAX);
 }
 
-int event_from_value(struct event *event, struct str value, int64_t received,
-                     const struct event_limits *limits, struct event_fault *fault) {
+int event_read(struct event *event, struct reader *reader, int64_t received,
+               const struct event_limits *limits, struct event_fault *fault) {
   struct envelope envelope = {0};
+  struct reader start = *reader;
   *event = (struct event){.received = received};
-  int code = read_envelope(&envelope, value, fault);
+  int code = read_envelope(&envelope, reader, fault);
+  if (code) {
+    *reader = start;
+    value_skip(reader);
+  }
   if (!code) code = read_name(envelope.event_id, "/event_id", &event->id, fault);
   if (!code) code = read_name(envelope.event_type, "/event_type", &event->type, fault);
   if (!code) code = read_entity(&envelope, &event->entity, fault);
@@ -217,6 +226,12 @@ int event_from_value(struct event *event, struct str value, int64_t received,
   if (!code && is_given(envelope.metadata))
     code = read_map(envelope.metadata, "/metadata", &event->metadata, fault);
   return code ? code : check_size(event, fault);
+}
+
+int event_from_value(struct event *event, struct str value, int64_t received,
+                     const struct event_limits *limits, struct event_fault *fault) {
+  struct reader reader = reader_of(value);
+  return event_read(event, &reader, received, limits, fault);
 }
 
 void event_encode(const struct event *event, struct buf *out) {
@@ -251,6 +266,14 @@ int event_decode(struct event *event, struct reader *reader, struct error *err) 
               value_head(event->payload).type == VALUE_MAP &&
               (event->metadata.len == 0 || value_head(event->metadata).type == VALUE_MAP);
   return good ? 0 : error_set(err, ERROR_CORRUPT, "an event has a field that cannot be");
+}
+
+struct str event_encoded_id(struct str bytes) {
+  struct reader reader = reader_of(bytes);
+  reader_u8(&reader);
+  reader_str(&reader);
+  struct str id = reader_str(&reader);
+  return is_name(id) ? id : STR("");
 }
 
 unsigned entity_partition(struct entity entity) {

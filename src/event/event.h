@@ -51,12 +51,17 @@ struct event_fault {
  * @return 0 or ERROR_INVALID with `*fault` filled. */
 int event_from_value(struct event *event, struct str value, int64_t received,
                      const struct event_limits *limits, struct event_fault *fault);
+/** The same of a reader's next value, which it is behind afterwards in any case. */
+int event_read(struct event *event, struct reader *reader, int64_t received,
+               const struct event_limits *limits, struct event_fault *fault);
 
 /** Binary form, as logged and as passed between threads. */
 void event_encode(const struct event *event, struct buf *out);
 /** Checks the envelope; payload and metadata are whole maps if they were when encoded.
  * @return 0 or ERROR_CORRUPT. `event` borrows from the reader's bytes. */
 int event_decode(struct event *event, struct reader *reader, struct error *err);
+/** The event_id alone of an encoded event, borrowed; "" if it is malformed. */
+struct str event_encoded_id(struct str bytes);
 
 /** Which of the 256 partitions an entity belongs to; stable on disk. */
 unsigned entity_partition(struct entity entity);

@@ -1,3 +1,4 @@
+#include <cmath>
 #include <simdjson.h>
 
 extern "C" {
@@ -45,11 +46,71 @@ inline uint32_t element_count(const uint64_t *tape, size_t at) {
   return __builtin_expect(count == COUNT_SATURATED, 0) ? count_elements(tape, at) : count;
 }
 
-/** Both forms list elements in the order of the text, so one straight pass does. */
-void append_document(const document &doc, struct buf *out) {
+/** Appends values as value_put_… do, with the end of the memory in registers: this is where most of an
+ * event's bytes are written. */
+class writer {
+  struct buf *out;
+  uint8_t *at, *end;
+
+  void room(size_t bytes) {
+    if (__builtin_expect(static_cast<size_t>(end - at) < bytes, 0)) {
+      flush();
+      buf_grow(out, bytes);
+      begin();
+    }
+  }
+  void begin() {
+    at = out->data + out->len;
+    end = out->data + out->cap;
+  }
+
+public:
+  explicit writer(struct buf *out) : out(out) {
+    buf_reserve(out, 64);
+    begin();
+  }
+  void flush() {
+    out->len = static_cast<size_t>(at - out->data);
+  }
+  /** The rare forms. */
+  template <typename put> void slowly(put append) {
+    flush();
+    append(out);
+    begin();
+  }
+  void byte(uint8_t byte) {
+    room(1);
+    *at++ = byte;
+  }
+  /** @param string  has 16 readable bytes behind its end */
+  void short_string(const uint8_t *string, uint32_t len) {
+    room(1 + 32);
+    *at = static_cast<uint8_t>(0xa0 | len);
+    memcpy(at + 1, string, 16);
+    if (len > 16) memcpy(at + 17, string + 16, 16);
+    at += 1 + len;
+  }
+  void number(double number) {
+    uint64_t bits;
+    room(9);
+    memcpy(&bits, &number, sizeof bits);
+    bits = htobe64(bits);
+    *at = 0xcb;
+    memcpy(at + 1, &bits, sizeof bits);
+    at += 9;
+  }
+};
+
+/** Both forms list elements in the order of the text, so one straight pass does. simdjson's strings have
+ * SIMDJSON_PADDING bytes behind the last one.
+ * @return false where it nests too deep. */
+bool append_document(const document &doc, struct buf *out) {
+  static_assert(simdjson::SIMDJSON_PADDING >= 16, "short strings are copied in pieces of 16");
   const uint64_t *tape = doc.tape.get();
   const uint8_t *strings = doc.string_buf.get();
   size_t end = static_cast<uint32_t>(tape[0]);
+  unsigned depth = 0;
+  writer to(out);
   for (size_t at = 1; at < end; at++) {
     uint64_t word = tape[at];
     switch (tape_type(word)) {
@@ -57,36 +118,64 @@ void append_document(const document &doc, struct buf *out) {
       const uint8_t *string = strings + (word & 0x00FFFFFFFFFFFFFF);
       uint32_t len;
       memcpy(&len, string, sizeof len);
-      value_put_string(out, str{reinterpret_cast<const char *>(string + sizeof len), len});
+      string += sizeof len;
+      if (len <= 31)
+        to.short_string(string, len);
+      else
+        to.slowly([&](struct buf *out) {
+          value_put_string(out, str{reinterpret_cast<const char *>(string), len});
+        });
       break;
     }
-    case 'l':
-      value_put_integer(out, static_cast<int64_t>(tape[++at]));
+    case 'l': {
+      int64_t integer = static_cast<int64_t>(tape[++at]);
+      if (integer >= 0 && integer <= 0x7f)
+        to.byte(static_cast<uint8_t>(integer));
+      else
+        to.slowly([&](struct buf *out) { value_put_integer(out, integer); });
       break;
+    }
     case 'u':
-      value_put_number(out, static_cast<double>(tape[++at]));
+      at++;
+      to.slowly([&](struct buf *out) { value_put_number(out, static_cast<double>(tape[at])); });
       break;
     case 'd': {
       double number;
       memcpy(&number, &tape[++at], sizeof number);
-      value_put_number(out, number);
+      if (number == std::floor(number))
+        to.slowly([&](struct buf *out) { value_put_number(out, number); });
+      else
+        to.number(number);
       break;
     }
     case '{':
-      value_put_map(out, element_count(tape, at));
+    case '[': {
+      if (depth++ == VALUE_DEPTH_MAX) return false;
+      bool map = tape_type(word) == '{';
+      uint32_t count = element_count(tape, at);
+      if (count <= 15)
+        to.byte(static_cast<uint8_t>((map ? 0x80 : 0x90) | count));
+      else
+        to.slowly([&](struct buf *out) { map ? value_put_map(out, count) : value_put_array(out, count); });
       break;
-    case '[':
-      value_put_array(out, element_count(tape, at));
+    }
+    case '}':
+    case ']':
+      depth--;
       break;
     case 't':
+      to.byte(0xc3);
+      break;
     case 'f':
-      value_put_bool(out, tape_type(word) == 't');
+      to.byte(0xc2);
       break;
     case 'n':
-      value_put_nil(out);
+      to.byte(0xc0);
       break;
     }
   }
+  to.flush();
+  return true;
 }
 
 } // namespace
@@ -107,7 +196,8 @@ struct json_parser {
     if (len <= dom.capacity()) return true;
     size_t capacity = 4096;
     while (capacity < len) capacity *= 2;
-    return dom.allocate(capacity, VALUE_DEPTH_MAX) == simdjson::SUCCESS &&
+    // simdjson counts the levels below, and no empty container: what gets past it is counted on the tape.
+    return dom.allocate(capacity, VALUE_DEPTH_MAX + 1) == simdjson::SUCCESS &&
            dom.doc.allocate(capacity) == simdjson::SUCCESS;
   }
   bool parse(const char *text, size_t len) {
@@ -125,13 +215,15 @@ void json_parser_free(struct json_parser *parser) {
 
 int json_parse_line(struct json_parser *parser, const char *text, size_t len, size_t line, struct buf *out,
                     struct error *err) {
+  size_t before = out->len;
   bool good = parser->parse(text, len);
   if (!good && json_widen_integers(text, len, &parser->widened)) {
     good = parser->parse(reinterpret_cast<const char *>(parser->widened.data),
                          parser->widened.len - JSON_PADDING);
     buf_deinit(&parser->widened);
   }
-  if (good) append_document(parser->dom.doc, out);
+  if (good) good = append_document(parser->dom.doc, out);
+  if (!good) out->len = before;
   if (len > KEEP_MAX) parser->dom = simdjson::dom::parser();
   return good ? 0 : json_explain(text, len, line, err);
 }

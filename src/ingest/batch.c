@@ -85,9 +85,10 @@ int batch_read(struct exchange *exchange, struct str text, enum media media) {
   reader.at += at;
   for (uint32_t i = 0; i < exchange->batch.count; i++) {
     struct ingest_item *item = &exchange->batch.items[i];
-    struct str value = value_slice(&reader);
-    if (item->verdict == INGEST_PENDING &&
-        event_from_value(&item->event, value, received, &exchange->ingest->shared->event_limits, item->fault))
+    if (item->verdict != INGEST_PENDING)
+      value_skip(&reader);
+    else if (event_read(&item->event, &reader, received, &exchange->ingest->shared->event_limits,
+                        item->fault))
       item->verdict = INGEST_REJECTED;
   }
   return 0;
