@@ -91,6 +91,39 @@ static void one_that_is_used_outlives_those_that_are_not(void **state) {
   table_free(table);
 }
 
+/** However many come between two calls, and though each was found again. */
+static void keeps_up_with_what_is_added(void **state) {
+  (void)state;
+  enum { MAX = 4 << 20, TURNS = 500, A_TURN = 400 };
+  struct table *table = table_new(MAX);
+  for (int turn = 0; turn < TURNS; turn++) {
+    for (int i = 0; i < A_TURN; i++) {
+      add_ready(table, turn * A_TURN + i);
+      assert_non_null(table_find(table, numbered(turn * A_TURN + i)));
+    }
+    table_trim(table);
+    assert_true(table_bytes(table) < MAX / 4 * 5);
+  }
+  table_free(table);
+}
+
+static void what_was_not_found_again_goes_first(void **state) {
+  (void)state;
+  enum { USED = 1000, OTHERS = 9000 };
+  struct table *table = table_new(1 << 20);
+  for (int i = 0; i < USED; i++) {
+    add_ready(table, i);
+    assert_non_null(table_find(table, numbered(i)));
+  }
+  for (int i = USED; i < USED + OTHERS; i++) {
+    add_ready(table, i);
+    table_trim(table);
+  }
+  assert_true(table_count(table) < USED + OTHERS - 1000);
+  for (int i = 0; i < USED; i++) assert_non_null(table_find(table, numbered(i)));
+  table_free(table);
+}
+
 static void a_table_of_pinned_slots_is_given_up(void **state) {
   (void)state;
   struct table *table = table_new(1);
@@ -171,6 +204,8 @@ int main(void) {
       cmocka_unit_test(finds_what_was_added),
       cmocka_unit_test(trims_to_its_bound_but_never_the_pinned),
       cmocka_unit_test(one_that_is_used_outlives_those_that_are_not),
+      cmocka_unit_test(keeps_up_with_what_is_added),
+      cmocka_unit_test(what_was_not_found_again_goes_first),
       cmocka_unit_test(a_table_of_pinned_slots_is_given_up),
       cmocka_unit_test(the_dirty_leave_in_order_and_once),
       cmocka_unit_test(the_account_follows_the_record),

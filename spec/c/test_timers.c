@@ -89,10 +89,29 @@ static void agrees_with_a_scan(void **state) {
   timers_free(timers);
 }
 
+static void the_account_follows(void **state) {
+  (void)state;
+  struct timers *timers = timers_new();
+  size_t empty = timers_bytes(timers);
+  timers_set(timers, user("ada"), 5);
+  size_t one = timers_bytes(timers);
+  assert_true(one > empty + sizeof "ada");
+  timers_set(timers, user("ada"), 6);
+  assert_int_equal(timers_bytes(timers), one);
+  timers_set(timers, user("bob"), 7);
+  assert_true(timers_bytes(timers) > one);
+  timers_set(timers, user("bob"), INT64_MAX);
+  assert_int_equal(timers_bytes(timers), one);
+  timers_clear(timers);
+  assert_int_equal(timers_bytes(timers), empty);
+  timers_free(timers);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(empty_has_none),
       cmocka_unit_test(ties_go_by_kind_then_id),
+      cmocka_unit_test(the_account_follows),
       cmocka_unit_test(agrees_with_a_scan),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 enum action { ACTION_ERROR, ACTION_ENOSPC, ACTION_KILL, ACTION_SLEEP };
 
@@ -120,6 +121,13 @@ static int act(const struct failpoint *failpoint) {
   return 0;
 }
 
+/** One line the first time it acts, past the logger: the process may not live to write it. */
+static void say(const struct failpoint *failpoint) {
+  static const char *const names[] = {
+      [ACTION_ERROR] = "error", [ACTION_ENOSPC] = "enospc", [ACTION_KILL] = "kill", [ACTION_SLEEP] = "sleep"};
+  dprintf(STDERR_FILENO, "failpoint=%.*s action=%s\n", STR_ARG(failpoint->name), names[failpoint->action]);
+}
+
 int failpoint_hit(const char *name) {
   int failure = 0;
   for (size_t i = 0; i < failpoint_count; i++) {
@@ -127,6 +135,7 @@ int failpoint_hit(const char *name) {
     if (!str_equal(failpoint->name, str_from(name))) continue;
     uint64_t hit = atomic_fetch_add_explicit(&failpoint->hits, 1, memory_order_relaxed) + 1;
     if (hit < failpoint->first || (failpoint->times && hit - failpoint->first >= failpoint->times)) continue;
+    if (hit == failpoint->first) say(failpoint);
     int answer = act(failpoint);
     if (!failure) failure = answer;
   }

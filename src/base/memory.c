@@ -1,9 +1,11 @@
 #include "base/memory.h"
 
+#include <malloc.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static _Noreturn void give_up(size_t size) {
   fprintf(stderr, "out of memory: %zu bytes were refused; the log has everything that was acknowledged\n",
@@ -11,9 +13,23 @@ static _Noreturn void give_up(size_t size) {
   abort();
 }
 
+void memory_setup(void) {
+  enum { LARGE = 1 << 20, KEPT_AT_THE_TOP = 4 << 20 };
+  mallopt(M_MMAP_THRESHOLD, LARGE);
+  mallopt(M_TRIM_THRESHOLD, KEPT_AT_THE_TOP);
+}
+
 void *memory_alloc(size_t size) {
   void *memory = malloc(size ? size : 1);
   if (!memory) give_up(size);
+  return memory;
+}
+
+void *memory_alloc_table(size_t size) {
+  enum { CACHE_LINE = 64, HUGE_PAGE = 2 << 20, LARGE = 2 * HUGE_PAGE };
+  void *memory = NULL;
+  if (posix_memalign(&memory, size < LARGE ? CACHE_LINE : HUGE_PAGE, size)) give_up(size);
+  if (size >= LARGE) madvise(memory, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); // a wish
   return memory;
 }
 

@@ -1,6 +1,7 @@
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/logger.h"
+#include "base/memory.h"
 #include "cli/cli.h"
 #include "cli/notify.h"
 #include "control/control.h"
@@ -128,6 +129,7 @@ static void service_end(struct service *service) {
 static int run(const struct cli_arguments *arguments) {
   static struct service service;
   struct error err = {0};
+  memory_setup();
   if (failpoint_init()) return CLI_USAGE;
   prepare_process();
   int rc = setup_config(arguments, &service.config);

@@ -1,6 +1,7 @@
 #include "deliver/deliver_internal.h"
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/logger.h"
 #include "base/memory.h"
 #include "deliver/retry.h"
@@ -78,6 +79,7 @@ static void report_cancelled(struct deliver *deliver, struct entry *entry, const
 }
 
 void ending_settled(struct deliver *deliver, struct hash128 id, enum outcome_kind kind) {
+  (void)FAILPOINT("deliver.outcome_durable");
   struct entry *entry = outbox_find(&deliver->outbox, id);
   // After a reset an answer may come for what was forgotten, or for an entry that begins anew.
   if (!entry || entry->state != ENTRY_REPORTED || entry->reported != kind) return;

@@ -10,6 +10,7 @@ static void sum_workers(struct host *host, struct worker_figures *sum) {
     sum->user_bytes += one.user_bytes;
     sum->dirty += one.dirty;
     sum->timers += one.timers;
+    sum->timer_bytes += one.timer_bytes;
     sum->waiting += one.waiting;
     sum->in_flight += one.in_flight;
     sum->seen_bytes += one.seen_bytes;
@@ -56,6 +57,7 @@ void gauges_scrape(struct worker_shared *shared) {
       {"kairos_user_bytes", "Memory of user records.", (int64_t)sum.user_bytes},
       {"kairos_users_dirty", "User records that are not written behind yet.", (int64_t)sum.dirty},
       {"kairos_users_with_timers", "Users who have a timer pending.", (int64_t)sum.timers},
+      {"kairos_timer_bytes", "Memory of the timers' index.", (int64_t)sum.timer_bytes},
       {"kairos_inputs_waiting", "Inputs that wait for a record from the store.", (int64_t)sum.waiting},
       {"kairos_events_in_flight", "Events decided and not yet durable.", (int64_t)sum.in_flight},
       {"kairos_dedup_bytes", "Memory of dedup marks that are not sealed yet.", (int64_t)sum.seen_bytes},
@@ -65,6 +67,8 @@ void gauges_scrape(struct worker_shared *shared) {
       {"kairos_store_bytes", "Bytes of the database on disk.", (int64_t)store.bytes_on_disk},
       {"kairos_store_memtable_bytes", "Memory of unflushed writes.", (int64_t)store.memtable_bytes},
       {"kairos_store_cache_bytes", "Memory of the block cache.", (int64_t)store.cache_bytes},
+      {"kairos_dedup_filter_bytes", "Memory of the filter of sealed dedup marks.",
+       (int64_t)store.filter_bytes},
       {"kairos_store_users", "User records in the database, estimated.", (int64_t)store.users_estimate},
       {"kairos_log_bytes", "Bytes of raw log segments on disk.", (int64_t)store.log_bytes},
       {"kairos_log_segments", "Raw log segments on disk.", (int64_t)store.segments},

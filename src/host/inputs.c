@@ -3,9 +3,18 @@
 #include "base/memory.h"
 #include "host/worker_internal.h"
 
-/** A chain of short timers that has much to catch up on must not stall the others: users, and fires of one
- * user, a turn; fires before one event. */
-enum { TIMERS_A_TURN = 1000, FIRES_A_TURN = 100, FIRES_AN_EVENT = 10000 };
+enum {
+  /** A chain of short timers that has much to catch up on must not stall the others: users, and fires of one
+   * user, a turn; fires before one event. */
+  TIMERS_A_TURN = 1000,
+  FIRES_A_TURN = 100,
+  FIRES_AN_EVENT = 10000,
+  /** So many events before it is decided, an event's places in the tables are fetched into the cache, then
+   * his slot, then his record. */
+  AHEAD_PLACES = 12,
+  AHEAD_SLOT = 8,
+  AHEAD_RECORD = 4
+};
 
 /* ---- what the decider tells while it decides ---- */
 
@@ -140,9 +149,8 @@ static int64_t dedup_since(const struct worker *worker) {
 }
 
 static void decide_item(struct worker *worker, struct slot *slot, struct ingest_batch *batch, uint32_t item,
-                        bool seen) {
+                        struct hash128 mark, bool seen) {
   const struct event *event = &batch->items[item].event;
-  struct hash128 mark = seen_mark(event->entity, event->id);
   if (seen || seen_has(worker->seen, mark, dedup_since(worker))) {
     flight_ack(worker, batch, item, INGEST_DUPLICATE);
     return;
@@ -232,7 +240,7 @@ static void fetch(struct worker *worker, struct slot *slot) {
     item->event_id = event->id;
     /* Asked now, for the mark may be sealed, and forgotten here, after the store looked and before it
      * answers. */
-    first->seen = seen_has(worker->seen, seen_mark(event->entity, event->id), dedup_since(worker));
+    first->seen = seen_has(worker->seen, first->mark, dedup_since(worker));
   }
   buf_init(&item->record);
 }
@@ -250,7 +258,7 @@ static void enqueue(struct worker *worker, struct slot *slot, struct waiting *wa
 static void decide_waiting(struct worker *worker, struct slot *slot, struct waiting *waiting) {
   switch (waiting->type) {
   case WAITING_EVENT:
-    decide_item(worker, slot, waiting->batch, waiting->item, waiting->seen);
+    decide_item(worker, slot, waiting->batch, waiting->item, waiting->mark, waiting->seen);
     break;
   case WAITING_INPUT:
     decide_input(worker, slot, waiting->input);
@@ -267,7 +275,7 @@ static void drain_slot(struct worker *worker, struct slot *slot) {
     struct waiting *waiting = slot->waiting;
     if (waiting->type == WAITING_EVENT && !waiting->seen_known) {
       const struct event *event = &waiting->batch->items[waiting->item].event;
-      if (store_seen_maybe(worker->shared->store, event->entity, event->id)) {
+      if (store_seen_maybe(worker->shared->store, event->entity, waiting->mark)) {
         fetch(worker, slot);
         return;
       }
@@ -371,22 +379,65 @@ static bool has_room(const struct worker *worker) {
          table_bytes(worker->table) < shared->config->state.memory / shared->worker_count / 4 * 5;
 }
 
-static void accept_item(struct worker *worker, struct ingest_batch *batch, uint32_t item) {
-  const struct event *event = &batch->items[item].event;
+static void turn_begin(struct worker *worker) {
+  worker->wall = clock_wall_ms();
+  watermark_turn(worker);
+}
+
+static void arrive(struct worker *worker, struct ingest_batch *batch, uint32_t item) {
+  if (worker->arrival_count == worker->arrival_cap) {
+    worker->arrival_cap = worker->arrival_cap ? worker->arrival_cap * 2 : 64;
+    worker->arrivals = memory_realloc(worker->arrivals, worker->arrival_cap * sizeof *worker->arrivals);
+  }
+  worker->arrivals[worker->arrival_count++] = (struct arrival){.batch = batch, .item = item};
+}
+
+static void arrival_ahead(const struct worker *worker, size_t at) {
+  if (at + AHEAD_PLACES < worker->arrival_count) {
+    struct arrival *arrival = &worker->arrivals[at + AHEAD_PLACES];
+    const struct event *event = &arrival->batch->items[arrival->item].event;
+    arrival->user_hash = table_hash(event->entity);
+    arrival->mark = seen_mark(event->entity, event->id);
+    table_prefetch_place(worker->table, arrival->user_hash);
+    seen_prefetch(worker->seen, arrival->mark);
+    store_seen_prefetch(worker->shared->store, arrival->mark);
+  }
+  if (at + AHEAD_SLOT < worker->arrival_count)
+    table_prefetch_slot(worker->table, worker->arrivals[at + AHEAD_SLOT].user_hash);
+  if (at + AHEAD_RECORD < worker->arrival_count)
+    table_prefetch_record(worker->table, worker->arrivals[at + AHEAD_RECORD].user_hash);
+}
+
+static void accept_arrival(struct worker *worker, const struct arrival *arrival) {
+  const struct event *event = &arrival->batch->items[arrival->item].event;
   if (worker->parked || !has_room(worker)) {
-    acks_add(&worker->refused, batch, item, INGEST_RETRY);
+    acks_add(&worker->refused, arrival->batch, arrival->item, INGEST_RETRY);
     return;
   }
   struct slot *slot;
   bool at_hand = slot_at_hand(worker, event->entity, &slot);
-  if (at_hand && !store_seen_maybe(worker->shared->store, event->entity, event->id)) {
-    decide_item(worker, slot, batch, item, false);
+  if (at_hand && !store_seen_maybe(worker->shared->store, event->entity, arrival->mark)) {
+    decide_item(worker, slot, arrival->batch, arrival->item, arrival->mark, false);
     return;
   }
   struct waiting *waiting = waiting_new(worker, WAITING_EVENT);
-  waiting->batch = batch;
-  waiting->item = item;
+  waiting->batch = arrival->batch;
+  waiting->item = arrival->item;
+  waiting->mark = arrival->mark;
   enqueue(worker, slot, waiting);
+}
+
+/* All requests of a turn are read first, then all their events are decided: each half keeps its code in the
+ * cache, and an event's state, which lies anywhere in memory, has arrived when its turn comes. */
+void inputs_decide(struct worker *worker) {
+  if (!worker->arrival_count) return;
+  turn_begin(worker);
+  for (int at = -AHEAD_PLACES; at < 0; at++) arrival_ahead(worker, (size_t)at);
+  for (size_t at = 0; at < worker->arrival_count; at++) {
+    arrival_ahead(worker, at);
+    accept_arrival(worker, &worker->arrivals[at]);
+  }
+  worker->arrival_count = 0;
 }
 
 struct forward {
@@ -396,15 +447,9 @@ struct forward {
   uint32_t items[];
 };
 
-static void turn_begin(struct worker *worker) {
-  worker->wall = clock_wall_ms();
-  watermark_turn(worker);
-}
-
 static void forward_run(struct worker *worker, struct worker_task *task) {
   struct forward *forward = (struct forward *)task;
-  turn_begin(worker);
-  for (uint32_t i = 0; i < forward->count; i++) accept_item(worker, forward->batch, forward->items[i]);
+  for (uint32_t i = 0; i < forward->count; i++) arrive(worker, forward->batch, forward->items[i]);
   memory_free(forward);
 }
 
@@ -428,14 +473,13 @@ static void forward_to_owners(struct worker *worker, struct ingest_batch *batch)
     if (forwards[i] && i != worker->index) worker_post(shared->workers[i], &forwards[i]->task);
   struct forward *own = forwards[worker->index];
   if (!own) return;
-  for (uint32_t i = 0; i < own->count; i++) accept_item(worker, batch, own->items[i]);
+  for (uint32_t i = 0; i < own->count; i++) arrive(worker, batch, own->items[i]);
   memory_free(own);
 }
 
 void inputs_submit(void *context, struct ingest_batch *batch) {
   struct worker *worker = context;
   struct worker_shared *shared = worker->shared;
-  turn_begin(worker);
   bool full = worker->parked || deliver_waiting_bytes(shared->deliver) > shared->config->delivery.outbox_max;
   if (!full && shared->worker_count > 1) {
     forward_to_owners(worker, batch);
@@ -446,7 +490,7 @@ void inputs_submit(void *context, struct ingest_batch *batch) {
     if (full)
       acks_add(&worker->refused, batch, i, INGEST_RETRY);
     else
-      accept_item(worker, batch, i);
+      arrive(worker, batch, i);
   }
 }
 
@@ -489,7 +533,9 @@ void inputs_wake(struct worker *worker) {
 }
 
 static void wake_rang(uv_timer_t *timer) {
-  inputs_wake(timer->data);
+  struct worker *worker = timer->data;
+  /* The store may be closed, and the timers are those of before: it is set anew when the worker goes on. */
+  if (!worker->parked) inputs_wake(worker);
 }
 
 void inputs_schedule(struct worker *worker) {

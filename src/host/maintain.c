@@ -16,8 +16,10 @@ struct marks {
 
 static void marks_settle(struct marks *marks) {
   if (!marks->segment) return;
-  for (uint32_t i = 0; i < marks->host->shared.worker_count; i++)
-    seen_durable(marks->host->seen[i], marks->segment, true);
+  for (uint32_t i = 0; i < marks->host->shared.worker_count; i++) {
+    struct seen *seen = marks->host->seen[i];
+    seen_durable_to(seen, marks->segment, seen_position(seen));
+  }
 }
 
 static void mark_recovered(void *context, struct entity entity, struct str event_id, int64_t accepted,

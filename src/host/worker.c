@@ -4,6 +4,9 @@
 #include "base/metric.h"
 #include "host/worker_internal.h"
 
+#include <pthread.h>
+#include <stdio.h>
+
 enum {
   TICK_MS = 50,
   FLUSH_TICK_MS = 1, /**< while somebody waits for a pass to end */
@@ -16,6 +19,7 @@ static void measure(struct worker *worker) {
   atomic_store_explicit(&worker->figures.user_bytes, table_bytes(worker->table), memory_order_relaxed);
   atomic_store_explicit(&worker->figures.dirty, table_dirty_count(worker->table), memory_order_relaxed);
   atomic_store_explicit(&worker->figures.timers, timers_count(worker->timers), memory_order_relaxed);
+  atomic_store_explicit(&worker->figures.timer_bytes, timers_bytes(worker->timers), memory_order_relaxed);
   atomic_store_explicit(&worker->figures.waiting, worker->waiting_count, memory_order_relaxed);
   atomic_store_explicit(&worker->figures.in_flight, worker->open_items, memory_order_relaxed);
   atomic_store_explicit(&worker->figures.seen_bytes, seen_bytes(worker->seen), memory_order_relaxed);
@@ -29,6 +33,7 @@ void worker_measure(struct worker *worker, struct worker_figures *out) {
       .user_bytes = atomic_load_explicit(&worker->figures.user_bytes, memory_order_relaxed),
       .dirty = atomic_load_explicit(&worker->figures.dirty, memory_order_relaxed),
       .timers = atomic_load_explicit(&worker->figures.timers, memory_order_relaxed),
+      .timer_bytes = atomic_load_explicit(&worker->figures.timer_bytes, memory_order_relaxed),
       .waiting = atomic_load_explicit(&worker->figures.waiting, memory_order_relaxed),
       .in_flight = atomic_load_explicit(&worker->figures.in_flight, memory_order_relaxed),
       .seen_bytes = atomic_load_explicit(&worker->figures.seen_bytes, memory_order_relaxed),
@@ -71,6 +76,7 @@ static void close_handles(struct worker *worker) {
 /** The end of a turn: what was decided goes to the log in one flight, what is missing is asked for in one
  * fetch. */
 static void turn_end(struct worker *worker) {
+  inputs_decide(worker);
   if (worker->stopping) {
     acks_give(worker, &worker->refused, false);
     close_handles(worker);
@@ -165,6 +171,9 @@ static void handles_start(struct worker *worker) {
 
 static void thread_main(void *context) {
   struct worker *worker = context;
+  char name[16];
+  snprintf(name, sizeof name, "kairos-work%u", worker->index);
+  pthread_setname_np(pthread_self(), name);
   uv_loop_init(&worker->loop);
   worker->mailbox = mailbox_new(&worker->loop, "worker");
   if (listen_for_events(worker, &worker->start_error) == 0) {
@@ -293,6 +302,7 @@ void worker_free(struct worker *worker) {
   seen_free(worker->seen);
   timers_free(worker->timers);
   memory_free(worker->refused.items);
+  memory_free(worker->arrivals);
   memory_free(worker->fetch_items);
   memory_free(worker->fetch_slots);
   buf_deinit(&worker->scratch);

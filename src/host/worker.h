@@ -108,6 +108,6 @@ struct worker_shared *worker_shared_of(struct worker *worker);
 
 /* ---- figures, any thread, approximate ---- */
 struct worker_figures {
-  uint64_t users, user_bytes, dirty, timers, waiting, in_flight, seen_bytes, lua_bytes;
+  uint64_t users, user_bytes, dirty, timers, timer_bytes, waiting, in_flight, seen_bytes, lua_bytes;
 };
 void worker_measure(struct worker *worker, struct worker_figures *out);

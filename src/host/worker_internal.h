@@ -49,6 +49,14 @@ struct flight {
   struct flight *next; /**< free list */
 };
 
+/** An event taken in this turn, to be decided at its end. */
+struct arrival {
+  struct ingest_batch *batch;
+  uint32_t item;
+  uint32_t user_hash;  /**< table_hash() */
+  struct hash128 mark; /**< seen_mark() */
+};
+
 enum waiting_type { WAITING_EVENT, WAITING_INPUT, WAITING_TIMERS };
 
 /** An input that waits for its user's record. */
@@ -58,6 +66,7 @@ struct waiting {
   bool seen_known, seen; /**< the store's answer on the event's dedup mark */
   struct ingest_batch *batch;
   uint32_t item;
+  struct hash128 mark; /**< the event's */
   struct worker_input *input;
 };
 
@@ -100,6 +109,9 @@ struct worker {
   struct acks refused;        /**< verdicts that need no durability */
   struct waiting *free_waiting;
 
+  struct arrival *arrivals; /**< in order */
+  size_t arrival_count, arrival_cap;
+
   struct slot **fetch_slots; /**< what the next fetch asks, by turn */
   struct store_fetch_item *fetch_items;
   size_t fetch_count, fetch_cap;
@@ -111,7 +123,8 @@ struct worker {
   struct buf scratch, entity, timer_bytes;
   metric_id timers_fired, timer_lateness;
   struct {
-    _Atomic uint64_t users, user_bytes, dirty, timers, waiting, in_flight, seen_bytes, lua_bytes, open;
+    _Atomic uint64_t users, user_bytes, dirty, timers, timer_bytes, waiting, in_flight, seen_bytes, lua_bytes,
+        open;
   } figures;
 };
 
@@ -136,6 +149,8 @@ void flight_pass(struct worker *worker, size_t share);
 
 /* inputs.c */
 void inputs_submit(void *worker, struct ingest_batch *batch);
+/** Decide what arrived in this turn. */
+void inputs_decide(struct worker *worker);
 void inputs_fetch_submit(struct worker *worker);
 void inputs_wake(struct worker *worker);
 /** When the wake timer must ring next. */

@@ -4,18 +4,33 @@
 #include "state/sealed.h"
 #include "state/store_internal.h"
 
-int history_decisions(struct str effects, struct buf *out, struct error *err) {
-  struct reader reader = reader_of(effects);
-  while (reader_left(&reader)) {
-    const uint8_t *start = reader.at;
+/** Pass over effects up to and with the next decision. @return 1 with it, 0 at the end, or ERROR_CORRUPT. */
+static int next_decision(struct reader *reader, struct str *decision, struct error *err) {
+  while (reader_left(reader)) {
+    const uint8_t *start = reader->at;
     struct effect effect;
-    int rc = effect_decode(&effect, &reader, err);
+    int rc = effect_decode(&effect, reader, err);
     if (rc) return rc;
+    *decision = (struct str){(const char *)start, (size_t)(reader->at - start)};
     if (effect.type == EFFECT_MESSAGE || effect.type == EFFECT_OUTCOME || effect.type == EFFECT_FAILURE ||
         effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS)
-      buf_append(out, start, (size_t)(reader.at - start));
+      return 1;
   }
   return 0;
+}
+
+int history_decisions(struct str effects, struct buf *out, struct error *err) {
+  struct reader reader = reader_of(effects);
+  struct str decision;
+  int rc;
+  while ((rc = next_decision(&reader, &decision, err)) == 1) buf_append(out, decision.data, decision.len);
+  return rc;
+}
+
+int history_decides(struct str effects, struct error *err) {
+  struct reader reader = reader_of(effects);
+  struct str decision;
+  return next_decision(&reader, &decision, err);
 }
 
 /* ---- the sealed part: log and ledger slices, merged by sequence number ---- */
@@ -23,10 +38,18 @@ int history_decisions(struct str effects, struct buf *out, struct error *err) {
 /** The entity's records in one slice. */
 struct cursor {
   rocksdb_iterator_t *it;
+  struct sealed_entry entry;
   struct log_record record; /**< the one it stands at */
 };
 
-/** @return 1 with the record it stands at, 0 behind the entity's last, or a negative code. */
+static int cursor_next(struct cursor *cursor, struct error *err) {
+  return sealed_next(&cursor->entry, &cursor->record)
+             ? 1
+             : error_set(err, ERROR_CORRUPT, "a sealed record is malformed");
+}
+
+/** @return 1 with the first record of the entry it stands at, 0 behind the entity's last, or a negative code.
+ */
 static int cursor_read(struct cursor *cursor, struct str prefix, struct error *err) {
   if (!rocksdb_iter_valid(cursor->it)) {
     char *complaint = NULL;
@@ -37,9 +60,15 @@ static int cursor_read(struct cursor *cursor, struct str prefix, struct error *e
   key.data = rocksdb_iter_key(cursor->it, &key.len);
   if (key.len < prefix.len || memcmp(key.data, prefix.data, prefix.len) != 0) return 0;
   value.data = rocksdb_iter_value(cursor->it, &value.len);
-  if (!sealed_get(key, value, &cursor->record))
-    return error_set(err, ERROR_CORRUPT, "a sealed record is malformed");
-  return 1;
+  if (!sealed_open(&cursor->entry, key, value))
+    return error_set(err, ERROR_CORRUPT, "a sealed entry is malformed");
+  return cursor_next(cursor, err);
+}
+
+static int cursor_pass(struct cursor *cursor, struct str prefix, struct error *err) {
+  if (reader_left(&cursor->entry.records)) return cursor_next(cursor, err);
+  rocksdb_iter_next(cursor->it);
+  return cursor_read(cursor, prefix, err);
 }
 
 struct merge {
@@ -86,8 +115,7 @@ static int merge_pass(struct merge *merge, uint64_t seq, struct error *err) {
   for (size_t i = merge->count; i-- > 0;) {
     struct cursor *cursor = &merge->cursors[i];
     if (cursor->record.seq != seq) continue;
-    rocksdb_iter_next(cursor->it);
-    int rc = cursor_read(cursor, merge->prefix, err);
+    int rc = cursor_pass(cursor, merge->prefix, err);
     if (rc < 0) return rc;
     if (rc == 0) merge_close(merge, i);
   }

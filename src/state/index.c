@@ -10,8 +10,9 @@ uint32_t index_hash(struct entity entity) {
 }
 
 static void make_places(struct index *index, size_t places) {
-  index->hashes = memory_zalloc(places * sizeof *index->hashes);
-  index->items = memory_alloc(places * sizeof *index->items);
+  index->hashes = memory_alloc_table(places * sizeof *index->hashes);
+  memset(index->hashes, 0, places * sizeof *index->hashes);
+  index->items = memory_alloc_table(places * sizeof *index->items);
   index->mask = places - 1;
 }
 

@@ -1,6 +1,6 @@
 #include "state/log_segment.h"
+#include "state/stored.h"
 
-#include "base/hash.h"
 #include "base/memory.h"
 
 #include <errno.h>
@@ -19,6 +19,7 @@ struct log_reader {
   uint64_t stated_end;    /**< … where its header says that this one ends */
   struct log_position at; /**< behind the last record given, or the next group */
   struct buf group;       /**< the records of the group being read */
+  uint64_t record_at;     /**< offset of the record given last */
   struct reader records;
   struct group header;
   uint32_t left; /**< records of the group not yet given */
@@ -160,25 +161,34 @@ static int advance(struct log_reader *reader, const struct log_position *until, 
   return 1;
 }
 
-/** The next record of the loaded group. */
-static int take_record(struct log_reader *reader, struct log_record *record, struct error *err) {
-  uint64_t offset = reader->header.offset + GROUP_HEADER +
-                    (uint64_t)((const char *)reader->records.at - (const char *)reader->group.data);
-  uint32_t length = reader_u32(&reader->records), check = reader_u32(&reader->records);
-  struct str body = reader_bytes(&reader->records, length);
-  if (reader->records.bad || (uint32_t)hash64(body, 0) != check)
-    return corrupt(reader, offset, err, "a record's checksum does not agree");
+static bool decode(struct log_record *record, struct str body) {
   struct reader fields = reader_of(body);
-  record->seq = reader_varint(&fields);
+  record->seq = stored_varint(&fields);
   record->type = reader_u8(&fields);
   record->generation = (uint32_t)reader_varint(&fields);
-  record->at = reader_zigzag(&fields);
+  record->at = stored_zigzag(&fields);
   record->entity.kind = reader_u8(&fields);
   record->entity.id = reader_str(&fields);
   record->input = reader_str(&fields);
   record->effects = reader_bytes(&fields, reader_left(&fields));
-  if (fields.bad || record->type < LOG_EVENT || record->type > LOG_GENERATION)
-    return corrupt(reader, offset, err, "a record is malformed");
+  return !fields.bad && record->type >= LOG_EVENT && record->type <= LOG_GENERATION;
+}
+
+void log_record_get(struct log_record *record, const uint8_t *framed) {
+  uint32_t length;
+  memcpy(&length, framed, sizeof length);
+  decode(record, (struct str){(const char *)framed + RECORD_HEADER, le32toh(length)});
+}
+
+/** The next record of the loaded group. */
+static int take_record(struct log_reader *reader, struct log_record *record, struct error *err) {
+  uint64_t offset = reader->record_at =
+      reader->header.offset + GROUP_HEADER + (uint64_t)(reader->records.at - reader->group.data);
+  uint32_t length = reader_u32(&reader->records), check = reader_u32(&reader->records);
+  struct str body = reader_bytes(&reader->records, length);
+  if (reader->records.bad || (uint32_t)hash64(body, 0) != check)
+    return corrupt(reader, offset, err, "a record's checksum does not agree");
+  if (!decode(record, body)) return corrupt(reader, offset, err, "a record is malformed");
   reader->left--;
   if (reader->left)
     reader->at.offset = offset + RECORD_HEADER + length;
@@ -264,6 +274,10 @@ cleanup:
   }
   *out = reader;
   return rc;
+}
+
+uint64_t log_reader_offset(const struct log_reader *reader) {
+  return reader->record_at;
 }
 
 uint64_t log_reader_cut(const struct log_reader *reader) {

@@ -58,6 +58,11 @@ bool group_get(const struct segment *segment, uint64_t offset, const uint8_t in[
 int group_read(const struct segment *segment, int descriptor, uint64_t offset, struct group *group,
                struct error *err);
 
+/** Where in its segment the record lies that log_reader_next() gave last. */
+uint64_t log_reader_offset(const struct log_reader *reader);
+/** Read such a record again, where the segment's bytes are at hand. Borrows from them. */
+void log_record_get(struct log_record *record, const uint8_t *framed);
+
 /** That a group ends at this position (or its segment begins). @param again  write and sync that group once
  * more: all groups before it are stated as durable by those behind them. */
 int segment_confirm(const char *directory, struct log_position end, bool again, struct error *err);

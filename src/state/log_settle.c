@@ -1,5 +1,6 @@
 #include "state/log_segment.h"
 
+#include "base/failpoint.h"
 #include "base/memory.h"
 
 #include <errno.h>
@@ -12,10 +13,11 @@ static int rewrite(int descriptor, const struct group *group, struct error *err)
   uint8_t *bytes = memory_alloc(len);
   int64_t got = file_read_at(descriptor, bytes, len, group->offset);
   // The padding of the last group may be missing from the file.
-  int failed =
-      got < 0 || file_write_at(descriptor, bytes, (size_t)got, group->offset) || fdatasync(descriptor);
+  int failure = got < 0 || file_write_at(descriptor, bytes, (size_t)got, group->offset) ? errno : 0;
+  if (!failure) failure = FAILPOINT("log.settle");
+  if (!failure && fdatasync(descriptor)) failure = errno;
   memory_free(bytes);
-  return failed ? error_set_errno(err, errno, "making the log's end durable failed") : 0;
+  return failure ? error_set_errno(err, failure, "making the log's end durable failed") : 0;
 }
 
 int segment_confirm(const char *directory, struct log_position end, bool again, struct error *err) {

@@ -3,7 +3,6 @@
 #include "base/memory.h"
 
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { BLOCK_WORDS = 8, BITS_A_MARK = 12, BLOCKS_MIN = 1024 };
@@ -36,10 +35,8 @@ struct mark_filter *mark_filter_new(uint64_t marks, size_t max_bytes) {
   struct mark_filter *filter = memory_zalloc(sizeof *filter);
   filter->block_count = blocks_for(marks, max_bytes);
   size_t bytes = filter->block_count * sizeof(struct block);
-  void *memory = NULL;
-  if (posix_memalign(&memory, sizeof(struct block), bytes)) abort();
-  memset(memory, 0, bytes);
-  filter->blocks = memory;
+  filter->blocks = memory_alloc_table(bytes);
+  memset(filter->blocks, 0, bytes);
   return filter;
 }
 
@@ -55,10 +52,17 @@ static struct block *block_of(const struct mark_filter *filter, struct hash128 m
 
 void mark_filter_add(struct mark_filter *filter, struct hash128 mark) {
   struct block *block = block_of(filter, mark);
-  for (int i = 0; i < BLOCK_WORDS; i++)
-    atomic_fetch_or_explicit(&block->words[i], UINT64_C(1) << (mark.high >> 6 * i & 63),
-                             memory_order_relaxed);
-  atomic_fetch_add_explicit(&filter->count, 1, memory_order_relaxed);
+  for (int i = 0; i < BLOCK_WORDS; i++) {
+    uint64_t word = atomic_load_explicit(&block->words[i], memory_order_relaxed);
+    word |= UINT64_C(1) << (mark.high >> 6 * i & 63);
+    atomic_store_explicit(&block->words[i], word, memory_order_relaxed);
+  }
+  uint64_t count = atomic_load_explicit(&filter->count, memory_order_relaxed);
+  atomic_store_explicit(&filter->count, count + 1, memory_order_relaxed);
+}
+
+void mark_filter_prefetch(const struct mark_filter *filter, struct hash128 mark) {
+  __builtin_prefetch(block_of(filter, mark));
 }
 
 bool mark_filter_maybe(const struct mark_filter *filter, struct hash128 mark) {
@@ -73,6 +77,14 @@ uint64_t mark_filter_count(const struct mark_filter *filter) {
   return atomic_load_explicit(&filter->count, memory_order_relaxed);
 }
 
+bool mark_filter_full(const struct mark_filter *filter) {
+  return mark_filter_count(filter) > mark_filter_capacity(filter);
+}
+
 uint64_t mark_filter_capacity(const struct mark_filter *filter) {
   return capacity(filter->block_count);
+}
+
+size_t mark_filter_bytes(const struct mark_filter *filter) {
+  return sizeof *filter + filter->block_count * sizeof *filter->blocks;
 }

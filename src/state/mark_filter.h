@@ -6,7 +6,7 @@
  * block of 64 bytes, one in each word. At its capacity 12 bits a mark; then about one answer in 300 is a
  * false "maybe". Past its capacity that share grows; nothing breaks.
  *
- * Adding and asking: any thread, at any time, without a lock.
+ * Asking: any thread, at any time, without a lock. Adding: one thread at a time.
  */
 #pragma once
 
@@ -20,11 +20,16 @@ struct mark_filter;
 struct mark_filter *mark_filter_new(uint64_t marks, size_t max_bytes);
 void mark_filter_free(struct mark_filter *filter);
 void mark_filter_add(struct mark_filter *filter, struct hash128 mark);
+/** Fetch what mark_filter_add() and mark_filter_maybe() will look at into the cache. */
+void mark_filter_prefetch(const struct mark_filter *filter, struct hash128 mark);
 /** @return false if the mark was certainly never added. */
 bool mark_filter_maybe(const struct mark_filter *filter, struct hash128 mark);
 /** How many were added, the same one twice counted twice. */
 uint64_t mark_filter_count(const struct mark_filter *filter);
+/** Whether more were added than it is meant for. */
+bool mark_filter_full(const struct mark_filter *filter);
 /** What mark_filter_capacity() would say of a filter made so. */
 uint64_t mark_filter_would_hold(uint64_t marks, size_t max_bytes);
+size_t mark_filter_bytes(const struct mark_filter *filter);
 /** How many it is meant for at most. */
 uint64_t mark_filter_capacity(const struct mark_filter *filter);

@@ -1,10 +1,13 @@
 #include "state/recovery.h"
 
+#include "base/failpoint.h"
 #include "base/logger.h"
 #include "base/memory.h"
 #include "state/store_internal.h"
 #include "state/stored.h"
 #include "state/table.h"
+
+#include <stdlib.h>
 
 enum { WRITE_BYTES = 4 << 20, PENDING_BUCKETS = 4096 };
 
@@ -40,18 +43,47 @@ static int write_if_large(struct recovering *self, size_t bytes) {
   return self->write.bytes > bytes ? store_write_now(self->store, &self->write, self->err) : 0;
 }
 
+/** A record to write, with the first bytes of its key as a number. */
+struct ordered {
+  uint64_t head;
+  struct slot *slot;
+};
+
+static uint64_t key_head(struct entity entity) {
+  uint64_t head = (uint64_t)entity_partition(entity) << 8 | entity.kind;
+  for (size_t i = 0; i < 6; i++) head = head << 8 | (i < entity.id.len ? (uint8_t)entity.id.data[i] : 0);
+  return head;
+}
+
+static int by_key(const void *a, const void *b) {
+  const struct ordered *left = a, *right = b;
+  if (left->head != right->head) return left->head < right->head ? -1 : 1;
+  struct str l = slot_entity(left->slot).id, r = slot_entity(right->slot).id;
+  int order = memcmp(l.data, r.data, l.len < r.len ? l.len : r.len);
+  return order ? order : (l.len > r.len) - (l.len < r.len);
+}
+
+static int write_record(struct recovering *self, struct slot *slot) {
+  self->oversize += slot->record.bytes.len > self->options->record_max;
+  struct timer timer;
+  int64_t due = record_timer_next(&slot->record, &timer) ? timer.due : INT64_MAX;
+  // What the index holds is not known: it may have lost what the record kept, or kept what is past.
+  store_write_user(&self->write, slot_entity(slot), &slot->record, INT64_MAX, due);
+  return write_if_large(self, WRITE_BYTES);
+}
+
+/** In the order of their keys: the database takes them in at a fifth of the cost. */
 static int write_records(struct recovering *self) {
-  for (struct slot *slot; (slot = table_take_dirty(self->table));) {
-    self->oversize += slot->record.bytes.len > self->options->record_max;
-    struct timer timer;
-    int64_t due = record_timer_next(&slot->record, &timer) ? timer.due : INT64_MAX;
-    // What the index holds is not known: it may have lost what the record kept, or kept what is past.
-    store_write_user(&self->write, slot_entity(slot), &slot->record, INT64_MAX, due);
-    int rc = write_if_large(self, WRITE_BYTES);
-    if (rc) return rc;
-  }
-  table_clear(self->table);
-  return 0;
+  size_t count = 0, dirty = table_dirty_count(self->table);
+  struct ordered *list = memory_alloc(dirty * sizeof *list);
+  for (struct slot *slot; (slot = table_take_dirty(self->table));)
+    list[count++] = (struct ordered){key_head(slot_entity(slot)), slot};
+  qsort(list, count, sizeof *list, by_key);
+  int rc = 0;
+  for (size_t i = 0; i < count && !rc; i++) rc = write_record(self, list[i].slot);
+  memory_free(list);
+  if (!rc) table_clear(self->table);
+  return rc;
 }
 
 static void pending_free(struct recovering *self, size_t bucket) {
@@ -263,7 +295,8 @@ static int take(struct recovering *self, const struct log_record *record, struct
   if (record->seq >= result->next_seq) result->next_seq = record->seq + 1;
   if (record->type == LOG_GENERATION && record->generation > result->generation)
     result->generation = record->generation;
-  int rc = mark(self, record, after.segment);
+  int rc = store_failpoint(FAILPOINT("recovery.record"), "reading the log", self->err);
+  if (!rc) rc = mark(self, record, after.segment);
   if (!rc && log_position_compare(after, self->checkpoint) > 0) rc = apply(self, record);
   return rc ? error_prefix(self->err, "log segment %016llx, before offset %llu",
                            (unsigned long long)after.segment, (unsigned long long)after.offset)
@@ -316,6 +349,7 @@ int recovery_run(struct store *store, const struct recovery_options *options, st
   if (!rc) rc = read_tail(self);
   if (!rc) rc = write_all(self);
   if (!rc) rc = store_checkpoint(store, result->end, result->next_seq, err);
+  if (!rc) rc = store_failpoint(FAILPOINT("recovery.done"), "ending the recovery", err);
   if (!rc && result->cut)
     LOG_WARN("recovery", "a torn tail of the log was cut: it was never acknowledged",
              LOG_INT("segment", result->end.segment), LOG_INT("offset", result->end.offset),

@@ -1,187 +1,312 @@
 #include "state/history.h"
 #include "state/log_segment.h"
+#include "state/seal_sort.h"
 #include "state/sealed.h"
+#include "state/seen.h"
 #include "state/store_internal.h"
 
 #include "base/failpoint.h"
 #include "base/logger.h"
 #include "base/memory.h"
-#include "event/event.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
-struct entry {
-  uint64_t
-      head; /**< the key's first bytes as a number: nearly every comparison ends here, without a cache miss */
-  uint64_t at; /**< of the key in the bytes; the value follows */
-  uint32_t key_len, value_len;
+enum {
+  AHEAD = 8,      /**< records fetched into the cache before their turn */
+  FEW = 16,       /**< sorted by insertion */
+  WAITING_MAX = 4 /**< closed segments that wait behind this one before it is pressed on with */
 };
 
 /** What one segment brings to one slice. */
-struct pile {
-  struct buf bytes;
-  struct entry *entries;
-  size_t count, cap;
-  int64_t last_at;
+struct output {
+  char path[4096];
+  rocksdb_envoptions_t *environment;
+  rocksdb_sstfilewriter_t *writer; /**< null: nothing yet */
+  int64_t last_at;                 /**< time of its newest record */
+};
+
+struct accepted {
+  struct hash128 mark;
+  int64_t at;
 };
 
 struct sealing {
   struct store *store;
   uint64_t number;
   int64_t created;
-  uint32_t generation; /**< the last one recorded in it, 0 none */
-  struct pile piles[SLICE_KINDS];
-  struct buf decisions;
+  uint32_t generation;  /**< the last one recorded in it, 0 none */
+  const uint8_t *bytes; /**< the segment's file, mapped once it has been read and checked */
+  size_t size;
+  struct seal_items items;
+  struct hash128 *marks; /**< of all events, in no order */
+  size_t mark_count;
+  struct output outputs[SLICE_KINDS];
   struct error *err;
+
+  /* one partition's, used again for the next */
+  struct seal_record *records;
+  struct seal_owner *owners;
+  struct accepted *accepted;
+  size_t records_cap;
+  struct sealed_draft drafts[2]; /**< SLICE_LOG, SLICE_LEDGER */
+  struct buf decisions, mark_key;
 };
 
-/** Big-endian, so that numbers compare as the bytes do; a short key is filled up with zeroes. */
-static uint64_t key_head(const uint8_t *key, size_t len) {
-  uint64_t head = 0;
-  for (size_t i = 0; i < sizeof head; i++) head = head << 8 | (i < len ? key[i] : 0);
-  return head;
-}
+/* ---- reading ---- */
 
-/** The key was appended to the pile's bytes at `at`, the value at `middle`. */
-static void pile_add(struct pile *pile, size_t at, size_t middle, int64_t time) {
-  if (pile->count == pile->cap) {
-    pile->cap = pile->cap ? pile->cap * 2 : 1024;
-    pile->entries = memory_realloc(pile->entries, pile->cap * sizeof *pile->entries);
-  }
-  if (!pile->count || time > pile->last_at) pile->last_at = time;
-  pile->entries[pile->count++] =
-      (struct entry){key_head(pile->bytes.data + at, middle - at), at, (uint32_t)(middle - at),
-                     (uint32_t)(pile->bytes.len - middle)};
-}
-
-static void add_record(struct pile *pile, const struct log_record *record, struct str input,
-                       struct str effects) {
-  size_t at = pile->bytes.len;
-  sealed_put_key(&pile->bytes, record->entity, record->seq);
-  size_t middle = pile->bytes.len;
-  sealed_put(&pile->bytes, record, input, effects);
-  pile_add(pile, at, middle, record->at);
-}
-
-static int add_mark(struct pile *pile, const struct log_record *record, struct error *err) {
-  struct event event;
-  struct reader reader = reader_of(record->input);
-  int rc = event_decode(&event, &reader, err);
-  if (rc) return rc;
-  size_t at = pile->bytes.len;
-  key_put_entity(&pile->bytes, record->entity);
-  buf_append(&pile->bytes, event.id.data, event.id.len);
-  size_t middle = pile->bytes.len;
-  buf_put_u64(&pile->bytes, (uint64_t)record->at);
-  pile_add(pile, at, middle, record->at);
-  return 0;
-}
-
-static int seal_record(struct sealing *sealing, const struct log_record *record) {
+static int note_record(struct sealing *sealing, const struct log_record *record, uint64_t offset) {
   if (record->type == LOG_GENERATION) {
     if (record->generation > sealing->generation) sealing->generation = record->generation;
     return 0;
   }
-  if (record->type == LOG_EVENT) {
-    int rc = add_mark(&sealing->piles[SLICE_SEEN], record, sealing->err);
-    if (rc) return rc;
-  }
-  bool in_log = sealed_in_log(record->type);
-  if (in_log) add_record(&sealing->piles[SLICE_LOG], record, record->input, STR(""));
-  buf_clear(&sealing->decisions);
-  int rc = history_decisions(record->effects, &sealing->decisions, sealing->err);
-  if (rc) return rc;
-  if (sealing->decisions.len || !in_log)
-    add_record(&sealing->piles[SLICE_LEDGER], record, in_log ? STR("") : record->input,
-               buf_str(&sealing->decisions));
+  int decides = history_decides(record->effects, sealing->err);
+  if (decides < 0) return decides;
+  seal_items_add(&sealing->items, (struct seal_item){key_rank(record->entity), offset, (unsigned)decides});
   return 0;
 }
 
-static int read_segment(struct sealing *sealing, const char *log_directory) {
-  struct segment segment;
-  int descriptor;
-  int rc = segment_open(log_directory, sealing->number, false, &segment, &descriptor, sealing->err);
-  if (rc) return rc;
-  close(descriptor);
-  sealing->created = segment.created;
+static int read_records(struct sealing *sealing, const char *log_directory) {
   struct log_reader *reader;
-  rc = log_reader_new(&reader, log_directory, (struct log_position){sealing->number, 0}, sealing->err);
+  int rc = log_reader_new(&reader, log_directory, (struct log_position){sealing->number, 0}, sealing->err);
   if (rc) return rc;
   struct log_position until = {sealing->number + 1, 0}, after;
   struct log_record record;
   while ((rc = log_reader_next(reader, &until, &record, &after, sealing->err)) == 1)
-    if ((rc = seal_record(sealing, &record))) break;
+    if ((rc = note_record(sealing, &record, log_reader_offset(reader)))) break;
   log_reader_free(reader);
   return rc;
 }
 
-static int compare(const void *a, const void *b, void *bytes) {
-  const struct entry *left = a, *right = b;
-  if (left->head != right->head) return left->head < right->head ? -1 : 1;
-  uint32_t common = left->key_len < right->key_len ? left->key_len : right->key_len;
-  int order = memcmp((const char *)bytes + left->at, (const char *)bytes + right->at, common);
-  if (order) return order;
-  if (left->key_len != right->key_len) return left->key_len < right->key_len ? -1 : 1;
+/** Read, check, and then map: from here on records are taken in another order than they lie in. */
+static int read_segment(struct sealing *sealing, const char *log_directory) {
+  struct segment segment;
+  struct stat info;
+  int descriptor;
+  int rc = segment_open(log_directory, sealing->number, false, &segment, &descriptor, sealing->err);
+  if (rc) return rc;
+  sealing->created = segment.created;
+  if ((rc = read_records(sealing, log_directory)) || !sealing->items.count) goto cleanup;
+  void *bytes = MAP_FAILED;
+  if (!fstat(descriptor, &info))
+    bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_SHARED | MAP_POPULATE, descriptor, 0);
+  if (bytes == MAP_FAILED) {
+    rc = error_set_errno(sealing->err, errno, "log segment %llu: cannot be mapped",
+                         (unsigned long long)sealing->number);
+    goto cleanup;
+  }
+  sealing->bytes = bytes;
+  sealing->size = (size_t)info.st_size;
+cleanup:
+  close(descriptor);
+  return rc;
+}
+
+/* ---- files ---- */
+
+/** One name for ever: what a crash leaves behind goes now. It may be a second name of a file that the
+ * database has taken over, and must not be written into. */
+static int output_open(struct sealing *sealing, enum slice_kind kind) {
+  struct output *output = &sealing->outputs[kind];
+  snprintf(output->path, sizeof output->path, "%s/sealing-%s", sealing->store->directory,
+           slice_kind_name(kind));
+  if (unlink(output->path) && errno != ENOENT)
+    return error_set_errno(sealing->err, errno, "%s: cannot be deleted", output->path);
+  char *complaint = NULL;
+  output->environment = rocksdb_envoptions_create();
+  output->writer =
+      rocksdb_sstfilewriter_create(output->environment, sealing->store->slice_options[kind][SLICE_GROWS]);
+  rocksdb_sstfilewriter_open(output->writer, output->path, &complaint);
+  return store_fault(complaint, output->path, sealing->err);
+}
+
+/** Keys come in their order. */
+static int output_put(struct sealing *sealing, enum slice_kind kind, struct str key, struct str value) {
+  struct output *output = &sealing->outputs[kind];
+  int rc = output->writer ? 0 : output_open(sealing, kind);
+  if (rc) return rc;
+  char *complaint = NULL;
+  rocksdb_sstfilewriter_put(output->writer, key.data, key.len, value.data, value.len, &complaint);
+  return complaint ? store_fault(complaint, output->path, sealing->err) : 0;
+}
+
+static void output_reach(struct output *output, int64_t at) {
+  if (at > output->last_at) output->last_at = at;
+}
+
+static int output_finish(struct sealing *sealing, enum slice_kind kind) {
+  struct output *output = &sealing->outputs[kind];
+  char *complaint = NULL;
+  if (output->writer) rocksdb_sstfilewriter_finish(output->writer, &complaint);
+  return store_fault(complaint, output->path, sealing->err);
+}
+
+static void output_close(struct output *output) {
+  if (!output->writer) return;
+  rocksdb_sstfilewriter_destroy(output->writer);
+  rocksdb_envoptions_destroy(output->environment);
+  unlink(output->path); // unless it was ingested
+}
+
+/* ---- dedup marks ---- */
+
+static int compare_accepted(const void *a, const void *b) {
+  const struct accepted *left = a, *right = b;
+  if (left->mark.high != right->mark.high) return left->mark.high < right->mark.high ? -1 : 1;
+  if (left->mark.low != right->mark.low) return left->mark.low < right->mark.low ? -1 : 1;
   return left->at < right->at ? -1 : left->at > right->at;
 }
 
-static bool same_key(const struct pile *pile, const struct entry *a, const struct entry *b) {
-  return a->key_len == b->key_len &&
-         memcmp(pile->bytes.data + a->at, pile->bytes.data + b->at, a->key_len) == 0;
-}
-
-/** The pile as a file, sorted; of equal keys the last. */
-static int write_file(struct store *store, const struct pile *pile, const rocksdb_options_t *options,
-                      const char *path, struct error *err) {
-  rocksdb_envoptions_t *environment = rocksdb_envoptions_create();
-  rocksdb_sstfilewriter_t *writer = rocksdb_sstfilewriter_create(environment, options);
-  char *complaint = NULL;
-  rocksdb_sstfilewriter_open(writer, path, &complaint);
-  for (size_t i = 0; i < pile->count && !complaint; i++) {
-    const struct entry *entry = &pile->entries[i];
-    if (i + 1 < pile->count && same_key(pile, entry, entry + 1)) continue;
-    const char *key = (const char *)pile->bytes.data + entry->at;
-    rocksdb_sstfilewriter_put(writer, key, entry->key_len, key + entry->key_len, entry->value_len,
-                              &complaint);
+/** Nearly always few. */
+static void sort_accepted(struct accepted *accepted, size_t count) {
+  if (count > FEW) {
+    qsort(accepted, count, sizeof *accepted, compare_accepted);
+    return;
   }
-  if (!complaint) rocksdb_sstfilewriter_finish(writer, &complaint);
-  rocksdb_sstfilewriter_destroy(writer);
-  rocksdb_envoptions_destroy(environment);
-  return store_fault(complaint, store->directory, err);
+  for (size_t i = 1; i < count; i++) {
+    struct accepted moved = accepted[i];
+    size_t at = i;
+    for (; at > 0 && compare_accepted(&accepted[at - 1], &moved) > 0; at--) accepted[at] = accepted[at - 1];
+    accepted[at] = moved;
+  }
 }
 
-static int ingest(struct store *store, rocksdb_column_family_handle_t *family, const char *path,
-                  struct error *err) {
-  int rc = store_failpoint(FAILPOINT("store.ingest"), "ingesting a sealed segment", err);
+static int put_accepted(struct sealing *sealing, uint64_t rank, const struct accepted *accepted) {
+  uint64_t at = htole64((uint64_t)accepted->at);
+  buf_clear(&sealing->mark_key);
+  key_put_mark(&sealing->mark_key, rank, accepted->mark);
+  return output_put(sealing, SLICE_SEEN, buf_str(&sealing->mark_key),
+                    (struct str){(const char *)&at, sizeof at});
+}
+
+/** The marks of records of one rank. Of a mark accepted twice the later time counts. */
+static int put_marks(struct sealing *sealing, const struct seal_record *records, size_t count) {
+  size_t events = 0;
+  for (size_t i = 0; i < count; i++) {
+    if (records[i].log.type != LOG_EVENT) continue;
+    struct str id = event_encoded_id(records[i].log.input);
+    if (!id.len) return error_set(sealing->err, ERROR_CORRUPT, "an event in the log has no id");
+    struct hash128 mark = seen_mark(records[i].log.entity, id);
+    sealing->accepted[events++] = (struct accepted){mark, records[i].log.at};
+    sealing->marks[sealing->mark_count++] = mark;
+    output_reach(&sealing->outputs[SLICE_SEEN], records[i].log.at);
+  }
+  sort_accepted(sealing->accepted, events);
+  for (size_t i = 0; i < events; i++) {
+    const struct accepted *accepted = &sealing->accepted[i];
+    if (i + 1 < events && hash128_equal(accepted->mark, accepted[1].mark)) continue;
+    int rc = put_accepted(sealing, records->rank, accepted);
+    if (rc) return rc;
+  }
+  return 0;
+}
+
+/* ---- records, by entity ---- */
+
+static int flush_draft(struct sealing *sealing, enum slice_kind kind) {
+  struct sealed_draft *draft = &sealing->drafts[kind];
+  if (!draft->value.len) return 0;
+  int rc = output_put(sealing, kind, buf_str(&draft->key), buf_str(&draft->value));
+  buf_clear(&draft->value);
+  return rc;
+}
+
+static int put_half(struct sealing *sealing, enum slice_kind kind, const struct log_record *record,
+                    struct str input, struct str effects) {
+  sealed_put(&sealing->drafts[kind], record, input, effects);
+  output_reach(&sealing->outputs[kind], record->at);
+  return sealing->drafts[kind].value.len < SEALED_ENTRY_BYTES ? 0 : flush_draft(sealing, kind);
+}
+
+static int put_record(struct sealing *sealing, const struct seal_record *sealed) {
+  const struct log_record *record = &sealed->log;
+  bool in_log = sealed_in_log(record->type);
+  int rc = 0;
+  buf_clear(&sealing->decisions);
+  if (sealed->decides) rc = history_decisions(record->effects, &sealing->decisions, sealing->err);
+  if (!rc && in_log) rc = put_half(sealing, SLICE_LOG, record, record->input, STR(""));
+  if (!rc && (!in_log || sealed->decides))
+    rc = put_half(sealing, SLICE_LEDGER, record, in_log ? STR("") : record->input,
+                  buf_str(&sealing->decisions));
+  return rc;
+}
+
+static int put_owner(struct sealing *sealing, const struct seal_owner *owner) {
+  int rc = 0;
+  for (size_t i = 0; !rc && i < owner->count; i++) rc = put_record(sealing, &owner->records[i]);
+  if (!rc) rc = flush_draft(sealing, SLICE_LOG);
+  return rc ? rc : flush_draft(sealing, SLICE_LEDGER);
+}
+
+static int put_partition(struct sealing *sealing, size_t count) {
+  struct seal_record *records = sealing->records;
+  size_t owners = seal_owners(records, count, sealing->owners);
+  int rc = 0;
+  for (size_t first = 0, end; !rc && first < count; first = end) {
+    for (end = first + 1; end < count && records[end].rank == records[first].rank;) end++;
+    rc = put_marks(sealing, records + first, end - first);
+  }
+  for (size_t i = 0; !rc && i < owners; i++) rc = put_owner(sealing, &sealing->owners[i]);
+  return rc;
+}
+
+/** Make room for a partition of so many records. */
+static void reserve_partition(struct sealing *sealing, size_t count) {
+  if (count <= sealing->records_cap) return;
+  size_t cap = sealing->records_cap = count + count / 4;
+  sealing->records = memory_realloc(sealing->records, cap * sizeof *sealing->records);
+  sealing->owners = memory_realloc(sealing->owners, cap * sizeof *sealing->owners);
+  sealing->accepted = memory_realloc(sealing->accepted, cap * sizeof *sealing->accepted);
+}
+
+/** A record's usual length. */
+static void prefetch(const uint8_t *bytes) {
+  for (int line = 0; line < 6; line++) __builtin_prefetch(bytes + 64 * line);
+}
+
+static int write_files(struct sealing *sealing) {
+  const struct seal_items *items = &sealing->items;
+  sealing->marks = memory_alloc(items->count * sizeof *sealing->marks);
+  int rc = 0;
+  for (size_t first = 0, end; !rc && first < items->count; first = end) {
+    uint64_t partition = items->data[first].rank >> 56;
+    for (end = first + 1; end < items->count && items->data[end].rank >> 56 == partition;) end++;
+    reserve_partition(sealing, end - first);
+    for (size_t i = first; i < end; i++) {
+      if (i + AHEAD < items->count) prefetch(sealing->bytes + items->data[i + AHEAD].offset);
+      struct seal_record *record = &sealing->records[i - first];
+      record->rank = items->data[i].rank;
+      record->decides = items->data[i].decides;
+      log_record_get(&record->log, sealing->bytes + items->data[i].offset);
+    }
+    rc = put_partition(sealing, end - first);
+  }
+  for (int kind = 0; !rc && kind < SLICE_KINDS; kind++) rc = output_finish(sealing, kind);
+  return rc;
+}
+
+/* ---- taking over ---- */
+
+static int ingest(struct sealing *sealing, enum slice_kind kind) {
+  struct store *store = sealing->store;
+  const struct output *output = &sealing->outputs[kind];
+  if (!output->writer) return 0;
+  rocksdb_column_family_handle_t *family;
+  int rc = slice_obtain(store, kind, slice_start(store, kind, sealing->created), &family, sealing->err);
+  if (!rc) rc = store_failpoint(FAILPOINT("store.ingest"), "ingesting a sealed segment", sealing->err);
   if (rc) return rc;
   rocksdb_ingestexternalfileoptions_t *options = rocksdb_ingestexternalfileoptions_create();
   rocksdb_ingestexternalfileoptions_set_move_files(options, 1);
   char *complaint = NULL;
+  const char *path = output->path;
   rocksdb_ingest_external_file_cf(store->db, family, &path, 1, options, &complaint);
   rocksdb_ingestexternalfileoptions_destroy(options);
-  return store_fault(complaint, "ingesting a sealed segment", err);
-}
-
-static int seal_pile(struct sealing *sealing, enum slice_kind kind) {
-  struct store *store = sealing->store;
-  struct pile *pile = &sealing->piles[kind];
-  if (!pile->count) return 0;
-  qsort_r(pile->entries, pile->count, sizeof *pile->entries, compare, pile->bytes.data);
-  rocksdb_column_family_handle_t *family;
-  int rc = slice_obtain(store, kind, slice_start(store, kind, sealing->created), &family, sealing->err);
-  if (rc) return rc;
-  // One name for ever: what a crash leaves behind is overwritten.
-  struct buf path;
-  buf_init(&path);
-  buf_printf(&path, "%s/sealing", store->directory);
-  buf_append(&path, "", 1);
-  rc = write_file(store, pile, kind == SLICE_SEEN ? store->seen_options : store->slice_options,
-                  (const char *)path.data, sealing->err);
-  if (!rc) rc = ingest(store, family, (const char *)path.data, sealing->err);
-  if (rc) unlink((const char *)path.data);
-  buf_deinit(&path);
-  return rc;
+  return store_fault(complaint, "ingesting a sealed segment", sealing->err);
 }
 
 static void put_number(struct store *store, rocksdb_writebatch_t *batch, struct str key, uint64_t number) {
@@ -197,8 +322,8 @@ static int record_sealed(struct sealing *sealing) {
   if (rc) return rc;
   rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
   for (int kind = 0; kind < SLICE_KINDS; kind++)
-    if (sealing->piles[kind].count)
-      slice_reach(store, kind, slice_start(store, kind, sealing->created), sealing->piles[kind].last_at,
+    if (sealing->outputs[kind].writer)
+      slice_reach(store, kind, slice_start(store, kind, sealing->created), sealing->outputs[kind].last_at,
                   batch);
   put_number(store, batch, STR("sealed"), sealing->number);
   if (sealing->generation) put_number(store, batch, STR("generation"), sealing->generation);
@@ -208,15 +333,82 @@ static int record_sealed(struct sealing *sealing) {
   return store_fault(complaint, "recording a sealed segment", sealing->err);
 }
 
-static void tell_marks(struct sealing *sealing) {
-  const struct pile *pile = &sealing->piles[SLICE_SEEN];
-  struct hash128 *marks = memory_alloc((pile->count + 1) * sizeof *marks);
-  for (size_t i = 0; i < pile->count; i++)
-    marks[i] = hash128(
-        (struct str){(const char *)pile->bytes.data + pile->entries[i].at + 1, pile->entries[i].key_len - 1},
-        0);
-  marks_sealed(sealing->store, marks, pile->count);
-  memory_free(marks);
+static int take_over(struct sealing *sealing) {
+  int rc = 0;
+  for (int kind = 0; !rc && kind < SLICE_KINDS; kind++) rc = ingest(sealing, kind);
+  if (rc) return rc;
+  // The filter first: a mark must be found there before anyone forgets that it is in the log.
+  marks_sealed(sealing->store, sealing->marks, sealing->mark_count);
+  if ((rc = record_sealed(sealing))) return rc;
+  atomic_store_explicit(&sealing->store->sealed, sealing->number, memory_order_release);
+  LOG_DEBUG("store", "segment sealed", LOG_INT("segment", sealing->number),
+            LOG_INT("events", sealing->mark_count));
+  return 0;
+}
+
+/* ---- all of it ---- */
+
+static void sealing_deinit(struct sealing *sealing) {
+  for (int kind = 0; kind < SLICE_KINDS; kind++) output_close(&sealing->outputs[kind]);
+  for (size_t i = 0; i < sizeof sealing->drafts / sizeof *sealing->drafts; i++) {
+    buf_deinit(&sealing->drafts[i].key);
+    buf_deinit(&sealing->drafts[i].value);
+  }
+  buf_deinit(&sealing->decisions);
+  buf_deinit(&sealing->mark_key);
+  memory_free(sealing->records);
+  memory_free(sealing->owners);
+  memory_free(sealing->accepted);
+  memory_free(sealing->marks);
+  seal_items_deinit(&sealing->items);
+  if (sealing->bytes) munmap((void *)sealing->bytes, sealing->size);
+}
+
+static int seal(struct store *store, const char *log_directory, uint64_t number, struct error *err) {
+  struct sealing sealing = {.store = store, .number = number, .err = err};
+  for (int kind = 0; kind < SLICE_KINDS; kind++) sealing.outputs[kind].last_at = INT64_MIN;
+  int rc = read_segment(&sealing, log_directory);
+  if (!rc) {
+    seal_items_sort(&sealing.items);
+    rc = write_files(&sealing);
+  }
+  if (!rc) {
+    pthread_rwlock_wrlock(&store->segments_lock); // who reads a history sees the segment in one place
+    rc = take_over(&sealing);
+    pthread_rwlock_unlock(&store->segments_lock);
+  }
+  sealing_deinit(&sealing);
+  return rc;
+}
+
+/* ---- behind the events ---- */
+
+struct errand {
+  struct store *store;
+  const char *log_directory;
+  uint64_t number;
+  int status;
+  struct error *err;
+};
+
+static void *run_errand(void *context) {
+  struct errand *errand = context;
+  pthread_setname_np(pthread_self(), "kairos-seal");
+  setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), STORE_NICE);
+  errand->status = seal(errand->store, errand->log_directory, errand->number, errand->err);
+  return NULL;
+}
+
+static bool is_late(const char *log_directory, uint64_t number) {
+  struct buf numbers;
+  buf_init(&numbers);
+  bool late = true;
+  if (!segment_list(log_directory, &numbers, NULL)) {
+    size_t count = numbers.len / sizeof(uint64_t);
+    late = count && ((const uint64_t *)(const void *)numbers.data)[count - 1] > number + WAITING_MAX;
+  }
+  buf_deinit(&numbers);
+  return late;
 }
 
 int store_seal(struct store *store, const char *log_directory, uint64_t number, struct error *err) {
@@ -226,25 +418,12 @@ int store_seal(struct store *store, const char *log_directory, uint64_t number, 
     return error_set(err, ERROR_INVALID, "segment %llu cannot be sealed before segment %llu",
                      (unsigned long long)number, (unsigned long long)sealed + 1);
   store_know_log(store, log_directory);
-  struct sealing sealing = {.store = store, .number = number, .err = err};
-  buf_init(&sealing.decisions);
-  for (int i = 0; i < SLICE_KINDS; i++) buf_init(&sealing.piles[i].bytes);
-  int rc = read_segment(&sealing, log_directory);
-  pthread_rwlock_wrlock(&store->segments_lock); // who reads a history sees the segment in one place
-  for (int kind = 0; !rc && kind < SLICE_KINDS; kind++) rc = seal_pile(&sealing, kind);
-  // The filter first: a mark must be found there before anyone forgets that it is in the log.
-  if (!rc) tell_marks(&sealing);
-  if (!rc) rc = record_sealed(&sealing);
-  if (!rc) {
-    atomic_store_explicit(&store->sealed, number, memory_order_release);
-    LOG_DEBUG("store", "segment sealed", LOG_INT("segment", number),
-              LOG_INT("events", sealing.piles[SLICE_SEEN].count));
-  }
-  pthread_rwlock_unlock(&store->segments_lock);
-  buf_deinit(&sealing.decisions);
-  for (int i = 0; i < SLICE_KINDS; i++) {
-    buf_deinit(&sealing.piles[i].bytes);
-    memory_free(sealing.piles[i].entries);
-  }
-  return rc;
+  // On a thread that yields to the workers', and that ends: without privileges none can take its priority
+  // back.
+  struct errand errand = {store, log_directory, number, 0, err};
+  pthread_t thread;
+  if (is_late(log_directory, number) || pthread_create(&thread, NULL, run_errand, &errand))
+    return seal(store, log_directory, number, err);
+  pthread_join(thread, NULL);
+  return errand.status;
 }

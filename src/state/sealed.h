@@ -1,38 +1,76 @@
-/** How sealed records lie in the log and ledger slices. The key is the entity and the sequence number. */
+/** How sealed records lie in the slices.
+ *
+ * log, ledger: one entry holds what an entity has in one segment, in the order of sequence numbers, cut where
+ * it reaches SEALED_ENTRY_BYTES. The key is the entity and the first record's sequence number. The value has
+ * for each record type:u8 generation:varint seq:varint at:zigzag input:str effects:str; number and time are
+ * the differences to the record before, the first ones' to the key's number and to 0.
+ *
+ * seen: one entry a mark, its key as key_put_mark() makes it, its value the time of acceptance, u64.
+ */
 #pragma once
 
 #include "state/store.h"
 #include "state/store_key.h"
+#include "state/stored.h"
+
+enum { SEALED_ENTRY_BYTES = 16 << 10 };
 
 /** Records whose input is kept in the event log; the others' is in the ledger. */
 static inline bool sealed_in_log(enum log_record_type type) {
   return type == LOG_EVENT || type == LOG_TIMER || type == LOG_COMMAND || type == LOG_RETRY;
 }
 
-static inline void sealed_put_key(struct buf *key, struct entity entity, uint64_t seq) {
-  key_put_entity(key, entity);
-  buf_put_u64_be(key, seq);
-}
+/** An entry that is being made; empty while its value is. */
+struct sealed_draft {
+  struct buf key, value;
+  uint64_t seq; /**< of its last record */
+  int64_t at;
+};
 
-/** The value: type:u8 generation:varint at:zigzag input:str effects. */
-static inline void sealed_put(struct buf *value, const struct log_record *record, struct str input,
+static inline void sealed_put(struct sealed_draft *draft, const struct log_record *record, struct str input,
                               struct str effects) {
-  buf_put_u8(value, (uint8_t)record->type);
-  buf_put_varint(value, record->generation);
-  buf_put_zigzag(value, record->at);
-  buf_put_str(value, input);
-  buf_append(value, effects.data, effects.len);
+  if (!draft->value.len) {
+    buf_clear(&draft->key);
+    key_put_entity(&draft->key, record->entity);
+    buf_put_u64_be(&draft->key, record->seq);
+    draft->seq = record->seq;
+    draft->at = 0;
+  }
+  buf_put_u8(&draft->value, (uint8_t)record->type);
+  buf_put_varint(&draft->value, record->generation);
+  buf_put_varint(&draft->value, record->seq - draft->seq);
+  stored_put_after(&draft->value, record->at, draft->at);
+  buf_put_str(&draft->value, input);
+  buf_put_str(&draft->value, effects);
+  draft->seq = record->seq;
+  draft->at = record->at;
 }
 
-/** Borrows from key and value. @return false if they are malformed. */
-static inline bool sealed_get(struct str key, struct str value, struct log_record *record) {
-  struct reader head = reader_of(key), body = reader_of(value);
-  record->entity = key_entity(&head);
-  record->seq = reader_u64_be(&head);
-  record->type = reader_u8(&body);
-  record->generation = (uint32_t)reader_varint(&body);
-  record->at = reader_zigzag(&body);
-  record->input = reader_str(&body);
-  record->effects = reader_bytes(&body, reader_left(&body));
-  return !head.bad && !body.bad && reader_left(&head) == 0;
+/** An entry that is being read. */
+struct sealed_entry {
+  struct entity entity;
+  struct reader records;
+  uint64_t seq;
+  int64_t at;
+};
+
+/** Borrows from key and value. @return false if it is malformed. */
+static inline bool sealed_open(struct sealed_entry *entry, struct str key, struct str value) {
+  struct reader head = reader_of(key);
+  *entry = (struct sealed_entry){.entity = key_entity(&head), .records = reader_of(value)};
+  entry->seq = reader_u64_be(&head);
+  return !head.bad && reader_left(&head) == 0 && value.len > 0;
+}
+
+/** The next record of an entry that has one left. @return false if it is malformed. */
+static inline bool sealed_next(struct sealed_entry *entry, struct log_record *record) {
+  struct reader *reader = &entry->records;
+  record->entity = entry->entity;
+  record->type = reader_u8(reader);
+  record->generation = (uint32_t)reader_varint(reader);
+  record->seq = entry->seq += reader_varint(reader);
+  record->at = entry->at = stored_after(reader, entry->at);
+  record->input = reader_str(reader);
+  record->effects = reader_str(reader);
+  return !reader->bad;
 }

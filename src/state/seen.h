@@ -18,21 +18,15 @@ void seen_free(struct seen *seen);
 struct hash128 seen_mark(struct entity entity, struct str event_id);
 /** Add a mark accepted at wall clock `at`. @return false if it was there; then the later time counts. */
 bool seen_add(struct seen *seen, struct hash128 mark, int64_t at);
+/** Fetch what seen_has() and seen_add() will look at into the cache: worth it some microseconds before. */
+void seen_prefetch(const struct seen *seen, struct hash128 mark);
 /** @return whether it is there and was accepted after `since` (wall clock now - dedup.keep). */
 bool seen_has(const struct seen *seen, struct hash128 mark, int64_t since);
-/** Take back a mark (its batch was refused). */
-void seen_remove(struct seen *seen, struct hash128 mark);
 /** How many marks were ever added: to be noted when a batch is submitted, for seen_durable_to(). */
 uint64_t seen_position(const struct seen *seen);
 /** A batch of this worker became durable and ended in `segment`: the first `position` marks ever added are in
  * segments <= it. */
 void seen_durable_to(struct seen *seen, uint64_t segment, uint64_t position);
-/** The same for a batch of which is only known whether it is `settled`: whether no later mark was added since
- * it was submitted. Under steady load that is never so, and no chunk would ever be dropped: prefer
- * seen_durable_to(). */
-static inline void seen_durable(struct seen *seen, uint64_t segment, bool settled) {
-  if (settled) seen_durable_to(seen, segment, seen_position(seen));
-}
 /** Segments up to here are sealed: forget chunks that lie wholly in them. */
 void seen_sealed(struct seen *seen, uint64_t segment);
 size_t seen_bytes(const struct seen *seen);

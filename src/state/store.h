@@ -11,8 +11,8 @@
  * | user | | record_encode() |
  * | timer | due time before the entity | empty |
  * | outbox, dead | message's or failure's id | outbox_entry_encode(), dead_letter_encode() |
- * | log, ledger | sequence number | type, generation, time, input; ledger: decisions too |
- * | seen | event_id | time of acceptance |
+ * | log, ledger | sequence number | state/sealed.h: records of one segment; ledger: their decisions |
+ * | seen | (a hash of the entity, then seen_mark()) | time of acceptance |
  * | meta | (a name alone) | format version, checkpoint, last sealed segment, the newest time in each slice;
  * the host's own facts |
  *
@@ -47,9 +47,11 @@ struct store_fetch {
 void store_fetch(struct store *store, struct store_fetch *fetch);
 
 /** Whether (entity, event_id) might be a sealed mark: filters in memory only, no I/O; false is certain. A
- * lock is taken only when the answer is likely to be yes, and while the marks sealed by earlier runs are
- * being read after a start. Any thread. */
-bool store_seen_maybe(struct store *store, struct entity entity, struct str event_id);
+ * lock is taken only while the marks sealed by earlier runs are being read after a start, and for a mark that
+ * may be there when memory does not hold a filter for all. Any thread. @param mark  seen_mark() of the two */
+bool store_seen_maybe(struct store *store, struct entity entity, struct hash128 mark);
+/** Fetch what it will look at into the cache. */
+void store_seen_prefetch(struct store *store, struct hash128 mark);
 /** Whether there might be a record of the entity; false is certain. No I/O. Any thread. */
 bool store_user_maybe(struct store *store, struct entity entity);
 
@@ -167,6 +169,6 @@ int store_backup(struct store *store, const char *log_directory, struct log *log
 
 /** Figures for metrics: appended by the scrape. */
 struct store_figures {
-  uint64_t bytes_on_disk, memtable_bytes, cache_bytes, log_bytes, segments, users_estimate;
+  uint64_t bytes_on_disk, memtable_bytes, cache_bytes, filter_bytes, log_bytes, segments, users_estimate;
 };
 void store_measure(struct store *store, struct store_figures *out);

@@ -20,12 +20,24 @@ enum family {
   FAMILY_COUNT
 };
 
+/** Of threads whose work can wait while events come in. */
+enum { STORE_NICE = 10 };
+
 enum slice_kind { SLICE_LOG, SLICE_LEDGER, SLICE_SEEN, SLICE_KINDS };
+
+/** How soon a slice's sorted runs are merged: merging costs each event's CPU again, not merging costs who
+ * reads a look-up a run. */
+enum slice_pace {
+  SLICE_GROWS, /**< segments are being sealed into it: late */
+  SLICE_READ,  /**< it has ended, or is asked often: soon */
+  SLICE_PACES
+};
 
 /** One family of a kind that lives for a time. */
 struct slice {
   enum slice_kind kind;
   int64_t start; /**< ms; its name */
+  enum slice_pace pace;
   int64_t
       last_at; /**< time of its newest record; INT64_MAX while the first segment is being sealed into it */
   rocksdb_column_family_handle_t *family;
@@ -43,9 +55,9 @@ struct queue {
 struct store {
   struct store_options options;
   char *directory;
-  rocksdb_options_t *db_options, *record_options, *small_options, *slice_options, *seen_options;
+  rocksdb_options_t *db_options, *record_options, *small_options, *slice_options[SLICE_KINDS][SLICE_PACES];
   rocksdb_cache_t *cache;
-  rocksdb_block_based_table_options_t *plain_tables, *filter_tables;
+  rocksdb_block_based_table_options_t *tables, *slice_tables, *seen_tables;
   rocksdb_readoptions_t *get_options, *scan_options;
   rocksdb_writeoptions_t *behind_options, *synced_options;
 
@@ -75,6 +87,8 @@ struct store {
     pthread_t builder;
     bool started; /**< there is a builder to join */
     _Atomic bool stopping, finished;
+    _Atomic uint64_t bytes; /**< of all filters */
+    bool crowded;           /**< more marks than memory allows a filter for; sealing's thread */
   } marks;
 };
 
@@ -87,6 +101,9 @@ int store_failpoint(int errnum, const char *what, struct error *err);
 /** Take the lock for reading, if the database is open. */
 int store_enter(struct store *store, struct error *err);
 void store_leave(struct store *store);
+
+/** RocksDB's own for so many sorted runs. */
+int slice_runs(enum slice_kind kind, enum slice_pace pace);
 
 /* store_read.c */
 
@@ -112,14 +129,18 @@ int store_meta_get_u64(struct store *store, const char *key, uint64_t *values, s
 
 /* store_slices.c */
 
+/** "log", "ledger", "seen". */
+const char *slice_kind_name(enum slice_kind kind);
 /** The slice's name: "seen.1700000000000". */
 void slice_name(enum slice_kind kind, int64_t start, char out[48]);
 bool slice_parse(const char *name, enum slice_kind *kind, int64_t *start);
-void slices_add(struct store *store, enum slice_kind kind, int64_t start,
+void slices_add(struct store *store, enum slice_kind kind, int64_t start, enum slice_pace pace,
                 rocksdb_column_family_handle_t *family);
 int slices_load(struct store *store, struct error *err);
 /** Forget all, closing their families. */
 void slices_clear(struct store *store);
+/** Merge the kind's slices at this pace from now on. */
+void slices_set_pace(struct store *store, enum slice_kind kind, enum slice_pace pace);
 /** Where a segment's records of this kind go. */
 int64_t slice_start(const struct store *store, enum slice_kind kind, int64_t created);
 /** Find or make a slice; maintenance alone. */

@@ -10,6 +10,9 @@
 
 enum {
   MARKS_MIN = 1 << 20, /**< 2 MB */
+  GROWTH = 8,          /**< all marks are read again to make a larger filter */
+  SOME = 1024,         /**< read or added without a pause */
+  AHEAD = 16,          /**< fetched into the cache before their turn */
   /** Who asks holds the filter's address for nanoseconds. A filter that was replaced is freed when it is this
    * long ago, and another one is made. */
   RETIRED_KEEP_US = 600 * 1000 * 1000
@@ -26,6 +29,11 @@ static uint64_t count_marks(struct store *store) {
   return sum;
 }
 
+static void free_filter(struct marks *marks, struct mark_filter *filter) {
+  if (filter) atomic_fetch_sub(&marks->bytes, mark_filter_bytes(filter));
+  mark_filter_free(filter);
+}
+
 static void free_retired(struct marks *marks, int64_t before) {
   struct retired_filter **at = &marks->retired;
   while (*at) {
@@ -35,7 +43,7 @@ static void free_retired(struct marks *marks, int64_t before) {
       continue;
     }
     *at = retired->next;
-    mark_filter_free(retired->filter);
+    free_filter(marks, retired->filter);
     memory_free(retired);
   }
 }
@@ -53,30 +61,50 @@ static void publish(struct marks *marks, struct mark_filter *filter) {
 
 /** What a filter shall have room for, so that it is not full again too soon. */
 static uint64_t room_for(uint64_t marks) {
-  return marks * 2 < MARKS_MIN ? MARKS_MIN : marks * 2;
+  return marks * GROWTH < MARKS_MIN ? MARKS_MIN : marks * GROWTH;
 }
 
 static struct mark_filter *new_filter(struct store *store, uint64_t marks) {
-  return mark_filter_new(room_for(marks), store->options.cache_bytes / 4);
+  struct mark_filter *filter = mark_filter_new(room_for(marks), store->options.cache_bytes / 4);
+  atomic_fetch_add(&store->marks.bytes, mark_filter_bytes(filter));
+  return filter;
+}
+
+/** With the marks' lock. */
+static void add_all(struct mark_filter *filter, const struct hash128 *some, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    if (i + AHEAD < count) mark_filter_prefetch(filter, some[i + AHEAD]);
+    mark_filter_add(filter, some[i]);
+  }
+}
+
+/** The next marks of a slice. @return how many. */
+static size_t read_some(rocksdb_iterator_t *it, struct hash128 some[SOME]) {
+  size_t count = 0;
+  for (; count < SOME && rocksdb_iter_valid(it); rocksdb_iter_next(it)) {
+    struct str key;
+    key.data = rocksdb_iter_key(it, &key.len);
+    count += key_mark(key, &some[count]);
+  }
+  return count;
 }
 
 /** @return false when it is to stop. */
-static bool add_slice(struct store *store, const struct slice *slice, struct mark_filter *filter) {
+static bool add_slice(struct store *store, const struct slice *slice) {
+  struct marks *marks = &store->marks;
+  struct hash128 some[SOME];
   rocksdb_iterator_t *it = rocksdb_create_iterator_cf(store->db, store->scan_options, slice->family);
-  unsigned count = 0;
-  bool stopping = false;
-  for (rocksdb_iter_seek_to_first(it); rocksdb_iter_valid(it) && !stopping; rocksdb_iter_next(it)) {
-    struct str key;
-    key.data = rocksdb_iter_key(it, &key.len);
-    // Behind the partition, the key is the very text that seen_mark() hashes.
-    if (key.len > 1) mark_filter_add(filter, hash128((struct str){key.data + 1, key.len - 1}, 0));
-    if (++count % 1024 == 0) stopping = atomic_load(&store->marks.stopping);
+  rocksdb_iter_seek_to_first(it);
+  for (size_t count; !atomic_load(&marks->stopping) && (count = read_some(it, some));) {
+    pthread_mutex_lock(&marks->lock);
+    add_all(marks->building, some, count);
+    pthread_mutex_unlock(&marks->lock);
   }
   char *complaint = NULL;
   rocksdb_iter_get_error(it, &complaint);
   rocksdb_iter_destroy(it);
   struct error err;
-  if (!store_fault(complaint, "reading dedup marks", &err)) return !stopping;
+  if (!store_fault(complaint, "reading dedup marks", &err)) return !atomic_load(&marks->stopping);
   LOG_ERROR("store", "the filter of dedup marks cannot be built; each event asks the database",
             LOG_TEXT("error", err.message));
   return false;
@@ -84,7 +112,7 @@ static bool add_slice(struct store *store, const struct slice *slice, struct mar
 
 /** Slices may come and go between two of them, not within one: what is sealed meanwhile is added by who
  * seals. */
-static bool add_slices(struct store *store, struct mark_filter *filter) {
+static bool add_slices(struct store *store) {
   bool all = true;
   int64_t done = INT64_MIN;
   for (bool found = true; all && found;) {
@@ -95,7 +123,7 @@ static bool add_slices(struct store *store, struct mark_filter *filter) {
       if (slice->kind != SLICE_SEEN || slice->start <= done) continue;
       found = true;
       done = slice->start;
-      all = add_slice(store, slice, filter);
+      all = add_slice(store, slice);
     }
     store_leave(store);
   }
@@ -106,13 +134,13 @@ static void *build_thread(void *context) {
   struct store *store = context;
   struct marks *marks = &store->marks;
   pthread_setname_np(pthread_self(), "kairos-marks");
-  setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 10);
-  bool whole = add_slices(store, marks->building);
+  setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), STORE_NICE);
+  bool whole = add_slices(store);
   pthread_mutex_lock(&marks->lock);
   if (whole)
     publish(marks, marks->building);
   else
-    mark_filter_free(marks->building);
+    free_filter(marks, marks->building);
   marks->building = NULL;
   pthread_mutex_unlock(&marks->lock);
   atomic_store(&marks->finished, true);
@@ -128,13 +156,14 @@ static void build(struct store *store, uint64_t expected) {
   }
   atomic_store(&marks->finished, false);
   atomic_store(&marks->stopping, false);
+  marks->crowded = false;
   pthread_mutex_lock(&marks->lock);
   marks->building = new_filter(store, expected);
   pthread_mutex_unlock(&marks->lock);
   marks->started = pthread_create(&marks->builder, NULL, build_thread, store) == 0;
   if (marks->started) return;
   pthread_mutex_lock(&marks->lock);
-  mark_filter_free(marks->building);
+  free_filter(marks, marks->building);
   marks->building = NULL;
   pthread_mutex_unlock(&marks->lock);
 }
@@ -155,7 +184,7 @@ void marks_stop(struct store *store) {
     pthread_join(marks->builder, NULL);
     marks->started = false;
   }
-  mark_filter_free(atomic_exchange(&marks->filter, NULL));
+  free_filter(marks, atomic_exchange(&marks->filter, NULL));
   free_retired(marks, INT64_MAX);
 }
 
@@ -163,16 +192,19 @@ void marks_sealed(struct store *store, const struct hash128 *sealed, size_t coun
   struct marks *marks = &store->marks;
   pthread_mutex_lock(&marks->lock);
   struct mark_filter *filter = atomic_load(&marks->filter);
-  for (size_t i = 0; i < count; i++) {
-    if (filter) mark_filter_add(filter, sealed[i]);
-    if (marks->building) mark_filter_add(marks->building, sealed[i]);
-  }
+  if (filter) add_all(filter, sealed, count);
+  if (marks->building) add_all(marks->building, sealed, count);
   bool building = marks->building != NULL;
   pthread_mutex_unlock(&marks->lock);
-  if (building || !filter || mark_filter_count(filter) <= mark_filter_capacity(filter)) return;
+  if (building || !filter || !mark_filter_full(filter)) return;
   // Full: make a larger one, if memory allows, or one without the marks that have expired.
   uint64_t live = count_marks(store);
   if (mark_filter_would_hold(room_for(live), store->options.cache_bytes / 4) > mark_filter_capacity(filter) ||
-      live < mark_filter_count(filter) / 4 * 3)
+      live < mark_filter_count(filter) / 4 * 3) {
     build(store, live);
+  } else if (!marks->crowded) {
+    marks->crowded = true;
+    slices_set_pace(store, SLICE_SEEN, SLICE_READ);
+    LOG_INFO("store", "more dedup marks are kept than memory holds a filter for", LOG_INT("marks", live));
+  }
 }

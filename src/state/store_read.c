@@ -155,8 +155,7 @@ static int fetch_marks(struct store *store, struct store_fetch *fetch, struct lo
     for (uint32_t i = 0; i < fetch->count; i++) {
       const struct store_fetch_item *item = &fetch->items[i];
       if (!item->event_id.len || item->seen) continue;
-      key_put_entity(&lookup->bytes, item->entity);
-      buf_append(&lookup->bytes, item->event_id.data, item->event_id.len);
+      key_put_mark(&lookup->bytes, key_rank(item->entity), seen_mark(item->entity, item->event_id));
       lookup_add(lookup, i);
     }
     if (!lookup->count) return 0;
@@ -193,39 +192,35 @@ static bool may_exist(struct store *store, rocksdb_column_family_handle_t *famil
                                   0, NULL);
 }
 
-/** A key on the caller's stack: these run once an event, on any thread. */
-struct short_key {
-  char bytes[2 * EVENT_ID_MAX + 4];
-  size_t len;
-};
-
-static void short_key_begin(struct short_key *key, struct entity entity) {
-  key->bytes[0] = (char)entity_partition(entity);
-  key->bytes[1] = (char)entity.kind;
-  memcpy(key->bytes + 2, entity.id.data, entity.id.len);
-  key->len = 2 + entity.id.len;
-  key->bytes[key->len++] = 0;
-}
-
 bool store_user_maybe(struct store *store, struct entity entity) {
-  struct short_key key;
-  short_key_begin(&key, entity);
-  return may_exist(store, store->families[FAMILY_USER], (struct str){key.bytes, key.len});
+  // On the caller's stack: this runs once an event, on any thread.
+  char key[EVENT_ID_MAX + 3];
+  size_t len = 0;
+  key[len++] = (char)entity_partition(entity);
+  key[len++] = (char)entity.kind;
+  memcpy(key + len, entity.id.data, entity.id.len);
+  len += entity.id.len;
+  key[len++] = 0;
+  return may_exist(store, store->families[FAMILY_USER], (struct str){key, len});
 }
 
-bool store_seen_maybe(struct store *store, struct entity entity, struct str event_id) {
+void store_seen_prefetch(struct store *store, struct hash128 mark) {
   const struct mark_filter *filter = atomic_load_explicit(&store->marks.filter, memory_order_acquire);
-  if (filter && !mark_filter_maybe(filter, seen_mark(entity, event_id))) return false;
-  struct short_key key;
-  short_key_begin(&key, entity);
-  memcpy(key.bytes + key.len, event_id.data, event_id.len);
-  key.len += event_id.len;
+  if (filter) mark_filter_prefetch(filter, mark);
+}
+
+bool store_seen_maybe(struct store *store, struct entity entity, struct hash128 mark) {
+  const struct mark_filter *filter = atomic_load_explicit(&store->marks.filter, memory_order_acquire);
+  if (filter && !mark_filter_maybe(filter, mark)) return false;
+  // Rarely wrong: to ask each file's own filter too would cost more than it saves.
+  if (filter && !mark_filter_full(filter)) return true;
+  uint64_t key[] = {htobe64(key_rank(entity)), htobe64(mark.high), htobe64(mark.low)};
   int64_t since = clock_wall_ms() - store->options.dedup_keep;
   if (store_enter(store, NULL)) return true;
   bool maybe = false;
   for (size_t s = store->slice_count; s-- > 0 && !maybe;)
     if (store->slices[s].kind == SLICE_SEEN && store->slices[s].last_at > since)
-      maybe = may_exist(store, store->slices[s].family, (struct str){key.bytes, key.len});
+      maybe = may_exist(store, store->slices[s].family, (struct str){(const char *)key, sizeof key});
   store_leave(store);
   return maybe;
 }

@@ -6,11 +6,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
-enum { FORMAT_VERSION = 1 };
+enum { FORMAT_VERSION = 2, MERGED_MIN = 4 };
 
 static const char *const family_names[FAMILY_COUNT] = {"default", "user", "timer", "outbox", "dead", "meta"};
 
@@ -45,6 +48,17 @@ void store_leave(struct store *store) {
 
 /* ---- options ---- */
 
+/** In few parts, for a filter of a large file (2 MB) must fit into one part: one that does not is read anew
+ * by each look-up. By default there are 64; the threads that look here are few. */
+static rocksdb_cache_t *new_cache(size_t bytes) {
+  rocksdb_lru_cache_options_t *options = rocksdb_lru_cache_options_create();
+  rocksdb_lru_cache_options_set_capacity(options, bytes);
+  rocksdb_lru_cache_options_set_num_shard_bits(options, 2);
+  rocksdb_cache_t *cache = rocksdb_cache_create_lru_opts(options);
+  rocksdb_lru_cache_options_destroy(options);
+  return cache;
+}
+
 static rocksdb_block_based_table_options_t *new_tables(struct store *store, bool filter) {
   rocksdb_block_based_table_options_t *tables = rocksdb_block_based_options_create();
   rocksdb_block_based_options_set_block_cache(tables, store->cache);
@@ -55,9 +69,19 @@ static rocksdb_block_based_table_options_t *new_tables(struct store *store, bool
   if (filter) {
     rocksdb_block_based_options_set_filter_policy(tables, rocksdb_filterpolicy_create_bloom_full(10));
     rocksdb_block_based_options_set_whole_key_filtering(tables, 1);
-  } else {
-    rocksdb_block_based_options_set_block_size(tables, 16 << 10);
   }
+  return tables;
+}
+
+/** For slices, which are many and large: index and filter in parts of a block, for who reads needs one. */
+static rocksdb_block_based_table_options_t *new_slice_tables(struct store *store, bool filter) {
+  rocksdb_block_based_table_options_t *tables = new_tables(store, filter);
+  rocksdb_block_based_options_set_index_type(tables,
+                                             rocksdb_block_based_table_index_type_two_level_index_search);
+  if (filter)
+    rocksdb_block_based_options_set_partition_filters(tables, 1);
+  else
+    rocksdb_block_based_options_set_block_size(tables, 16 << 10);
   return tables;
 }
 
@@ -70,21 +94,49 @@ static rocksdb_options_t *new_options(rocksdb_block_based_table_options_t *table
   return options;
 }
 
-/** Slices get whole files, sorted, each over the whole range of keys: runs are merged by size. None of them
- * is ever written to, so none may slow the writes of others down. */
-static void make_sliced(rocksdb_options_t *options, int runs) {
+int slice_runs(enum slice_kind kind, enum slice_pace pace) {
+  if (pace == SLICE_READ) return 8;
+  return kind == SLICE_SEEN ? 32 : 64;
+}
+
+/** Slices get whole files, sorted, each over the whole range of keys. When there are `runs` of them, those of
+ * similar size are merged, so that each is merged once for every so many times as many. That nothing is ever
+ * overwritten RocksDB need not find out ("size amplification"). None of them is ever written to, so none may
+ * slow the writes of others down. */
+static rocksdb_options_t *new_slice_options(rocksdb_block_based_table_options_t *tables, int compression,
+                                            int runs) {
+  rocksdb_options_t *options = new_options(tables, 1 << 20, compression);
+  rocksdb_universal_compaction_options_t *universal = rocksdb_universal_compaction_options_create();
+  rocksdb_universal_compaction_options_set_stop_style(universal, rocksdb_similar_size_compaction_stop_style);
+  rocksdb_universal_compaction_options_set_size_ratio(universal, 100);
+  rocksdb_universal_compaction_options_set_min_merge_width(universal, MERGED_MIN);
+  rocksdb_universal_compaction_options_set_max_size_amplification_percent(universal, INT_MAX);
+  rocksdb_options_set_universal_compaction_options(options, universal);
+  rocksdb_universal_compaction_options_destroy(universal);
   rocksdb_options_set_compaction_style(options, rocksdb_universal_compaction);
   rocksdb_options_set_level0_file_num_compaction_trigger(options, runs);
   rocksdb_options_set_level0_slowdown_writes_trigger(options, 1 << 30);
   rocksdb_options_set_level0_stop_writes_trigger(options, 1 << 30);
+  return options;
+}
+
+static void make_slice_options(struct store *store) {
+  store->slice_tables = new_slice_tables(store, false);
+  store->seen_tables = new_slice_tables(store, true);
+  for (int kind = 0; kind < SLICE_KINDS; kind++)
+    for (int pace = 0; pace < SLICE_PACES; pace++)
+      store->slice_options[kind][pace] =
+          kind == SLICE_SEEN
+              ? new_slice_options(store->seen_tables, rocksdb_no_compression, slice_runs(kind, pace))
+              : new_slice_options(store->slice_tables, rocksdb_lz4_compression, slice_runs(kind, pace));
 }
 
 static void make_options(struct store *store) {
   size_t buffer = store->options.cache_bytes / 8;
   buffer = buffer < (4 << 20) ? 4 << 20 : buffer > (64 << 20) ? 64 << 20 : buffer;
-  store->cache = rocksdb_cache_create_lru(store->options.cache_bytes);
-  store->plain_tables = new_tables(store, false);
-  store->filter_tables = new_tables(store, true);
+  store->cache = new_cache(store->options.cache_bytes);
+  store->tables = new_tables(store, true);
+  make_slice_options(store);
   rocksdb_options_t *db = store->db_options = rocksdb_options_create();
   rocksdb_options_set_create_if_missing(db, 1);
   rocksdb_options_set_create_missing_column_families(db, 1);
@@ -94,12 +146,11 @@ static void make_options(struct store *store) {
   rocksdb_options_set_max_log_file_size(db, 8 << 20);
   rocksdb_options_set_stats_dump_period_sec(db, 0);
   rocksdb_options_set_max_total_wal_size(db, 8 << 20);
-  store->record_options = new_options(store->filter_tables, buffer, rocksdb_lz4_compression);
-  store->small_options = new_options(store->filter_tables, 8 << 20, rocksdb_lz4_compression);
-  store->slice_options = new_options(store->plain_tables, 1 << 20, rocksdb_lz4_compression);
-  make_sliced(store->slice_options, 8);
-  store->seen_options = new_options(store->filter_tables, 1 << 20, rocksdb_no_compression);
-  make_sliced(store->seen_options, 4);
+  store->record_options = new_options(store->tables, buffer, rocksdb_lz4_compression);
+  // Most users asked for are in none of the memtables: a filter says so without a search.
+  rocksdb_options_set_memtable_whole_key_filtering(store->record_options, 1);
+  rocksdb_options_set_memtable_prefix_bloom_size_ratio(store->record_options, 0.02);
+  store->small_options = new_options(store->tables, 8 << 20, rocksdb_lz4_compression);
   store->get_options = rocksdb_readoptions_create();
   store->scan_options = rocksdb_readoptions_create();
   rocksdb_readoptions_set_fill_cache(store->scan_options, 0);
@@ -113,10 +164,11 @@ static void free_options(struct store *store) {
   rocksdb_options_destroy(store->db_options);
   rocksdb_options_destroy(store->record_options);
   rocksdb_options_destroy(store->small_options);
-  rocksdb_options_destroy(store->slice_options);
-  rocksdb_options_destroy(store->seen_options);
-  rocksdb_block_based_options_destroy(store->plain_tables);
-  rocksdb_block_based_options_destroy(store->filter_tables);
+  for (int kind = 0; kind < SLICE_KINDS; kind++)
+    for (int pace = 0; pace < SLICE_PACES; pace++) rocksdb_options_destroy(store->slice_options[kind][pace]);
+  rocksdb_block_based_options_destroy(store->tables);
+  rocksdb_block_based_options_destroy(store->slice_tables);
+  rocksdb_block_based_options_destroy(store->seen_tables);
   rocksdb_cache_destroy(store->cache);
   rocksdb_readoptions_destroy(store->get_options);
   rocksdb_readoptions_destroy(store->scan_options);
@@ -128,7 +180,9 @@ static void free_options(struct store *store) {
 static void without_compression(struct store *store) {
   rocksdb_options_set_compression(store->record_options, rocksdb_no_compression);
   rocksdb_options_set_compression(store->small_options, rocksdb_no_compression);
-  rocksdb_options_set_compression(store->slice_options, rocksdb_no_compression);
+  for (int kind = 0; kind < SLICE_KINDS; kind++)
+    for (int pace = 0; pace < SLICE_PACES; pace++)
+      rocksdb_options_set_compression(store->slice_options[kind][pace], rocksdb_no_compression);
 }
 
 /* ---- opening ---- */
@@ -160,6 +214,16 @@ static const rocksdb_options_t *options_of(const struct store *store, enum famil
   return family == FAMILY_USER ? store->record_options : store->small_options;
 }
 
+/** Only the newest of its kind still grows. */
+static enum slice_pace pace_of(const struct families *families, enum slice_kind kind, int64_t start) {
+  for (size_t i = 0; i < families->listed_count; i++) {
+    enum slice_kind other;
+    int64_t begin;
+    if (slice_parse(families->listed[i], &other, &begin) && other == kind && begin > start) return SLICE_READ;
+  }
+  return SLICE_GROWS;
+}
+
 static int families_list(struct store *store, bool fresh, struct families *out, struct error *err) {
   char *complaint = NULL;
   if (!fresh) {
@@ -187,7 +251,7 @@ static int families_list(struct store *store, bool fresh, struct families *out, 
       return error_set(err, ERROR_VERSION, "%s: holds a family \"%s\" that this version does not know",
                        store->directory, out->listed[i]);
     out->names[out->count] = out->listed[i];
-    out->options[out->count] = kind == SLICE_SEEN ? store->seen_options : store->slice_options;
+    out->options[out->count] = store->slice_options[kind][pace_of(out, kind, start)];
     out->count++;
   }
   if (store->options.read_only && found < FAMILY_COUNT)
@@ -246,12 +310,12 @@ static int check_format(struct store *store, struct error *err) {
   } else if (!rc) {
     buf_append(&value, "", 1);
     long version = strtol((const char *)value.data, NULL, 10);
-    if (version > FORMAT_VERSION)
-      rc = error_set(err, ERROR_VERSION,
-                     "%s: written in format %ld by a newer version; this one reads up to %d",
-                     store->directory, version, FORMAT_VERSION);
-    else if (version < 1)
+    if (version < 1)
       rc = error_set(err, ERROR_CORRUPT, "%s: its format version is no number", store->directory);
+    else if (version != FORMAT_VERSION)
+      rc = error_set(err, ERROR_VERSION, "%s: written in format %ld by %s version; this one reads format %d",
+                     store->directory, version, version > FORMAT_VERSION ? "a newer" : "an older",
+                     FORMAT_VERSION);
   }
   buf_deinit(&value);
   return rc;
@@ -285,7 +349,7 @@ static int open_db(struct store *store, struct error *err) {
     if (i < FAMILY_COUNT)
       store->families[i] = families.handles[i];
     else if (slice_parse(families.names[i], &kind, &start))
-      slices_add(store, kind, start, families.handles[i]);
+      slices_add(store, kind, start, pace_of(&families, kind, start), families.handles[i]);
   }
   if ((rc = check_format(store, err)) || (rc = slices_load(store, err))) goto cleanup;
   uint64_t sealed = 0;
@@ -382,6 +446,20 @@ void store_write_submit(struct store *store, struct store_write *write) {
   queue_send(&store->writes, &write->mail);
 }
 
+/** RocksDB's threads that merge are this one's children, and nice like it. */
+static void *start_merging_threads(void *context) {
+  setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), STORE_NICE);
+  rocksdb_env_set_background_threads(context, 1);
+  return NULL;
+}
+
+static void make_merging_nice(void) {
+  pthread_t thread;
+  rocksdb_env_t *env = rocksdb_create_default_env();
+  if (pthread_create(&thread, NULL, start_merging_threads, env) == 0) pthread_join(thread, NULL);
+  rocksdb_env_destroy(env);
+}
+
 /* ---- life ---- */
 
 int store_rocks_open(struct store **out, const struct store_options *options, struct error *err) {
@@ -396,6 +474,7 @@ int store_rocks_open(struct store **out, const struct store_options *options, st
   queue_init(&store->fetches);
   queue_init(&store->writes);
   make_options(store);
+  make_merging_nice();
   int rc = open_db(store, err);
   if (!rc) rc = queue_start(&store->fetches, fetch_thread, store, err);
   if (!rc) rc = queue_start(&store->writes, write_thread, store, err);

@@ -1,6 +1,7 @@
 #include "state/log_segment.h"
 #include "state/store_internal.h"
 
+#include "base/failpoint.h"
 #include "base/logger.h"
 #include "base/memory.h"
 
@@ -14,6 +15,10 @@
 enum { HOUR_MS = 3600 * 1000, DAY_MS = 24 * HOUR_MS };
 
 static const char *const kind_names[SLICE_KINDS] = {"log", "ledger", "seen"};
+
+const char *slice_kind_name(enum slice_kind kind) {
+  return kind_names[kind];
+}
 
 void slice_name(enum slice_kind kind, int64_t start, char out[48]) {
   snprintf(out, 48, "%s.%" PRId64, kind_names[kind], start);
@@ -37,12 +42,12 @@ static void meta_key(enum slice_kind kind, int64_t start, char out[64]) {
   snprintf(out, 64, "slice:%s", name);
 }
 
-void slices_add(struct store *store, enum slice_kind kind, int64_t start,
+void slices_add(struct store *store, enum slice_kind kind, int64_t start, enum slice_pace pace,
                 rocksdb_column_family_handle_t *family) {
   store->slices = memory_realloc(store->slices, (store->slice_count + 1) * sizeof *store->slices);
   size_t at = store->slice_count++;
   for (; at > 0 && store->slices[at - 1].start > start; at--) store->slices[at] = store->slices[at - 1];
-  store->slices[at] = (struct slice){kind, start, INT64_MAX, family};
+  store->slices[at] = (struct slice){kind, start, pace, INT64_MAX, family};
 }
 
 int slices_load(struct store *store, struct error *err) {
@@ -81,6 +86,23 @@ static struct slice *find(struct store *store, enum slice_kind kind, int64_t sta
   return NULL;
 }
 
+static void set_pace(struct store *store, struct slice *slice, enum slice_pace pace) {
+  if (slice->pace == pace) return;
+  slice->pace = pace;
+  static const char *const key = "level0_file_num_compaction_trigger";
+  char number[16], *complaint = NULL;
+  snprintf(number, sizeof number, "%d", slice_runs(slice->kind, pace));
+  rocksdb_set_options_cf(store->db, slice->family, 1, &key, &(const char *){number}, &complaint);
+  struct error err;
+  if (store_fault(complaint, "setting how a slice is merged", &err))
+    LOG_WARN("store", "a slice is merged as before", LOG_TEXT("error", err.message));
+}
+
+void slices_set_pace(struct store *store, enum slice_kind kind, enum slice_pace pace) {
+  for (size_t i = 0; i < store->slice_count; i++)
+    if (store->slices[i].kind == kind) set_pace(store, &store->slices[i], pace);
+}
+
 int slice_obtain(struct store *store, enum slice_kind kind, int64_t start,
                  rocksdb_column_family_handle_t **family, struct error *err) {
   const struct slice *slice = find(store, kind, start);
@@ -90,11 +112,12 @@ int slice_obtain(struct store *store, enum slice_kind kind, int64_t start,
   }
   char name[48];
   slice_name(kind, start, name);
+  enum slice_pace pace = kind == SLICE_SEEN && store->marks.crowded ? SLICE_READ : SLICE_GROWS;
+  slices_set_pace(store, kind, SLICE_READ); // those before it have ended
   char *complaint = NULL;
   pthread_rwlock_wrlock(&store->lock);
-  *family = rocksdb_create_column_family(
-      store->db, kind == SLICE_SEEN ? store->seen_options : store->slice_options, name, &complaint);
-  if (!complaint) slices_add(store, kind, start, *family);
+  *family = rocksdb_create_column_family(store->db, store->slice_options[kind][pace], name, &complaint);
+  if (!complaint) slices_add(store, kind, start, pace, *family);
   pthread_rwlock_unlock(&store->lock);
   return store_fault(complaint, "making a slice of the database", err);
 }
@@ -140,8 +163,11 @@ static int delete_segments(const char *log_directory, uint64_t below, struct err
   int rc = segment_list(log_directory, &numbers, err);
   for (size_t i = 0; !rc && i < numbers.len / sizeof(uint64_t); i++) {
     uint64_t number = ((const uint64_t *)(const void *)numbers.data)[i];
-    if (number < below && unlink(segment_path(&path, log_directory, number)))
-      rc = error_set_errno(err, errno, "%s: cannot be deleted", (const char *)path.data);
+    if (number >= below) break;
+    int failure = FAILPOINT("store.retain");
+    const char *name = segment_path(&path, log_directory, number);
+    if (!failure && unlink(name)) failure = errno;
+    if (failure) rc = error_set_errno(err, failure, "%s: cannot be deleted", name);
   }
   buf_deinit(&numbers);
   buf_deinit(&path);
@@ -215,6 +241,7 @@ void store_measure(struct store *store, struct store_figures *out) {
   for (int i = 0; i < FAMILY_COUNT; i++) measure_family(store, store->families[i], out);
   for (size_t i = 0; i < store->slice_count; i++) measure_family(store, store->slices[i].family, out);
   out->cache_bytes = rocksdb_cache_get_usage(store->cache);
+  out->filter_bytes = atomic_load_explicit(&store->marks.bytes, memory_order_relaxed);
   out->users_estimate = property(store, store->families[FAMILY_USER], "rocksdb.estimate-num-keys");
   if (store->log_directory) measure_log(store->log_directory, out);
   store_leave(store);

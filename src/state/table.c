@@ -2,12 +2,20 @@
 
 #include "state/index.h"
 
-/** How many slots in a row may turn out to stay before table_trim() leaves it for now. */
-enum { TRIM_PATIENCE = 64 };
+enum {
+  /** How many slots in a row may turn out to stay before table_trim() leaves it for now: so many, and so many
+   * more for each slot added since the last time. A round of the hand then ends before the table has grown
+   * by an eighth. Past that, inputs will soon be refused: a large step. */
+  TRIM_PATIENCE = 64,
+  TRIM_A_SLOT = 8,
+  TRIM_LARGE = 8192,
+  PREFETCH_RECORD = 256 /**< bytes */
+};
 
 struct table {
   struct index index;
-  size_t hand; /**< CLOCK's, over the index's places */
+  size_t hand;  /**< CLOCK's: counts the index's places, in the order of hand_place() */
+  size_t added; /**< since the last table_trim() */
   size_t slot_bytes, max_bytes;
   struct slot *dirty, *dirty_last;
   size_t dirty_count;
@@ -17,13 +25,9 @@ static bool slot_same(const void *item, struct entity entity) {
   return entity_equal(slot_entity(item), entity);
 }
 
-/** What malloc takes for it: a word of its own, rounded up to 16. */
-static size_t heap_bytes(size_t size) {
-  return size ? (size + sizeof(void *) + 15) & ~(size_t)15 : 0;
-}
-
 static void account(struct table *table, struct slot *slot) {
-  size_t bytes = heap_bytes(sizeof *slot + slot->id_len) + heap_bytes(slot->record.bytes.cap);
+  size_t bytes = memory_taken(sizeof *slot + slot->id_len);
+  if (slot->record.bytes.cap) bytes += memory_taken(slot->record.bytes.cap);
   table->slot_bytes += bytes - slot->accounted;
   slot->accounted = (uint32_t)bytes;
 }
@@ -47,6 +51,37 @@ static void slot_free(struct slot *slot) {
   memory_free(slot);
 }
 
+uint32_t table_hash(struct entity entity) {
+  return index_hash(entity);
+}
+
+void table_prefetch_place(const struct table *table, uint32_t hash) {
+  size_t at = hash & table->index.mask;
+  __builtin_prefetch(&table->index.hashes[at]);
+  __builtin_prefetch(&table->index.items[at]);
+}
+
+/** The slot that has the hash, if there is one: nearly always the one that will be asked for. */
+static const struct slot *probable(const struct table *table, uint32_t hash) {
+  const struct index *index = &table->index;
+  for (size_t at = hash & index->mask; index->hashes[at]; at = (at + 1) & index->mask)
+    if (index->hashes[at] == hash) return index->items[at];
+  return NULL;
+}
+
+void table_prefetch_slot(const struct table *table, uint32_t hash) {
+  const char *slot = (const char *)probable(table, hash);
+  if (!slot) return;
+  for (size_t line = 0; line < sizeof(struct slot) + 16; line += 64) __builtin_prefetch(slot + line);
+}
+
+void table_prefetch_record(const struct table *table, uint32_t hash) {
+  const struct slot *slot = probable(table, hash);
+  if (!slot) return;
+  for (size_t line = 0; line < slot->record.bytes.len && line < PREFETCH_RECORD; line += 64)
+    __builtin_prefetch(slot->record.bytes.data + line);
+}
+
 struct slot *table_find(struct table *table, struct entity entity) {
   struct slot *slot = index_find(&table->index, index_hash(entity), entity, slot_same);
   if (slot) slot->touched = true;
@@ -59,10 +94,10 @@ struct slot *table_add(struct table *table, struct entity entity) {
   slot->indexed_due = INT64_MAX;
   slot->kind = (uint8_t)entity.kind;
   slot->phase = SLOT_LOADING;
-  slot->touched = true;
   slot->id_len = (uint32_t)entity.id.len;
   memcpy(slot->id, entity.id.data, entity.id.len);
   index_add(&table->index, index_hash(entity), slot);
+  table->added++;
   account(table, slot);
   return slot;
 }
@@ -120,13 +155,31 @@ void table_remove(struct table *table, struct slot *slot) {
   slot_free(slot);
 }
 
+/** Each place once a round, neighbours far apart: one after the other, the hand would leave an empty stretch
+ * behind it, and the new would crowd the places before it, where every search gets long. */
+static size_t hand_place(const struct table *table) {
+  return table->hand * 0x9e3779b97f4a7c15u & table->index.mask; // odd, so no place is left out
+}
+
+static size_t trim_patience(struct table *table) {
+  size_t added = table->added;
+  table->added = 0;
+  if (table_bytes(table) - table->max_bytes > table->max_bytes / 8) return TRIM_LARGE;
+  return TRIM_PATIENCE + added * TRIM_A_SLOT;
+}
+
 void table_trim(struct table *table) {
+  if (table_bytes(table) <= table->max_bytes) {
+    table->added = 0;
+    return;
+  }
+  size_t patience = trim_patience(table);
   // Empty places are counted too, else a sparse table could be circled for ever.
   size_t places = 0;
-  for (int stayed = 0; table_bytes(table) > table->max_bytes && stayed < TRIM_PATIENCE; places++) {
+  for (size_t stayed = 0; table_bytes(table) > table->max_bytes && stayed < patience; places++) {
     if (places > table->index.mask) return;
-    table->hand &= table->index.mask;
-    struct slot *slot = table->index.hashes[table->hand] ? table->index.items[table->hand] : NULL;
+    size_t place = hand_place(table);
+    struct slot *slot = table->index.hashes[place] ? table->index.items[place] : NULL;
     if (slot && !slot->touched && !pinned(slot)) {
       // Another may move into the place: the hand stays.
       table_remove(table, slot);
@@ -146,7 +199,7 @@ void table_clear(struct table *table) {
   for (size_t at = 0; at <= table->index.mask; at++)
     if (table->index.hashes[at]) slot_free(table->index.items[at]);
   index_clear(&table->index);
-  table->hand = table->slot_bytes = table->dirty_count = 0;
+  table->hand = table->added = table->slot_bytes = table->dirty_count = 0;
   table->dirty = table->dirty_last = NULL;
 }
 

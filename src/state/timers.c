@@ -23,7 +23,12 @@ struct timers {
   struct index index;
   struct node *heap;
   size_t count, cap;
+  size_t entry_bytes; /**< of all entries */
 };
+
+static size_t entry_bytes(size_t id_len) {
+  return memory_taken(sizeof(struct entry) + id_len);
+}
 
 static struct entity entry_entity(const struct entry *entry) {
   return (struct entity){entry->kind, {entry->id, entry->id_len}};
@@ -50,7 +55,7 @@ void timers_clear(struct timers *timers) {
   for (size_t i = 0; i < timers->count; i++) memory_free(timers->heap[i].entry);
   memory_free(timers->heap);
   timers->heap = NULL;
-  timers->count = timers->cap = 0;
+  timers->count = timers->cap = timers->entry_bytes = 0;
   index_clear(&timers->index);
 }
 
@@ -103,6 +108,7 @@ static void drop(struct timers *timers, struct entry *entry) {
   struct node last = timers->heap[--timers->count];
   if (last.entry != entry) settle(timers, at, last);
   index_remove(&timers->index, entry->hash, entry);
+  timers->entry_bytes -= entry_bytes(entry->id_len);
   memory_free(entry);
 }
 
@@ -112,6 +118,7 @@ static void add(struct timers *timers, uint32_t hash, struct entity entity, int6
   entry->id_len = (uint16_t)entity.id.len;
   entry->kind = (uint8_t)entity.kind;
   memcpy(entry->id, entity.id.data, entity.id.len);
+  timers->entry_bytes += entry_bytes(entity.id.len);
   if (timers->count == timers->cap) {
     timers->cap = timers->cap ? timers->cap * 2 : HEAP_MIN;
     timers->heap = memory_realloc(timers->heap, timers->cap * sizeof *timers->heap);
@@ -147,4 +154,8 @@ bool timers_next(const struct timers *timers, int64_t *due, struct entity *entit
 
 size_t timers_count(const struct timers *timers) {
   return timers->count;
+}
+
+size_t timers_bytes(const struct timers *timers) {
+  return timers->entry_bytes + timers->cap * sizeof *timers->heap + index_bytes(&timers->index);
 }

@@ -17,7 +17,7 @@ void timers_set(struct timers *timers, struct entity entity, int64_t due);
 int64_t timers_due(const struct timers *timers, struct entity entity);
 /** The earliest. @return false if there is none. `*entity` is borrowed until the next change. */
 bool timers_next(const struct timers *timers, int64_t *due, struct entity *entity);
-/** What it is set to; INT64_MAX: nothing. */
-int64_t timers_due(const struct timers *timers, struct entity entity);
 size_t timers_count(const struct timers *timers);
+/** Heap memory it takes. */
+size_t timers_bytes(const struct timers *timers);
 void timers_clear(struct timers *timers);

@@ -1,0 +1,103 @@
+#include "state/seal_sort.h"
+
+#include "base/memory.h"
+
+#include <stdlib.h>
+
+enum { DIGIT_BITS = 11, DIGITS = 6, PLACES = 1 << DIGIT_BITS };
+
+void seal_items_add(struct seal_items *items, struct seal_item item) {
+  if (items->count == items->cap) {
+    items->cap = items->cap ? items->cap * 2 : 1024;
+    items->data = memory_realloc(items->data, items->cap * sizeof *items->data);
+  }
+  items->data[items->count++] = item;
+}
+
+static unsigned digit_of(uint64_t rank, int digit) {
+  return rank >> digit * DIGIT_BITS & (PLACES - 1);
+}
+
+/** Move all to where their digit says. */
+static void scatter(const struct seal_item *from, struct seal_item *to, size_t count, int digit,
+                    const size_t counts[PLACES]) {
+  size_t places[PLACES], sum = 0;
+  for (int i = 0; i < PLACES; i++) {
+    places[i] = sum;
+    sum += counts[i];
+  }
+  for (size_t i = 0; i < count; i++) to[places[digit_of(from[i].rank, digit)]++] = from[i];
+}
+
+/** Radix sort, lowest digit first: stable, and no choice of ids makes it slow. */
+void seal_items_sort(struct seal_items *items) {
+  struct seal_item *spare = memory_alloc(items->cap * sizeof *spare);
+  size_t(*counts)[PLACES] = memory_zalloc(DIGITS * sizeof *counts);
+  for (size_t i = 0; i < items->count; i++)
+    for (int digit = 0; digit < DIGITS; digit++) counts[digit][digit_of(items->data[i].rank, digit)]++;
+  for (int digit = 0; digit < DIGITS; digit++) {
+    scatter(items->data, spare, items->count, digit, counts[digit]);
+    struct seal_item *sorted = spare;
+    spare = items->data;
+    items->data = sorted;
+  }
+  memory_free(counts);
+  memory_free(spare);
+}
+
+void seal_items_deinit(struct seal_items *items) {
+  memory_free(items->data);
+}
+
+/* ---- owners ---- */
+
+/** As keys compare. */
+static int compare_entities(struct entity a, struct entity b) {
+  if (a.kind != b.kind) return a.kind < b.kind ? -1 : 1;
+  size_t common = a.id.len < b.id.len ? a.id.len : b.id.len;
+  int order = memcmp(a.id.data, b.id.data, common);
+  return order ? order : (a.id.len > b.id.len) - (a.id.len < b.id.len);
+}
+
+static int compare_owners(const void *a, const void *b) {
+  const struct seal_owner *left = a, *right = b;
+  if (left->head != right->head) return left->head < right->head ? -1 : 1;
+  return compare_entities(left->records->log.entity, right->records->log.entity);
+}
+
+static int compare_records(const void *a, const void *b) {
+  const struct seal_record *left = a, *right = b;
+  int order = compare_entities(left->log.entity, right->log.entity);
+  if (order) return order;
+  return left->log.seq < right->log.seq ? -1 : left->log.seq > right->log.seq;
+}
+
+/** Filled up with zeroes, as no id has any. */
+static uint64_t head_of(struct entity entity) {
+  uint8_t bytes[8] = {(uint8_t)entity.kind};
+  memcpy(bytes + 1, entity.id.data, entity.id.len < 7 ? entity.id.len : 7);
+  uint64_t head;
+  memcpy(&head, bytes, sizeof head);
+  return be64toh(head);
+}
+
+static size_t count_owned(const struct seal_record *records, size_t count) {
+  size_t owned = 1;
+  while (owned < count && entity_equal(records[owned].log.entity, records->log.entity)) owned++;
+  return owned;
+}
+
+size_t seal_owners(struct seal_record *records, size_t count, struct seal_owner *owners) {
+  size_t found = 0;
+  for (size_t first = 0, end; first < count; first = end) {
+    for (end = first + 1; end < count && records[end].rank == records[first].rank;) end++;
+    if (count_owned(records + first, end - first) < end - first) // entities of one hash
+      qsort(records + first, end - first, sizeof *records, compare_records);
+    for (size_t at = first, owned; at < end; at += owned) {
+      owned = count_owned(records + at, end - at);
+      owners[found++] = (struct seal_owner){head_of(records[at].log.entity), records + at, owned};
+    }
+  }
+  qsort(owners, found, sizeof *owners, compare_owners);
+  return found;
+}
