@@ -78,7 +78,7 @@ local kinds = {
       return "must be a table of functions"
     end
     for name, handler in pairs(value) do
-      if type(name) ~= "string" or name == "" or #name > 64 then
+      if type(name) ~= "string" or name == "" or #name > 64 or name:find "%c" then
         return "must name each function"
       elseif type(handler) ~= "function" then
         return "must hold functions: `" .. name .. "` is " .. describe(handler)
@@ -89,17 +89,22 @@ local kinds = {
   types = function(value)
     if type(value) == "string" then
       return text(value)
-    elseif type(value) ~= "table" or #value == 0 then
+    elseif type(value) ~= "table" or next(value) == nil then
       return "must be an event type, or a list of them"
     end
+    local count = 0
+    for _ in pairs(value) do
+      count = count + 1
+    end
     local seen = {}
-    for key, one in pairs(value) do
-      if type(key) ~= "number" then
+    for i = 1, count do
+      local one = rawget(value, i)
+      if one == nil then
         return "must be a plain list of event types"
       end
       local why = text(one)
       if why then
-        return "must hold event types: element " .. key .. " " .. why
+        return "must hold event types: element " .. i .. " " .. why
       elseif seen[one] then
         return 'has "' .. one .. '" twice'
       end
@@ -112,6 +117,7 @@ local kinds = {
 ---@param what string  the function, for errors: "kairos.window"
 ---@param spec any
 ---@param schema table[]
+---@return table fields  as they were when they were checked: a metatable may answer differently the next time
 function check.fields(what, spec, schema)
   if type(spec) ~= "table" then
     core.fail(what .. " takes a table in braces: " .. what .. " { " .. schema[1][1] .. " = " .. schema[1][3] .. ", … }, not "
@@ -129,9 +135,13 @@ function check.fields(what, spec, schema)
         .. "; there are: " .. table.concat(names, ", "))
     end
   end
+  local fields = {}
+  for _, field in ipairs(schema) do -- all of them before the first is checked: reading may run the file's functions
+    fields[field[1]] = spec[field[1]]
+  end
   for _, field in ipairs(schema) do
     local name, kind, example = field[1], field[2], field[3]
-    local value = spec[name]
+    local value = fields[name]
     if value == nil then
       if field.required then
         core.fail(what .. " needs `" .. name .. "`: write " .. name .. " = " .. example)
@@ -143,6 +153,7 @@ function check.fields(what, spec, schema)
       end
     end
   end
+  return fields
 end
 
 return check

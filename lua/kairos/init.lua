@@ -9,7 +9,9 @@
 -- * `pairs` and `next` have a fixed order: numbers, then text, then false and true. Keys of other types are refused.
 -- * math.random follows from the event, the user and the campaign: a replay throws the same dice. There is no randomseed.
 -- * tostring shows no addresses and asks no __tostring. There are no weak tables.
--- * A call has a budget of time and memory (rules.budget, rules.memory). Once it is used up no pcall catches the error.
+-- * A call has a budget of time and memory (rules.budget, rules.memory). Once it is used up no pcall catches the error. It may
+--   ask for 1 MB of changes to the user and for 100 messages, 4 MB together.
+-- * A campaign has at most 100 windows, and keeps at most a quarter of rules.memory.
 -- * Patterns have at most 256 characters; string.rep, upper, lower and reverse make at most 1 MB; functions given to gsub, sort
 --   and pcall nest at most 32 deep.
 -- * `require "helpers"` is helpers.lua of the same folder, `require "shared.helpers"` is rules/shared/helpers.lua. Each campaign

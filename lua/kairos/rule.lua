@@ -22,17 +22,26 @@ local schema = {
 ---@param spec kairos.RuleSpec
 ---@return kairos.Rule
 return function(spec)
-  check.fields("kairos.rule", spec, schema)
-  local timer_names = {}
-  for name in pairs(spec.timers or {}) do
+  local fields = check.fields("kairos.rule", spec, schema)
+  -- Copies: the file may change its tables after this, and the host goes by what was checked.
+  local types, timers, timer_names = {}, {}, {}
+  if type(fields.on) == "table" then
+    for i, event_type in ipairs(fields.on) do
+      types[i] = event_type
+    end
+  else
+    types[1] = fields.on
+  end
+  for name, handler in pairs(fields.timers or {}) do
+    timers[name] = handler
     timer_names[#timer_names + 1] = name
   end
   return core.rule {
-    name = spec.name,
-    on = type(spec.on) == "table" and spec.on or { spec.on },
-    when = spec.when,
-    act = spec.act,
-    timers = spec.timers or {},
+    name = fields.name,
+    on = types,
+    when = fields.when,
+    act = fields.act,
+    timers = timers,
     timer_names = timer_names,
   }
 end

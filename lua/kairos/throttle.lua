@@ -18,6 +18,6 @@ local schema = {
 ---@param spec kairos.ThrottleSpec
 ---@return kairos.Throttle
 return function(spec)
-  check.fields("kairos.throttle", spec, schema)
-  return core.throttle(spec.name, spec.rate, spec.burst)
+  local fields = check.fields("kairos.throttle", spec, schema)
+  return core.throttle(fields.name, fields.rate, fields.burst)
 end

@@ -33,10 +33,10 @@ end
 ---@param spec kairos.WindowSpec
 ---@return kairos.Window
 return function(spec)
-  check.fields("kairos.window", spec, schema)
+  local fields = check.fields("kairos.window", spec, schema)
   local kind
   for _, answer in ipairs(answers) do
-    if spec[answer] then
+    if fields[answer] then
       if kind then
         core.fail("kairos.window: it has `" .. kind .. "` and `" .. answer .. "`; write a window for each")
       end
@@ -45,10 +45,10 @@ return function(spec)
   end
   return core.window {
     kind = kind or "count",
-    of = spec.of,
-    by = within_payload(spec.by),
-    value = within_payload(kind and spec[kind]),
-    over = core.duration(spec.over),
-    label = spec.over,
+    of = fields.of,
+    by = within_payload(fields.by),
+    value = within_payload(kind and fields[kind]),
+    over = core.duration(fields.over),
+    label = fields.over,
   }
 end

@@ -1,6 +1,5 @@
--- Rules by people who make mistakes, and by people who mean them: each is stopped alone.
+-- Rule files by people who make mistakes; those who mean them are in hostile_spec.lua.
 local Host = require "spec.functional.support.host"
-local http = require "spec.functional.support.http"
 local process = require "spec.functional.support.process"
 local socket = require "socket"
 
@@ -16,113 +15,6 @@ return kairos.rule {
 }
 ]]):format(name, on, act)
 end
-
--- Line 6 of each rule is the first of its act.
-local attacks = {
-  loops_for_ever = "while true do end",
-  counts_for_ever = "local n = 0 repeat n = n + 1 until false",
-  eats_memory = "local t = {} while true do t[#t + 1] = { #t } end",
-  makes_a_string_of_a_gigabyte = 'local s = ("x"):rep(2 ^ 30) user:set("s", #s)',
-  doubles_a_string = 'local s = "x" while true do s = s .. s end',
-  repeats_repeats = 'local s = ("x"):rep(1e6, ("y"):rep(1e6))',
-  bombs_patterns = 'local s = ("a"):rep(50000) return s:find(("a*"):rep(20) .. "b")',
-  bombs_gsub = 'return (("x"):rep(100000)):gsub(".-.-.-.-b", "%0%0")',
-  calls_gsub_in_gsub = 'local function f(s) return (s:gsub(".", f)) end f("abc")',
-  recurses = "local function f(n) return 1 + f(n + 1) end return f(1)",
-  recurses_in_metatables = 'local t = setmetatable({}, { __index = function(s, k) return s[k .. "x"] end }) return t.x',
-  throws_a_table = 'error({ code = 7 })',
-  throws_nil = "error(nil)",
-  throws_something_that_fails_to_print = 'error(setmetatable({}, { __tostring = function() while true do end end }))',
-  swallows_the_budget = "while true do pcall(function() while true do end end) end",
-  swallows_memory = 'while true do pcall(function() local s = "x" while true do s = s .. s end end) end',
-  sorts_for_ever = "local t = {} for i = 1, 50000 do t[i] = i end table.sort(t, function() while true do end end)",
-  concatenates_a_lot = 'local t = {} for i = 1, 200 do t[i] = ("x"):rep(100000) end while true do local s = table.concat(t) end',
-  formats_a_lot = 'return ("%99d"):rep(10000):format(1)',
-  sets_too_much = 'for i = 1, 10000 do user:set("name" .. i, ("x"):rep(1000)) end',
-  sends_without_end = 'while true do user:send { channel = "push", template = "said", data = {} } end',
-  names_no_such_template = 'user:send { channel = "push", template = event.payload.rule, data = {} }',
-  names_no_such_channel = 'user:send { channel = event.payload.rule, template = "said", data = {} }',
-  calls_what_is_not_there = "user:explode()",
-  writes_to_the_event = "event.payload.total = 7",
-}
-
-describe("a rule that", function()
-  local host
-  setup(function()
-    local rules = {
-      zz_neighbour = rule("zz_neighbour", "attack", [[
-        user:send { channel = "push", template = "said", data = { text = "neighbour " .. event.payload.rule } }]]),
-      aa_bystander = rule("aa_bystander", "innocent", [[
-        user:send { channel = "push", template = "said", data = { text = "fine" } }]]),
-    }
-    for name, act in pairs(attacks) do
-      rules[name] = rule(name, "attack", ('if event.payload.rule == "%s" then %s end'):format(name, act))
-    end
-    -- Effects made before the failure must not survive.
-    for _, name in ipairs { "loops_for_ever", "throws_a_table" } do
-      rules[name] = rule(name, "attack", ([[if event.payload.rule == "%s" then
-        user:set("tainted", true) user:once("tainted", "1d") user:after("10ms", { name = "late" })
-        user:send { channel = "push", template = "said", data = { text = "tainted" } } %s end]]):format(name, attacks[name]))
-        :gsub("\n}", "\n  timers = { late = function(_, user) user:send { channel = 'push', template = 'said',"
-        .. " data = { text = 'tainted' } } end },\n}")
-    end
-    host = Host.start { rules = rules, config = { workers = 1 } }
-  end)
-  teardown(function() host:remove() end)
-
-  for name in pairs(attacks) do
-    it((name:gsub("_", " ")) .. " is stopped alone, and named", function()
-      local user = "victim-" .. name
-      local link, other = host:connect(), host:connect()
-      local attack = http.request_bytes {
-        body = Host.json(Host.event { type = "attack", user = user, payload = { rule = name } }),
-      }
-      local innocent = http.request_bytes { body = Host.json(Host.event { type = "innocent", user = "bystander-" .. name }) }
-      link:send(attack)
-      other:send(innocent)
-      local began = socket.gettime()
-      assert.equal(202, other:answer().status)
-      local stalled = socket.gettime() - began
-      assert.equal(202, link:answer().status)
-      -- 20 ms of budget, with room for a busy machine.
-      assert.is_true(stalled < 0.5 * Host.patience, ("another user's event waited %.0f ms"):format(stalled * 1000))
-
-      assert.same({ "fine" }, host:said("bystander-" .. name))
-      assert.same({ "neighbour " .. name }, host:said(user))
-
-      local letter
-      for _, listed in ipairs(host:dead()) do
-        if listed.campaign == name then letter = listed end
-      end
-      assert.truthy(letter, "no dead letter names it")
-      assert.equal(user, letter.user)
-      letter = host:ask("dead", "show", letter.id)
-      assert.equal(name .. "/rule.lua", letter.rule)
-      assert.truthy(letter.error:find(name .. "/rule.lua:[678]"), letter.error)
-      assert.truthy(letter.error:find "traceback", letter.error)
-      assert.equal(1, letter.generation)
-    end)
-  end
-
-  it("failed has left nothing behind", function()
-    local shown = host:command("user", "victim-loops_for_ever").out .. host:command("user", "victim-throws_a_table").out
-    assert.falsy(shown:find "tainted")
-    socket.sleep(0.1)
-    for _, message in ipairs(host:messages()) do assert.not_equal("tainted", message.body) end
-  end)
-
-  it("fails does not wear the host out", function()
-    for round = 1, 20 do
-      local list = {}
-      for index = 1, 5 do
-        list[index] = Host.event { type = "attack", user = "worn-" .. index, payload = { rule = "eats_memory" } }
-      end
-      assert.equal(202, host:post(list).status, "round " .. round)
-    end
-    host:accept { type = "innocent", user = "after-all" }
-    assert.same({ "fine" }, host:said "after-all")
-  end)
-end)
 
 describe("a rule file", function()
   local host

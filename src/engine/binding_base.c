@@ -50,36 +50,35 @@ static int base_next(lua_State *lua) {
 }
 
 static int next_element(lua_State *lua) {
-  int i = (int)lua_tonumber(lua, 2) + 1;
+  lua_Number i = lua_tonumber(lua, 2) + 1;
   luaL_checktype(lua, 1, LUA_TTABLE);
+  if (!(i >= 1 && i < INT32_MAX)) return 0; // a rule may call it with anything
   lua_pushnumber(lua, i);
-  lua_rawgeti(lua, 1, i);
+  lua_rawgeti(lua, 1, (int)i);
   return lua_isnil(lua, -1) ? 1 : 2;
 }
 
-/** The order of one walk: keys as they were when it began. */
+/** One walk over the keys that the table had when it began. */
 struct walk_order {
   struct object object;
-  size_t count, at;
+  int at;
   uint64_t call; /**< a walk must not carry state from one event to the next */
-  const struct order_key *keys;
 };
 
-/** Upvalues: the table, the walk, what holds its keys. Keys that have gone meanwhile are left out. */
+/** Upvalues: the table, the walk, the list of its keys. Keys that have gone meanwhile are left out. */
 static int next_member(lua_State *lua) {
   struct walk_order *walk = lua_touserdata(lua, lua_upvalueindex(2));
   if (walk->call != sandbox_of(lua)->calls)
     sandbox_raise(lua, ERROR_SCRIPT,
                   "this walk through pairs belongs to another event; call pairs where you use it");
-  while (walk->at < walk->count) {
-    order_push(lua, &walk->keys[walk->at++]);
+  for (;;) {
+    lua_rawgeti(lua, lua_upvalueindex(3), ++walk->at);
+    if (lua_isnil(lua, -1)) return 1; // the end, which stays: no key is beyond it
     lua_pushvalue(lua, -1);
     lua_rawget(lua, lua_upvalueindex(1));
     if (!lua_isnil(lua, -1)) return 2;
     lua_pop(lua, 2);
   }
-  lua_pushnil(lua);
-  return 1;
 }
 
 /** @return the number of members, and whether they are just 1 … n. */
@@ -101,6 +100,7 @@ static int base_pairs(lua_State *lua) {
   luaL_checktype(lua, 1, LUA_TTABLE);
   lua_settop(lua, 1);
   size_t members;
+  deferred_complete(lua, 1);
   bool list = is_list(lua, 1, &members);
   budget_charge(&sandbox_of(lua)->budget, lua, members);
   if (list) {
@@ -110,9 +110,18 @@ static int base_pairs(lua_State *lua) {
     return 3;
   }
   struct walk_order *walk = lua_newuserdata(lua, sizeof *walk);
-  *walk = (struct walk_order){.object.type = "walk", .count = members, .call = sandbox_of(lua)->calls};
-  walk->keys = order_keys(lua, 1);
+  *walk = (struct walk_order){.object.type = "walk", .call = sandbox_of(lua)->calls};
+  order_push_list(lua, 1);
   lua_pushcclosure(lua, next_member, 3);
+  return 1;
+}
+
+static int base_rawget(lua_State *lua) {
+  luaL_checktype(lua, 1, LUA_TTABLE);
+  luaL_checkany(lua, 2);
+  lua_settop(lua, 2);
+  deferred_complete(lua, 1);
+  lua_rawget(lua, 1);
   return 1;
 }
 
@@ -121,6 +130,7 @@ static int base_rawset(lua_State *lua) {
   luaL_checkany(lua, 3);
   lua_settop(lua, 3);
   sandbox_check_write(lua, 1);
+  sandbox_check_key(lua, 1, 2);
   lua_rawset(lua, 1);
   return 1;
 }
@@ -132,13 +142,7 @@ static int base_setmetatable(lua_State *lua) {
   sandbox_check_write(lua, 1);
   if (luaL_getmetafield(lua, 1, "__metatable"))
     sandbox_raise(lua, ERROR_SCRIPT, "this table's metatable cannot be changed");
-  if (lua_istable(lua, 2)) {
-    lua_getfield(lua, 2, "__mode");
-    if (!lua_isnil(lua, -1)) // what a weak table still holds depends on when the collector ran
-      sandbox_raise(lua, ERROR_SCRIPT,
-                    "weak tables are not supported: what they hold differs from run to run");
-    lua_pop(lua, 1);
-  }
+  if (lua_istable(lua, 2)) sandbox_note_metatable(lua, 2);
   lua_setmetatable(lua, 1);
   return 1;
 }
@@ -146,11 +150,13 @@ static int base_setmetatable(lua_State *lua) {
 /* ---- the rest ---- */
 
 static int base_pcall(lua_State *lua) {
+  enum { FAILURE_STEPS = 500 }; // making an error and unwinding takes some microseconds
   luaL_checkany(lua, 1);
   struct sandbox *sandbox = sandbox_of(lua);
   sandbox_descend(sandbox, lua);
   int status = sandbox_try(lua, lua_gettop(lua) - 1, LUA_MULTRET);
   sandbox_ascend(sandbox);
+  budget_charge(&sandbox->budget, lua, status ? FAILURE_STEPS : 1);
   lua_pushboolean(lua, status == 0);
   lua_insert(lua, 1);
   return lua_gettop(lua);
@@ -158,8 +164,10 @@ static int base_pcall(lua_State *lua) {
 
 /** What bytecode.h puts in front of a write. */
 static int base_guard(lua_State *lua) {
-  if (lua_gettop(lua) == 1) {
-    if (lua_istable(lua, 1)) sandbox_check_write(lua, 1);
+  if (!lua_isnil(lua, 1) || lua_gettop(lua) == 1) {
+    if (!lua_istable(lua, 1)) return 0;
+    sandbox_check_write(lua, 1);
+    if (lua_gettop(lua) > 1) sandbox_check_key(lua, 1, 2);
     return 0;
   }
   struct sandbox *sandbox = sandbox_of(lua);
@@ -183,10 +191,16 @@ static int base_guard(lua_State *lua) {
                 name, name);
 }
 
-const luaL_Reg binding_base[] = {
-    {"next", base_next},         {"pairs", base_pairs},        {"pcall", base_pcall},
-    {"print", base_print},       {"rawset", base_rawset},      {"setmetatable", base_setmetatable},
-    {"tostring", base_tostring}, {BYTECODE_GUARD, base_guard}, {NULL, NULL}};
+const luaL_Reg binding_base[] = {{"next", base_next},
+                                 {"pairs", base_pairs},
+                                 {"pcall", base_pcall},
+                                 {"print", base_print},
+                                 {"rawget", base_rawget},
+                                 {"rawset", base_rawset},
+                                 {"setmetatable", base_setmetatable},
+                                 {"tostring", base_tostring},
+                                 {BYTECODE_GUARD, base_guard},
+                                 {NULL, NULL}};
 
 /* ---- math ---- */
 

@@ -2,7 +2,12 @@
 #include "engine/convert.h"
 #include "engine/internal.h"
 
-enum { MESSAGES_MAX = 100, MESSAGE_DATA_MAX = 256 << 10 };
+enum {
+  MESSAGES_MAX = 100,
+  MESSAGES_BYTES_MAX = 4 << 20, /**< of one call, together */
+  MESSAGE_DATA_MAX = 256 << 10,
+  ADDRESS_MAX = 4096 /**< push tokens are the longest */
+};
 
 static const char *const fields[] = {"channel", "template", "data",     "once_per", "expires_in",
                                      "limit",   "to",       "provider", NULL};
@@ -86,8 +91,7 @@ static struct str address_of(const struct engine *engine, struct str channel) {
 static struct str given_data(lua_State *lua) {
   struct engine *engine = engine_of(lua);
   buf_clear(&engine->data);
-  lua_getfield(lua, 2, "data");
-  if (lua_isnil(lua, -1)) {
+  if (!binding_raw_field(lua, 2, "data")) {
     value_put_map(&engine->data, 0);
   } else if (!lua_istable(lua, -1)) {
     sandbox_raise(lua, ERROR_SCRIPT, "`data` of user:send must be a table: data = { name = value, … }");
@@ -164,13 +168,13 @@ int binding_send(lua_State *lua) {
   int index = check_template(lua, message.template_name);
   message.template_hash = engine->templates[index].hash;
   message.to = binding_field(lua, 2, "to", false, method);
+  if (message.to.len > ADDRESS_MAX)
+    sandbox_raise(lua, ERROR_SCRIPT, "`to` of user:send is longer than %d bytes", ADDRESS_MAX);
   if (!message.to.len) message.to = address_of(engine, message.channel);
   set_limit(lua, &message);
-  lua_getfield(lua, 2, "expires_in");
-  if (!lua_isnil(lua, -1))
+  if (binding_raw_field(lua, 2, "expires_in"))
     message.expires = call->wall + binding_duration(lua, -1, "`expires_in` of user:send");
-  lua_getfield(lua, 2, "once_per");
-  if (!lua_isnil(lua, -1)) {
+  if (binding_raw_field(lua, 2, "once_per")) {
     message.once_until = call->now + binding_duration(lua, -1, "`once_per` of user:send");
     message.once_key = once_key(engine, &message);
   }
@@ -180,6 +184,9 @@ int binding_send(lua_State *lua) {
   facts_write(&engine->facts, &engine->message_facts);
   message.facts = buf_str(&engine->message_facts);
   message_encode(&message, &call->messages);
+  if (call->messages.len > MESSAGES_BYTES_MAX)
+    sandbox_raise(lua, ERROR_LIMIT, "user:send: more than %d MB of messages for one event",
+                  MESSAGES_BYTES_MAX >> 20);
   call->message_count++;
   return 0;
 }

@@ -36,7 +36,8 @@ static int find_plain(lua_State *lua, struct str subject, struct str text, size_
   return 2;
 }
 
-static bool has_specials(struct str text) {
+static bool has_specials(lua_State *lua, struct str text) {
+  budget_charge(&sandbox_of(lua)->budget, lua, text.len / 4);
   for (size_t i = 0; i < text.len; i++)
     if (memchr("^$*+?.([%-", text.data[i], sizeof "^$*+?.([%-" - 1)) return true;
   return false;
@@ -50,7 +51,7 @@ static int find(lua_State *lua, bool want_positions) {
     lua_pushnil(lua);
     return 1;
   }
-  if (want_positions && (lua_toboolean(lua, 4) || !has_specials(text)))
+  if (want_positions && (lua_toboolean(lua, 4) || !has_specials(lua, text)))
     return find_plain(lua, subject, text, from);
   struct pattern pattern;
   pattern_init(&pattern, lua, subject, text, true);
@@ -114,13 +115,14 @@ static void add_text_replacement(const struct pattern *pattern, luaL_Buffer *out
       luaL_addchar(out, text.data[i]);
       continue;
     }
-    char c = ++i < text.len ? text.data[i] : '\0';
+    if (++i == text.len) break;
+    char c = text.data[i];
     if (c == '0') {
       luaL_addlstring(out, start, (size_t)(end - start));
     } else if (c >= '1' && c <= '9') {
       pattern_push(pattern, (unsigned)(c - '1'), start, end);
       luaL_addvalue(out);
-    } else if (c != '\0') {
+    } else {
       luaL_addchar(out, c);
     }
   }
@@ -246,7 +248,8 @@ static int string_reverse(lua_State *lua) {
   return transform(lua, "reverse", fill_reverse);
 }
 
-static void add_quoted(luaL_Buffer *out, struct str text) {
+static void add_quoted(lua_State *lua, luaL_Buffer *out, struct str text) {
+  budget_charge(&sandbox_of(lua)->budget, lua, text.len / 4);
   luaL_addchar(out, '"');
   for (size_t i = 0; i < text.len; i++) {
     char c = text.data[i];
@@ -275,7 +278,7 @@ struct specification {
 static const char *read_specification(lua_State *lua, struct specification *out, const char *at,
                                       const char *end) {
   *out = (struct specification){.text = "%", .len = 1, .precision = -1};
-  while (at < end && strchr("-+ #0", *at) && out->len < 6) out->text[out->len++] = *at++;
+  while (at < end && *at && strchr("-+ #0", *at) && out->len < 6) out->text[out->len++] = *at++;
   for (int digits = 0; at < end && *at >= '0' && *at <= '9' && digits < 2; digits++) {
     out->width = out->width * 10 + *at - '0';
     out->text[out->len++] = *at++;
@@ -320,6 +323,7 @@ static int string_format(lua_State *lua) {
   struct str format = text_argument(lua, 1);
   const char *end = format.data + format.len;
   int argument = 1, arguments = lua_gettop(lua);
+  budget_charge(&sandbox_of(lua)->budget, lua, format.len / 4);
   luaL_Buffer out;
   luaL_buffinit(lua, &out);
   for (const char *at = format.data; at < end; at++) {
@@ -364,7 +368,7 @@ static int string_format(lua_State *lua) {
       len = snprintf(number, sizeof number, specification.text, luaL_checknumber(lua, argument));
       break;
     case 'q':
-      add_quoted(&out, text_argument(lua, argument));
+      add_quoted(lua, &out, text_argument(lua, argument));
       break;
     case 's':
       if (lua_type(lua, argument) !=

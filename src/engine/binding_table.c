@@ -25,9 +25,9 @@ static int table_insert(lua_State *lua) {
                   "write table.insert(list, value) or table.insert(list, position, value)");
   int position = length + 1;
   if (arguments == 3) {
-    position = (int)position_argument(lua, 2, 1, length + 1);
-    budget_charge(budget_of(lua), lua, (uint64_t)(length - position + 1));
-    for (int i = length; i >= position; i--) {
+    position = (int)position_argument(lua, 2, 1, (int64_t)length + 1);
+    for (int i = length; i >= position; i--) { // a table with holes may have a length of billions
+      budget_charge(budget_of(lua), lua, 1);
       lua_rawgeti(lua, 1, i);
       lua_rawseti(lua, 1, i + 1);
     }
@@ -42,11 +42,11 @@ static int table_remove(lua_State *lua) {
   sandbox_check_write(lua, 1);
   int length = (int)lua_objlen(lua, 1);
   if (length == 0) return 0;
-  int position = lua_isnoneornil(lua, 2) ? length : (int)position_argument(lua, 2, 1, length + 1);
+  int position = lua_isnoneornil(lua, 2) ? length : (int)position_argument(lua, 2, 1, (int64_t)length + 1);
   if (position > length) return 0;
-  budget_charge(budget_of(lua), lua, (uint64_t)(length - position + 1));
   lua_rawgeti(lua, 1, position);
   for (int i = position; i < length; i++) {
+    budget_charge(budget_of(lua), lua, 1);
     lua_rawgeti(lua, 1, i + 1);
     lua_rawseti(lua, 1, i);
   }
@@ -86,6 +86,8 @@ static bool sort_before(lua_State *lua, void *context, uint32_t a, uint32_t b) {
   if (lua_isnil(lua, SORT_FUNCTION)) {
     lua_rawgeti(lua, SORT_COPY, (int)a + 1);
     lua_rawgeti(lua, SORT_COPY, (int)b + 1);
+    if (lua_type(lua, -1) == LUA_TSTRING) // texts that begin alike are compared to their ends
+      budget_charge(&sandbox->budget, lua, lua_objlen(lua, -1) / 16);
     before = lua_lessthan(lua, -2, -1);
     lua_pop(lua, 2);
     return before;
@@ -108,10 +110,10 @@ static int table_sort(lua_State *lua) {
   sandbox_check_write(lua, SORT_TABLE);
   struct sandbox *sandbox = sandbox_of(lua);
   size_t count = lua_objlen(lua, SORT_TABLE);
-  budget_charge(&sandbox->budget, lua, count);
   lua_createtable(lua, (int)count, 0);
   uint32_t *items = lua_newuserdata(lua, 2 * (count + 1) * sizeof *items);
   for (size_t i = 0; i < count; i++) {
+    budget_charge(&sandbox->budget, lua, 1);
     items[i] = (uint32_t)i;
     lua_rawgeti(lua, SORT_TABLE, (int)i + 1);
     lua_rawseti(lua, SORT_COPY, (int)i + 1);
@@ -120,6 +122,7 @@ static int table_sort(lua_State *lua) {
   order_sort(lua, items, items + count, count, sort_before, sandbox);
   sandbox_ascend(sandbox);
   for (size_t i = 0; i < count; i++) {
+    budget_charge(&sandbox->budget, lua, 1);
     lua_rawgeti(lua, SORT_COPY, (int)items[i] + 1);
     lua_rawseti(lua, SORT_TABLE, (int)i + 1);
   }

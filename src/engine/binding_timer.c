@@ -46,14 +46,12 @@ static int set_timer(lua_State *lua, const char *method, int64_t due) {
   else if (late.len && !str_equal(late, STR("fire")))
     sandbox_raise(lua, ERROR_SCRIPT, "%s: late = \"skip\" or \"fire\" (the default), not \"%.*s\"", method,
                   STR_ARG(late));
-  lua_getfield(lua, 3, "late_after");
-  if (!lua_isnil(lua, -1)) timer.late_after = binding_duration(lua, -1, "late_after");
+  if (binding_raw_field(lua, 3, "late_after")) timer.late_after = binding_duration(lua, -1, "late_after");
   if ((timer.late == TIMER_LATE_SKIP) != (timer.late_after > 0))
     sandbox_raise(lua, ERROR_SCRIPT,
                   "%s: late = \"skip\" and late_after = \"1h\" (how late is too late) belong together",
                   method);
-  lua_getfield(lua, 3, "data");
-  if (!lua_isnil(lua, -1)) {
+  if (binding_raw_field(lua, 3, "data")) {
     buf_clear(&engine->data);
     convert_read(lua, -1, &engine->data, TIMER_DATA_MAX, "data of a timer");
     timer.data = buf_str(&engine->data);

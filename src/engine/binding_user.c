@@ -6,7 +6,12 @@
 
 const char object_user[] = "user";
 
-enum { ATTRIBUTE_NAME_MAX = 64, ATTRIBUTE_BYTES_MAX = 4 << 10, KEY_MAX = 256 };
+enum {
+  ATTRIBUTE_NAME_MAX = 64,
+  ATTRIBUTE_BYTES_MAX = 4 << 10,
+  KEY_MAX = 256,
+  EFFECTS_BYTES_MAX = 1 << 20 /**< of one call: each is logged, also those that overwrite one another */
+};
 
 /* ---- what the bindings share ---- */
 
@@ -29,9 +34,15 @@ struct engine_call *binding_acting_call(lua_State *lua, const char *method) {
 }
 
 void binding_effect(lua_State *lua, const struct effect *effect) {
+  struct draft *draft = engine_of(lua)->call->draft;
   struct error err = {0};
-  int rc = draft_add(engine_of(lua)->call->draft, effect, &err);
+  int rc = draft_add(draft, effect, &err);
+  if (rc == ERROR_INVALID) // a payload as deep as can be, in a table of the rule's own
+    sandbox_raise(lua, ERROR_SCRIPT, "the value given is nested too deeply");
   if (rc) sandbox_raise(lua, rc, "%s", err.message);
+  if (draft->effects.len - draft->mark > EFFECTS_BYTES_MAX)
+    sandbox_raise(lua, ERROR_LIMIT, "more than %d KB of changes to the user for one event",
+                  EFFECTS_BYTES_MAX >> 10);
 }
 
 struct str binding_key(lua_State *lua, int index, const char *method) {
@@ -71,35 +82,53 @@ int64_t binding_duration(lua_State *lua, int index, const char *what) {
   return ms;
 }
 
+static bool text_before(struct str a, struct str b) {
+  int order = memcmp(a.data, b.data, a.len < b.len ? a.len : b.len);
+  return order ? order < 0 : a.len < b.len;
+}
+
 void binding_check_fields(lua_State *lua, int index, const char *const *names, const char *what) {
   struct engine *engine = engine_of(lua);
   if (!lua_istable(lua, index))
     sandbox_raise(lua, ERROR_SCRIPT, "%s takes a table: %s { %s = … }", what, what, names[0]);
+  deferred_complete(lua, index);
+  // LuaJIT's order of keys differs from run to run, and what is said must not.
+  struct str unknown = {NULL, 0}, found;
+  bool unnamed = false;
   lua_pushnil(lua);
   while (lua_next(lua, index)) {
     lua_pop(lua, 1);
-    struct suggestion suggestion = {0};
-    struct str found;
-    if (lua_type(lua, -1) != LUA_TSTRING)
-      sandbox_raise(lua, ERROR_SCRIPT, "%s takes named fields: %s { %s = … }", what, what, names[0]);
+    if (lua_type(lua, -1) != LUA_TSTRING) {
+      unnamed = true;
+      continue;
+    }
     found.data = lua_tolstring(lua, -1, &found.len);
     const char *const *name = names;
     while (*name && !str_equal(found, str_from(*name))) name++;
-    if (*name) continue;
-    for (name = names; *name; name++) suggestion_offer(&suggestion, found, str_from(*name));
-    buf_clear(&engine->text);
-    suggestion_append(&suggestion, &engine->text);
-    for (name = names; *name; name++)
-      buf_printf(&engine->text, "%s%s", name == names ? "; there are: " : ", ", *name);
-    sandbox_raise(lua, ERROR_SCRIPT, "%s has no field `%.*s`%.*s", what, STR_ARG(found),
-                  STR_ARG(buf_str(&engine->text)));
+    if (!*name && (!unknown.data || text_before(found, unknown))) unknown = found;
   }
+  if (unnamed) sandbox_raise(lua, ERROR_SCRIPT, "%s takes named fields: %s { %s = … }", what, what, names[0]);
+  if (!unknown.data) return;
+  struct suggestion suggestion = {0};
+  for (const char *const *name = names; *name; name++)
+    suggestion_offer(&suggestion, unknown, str_from(*name));
+  buf_clear(&engine->text);
+  suggestion_append(&suggestion, &engine->text);
+  for (const char *const *name = names; *name; name++)
+    buf_printf(&engine->text, "%s%s", name == names ? "; there are: " : ", ", *name);
+  sandbox_raise(lua, ERROR_SCRIPT, "%s has no field `%.*s`%.*s", what, STR_ARG(unknown),
+                STR_ARG(buf_str(&engine->text)));
+}
+
+bool binding_raw_field(lua_State *lua, int index, const char *name) {
+  lua_pushstring(lua, name);
+  lua_rawget(lua, index);
+  return !lua_isnil(lua, -1);
 }
 
 struct str binding_field(lua_State *lua, int index, const char *name, bool required, const char *what) {
   struct str text = {"", 0};
-  lua_pushstring(lua, name);
-  lua_rawget(lua, index);
+  binding_raw_field(lua, index, name);
   if (lua_type(lua, -1) == LUA_TSTRING)
     text.data = lua_tolstring(lua, -1, &text.len);
   else if (!lua_isnil(lua, -1))
@@ -129,8 +158,7 @@ static int user_index(lua_State *lua) {
     return 1;
   }
   facts_put(&engine->facts, identity, name, STR(""), value);
-  struct reader reader = reader_of(value);
-  convert_push(lua, &reader, true);
+  convert_push_lent(lua, value);
   return 1;
 }
 

@@ -15,7 +15,10 @@ static const struct {
              [WINDOW_LAST] = {"last", "user:last"},
              [WINDOW_FIRST] = {"first", "user:first"},
              [WINDOW_DISTINCT] = {"distinct", "user:distinct"}};
-enum { KINDS = sizeof kinds / sizeof *kinds };
+enum {
+  KINDS = sizeof kinds / sizeof *kinds,
+  WINDOWS_MAX = 100 /**< new ones of one campaign */
+};
 
 static struct str field(lua_State *lua, const char *name) {
   struct str text = {"", 0};
@@ -32,10 +35,14 @@ static void check_loading(lua_State *lua, const char *what) {
                   what);
 }
 
-static uint32_t keep_window(struct engine *engine, const struct window_declaration *declaration,
-                            struct str over) {
+static uint32_t keep_window(lua_State *lua, const struct window_declaration *declaration, struct str over) {
+  struct engine *engine = engine_of(lua);
   for (size_t i = 0; i < engine->window_count; i++)
     if (engine->windows[i].id == declaration->id) return (uint32_t)i;
+  if (engine->window_count - engine->folder_windows >= WINDOWS_MAX)
+    sandbox_raise(lua, ERROR_SCRIPT,
+                  "kairos.window: the campaign has %d windows already; every user's record holds all of them",
+                  WINDOWS_MAX);
   size_t index = engine->window_count++;
   engine->windows = memory_realloc(engine->windows, engine->window_count * sizeof *engine->windows);
   engine->window_labels =
@@ -66,8 +73,8 @@ int binding_declare_window(lua_State *lua) {
   declaration.over = (int64_t)lua_tonumber(lua, -1);
   window_identify(&declaration);
   struct window_object *window = lua_newuserdata(lua, sizeof *window);
-  *window = (struct window_object){.object.type = object_window,
-                                   .index = keep_window(engine_of(lua), &declaration, label)};
+  *window =
+      (struct window_object){.object.type = object_window, .index = keep_window(lua, &declaration, label)};
   return 1;
 }
 
@@ -143,8 +150,7 @@ static void push_answer(lua_State *lua, enum window_kind kind, const struct wind
     lua_pushnil(lua);
     return;
   }
-  struct reader reader = reader_of(answer->value);
-  convert_push(lua, &reader, true);
+  convert_push_lent(lua, answer->value);
 }
 
 static void note_answer(struct engine *engine, uint32_t index, struct str key_text, uint64_t key,

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -35,8 +36,9 @@ static void hook(lua_State *lua, lua_Debug *where) {
   (void)where;
   struct budget *budget = &sandbox_of(lua)->budget;
   if (active != budget) return;
-  if (budget->steps_max != UINT64_MAX) budget->steps += COUNT_INTERVAL;
-  if (budget->spent || budget->steps > budget->steps_max) budget_raise(budget, lua);
+  if (budget->steps_max != UINT64_MAX && !budget->spent) budget->steps += COUNT_INTERVAL;
+  if ((budget->spent || budget->steps > budget->steps_max) && budget_is_spent(budget, lua))
+    budget_raise(budget, lua);
 }
 
 static int64_t thread_us(void) {
@@ -53,14 +55,14 @@ static void tick(int signal) {
   int saved = errno;
   int64_t now = thread_us();
   struct budget *budget = active;
-  if (budget && budget->steps_max != UINT64_MAX) budget = NULL; // counted
   if (budget && budget->seen_us == 0) {
     budget->seen_us = now;
   } else if (budget) {
     int64_t gap = now - last_tick_us, limit = budget->limit_ms * 1000;
+    if (budget->steps_max != UINT64_MAX) limit *= BUDGET_COUNTED_MOST;
     int64_t least = now - budget->seen_us; // it has run at least so long, and at most one tick longer
     int64_t margin = gap + gap / 4;        // ticks are not even
-    if (least >= (limit > 2 * margin ? limit - margin : limit)) budget->spent = 1;
+    if (least >= (limit > 2 * margin ? limit - margin : limit)) budget->spent = BUDGET_TIME;
     if (budget->spent) lua_sethook(budget->lua, hook, LUA_MASKCOUNT, 1);
   }
   last_tick_us = now;
@@ -113,10 +115,10 @@ void budget_init(struct budget *budget, lua_State *lua, bool counted) {
 }
 
 void budget_begin(struct budget *budget, int64_t limit_ms) {
-  if (__builtin_expect(!armed, 0) && !budget->counted && !unavailable) arm_thread();
+  if (__builtin_expect(!armed, 0) && SIGNALS_ARRIVE && !unavailable) arm_thread();
   budget->limit_ms = limit_ms;
   budget->steps = 0;
-  budget->spent = 0;
+  budget->spent = BUDGET_LEFT;
   budget->seen_us = 0;
   if (__builtin_expect(budget->counted || unavailable, 0)) {
     budget->steps_max = (uint64_t)limit_ms * BUDGET_STEPS_PER_MS;
@@ -135,8 +137,35 @@ void budget_end(struct budget *budget) {
   }
 }
 
+void budget_spend(struct budget *budget, enum budget_spent what) {
+  if (active != budget || budget->spent) return;
+  budget->spent = what;
+  lua_sethook(budget->lua, hook, LUA_MASKCOUNT, 1);
+}
+
+bool budget_is_spent(struct budget *budget, lua_State *lua) {
+  if (budget->spent != BUDGET_MEMORY || !sandbox_relieve(sandbox_of(lua))) return true;
+  // Only garbage was in the way: the call goes on, unless its time has come meanwhile.
+  if (budget->spent != BUDGET_MEMORY || budget->steps > budget->steps_max) return true;
+  budget->spent = BUDGET_LEFT;
+  lua_sethook(lua, hook, budget->steps_max != UINT64_MAX ? LUA_MASKCOUNT : 0, COUNT_INTERVAL);
+  return false;
+}
+
+void budget_text(const struct budget *budget, char *out, size_t size) {
+  uint64_t limit = sandbox_of(budget->lua)->limit;
+  if (budget->spent != BUDGET_MEMORY)
+    snprintf(out, size, "used up its budget of %lld ms", (long long)budget->limit_ms);
+  else if (limit >= 1 << 20)
+    snprintf(out, size, "used up its memory of %llu MB", (unsigned long long)(limit >> 20));
+  else
+    snprintf(out, size, "used up its memory of %llu KB", (unsigned long long)(limit >> 10));
+}
+
 void budget_raise(struct budget *budget, lua_State *lua) {
-  budget->spent = 1;
+  char text[64];
+  if (!budget->spent) budget->spent = BUDGET_TIME;
   lua_sethook(lua, hook, LUA_MASKCOUNT, 1);
-  sandbox_raise(lua, ERROR_BUDGET, "used up its budget of %lld ms", (long long)budget->limit_ms);
+  budget_text(budget, text, sizeof text);
+  sandbox_raise(lua, ERROR_BUDGET, "%s", text);
 }

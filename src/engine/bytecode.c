@@ -27,6 +27,7 @@ enum {
   OP_TGETV = 56,
   OP_TGETR = 59,
   OP_TSETV = 60,
+  OP_TSETS = 61,
   OP_TSETB = 62,
   OP_TSETR = 64,
   OP_CALLM = 65,
@@ -222,7 +223,7 @@ static int read_constants(struct rewrite *rewrite, struct reader *reader) {
   proto->kgc = slice(from, reader->at);
   from = reader->at;
   // The first bit of a number says whether a second part follows; its framing is a varint's all the same.
-  for (uint32_t i = 0; i < proto->kn_count && reader_left(reader); i++)
+  for (uint32_t i = 0; i < proto->kn_count && reader_left(reader) && !reader->bad; i++)
     for (int parts = *reader->at & 1 ? 2 : 1; parts; parts--) reader_varint(reader);
   proto->kn = slice(from, reader->at);
   return reader->bad ? ERROR_VERSION : 0;
@@ -324,6 +325,12 @@ static void note_instruction(struct rewrite *rewrite, uint32_t at, uint32_t ins)
   }
 }
 
+/** Of the keys, the guard looks for one: __mode. */
+static bool key_matters(const struct rewrite *rewrite, uint32_t ins) {
+  uint32_t op = op_of(ins);
+  return op == OP_TSETV || (op == OP_TSETS && str_equal(constant_text(rewrite, c_of(ins)), STR("__mode")));
+}
+
 /** Fill in `targets`, `guards` and `starts`. */
 static int plan(struct rewrite *rewrite, uint32_t *total, bool *guarded) {
   const struct proto *proto = &rewrite->proto;
@@ -350,7 +357,7 @@ static int plan(struct rewrite *rewrite, uint32_t *total, bool *guarded) {
     rewrite->starts[i] = now;
     rewrite->guards[i] = 0;
     if (op >= OP_TSETV && op <= OP_TSETB && !fresh[b_of(ins)])
-      rewrite->guards[i] = 3;
+      rewrite->guards[i] = key_matters(rewrite, ins) ? 4 : 3;
     else if ((op >= OP_USETV && op <= OP_USETP) || op == OP_GSET)
       rewrite->guards[i] = 4;
     if (rewrite->guards[i]) *guarded = true;
@@ -371,7 +378,9 @@ static void put_guard(const struct rewrite *rewrite, uint32_t ins, struct buf *o
   buf_put_u32(out, ins_ad(OP_GGET, base, name));
   if (op >= OP_TSETV && op <= OP_TSETB) {
     buf_put_u32(out, ins_ad(OP_MOV, base + 2, b_of(ins)));
-    buf_put_u32(out, ins_abc(OP_CALL, base, 1, 2));
+    bool key = key_matters(rewrite, ins);
+    if (key) buf_put_u32(out, ins_ad(op == OP_TSETV ? OP_MOV : OP_KSTR, base + 3, c_of(ins)));
+    buf_put_u32(out, ins_abc(OP_CALL, base, 1, key ? 3 : 2));
     return;
   }
   buf_put_u32(out, ins_ad(OP_KPRI, base + 2, PRIMITIVE_NIL));

@@ -16,7 +16,8 @@
 #include "base/error.h"
 
 /** Name under which the environment of a rule file has the guard; no Lua identifier. Called with a table that
- * is about to be written, or with nil and the number of an upvalue (from 1) or the name of a global. */
+ * is about to be written (and the key, unless it is a constant that does not matter), or with nil and the
+ * number of an upvalue (from 1) or the name of a global. */
 #define BYTECODE_GUARD "\001guard"
 
 /** A name the file reads or writes as a global, or a send whose template and channel stand in it literally.

@@ -15,6 +15,7 @@ void convert_open(lua_State *lua) {
   lua_pushlightuserdata(lua, (void *)&empty_map);
   lua_insert(lua, -2);
   lua_rawset(lua, LUA_REGISTRYINDEX);
+  deferred_open(lua);
 }
 
 static void mark_empty_map(lua_State *lua) {
@@ -32,7 +33,48 @@ static bool is_empty_map(lua_State *lua, int index) {
   return marked;
 }
 
-void convert_push(lua_State *lua, struct reader *reader, bool lend) {
+static void push(lua_State *lua, struct reader *reader, enum sandbox_loan loan, bool defer);
+
+static bool is_container(const struct reader *reader) {
+  struct reader ahead = *reader;
+  struct value head = value_read(&ahead);
+  return head.type == VALUE_MAP || head.type == VALUE_ARRAY;
+}
+
+/** Members of the map on top: those that would be tables wait until they are asked for. Of equal keys the
+ * last counts. */
+static void push_deferred_members(lua_State *lua, struct reader *reader, uint32_t count) {
+  bool left_out = false;
+  deferred_begin(lua);
+  for (uint32_t i = 0; i < count; i++) {
+    struct str key = value_read(reader).string;
+    struct reader start = *reader;
+    if (left_out) deferred_drop(lua, key);
+    bool leave_out = is_container(reader) && deferred_note(lua, key, value_slice(reader), DEFERRED_VALUE);
+    left_out |= leave_out;
+    lua_pushlstring(lua, key.data, key.len);
+    if (leave_out) {
+      lua_pushnil(lua);
+    } else {
+      *reader = start;
+      push(lua, reader, LOAN_INPUT, true);
+    }
+    lua_rawset(lua, -3);
+  }
+  if (left_out) deferred_mark(lua);
+}
+
+static void push_members(lua_State *lua, struct reader *reader, uint32_t count, enum sandbox_loan loan) {
+  for (uint32_t i = 0; i < count; i++) {
+    struct value key = value_read(reader);
+    lua_pushlstring(lua, key.string.data, key.string.len);
+    push(lua, reader, loan, false);
+    lua_rawset(lua, -3);
+  }
+}
+
+/** @param defer  its bytes live as long as the input: what it holds may wait. */
+static void push(lua_State *lua, struct reader *reader, enum sandbox_loan loan, bool defer) {
   struct value value = value_read(reader);
   switch (value.type) {
   case VALUE_NIL:
@@ -53,25 +95,34 @@ void convert_push(lua_State *lua, struct reader *reader, bool lend) {
   case VALUE_ARRAY:
     luaL_checkstack(lua, 4, "a value nested too deeply");
     lua_createtable(lua, (int)value.count, 0);
-    if (lend) sandbox_lend(sandbox_of(lua), lua);
+    sandbox_lend(sandbox_of(lua), lua, loan);
     for (uint32_t i = 1; i <= value.count; i++) {
-      convert_push(lua, reader, lend);
+      push(lua, reader, loan, defer);
       lua_rawseti(lua, -2, (int)i);
     }
     return;
   case VALUE_MAP:
     luaL_checkstack(lua, 4, "a value nested too deeply");
     lua_createtable(lua, 0, (int)value.count);
-    if (lend) sandbox_lend(sandbox_of(lua), lua);
+    sandbox_lend(sandbox_of(lua), lua, loan);
     if (!value.count) mark_empty_map(lua);
-    for (uint32_t i = 0; i < value.count; i++) {
-      struct value key = value_read(reader);
-      lua_pushlstring(lua, key.string.data, key.string.len);
-      convert_push(lua, reader, lend);
-      lua_rawset(lua, -3);
-    }
+    if (defer)
+      push_deferred_members(lua, reader, value.count);
+    else
+      push_members(lua, reader, value.count, loan);
     return;
   }
+}
+
+void convert_push(lua_State *lua, struct reader *reader, bool lend) {
+  push(lua, reader, lend ? LOAN_INPUT : LOAN_NONE, lend);
+}
+
+/** The record's bytes move as soon as the rule changes anything of the user: nothing of them can wait. */
+void convert_push_lent(lua_State *lua, struct str bytes) {
+  struct reader reader = reader_of(bytes);
+  push(lua, &reader, LOAN_CALL, false);
+  if (lua_istable(lua, -1)) sandbox_hold(lua);
 }
 
 void convert_remember(lua_State *lua, struct str bytes) {
@@ -158,7 +209,7 @@ static void read_map(struct reading *reading, int index, size_t members) {
   lua_State *lua = reading->lua;
   value_put_map(reading->out, (uint32_t)members);
   if (!members) return;
-  const struct order_key *keys = order_keys(lua, index); // pushes what holds them
+  const struct order_key *keys = order_keys(lua, index, &members); // pushes what holds them
   for (size_t i = 0; i < members; i++) {
     if (keys[i].type != LUA_TSTRING)
       sandbox_raise(lua, ERROR_SCRIPT, "%s mixes named fields with others; names must be text",
@@ -183,6 +234,7 @@ static void read_table(struct reading *reading, int index, bool map) {
   if (++reading->depth > VALUE_DEPTH_MAX - 2)
     sandbox_raise(lua, ERROR_SCRIPT, "%s is nested too deeply (or contains itself)", reading->what);
   luaL_checkstack(lua, 8, "a value nested too deeply");
+  deferred_complete(lua, index);
   int64_t length = array_length(lua, index, &members);
   budget_charge(&sandbox_of(lua)->budget, lua, members);
   if (map && length > 0)

@@ -13,8 +13,11 @@
 
 /** Once a state, before the others. */
 void convert_open(lua_State *lua);
-/** Read one value and push it. @param lend  its tables are read-only while this input lasts. */
+/** Read one value and push it. @param lend  its tables are read-only while this input lasts; the caller holds
+ * the value that long. */
 void convert_push(lua_State *lua, struct reader *reader, bool lend);
+/** Push a value of the user's, read-only while this input lasts. */
+void convert_push_lent(lua_State *lua, struct str bytes);
 /** The table on top was made from `bytes`, which live on, and nobody can have changed it: convert_read then
  * takes the bytes as they are, big integers and order of keys included. Until the next that is remembered;
  * null bytes: forget. */

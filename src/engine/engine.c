@@ -146,6 +146,7 @@ void engine_call_deinit(struct engine_call *call) {
 void engine_input(struct engine *engine) {
   engine->event_built = false;
   engine->sandbox.original = NULL;
+  engine->sandbox.deferred.count = 0;
   sandbox_take_back(&engine->sandbox);
 }
 
@@ -184,7 +185,8 @@ static void run_timer(lua_State *lua, struct engine *engine, const struct engine
   engine->call->acted = true;
   push_handler(lua, engine, code->timers + index);
   lua_createtable(lua, 0, 3);
-  sandbox_lend(&engine->sandbox, lua);
+  sandbox_lend(&engine->sandbox, lua, LOAN_CALL);
+  sandbox_hold(lua);
   lua_pushlstring(lua, timer->name.data, timer->name.len);
   lua_setfield(lua, -2, "name");
   lua_pushnumber(lua, (lua_Number)timer->due);
@@ -218,6 +220,7 @@ int engine_run(struct engine *engine, uint32_t rule, struct engine_call *call, s
   engine->call = call;
   engine->rule = rule;
   engine->sandbox.random = seed_of(engine, call);
+  engine->sandbox.file = engine->rules[rule].path;
   facts_clear(&engine->facts);
   buf_clear(&call->messages);
   call->message_count = 0;

@@ -3,35 +3,28 @@
 #include "engine/convert.h"
 #include "engine/internal.h"
 
-static void set_text(lua_State *lua, const struct engine *engine, enum engine_name name, struct str text) {
-  lua_rawgeti(lua, LUA_REGISTRYINDEX, engine->refs.names[name]);
-  lua_pushlstring(lua, text.data, text.len);
-  lua_rawset(lua, -3);
-}
+/** Most rules look at one or two of the fields. */
+enum { FIELDS_TOUCHED = 2 };
 
-static void set_value(lua_State *lua, const struct engine *engine, enum engine_name name, struct str bytes) {
-  static const char none[] = {(char)0x80}; // an empty map, so that event.metadata.source is nil, not an error
-  struct reader reader = reader_of(bytes.len ? bytes : (struct str){none, sizeof none});
-  lua_rawgeti(lua, LUA_REGISTRYINDEX, engine->refs.names[name]);
-  convert_push(lua, &reader, true);
-  lua_rawset(lua, -3);
+/** An empty map stands for none, so that event.metadata.source is nil, not an error. */
+static struct str map_or_empty(struct str bytes) {
+  static const char none[] = {(char)0x80};
+  return bytes.len ? bytes : (struct str){none, sizeof none};
 }
 
 static void build(lua_State *lua, struct engine *engine, const struct event *event) {
-  lua_createtable(lua, 0, ENGINE_NAMES - 1);
-  sandbox_lend(&engine->sandbox, lua);
-  set_text(lua, engine, ENGINE_ID, event->id);
-  set_text(lua, engine, ENGINE_TYPE, event->type);
-  set_text(lua, engine, event->entity.kind == ENTITY_USER ? ENGINE_USER : ENGINE_SUBJECT, event->entity.id);
-  lua_rawgeti(lua, LUA_REGISTRYINDEX, engine->refs.names[ENGINE_TIMESTAMP]);
-  lua_pushnumber(lua, (lua_Number)event->timestamp);
-  lua_rawset(lua, -3);
-  set_value(lua, engine, ENGINE_METADATA, event->metadata);
-  set_value(lua, engine, ENGINE_PAYLOAD, event->payload);
-  lua_rawgeti(lua, LUA_REGISTRYINDEX, engine->refs.names[ENGINE_PAYLOAD]);
-  lua_rawget(lua, -2);
-  convert_remember(lua, event->payload);
-  lua_pop(lua, 1);
+  bool user = event->entity.kind == ENTITY_USER;
+  lua_createtable(lua, 0, FIELDS_TOUCHED);
+  sandbox_lend(&engine->sandbox, lua, LOAN_INPUT);
+  deferred_begin(lua);
+  deferred_note(lua, STR("payload"), map_or_empty(event->payload), DEFERRED_PAYLOAD);
+  deferred_note(lua, STR("metadata"), map_or_empty(event->metadata), DEFERRED_VALUE);
+  deferred_note(lua, STR("type"), event->type, DEFERRED_TEXT);
+  deferred_note(lua, STR("timestamp"), (struct str){(const char *)&event->timestamp, sizeof event->timestamp},
+                DEFERRED_TIME);
+  deferred_note(lua, STR("id"), event->id, DEFERRED_TEXT);
+  deferred_note(lua, user ? STR("user") : STR("subject"), event->entity.id, DEFERRED_TEXT);
+  deferred_mark(lua);
 }
 
 void event_table_push(lua_State *lua) {
@@ -40,6 +33,7 @@ void event_table_push(lua_State *lua) {
     lua_rawgeti(lua, LUA_REGISTRYINDEX, engine->refs.event);
     return;
   }
+  sandbox_take_back(&engine->sandbox); // of a table that had no room, parts may be lent
   build(lua, engine, engine->call->event);
   lua_pushvalue(lua, -1);
   lua_rawseti(lua, LUA_REGISTRYINDEX, engine->refs.event);

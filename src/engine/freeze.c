@@ -1,4 +1,5 @@
-/* What was made while loading stays as it is: rules keep no state between events. */
+/* What was made while loading stays as it is: rules keep no state between events. Nor do they write what they
+ * are lent for one. */
 #include "engine/sandbox.h"
 
 /** Walks what can be reached, with a Lua table as the list of what is still to be looked at: no recursion,
@@ -46,7 +47,9 @@ void sandbox_freeze(lua_State *lua) {
   lua_newtable(lua);
   lua_insert(lua, -2);
   struct walk walk = {.lua = lua, .seen = &sandbox_of(lua)->frozen, .pending = lua_gettop(lua) - 1};
-  visit_later(&walk);
+  // The value itself is looked at though it was before: what it holds may be more than then.
+  pointer_set_add(walk.seen, lua_topointer(lua, -1));
+  lua_rawseti(lua, walk.pending, (int)++walk.count);
   while (walk.count) {
     lua_rawgeti(lua, walk.pending, (int)walk.count);
     lua_pushnil(lua);
@@ -70,9 +73,39 @@ void sandbox_freeze(lua_State *lua) {
   lua_pop(lua, 1);
 }
 
+/** Registry key of the list of what is kept alive for the call under way. */
+static const char held_key;
+
+void sandbox_hold(lua_State *lua) {
+  struct sandbox *sandbox = sandbox_of(lua);
+  luaL_checkstack(lua, 4, NULL);
+  lua_pushlightuserdata(lua, (void *)&held_key);
+  if (sandbox->held) {
+    lua_rawget(lua, LUA_REGISTRYINDEX);
+  } else {
+    lua_newtable(lua);
+    lua_pushvalue(lua, -1);
+    lua_insert(lua, -3);
+    lua_rawset(lua, LUA_REGISTRYINDEX);
+  }
+  lua_pushvalue(lua, -2);
+  lua_rawseti(lua, -2, ++sandbox->held);
+  lua_pop(lua, 1);
+}
+
+void sandbox_let_go(struct sandbox *sandbox) {
+  pointer_set_clear(&sandbox->metas);
+  pointer_set_clear(&sandbox->lent_to_call);
+  if (!sandbox->held) return;
+  sandbox->held = 0;
+  lua_pushlightuserdata(sandbox->lua, (void *)&held_key); // the key is there: this asks for no memory
+  lua_pushnil(sandbox->lua);
+  lua_rawset(sandbox->lua, LUA_REGISTRYINDEX);
+}
+
 static void check_table(lua_State *lua, const void *table) {
   struct sandbox *sandbox = sandbox_of(lua);
-  if (pointer_set_has(&sandbox->lent, table))
+  if (pointer_set_has(&sandbox->lent, table) || pointer_set_has(&sandbox->lent_to_call, table))
     sandbox_raise(lua, ERROR_SCRIPT,
                   "the event and the profile are read-only; copy what you need into a table of your own, and "
                   "keep a value "
@@ -104,4 +137,25 @@ void sandbox_check_write(lua_State *lua, int index) {
     lua_replace(lua, top + 1);
   }
   lua_settop(lua, top);
+}
+
+_Noreturn static void refuse_weak(lua_State *lua) {
+  sandbox_raise(lua, ERROR_SCRIPT,
+                "weak tables are not supported: what they hold depends on when memory is collected");
+}
+
+void sandbox_note_metatable(lua_State *lua, int index) {
+  lua_pushliteral(lua, "__mode");
+  lua_rawget(lua, index);
+  if (!lua_isnil(lua, -1)) refuse_weak(lua);
+  lua_pop(lua, 1);
+  pointer_set_add(&sandbox_of(lua)->metas, lua_topointer(lua, index));
+}
+
+void sandbox_check_key(lua_State *lua, int index, int key) {
+  struct str name;
+  if (lua_type(lua, key) != LUA_TSTRING) return;
+  name.data = lua_tolstring(lua, key, &name.len);
+  if (!str_equal(name, STR("__mode"))) return;
+  if (pointer_set_has(&sandbox_of(lua)->metas, lua_topointer(lua, index))) refuse_weak(lua);
 }

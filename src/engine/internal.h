@@ -8,18 +8,6 @@
 /** What a rule is doing, which decides what it may ask for. */
 enum engine_phase { ENGINE_LOADING, ENGINE_WHEN, ENGINE_ACT };
 
-/** Fields of the event as rules see it. */
-enum engine_name {
-  ENGINE_ID,
-  ENGINE_TYPE,
-  ENGINE_USER,
-  ENGINE_SUBJECT,
-  ENGINE_TIMESTAMP,
-  ENGINE_PAYLOAD,
-  ENGINE_METADATA,
-  ENGINE_NAMES
-};
-
 /** A campaign's folder. */
 struct engine_folder {
   struct str name;
@@ -59,10 +47,10 @@ struct engine {
   int handler_count;
   struct {
     int handlers, user, event;
-    int names[ENGINE_NAMES]; /**< of the event's fields */
-  } refs;                    /**< in Lua's registry */
+  } refs; /**< in Lua's registry */
 
   size_t loading_folder;       /**< whose files are being loaded */
+  size_t folder_windows;       /**< how many windows there were before them */
   struct bytecode_notes notes; /**< of the file being loaded */
 
   struct engine_call *call; /**< under way */
@@ -163,6 +151,9 @@ struct str binding_key(lua_State *lua, int index, const char *method);
 int64_t binding_duration(lua_State *lua, int index, const char *what);
 /** Raise unless the table at `index` has only fields of `names` (null-terminated). */
 void binding_check_fields(lua_State *lua, int index, const char *const *names, const char *what);
+/** Push what the table at `index` has under `name`: never by a metamethod, since C holds on to parts of the
+ * user's record meanwhile. @return whether there is anything. */
+bool binding_raw_field(lua_State *lua, int index, const char *name);
 /** Text under `name` in the table at `index`: "" if there is none and it may be so; raises for other types.
  * Stays on the stack. */
 struct str binding_field(lua_State *lua, int index, const char *name, bool required, const char *what);

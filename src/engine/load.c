@@ -170,7 +170,8 @@ static void check_unique(lua_State *lua, struct engine *engine, const struct eng
                        STR_ARG(rule->campaign), STR_ARG(engine->rules[i].path));
 }
 
-/** The texts of the list at the top, copied for good. Pops it. */
+/** The texts of the list at the top, which the library has made of what it checked, copied for good. Pops it.
+ */
 static struct str *keep_texts(lua_State *lua, struct engine *engine, size_t *count) {
   *count = lua_objlen(lua, -1);
   struct str *texts = memory_zalloc((*count + 1) * sizeof *texts);
@@ -227,7 +228,8 @@ static void add_rule(lua_State *lua, struct engine *engine, const struct ruleset
   code->timers = engine->handler_count + 1;
   lua_getfield(lua, -1, "timers");
   for (size_t i = 0; i < rule->timer_count; i++) {
-    lua_getfield(lua, -1, rule->timers[i].data);
+    lua_pushlstring(lua, rule->timers[i].data, rule->timers[i].len);
+    lua_rawget(lua, -2);
     keep_function(lua, engine);
   }
   lua_pop(lua, 3);
@@ -265,8 +267,21 @@ static void add_rules(lua_State *lua, struct engine *engine, const struct rulese
   lua_pop(lua, 1);
 }
 
+/** What a campaign keeps is there for good, and all share the room: none may take it from the others. */
+static void check_kept(lua_State *lua, struct str path, size_t before) {
+  enum { SHARE = 4 };
+  const struct sandbox *sandbox = sandbox_of(lua);
+  lua_gc(lua, LUA_GCCOLLECT, 0);
+  if (sandbox->used > before + sandbox->limit / SHARE)
+    sandbox_raise_at(
+        lua, path, 0,
+        "what it makes while it is loaded takes %zu KB; it may be a quarter of rules.memory, %zu KB",
+        (sandbox->used - before) >> 10, (sandbox->limit / SHARE) >> 10);
+}
+
 static int load_campaign(lua_State *lua, void *context) {
   struct engine *engine = context;
+  size_t before = engine->sandbox.used;
   const struct engine_folder *folder = &engine->folders[engine->loading_folder];
   char path[300];
   snprintf(path, sizeof path, "%.*s/rule.lua", STR_ARG(folder->name));
@@ -274,12 +289,15 @@ static int load_campaign(lua_State *lua, void *context) {
   if (!file)
     sandbox_raise_at(lua, str_from(path), 0,
                      "this file is missing: a campaign's folder holds rule.lua and its templates");
+  engine->sandbox.file = str_from(file->path);
   engine->sandbox.random = hash64(folder->name, 0);
+  engine->folder_windows = engine->window_count;
   modules_begin(lua);
   modules_load(lua, file);
   add_rules(lua, engine, file);
   modules_push_kept(lua);
   sandbox_freeze(lua);
+  check_kept(lua, str_from(file->path), before);
   return 0;
 }
 
@@ -288,8 +306,6 @@ static int new_reference(lua_State *lua) {
 }
 
 static int open_state(lua_State *lua, void *context) {
-  static const char *const names[ENGINE_NAMES] = {"id",        "type",    "user",    "subject",
-                                                  "timestamp", "payload", "metadata"};
   struct engine *engine = context;
   bindings_open(lua);
   modules_open(lua);
@@ -297,10 +313,6 @@ static int open_state(lua_State *lua, void *context) {
   engine->refs.handlers = new_reference(lua);
   lua_newtable(lua); // a place for each event's table
   engine->refs.event = new_reference(lua);
-  for (size_t i = 0; i < ENGINE_NAMES; i++) {
-    lua_pushstring(lua, names[i]);
-    engine->refs.names[i] = new_reference(lua);
-  }
   convert_open(lua);
   binding_user_push(lua);
   engine->user = lua_topointer(lua, -1);
@@ -319,6 +331,7 @@ static int settle(lua_State *lua, void *context) {
   uint64_t pause = sandbox->limit / 2 * 100 / (sandbox->used + 1);
   lua_gc(lua, LUA_GCSETPAUSE, pause > 400 ? 400 : pause < 110 ? 110 : (int)pause);
   lua_gc(lua, LUA_GCCOLLECT, 0); // the pause counts from here
+  sandbox_settle(sandbox);
   return 0;
 }
 

@@ -129,6 +129,11 @@ static int require(lua_State *lua) {
 
 static void push_environment(lua_State *lua, struct str folder) {
   bindings_push_environment(lua);
+  lua_pushnil(lua);
+  while (lua_next(lua, -2)) { // the file may let go of its copies of the library's tables
+    if (lua_istable(lua, -1)) keep(lua);
+    lua_pop(lua, 1);
+  }
   lua_pushlstring(lua, folder.data, folder.len);
   lua_pushcclosure(lua, require, 1);
   lua_setfield(lua, -2, "require");
@@ -175,10 +180,23 @@ void modules_push_library(lua_State *lua, struct str name) {
 
 /* ---- rule files ---- */
 
-static bool writes(const struct bytecode_notes *notes, struct str name) {
-  for (size_t i = 0; i < notes->count; i++)
-    if (notes->notes[i].type == BYTECODE_WRITES && str_equal(notes->notes[i].name, name)) return true;
-  return false;
+/** Push a set of the globals that the file writes. */
+static void push_written(lua_State *lua, const struct bytecode_notes *notes) {
+  lua_newtable(lua);
+  for (size_t i = 0; i < notes->count; i++) {
+    if (notes->notes[i].type != BYTECODE_WRITES) continue;
+    lua_pushlstring(lua, notes->notes[i].name.data, notes->notes[i].name.len);
+    lua_pushboolean(lua, true);
+    lua_rawset(lua, -3);
+  }
+}
+
+static bool has_name(lua_State *lua, int table, struct str name) {
+  lua_pushlstring(lua, name.data, name.len);
+  lua_rawget(lua, table);
+  bool has = !lua_isnil(lua, -1);
+  lua_pop(lua, 1);
+  return has;
 }
 
 _Noreturn static void unknown_name(lua_State *lua, int environment, struct str path,
@@ -221,16 +239,17 @@ static void check_send(lua_State *lua, struct str path, const struct bytecode_no
 /** What can be told without running the file. */
 static void check_notes(lua_State *lua, int environment, struct str path,
                         const struct bytecode_notes *notes) {
+  push_written(lua, notes);
+  int written = lua_gettop(lua);
   for (size_t i = 0; i < notes->count; i++) {
     const struct bytecode_note *note = &notes->notes[i];
+    budget_charge(&sandbox_of(lua)->budget, lua, 1);
     if (note->type == BYTECODE_SENDS) check_send(lua, path, note);
-    if (note->type != BYTECODE_READS) continue;
-    lua_pushlstring(lua, note->name.data, note->name.len);
-    lua_rawget(lua, environment);
-    bool known = !lua_isnil(lua, -1) || writes(notes, note->name);
-    lua_pop(lua, 1);
-    if (!known) unknown_name(lua, environment, path, note);
+    if (note->type == BYTECODE_READS && !has_name(lua, environment, note->name) &&
+        !has_name(lua, written, note->name))
+      unknown_name(lua, environment, path, note);
   }
+  lua_pop(lua, 1);
 }
 
 void modules_load(lua_State *lua, const struct ruleset_file *file) {

@@ -51,8 +51,9 @@ static bool indexed_before(lua_State *lua, void *context, uint32_t a, uint32_t b
   return key_before(&keys[a], &keys[b]);
 }
 
-const struct order_key *order_keys(lua_State *lua, int index) {
-  size_t count = count_members(lua, index);
+const struct order_key *order_keys(lua_State *lua, int index, size_t *members) {
+  deferred_complete(lua, index);
+  size_t count = *members = count_members(lua, index);
   struct sandbox *sandbox = sandbox_of(lua);
   budget_charge(&sandbox->budget, lua, count);
   struct order_block *block = lua_newuserdata(
@@ -72,7 +73,8 @@ const struct order_key *order_keys(lua_State *lua, int index) {
   return block->keys;
 }
 
-void order_push(lua_State *lua, const struct order_key *key) {
+/** Push a key as a Lua value. */
+static void push(lua_State *lua, const struct order_key *key) {
   if (key->type == LUA_TNUMBER)
     lua_pushnumber(lua, key->number);
   else if (key->type == LUA_TBOOLEAN)
@@ -81,8 +83,20 @@ void order_push(lua_State *lua, const struct order_key *key) {
     lua_pushlstring(lua, key->text.data, key->text.len);
 }
 
+void order_push_list(lua_State *lua, int index) {
+  size_t count;
+  const struct order_key *keys = order_keys(lua, index, &count);
+  lua_createtable(lua, (int)count, 0);
+  for (size_t i = 0; i < count; i++) {
+    push(lua, &keys[i]);
+    lua_rawseti(lua, -2, (int)i + 1);
+  }
+  lua_remove(lua, -2);
+}
+
 bool order_next(lua_State *lua, int index, int key) {
   struct order_key after, best;
+  deferred_complete(lua, index);
   bool first = lua_isnil(lua, key), found = false;
   if (!first) after = key_at(lua, key);
   size_t looked_at = 0;
@@ -97,7 +111,7 @@ bool order_next(lua_State *lua, int index, int key) {
     found = true;
   }
   budget_charge(&sandbox_of(lua)->budget, lua, looked_at);
-  if (found) order_push(lua, &best);
+  if (found) push(lua, &best);
   return found;
 }
 

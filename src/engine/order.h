@@ -11,14 +11,14 @@
 struct order_key {
   int type;        /**< LUA_TNUMBER, LUA_TSTRING or LUA_TBOOLEAN */
   double number;   /**< also false 0, true 1 */
-  struct str text; /**< borrowed from the table */
+  struct str text; /**< borrowed from the table: gone once that key is taken out of it */
 };
 
 /** The keys of the table at `index`, sorted. Pushes one value, which holds them; raises for keys that have no
- * order. */
-const struct order_key *order_keys(lua_State *lua, int index);
-/** Push a key as a Lua value. */
-void order_push(lua_State *lua, const struct order_key *key);
+ * order. Good for as long as no Lua code runs. */
+const struct order_key *order_keys(lua_State *lua, int index, size_t *count);
+/** Push the same keys as a list, which keeps them alive. */
+void order_push_list(lua_State *lua, int index);
 /** Push the first key after the one at `key` (nil: the very first) of the table at `index`. @return false,
  * with nothing pushed, if there is none. */
 bool order_next(lua_State *lua, int index, int key);

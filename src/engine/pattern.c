@@ -185,7 +185,7 @@ static const char *match_close(struct pattern *pattern, const char *at, const ch
 static const char *match_again(struct pattern *pattern, const char *at, char digit) {
   unsigned i = (unsigned)(digit - '1');
   if (i >= pattern->captures || pattern->capture[i].len < 0)
-    malformed(pattern, "'%1' to '%9' need a capture before them");
+    malformed(pattern, "'%0' is no capture, and '%1' to '%9' need one before them");
   size_t len = (size_t)pattern->capture[i].len;
   for (size_t paid = 0; paid < len; paid += CHARGE_EVERY) step(pattern);
   if ((size_t)(pattern->subject_end - at) < len || memcmp(at, pattern->capture[i].at, len) != 0) return NULL;
@@ -223,7 +223,7 @@ static const char *match(struct pattern *pattern, const char *at, const char *it
         if (!at_frontier(pattern, at, set, item)) return NULL;
         continue;
       }
-      if (*next >= '1' && *next <= '9') {
+      if (*next >= '0' && *next <= '9') {
         at = match_again(pattern, at, *next);
         if (!at) return NULL;
         item = next + 1;

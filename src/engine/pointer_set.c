@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { FIRST_SIZE = 64 };
+enum { FIRST_SIZE = 64, KEPT_SIZE = 4096 /**< what is larger is not kept when it is cleared */ };
 
 void pointer_set_init(struct pointer_set *set) {
   *set = (struct pointer_set){
@@ -42,6 +42,11 @@ bool pointer_set_add(struct pointer_set *set, const void *pointer) {
 }
 
 void pointer_set_clear(struct pointer_set *set) {
+  if (set->mask > KEPT_SIZE) {
+    pointer_set_deinit(set);
+    pointer_set_init(set);
+    return;
+  }
   set->count = 0;
   if (++set->age == 0) { // ages came round: old slots would look new
     memset(set->slots, 0, ((size_t)set->mask + 1) * sizeof *set->slots);

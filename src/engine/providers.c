@@ -5,9 +5,9 @@
 #include "engine/bindings.h"
 #include "engine/convert.h"
 #include "engine/internal.h"
+#include "engine/table_json.h"
 #include "event/json.h"
 
-#include <stdio.h>
 #include <time.h>
 
 enum {
@@ -25,90 +25,143 @@ static const struct {
                 {CONFIG_PROVIDER_SENDGRID, "kairos.providers.sendgrid"}};
 enum { MAPPINGS = sizeof mappings / sizeof *mappings };
 
+/** Null if the provider needs none. */
+static const char *module_of(const struct config_provider *provider) {
+  for (size_t i = 0; i < MAPPINGS; i++)
+    if (mappings[i].type == provider->type) return mappings[i].module;
+  return NULL;
+}
+
+/** Names that requests and verdicts are made of. */
+enum name {
+  NAME_ID,
+  NAME_ACCEPTED_AT,
+  NAME_USER,
+  NAME_CAMPAIGN,
+  NAME_TEMPLATE,
+  NAME_CHANNEL,
+  NAME_TO,
+  NAME_BODY,
+  NAME_TEXT,
+  NAME_HEADERS,
+  NAME_DATA,
+  NAME_URL,
+  NAME_METHOD,
+  NAME_SIGNED,
+  NAME_JSON,
+  NAME_STATUS,
+  NAME_KIND,
+  NAME_DETAIL,
+  NAME_PROVIDER_ID,
+  NAME_RETRY_AFTER,
+  NAMES
+};
+static const char *const names[NAMES] = {
+    [NAME_ID] = "id",
+    [NAME_ACCEPTED_AT] = "accepted_at",
+    [NAME_USER] = "user",
+    [NAME_CAMPAIGN] = "campaign",
+    [NAME_TEMPLATE] = "template",
+    [NAME_CHANNEL] = "channel",
+    [NAME_TO] = "to",
+    [NAME_BODY] = "body",
+    [NAME_TEXT] = "text",
+    [NAME_HEADERS] = "headers",
+    [NAME_DATA] = "data",
+    [NAME_URL] = "url",
+    [NAME_METHOD] = "method",
+    [NAME_SIGNED] = "signed",
+    [NAME_JSON] = "json",
+    [NAME_STATUS] = "status",
+    [NAME_KIND] = "kind",
+    [NAME_DETAIL] = "detail",
+    [NAME_PROVIDER_ID] = "provider_id",
+    [NAME_RETRY_AFTER] = "retry_after_ms",
+};
+
+enum {
+  VERDICTS_KNOWN = 16,
+  SHOWN_MAX = 256 /**< a longer text is not compared with the one before */
+};
+
+/** An account, and what is the same in all its calls; its tables and functions are in Lua's registry. */
+struct account {
+  int request, verdict;
+  int table; /**< LUA_NOREF until the first request */
+  bool honours_keys;
+  /** By status: verdicts of answers of which the mapping asked for nothing else. Status 0: none yet. */
+  struct known_verdict {
+    long status;
+    struct provider_verdict verdict;
+  } known[VERDICTS_KNOWN];
+};
+
 struct providers {
   struct sandbox sandbox; /**< first */
   struct json_parser *parser;
   struct buf padded, value;
+  const struct config *config;
+  struct account *accounts; /**< as in the configuration */
+  int names[NAMES];         /**< in Lua's registry, as are … */
+  int message;              /**< … the one table of messages … */
+  int answers;              /**< … and the metatable of answers */
+  struct buf shown[NAMES];  /**< what stands in the table of messages */
+  bool is_shown[NAMES];
+  int64_t second; /**< of the last accepted_at … */
+  char at[32];    /**< … in words */
   /** Arguments of the call under way. */
-  const struct config_provider *account;
+  const struct config_provider *called;
   const char *secret;
-  const struct message *message;
+  const struct message *message_sent;
   const struct rendered *rendered;
   const struct http_response *response;
   struct http_request *request;
   struct provider_verdict *verdict;
-  bool answer;
+  bool looked; /**< the mapping asked for more than the status */
 };
 
-/** Push field `name` of the account's mapping. */
-static void push_mapping(lua_State *lua, const struct providers *providers, const char *name) {
-  const char *module = NULL;
-  for (size_t i = 0; i < MAPPINGS; i++)
-    if (mappings[i].type == providers->account->type) module = mappings[i].module;
-  if (!module) sandbox_raise(lua, ERROR_INVALID, "the provider %s has no mapping", providers->account->name);
-  modules_push_library(lua, str_from(module));
-  lua_getfield(lua, -1, name);
-  lua_replace(lua, -2);
+static struct providers *providers_of(lua_State *lua) {
+  return (struct providers *)sandbox_of(lua);
 }
 
-static void set_text(lua_State *lua, const char *name, struct str text) {
+static struct account *account_of(struct providers *providers, const struct config_provider *provider) {
+  return &providers->accounts[provider - providers->config->providers];
+}
+
+/* ---- tables ---- */
+
+static void push_name(lua_State *lua, const struct providers *providers, enum name name) {
+  lua_rawgeti(lua, LUA_REGISTRYINDEX, providers->names[name]);
+}
+
+/** Put the value on top into the table below it; pops it. */
+static void set(lua_State *lua, const struct providers *providers, enum name name) {
+  push_name(lua, providers, name);
+  lua_insert(lua, -2);
+  lua_rawset(lua, -3);
+}
+
+static void push_text(lua_State *lua, struct str text) {
   lua_pushlstring(lua, text.data ? text.data : "", text.len);
-  lua_setfield(lua, -2, name);
 }
 
-static void set_optional(lua_State *lua, const char *name, const char *text) {
-  if (!text) return;
-  lua_pushstring(lua, text);
-  lua_setfield(lua, -2, name);
-}
-
-static void set_map(lua_State *lua, const char *name, struct str bytes) {
+static void push_map(lua_State *lua, struct str bytes) {
   struct reader reader = reader_of(bytes);
   if (bytes.len)
     convert_push(lua, &reader, false);
   else
     lua_newtable(lua);
-  lua_setfield(lua, -2, name);
 }
 
-static void push_account(lua_State *lua, const struct providers *providers) {
-  lua_newtable(lua);
-  set_optional(lua, "name", providers->account->name);
-  set_optional(lua, "url", providers->account->url);
-  set_optional(lua, "from", providers->account->from);
-  set_optional(lua, "secret", providers->secret);
+/** Push field `name` of the table on top. */
+static void get(lua_State *lua, const struct providers *providers, enum name name) {
+  push_name(lua, providers, name);
+  lua_rawget(lua, -2);
 }
 
-static void push_message(lua_State *lua, const struct providers *providers) {
-  const struct message *message = providers->message;
-  const struct rendered *rendered = providers->rendered;
-  char id[33], at[32];
-  hash128_hex(message->id, id);
-  time_t seconds = (time_t)(message->accepted / 1000);
-  struct tm utc;
-  gmtime_r(&seconds, &utc);
-  size_t len = strftime(at, sizeof at, "%Y-%m-%dT%H:%M:%S", &utc);
-  snprintf(at + len, sizeof at - len, ".%03dZ", (int)(message->accepted % 1000));
-  lua_newtable(lua);
-  set_text(lua, "id", str_from(id));
-  set_text(lua, "accepted_at", str_from(at));
-  set_text(lua, "user", message->user.id);
-  set_text(lua, "campaign", message->campaign);
-  set_text(lua, "template", message->template_name);
-  set_text(lua, "channel", message->channel);
-  set_text(lua, "to", message->to);
-  set_text(lua, "body", buf_str(&rendered->body));
-  set_text(lua, "text", buf_str(&rendered->text));
-  set_map(lua, "headers", buf_str(&rendered->headers));
-  set_map(lua, "data", message->data);
-  lua_getfield(lua, -1, "data");
-  convert_remember(lua, message->data); // goes out as it came in
-  lua_pop(lua, 1);
-}
-
-static struct str result_text(lua_State *lua, const char *name) {
+static struct str result_text(lua_State *lua, const struct providers *providers, enum name name) {
   struct str text = {"", 0};
-  lua_getfield(lua, -1, name);
+  get(lua, providers, name);
   if (lua_type(lua, -1) == LUA_TSTRING) text.data = lua_tolstring(lua, -1, &text.len);
   lua_pop(lua, 1); // the result holds it
   return text;
@@ -121,39 +174,114 @@ static void call_mapping(lua_State *lua, int arguments, const char *what) {
     sandbox_raise(lua, ERROR_SCRIPT, "%s of a provider's mapping did not return a table", what);
 }
 
+/* ---- requests ---- */
+
+static void set_optional(lua_State *lua, const char *name, const char *text) {
+  if (!text) return;
+  lua_pushstring(lua, text);
+  lua_setfield(lua, -2, name);
+}
+
+static void push_account(lua_State *lua, const struct providers *providers, struct account *account) {
+  if (account->table == LUA_NOREF) {
+    lua_newtable(lua);
+    set_optional(lua, "name", providers->called->name);
+    set_optional(lua, "url", providers->called->url);
+    set_optional(lua, "from", providers->called->from);
+    set_optional(lua, "secret", providers->secret);
+    account->table = luaL_ref(lua, LUA_REGISTRYINDEX);
+  }
+  lua_rawgeti(lua, LUA_REGISTRYINDEX, account->table);
+}
+
+/** Whether the table of messages, which is on top, has this already: much is the same from one message to the
+ * next. If not, the caller puts it there. */
+static bool stands(struct providers *providers, enum name name, struct str bytes) {
+  struct buf *shown = &providers->shown[name];
+  if (providers->is_shown[name] && str_equal(buf_str(shown), bytes)) return true;
+  buf_clear(shown);
+  providers->is_shown[name] = bytes.len <= SHOWN_MAX;
+  if (providers->is_shown[name]) buf_append(shown, bytes.data, bytes.len);
+  return false;
+}
+
+static void set_text(lua_State *lua, struct providers *providers, enum name name, struct str text) {
+  if (stands(providers, name, text)) return;
+  push_text(lua, text);
+  set(lua, providers, name);
+}
+
+/** ISO 8601. */
+static struct str accepted_at(struct providers *providers, int64_t ms) {
+  enum { MILLISECONDS = 20, LENGTH = 24 };
+  int64_t second = ms / 1000, rest = ms % 1000;
+  if (second != providers->second || !*providers->at) {
+    time_t seconds = (time_t)second;
+    struct tm utc;
+    gmtime_r(&seconds, &utc);
+    strftime(providers->at, sizeof providers->at, "%Y-%m-%dT%H:%M:%S.000Z", &utc);
+    providers->second = second;
+  }
+  for (int i = 2; i >= 0; i--, rest /= 10) providers->at[MILLISECONDS + i] = (char)('0' + rest % 10);
+  return (struct str){providers->at, LENGTH};
+}
+
+static void push_message(lua_State *lua, struct providers *providers) {
+  const struct message *message = providers->message_sent;
+  const struct rendered *rendered = providers->rendered;
+  char id[33];
+  hash128_hex(message->id, id);
+  lua_rawgeti(lua, LUA_REGISTRYINDEX, providers->message);
+  set_text(lua, providers, NAME_ID, (struct str){id, 32});
+  set_text(lua, providers, NAME_ACCEPTED_AT, accepted_at(providers, message->accepted));
+  set_text(lua, providers, NAME_USER, message->user.id);
+  set_text(lua, providers, NAME_CAMPAIGN, message->campaign);
+  set_text(lua, providers, NAME_TEMPLATE, message->template_name);
+  set_text(lua, providers, NAME_CHANNEL, message->channel);
+  set_text(lua, providers, NAME_TO, message->to);
+  set_text(lua, providers, NAME_BODY, buf_str(&rendered->body));
+  set_text(lua, providers, NAME_TEXT, buf_str(&rendered->text));
+  if (!stands(providers, NAME_HEADERS, buf_str(&rendered->headers))) {
+    push_map(lua, buf_str(&rendered->headers));
+    set(lua, providers, NAME_HEADERS);
+  }
+  push_map(lua, message->data);
+  convert_remember(lua, message->data); // goes out as it came in
+  set(lua, providers, NAME_DATA);
+}
+
 static int run_request(lua_State *lua, void *context) {
   struct providers *providers = context;
   struct http_request *out = providers->request;
-  providers->sandbox.original = NULL;
-  push_mapping(lua, providers, "request");
+  struct account *account = account_of(providers, providers->called);
+  lua_rawgeti(lua, LUA_REGISTRYINDEX, account->request);
   push_message(lua, providers);
-  push_account(lua, providers);
+  push_account(lua, providers, account);
   call_mapping(lua, 2, "request");
-  struct str url = result_text(lua, "url"), method = result_text(lua, "method"),
-             body = result_text(lua, "body");
+  struct str url = result_text(lua, providers, NAME_URL), method = result_text(lua, providers, NAME_METHOD),
+             body = result_text(lua, providers, NAME_BODY);
   if (!method.len) method = STR("POST");
   if (!url.len || method.len >= sizeof out->method)
     sandbox_raise(lua, ERROR_SCRIPT, "request of a provider's mapping gave no url, or no method");
   buf_append(&out->url, url.data, url.len);
   memcpy(out->method, method.data, method.len);
   out->method[method.len] = '\0';
-  lua_getfield(lua, -1, "signed");
+  get(lua, providers, NAME_SIGNED);
   out->json_signed = lua_toboolean(lua, -1);
   lua_pop(lua, 1);
-  lua_getfield(lua, -1, "headers");
+  get(lua, providers, NAME_HEADERS);
   if (lua_istable(lua, -1))
-    convert_read_map(lua, -1, &out->headers, HEADER_BYTES_MAX, "headers of a provider's request");
+    table_texts(lua, -1, &out->headers, HEADER_BYTES_MAX, "headers of a provider's request");
   lua_pop(lua, 1);
-  lua_getfield(lua, -1, "json");
-  if (lua_isnil(lua, -1)) {
+  get(lua, providers, NAME_JSON);
+  if (lua_isnil(lua, -1))
     buf_append(&out->body, body.data, body.len);
-  } else {
-    buf_clear(&providers->value);
-    convert_read(lua, -1, &providers->value, REQUEST_BYTES_MAX, "json of a provider's request");
-    value_to_json(buf_str(&providers->value), &out->body);
-  }
+  else
+    table_json(lua, -1, &out->body, &providers->value, REQUEST_BYTES_MAX, "json of a provider's request");
   return 0;
 }
+
+/* ---- verdicts ---- */
 
 /** The body as a value if it is JSON; else nil. */
 static void push_json(lua_State *lua, struct providers *providers, struct str body) {
@@ -170,6 +298,38 @@ static void push_json(lua_State *lua, struct providers *providers, struct str bo
   convert_push(lua, &reader, false);
 }
 
+/** A part of an answer that was asked for: (answer, name). It stays in the answer. */
+static int push_part(lua_State *lua) {
+  static const enum name parts[] = {NAME_BODY, NAME_HEADERS, NAME_JSON};
+  struct providers *providers = providers_of(lua);
+  const struct http_response *response = providers->response;
+  lua_settop(lua, 2);
+  for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+    push_name(lua, providers, parts[i]);
+    bool asked = lua_rawequal(lua, -1, 2);
+    lua_pop(lua, 1);
+    if (!asked) continue;
+    providers->looked = true;
+    if (parts[i] == NAME_BODY)
+      push_text(lua, response->body);
+    else if (parts[i] == NAME_HEADERS)
+      push_map(lua, response->headers);
+    else
+      push_json(lua, providers, response->body);
+    lua_pushvalue(lua, 2);
+    lua_pushvalue(lua, -2);
+    lua_rawset(lua, 1);
+    return 1;
+  }
+  return 0;
+}
+
+static void copy_text(char *out, size_t size, struct str text) {
+  size_t len = strnlen(text.data, text.len < size ? text.len : size - 1);
+  memcpy(out, text.data, len);
+  out[len] = '\0';
+}
+
 static int run_verdict(lua_State *lua, void *context) {
   static const struct {
     const char *name;
@@ -180,17 +340,15 @@ static int run_verdict(lua_State *lua, void *context) {
                {"ambiguous", PROVIDER_AMBIGUOUS}};
   struct providers *providers = context;
   struct provider_verdict *out = providers->verdict;
-  push_mapping(lua, providers, "verdict");
-  lua_newtable(lua);
+  lua_rawgeti(lua, LUA_REGISTRYINDEX, account_of(providers, providers->called)->verdict);
+  lua_createtable(lua, 0, 4);
   lua_pushnumber(lua, (lua_Number)providers->response->status);
-  lua_setfield(lua, -2, "status");
-  set_text(lua, "body", providers->response->body);
-  set_map(lua, "headers", providers->response->headers);
-  push_json(lua, providers, providers->response->body);
-  lua_setfield(lua, -2, "json");
+  set(lua, providers, NAME_STATUS);
+  lua_rawgeti(lua, LUA_REGISTRYINDEX, providers->answers);
+  lua_setmetatable(lua, -2);
   call_mapping(lua, 1, "verdict");
-  struct str kind = result_text(lua, "kind"), detail = result_text(lua, "detail"),
-             id = result_text(lua, "provider_id");
+  struct str kind = result_text(lua, providers, NAME_KIND), detail = result_text(lua, providers, NAME_DETAIL),
+             id = result_text(lua, providers, NAME_PROVIDER_ID);
   bool known = false;
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     if (!str_equal(kind, str_from(kinds[i].name))) continue;
@@ -198,50 +356,61 @@ static int run_verdict(lua_State *lua, void *context) {
     known = true;
   }
   if (!known) sandbox_raise(lua, ERROR_SCRIPT, "verdict of a provider's mapping gave no kind");
-  lua_getfield(lua, -1, "retry_after_ms");
+  get(lua, providers, NAME_RETRY_AFTER);
   out->retry_after_ms =
       lua_isnumber(lua, -1) && lua_tonumber(lua, -1) > 0 ? (int64_t)lua_tonumber(lua, -1) : 0;
-  snprintf(out->detail, sizeof out->detail, "%.*s", STR_ARG(detail));
-  snprintf(out->provider_id, sizeof out->provider_id, "%.*s", STR_ARG(id));
+  copy_text(out->detail, sizeof out->detail, detail);
+  copy_text(out->provider_id, sizeof out->provider_id, id);
   return 0;
 }
 
-static int run_honours(lua_State *lua, void *context) {
-  struct providers *providers = context;
-  push_mapping(lua, providers, "honours_keys");
-  providers->answer = lua_toboolean(lua, -1);
-  return 0;
+/* ---- what deliver calls ---- */
+
+static bool has_mapping(const struct config_provider *provider, struct error *err) {
+  if (module_of(provider)) return true;
+  error_set(err, ERROR_INVALID, "the provider %s has no mapping", provider->name);
+  return false;
 }
 
 static int providers_request(void *context, const struct config_provider *account, const char *secret,
                              const struct message *message, const struct rendered *rendered,
                              struct http_request *out, struct error *err) {
   struct providers *providers = context;
-  providers->account = account;
+  if (!has_mapping(account, err)) return ERROR_INVALID;
+  providers->called = account;
   providers->secret = secret;
-  providers->message = message;
+  providers->message_sent = message;
   providers->rendered = rendered;
   providers->request = out;
-  return sandbox_run(&providers->sandbox, run_request, providers, MAPPING_BUDGET_MS, err);
+  int rc = sandbox_run(&providers->sandbox, run_request, providers, MAPPING_BUDGET_MS, err);
+  // Nobody knows what still came to stand there.
+  if (rc) memset(providers->is_shown, 0, sizeof providers->is_shown);
+  return rc;
 }
 
+/** A mapping is pure: of answers that differ in nothing it looked at it says the same. */
 static int providers_verdict(void *context, const struct config_provider *account,
                              const struct http_response *response, struct provider_verdict *out,
                              struct error *err) {
   struct providers *providers = context;
-  providers->account = account;
+  if (!has_mapping(account, err)) return ERROR_INVALID;
+  struct known_verdict *known =
+      &account_of(providers, account)->known[(unsigned long)response->status % VERDICTS_KNOWN];
+  if (known->status == response->status && response->status) {
+    *out = known->verdict;
+    return 0;
+  }
+  providers->called = account;
   providers->response = response;
   providers->verdict = out;
-  return sandbox_run(&providers->sandbox, run_verdict, providers, MAPPING_BUDGET_MS, err);
+  providers->looked = false;
+  int rc = sandbox_run(&providers->sandbox, run_verdict, providers, MAPPING_BUDGET_MS, err);
+  if (rc == 0 && !providers->looked) *known = (struct known_verdict){response->status, *out};
+  return rc;
 }
 
 static bool providers_honours_keys(void *context, const struct config_provider *account) {
-  struct providers *providers = context;
-  providers->account = account;
-  providers->answer = false;
-  struct error err;
-  return sandbox_run(&providers->sandbox, run_honours, providers, MAPPING_BUDGET_MS, &err) == 0 &&
-         providers->answer;
+  return account_of(context, account)->honours_keys;
 }
 
 static void providers_free(void *context) {
@@ -250,24 +419,46 @@ static void providers_free(void *context) {
   json_parser_free(providers->parser);
   buf_deinit(&providers->padded);
   buf_deinit(&providers->value);
+  for (int i = 0; i < NAMES; i++) buf_deinit(&providers->shown[i]);
+  memory_free(providers->accounts);
   memory_free(providers);
+}
+
+/** Keep field `name` of the mapping on top. */
+static int keep_function(lua_State *lua, const char *module, const char *name) {
+  lua_getfield(lua, -1, name);
+  if (!lua_isfunction(lua, -1)) sandbox_raise(lua, ERROR_SCRIPT, "%s has no function `%s`", module, name);
+  return luaL_ref(lua, LUA_REGISTRYINDEX);
 }
 
 /** All mappings that the configuration uses are loaded at once, so that a fault in one shows at start. */
 static int open_state(lua_State *lua, void *context) {
-  const struct config *config = context;
+  struct providers *providers = context;
   bindings_open(lua);
   modules_open(lua);
   convert_open(lua);
-  for (size_t i = 0; i < MAPPINGS; i++) {
-    bool used = false;
-    for (uint32_t j = 0; j < config->provider_count; j++)
-      used |= config->providers[j].type == mappings[i].type;
-    if (!used) continue;
-    modules_push_library(lua, str_from(mappings[i].module));
-    if (!lua_istable(lua, -1))
-      sandbox_raise(lua, ERROR_SCRIPT, "%s does not return a table", mappings[i].module);
-    lua_pop(lua, 1);
+  for (int i = 0; i < NAMES; i++) {
+    lua_pushstring(lua, names[i]);
+    providers->names[i] = luaL_ref(lua, LUA_REGISTRYINDEX);
+  }
+  lua_newtable(lua);
+  providers->message = luaL_ref(lua, LUA_REGISTRYINDEX);
+  lua_newtable(lua);
+  lua_pushcfunction(lua, push_part);
+  lua_setfield(lua, -2, "__index");
+  providers->answers = luaL_ref(lua, LUA_REGISTRYINDEX);
+  for (uint32_t i = 0; i < providers->config->provider_count; i++) {
+    struct account *account = &providers->accounts[i];
+    const char *module = module_of(&providers->config->providers[i]);
+    if (!module) continue;
+    modules_push_library(lua, str_from(module));
+    if (!lua_istable(lua, -1)) sandbox_raise(lua, ERROR_SCRIPT, "%s does not return a table", module);
+    account->table = LUA_NOREF;
+    account->request = keep_function(lua, module, "request");
+    account->verdict = keep_function(lua, module, "verdict");
+    lua_getfield(lua, -1, "honours_keys");
+    account->honours_keys = lua_toboolean(lua, -1);
+    lua_settop(lua, 0);
   }
   return 0;
 }
@@ -278,13 +469,16 @@ int engine_providers(const struct ruleset *ruleset, const struct config *config,
   sandbox_init(&providers->sandbox, MAPPING_MEMORY, false);
   providers->sandbox.sources = ruleset;
   providers->parser = json_parser_new();
+  providers->config = config;
+  providers->accounts = memory_zalloc((config->provider_count + 1) * sizeof *providers->accounts);
   buf_init(&providers->padded);
   buf_init(&providers->value);
-  int rc = sandbox_run(&providers->sandbox, open_state, (void *)config, MAPPING_BUDGET_MS, err);
+  int rc = sandbox_run(&providers->sandbox, open_state, providers, MAPPING_BUDGET_MS, err);
   if (rc) {
     providers_free(providers);
     return rc;
   }
+  sandbox_settle(&providers->sandbox);
   *out = (struct provider_scripts){.context = providers,
                                    .request = providers_request,
                                    .verdict = providers_verdict,

@@ -12,20 +12,18 @@ enum { INDEX_HANDLER = 1, INDEX_ENTRY, STACK_RESERVED = 64, TRACEBACK_LINES = 8,
 
 /* ---- memory ---- */
 
-static void add_traceback(lua_State *lua, struct error *err);
-static void size_text(uint64_t bytes, char *out, size_t size);
-
-/** Describe the failure where it is: Lua's own error for it has no line, and leaves no memory to look for
- * one. */
-static void note_memory_spent(struct sandbox *sandbox) {
-  char where[300], limit[32];
-  sandbox_where(sandbox->lua, where, sizeof where);
-  size_text(sandbox->limit, limit, sizeof limit);
-  error_set(&sandbox->memory_failure, ERROR_BUDGET, "%sused up its memory of %s", where, limit);
-  add_traceback(sandbox->lua, &sandbox->memory_failure);
+/** A counted budget pays for the bytes that one instruction may copy: a rule that makes a long text longer
+ * would else run for hours within its steps. */
+static void charge_bytes(struct budget *budget, size_t bytes) {
+  enum { FREE = 1 << 10, BYTES_A_STEP = 16 };
+  if (bytes < FREE) return;
+  budget->steps += bytes / BYTES_A_STEP;
+  if (budget->steps > budget->steps_max) budget_spend(budget, BUDGET_TIME);
 }
 
-/** Shrinking must not fail. */
+/** What is asked for past the limit is granted, and the call ends at its next instruction: Lua's own error
+ * for memory has no line, and one raised from compiled code no frames to look at. Twice the limit is refused.
+ * Shrinking must not fail. */
 static void *allocate(void *context, void *old, size_t old_size, size_t new_size) {
   struct sandbox *sandbox = context;
   if (!old) old_size = 0;
@@ -34,15 +32,43 @@ static void *allocate(void *context, void *old, size_t old_size, size_t new_size
     pool_give(&sandbox->pool, old, old_size);
     return NULL;
   }
-  if (new_size > old_size && sandbox->used + (new_size - old_size) > sandbox->limit) {
-    if (!sandbox->memory_spent && sandbox->lua) note_memory_spent(sandbox);
-    sandbox->memory_spent = true;
-    return NULL;
+  size_t used = sandbox->used + new_size - old_size;
+  if (__builtin_expect(new_size > old_size && used > sandbox->limit, 0)) {
+    budget_spend(&sandbox->budget, BUDGET_MEMORY);
+    if (used > 2 * sandbox->limit) return NULL;
   }
+  if (new_size > old_size) charge_bytes(&sandbox->budget, new_size - old_size);
   void *memory = pool_resize(&sandbox->pool, old, old_size, new_size);
-  if (!memory) return NULL;
-  sandbox->used += new_size - old_size;
+  if (__builtin_expect(!memory || sandbox->pool.size > sandbox->pool_max, 0))
+    budget_spend(&sandbox->budget, BUDGET_MEMORY);
+  if (memory) sandbox->used = used;
   return memory;
+}
+
+/** Blocks of a size that nobody asks for any more. What cannot go back, for something in it lives, is no
+ * reason to end a call. */
+static void trim(struct sandbox *sandbox) {
+  pool_trim(&sandbox->pool);
+  sandbox->pool_roomy = sandbox->pool.size + sandbox->limit / 2;
+  if (sandbox->pool_roomy < sandbox->limit) sandbox->pool_roomy = sandbox->limit;
+  sandbox->pool_max = sandbox->pool_roomy + sandbox->limit;
+}
+
+bool sandbox_relieve(struct sandbox *sandbox) {
+  lua_gc(sandbox->lua, LUA_GCCOLLECT, 0);
+  if (sandbox->pool.size > sandbox->pool_max) trim(sandbox);
+  return sandbox->used <= sandbox->limit - sandbox->limit / 8;
+}
+
+void sandbox_settle(struct sandbox *sandbox) {
+  sandbox->roomy =
+      sandbox->used < sandbox->limit ? sandbox->used + (sandbox->limit - sandbox->used) / 2 : sandbox->limit;
+}
+
+/** After a call that left much behind. */
+static void clear_up(struct sandbox *sandbox) {
+  lua_gc(sandbox->lua, LUA_GCCOLLECT, 0);
+  if (sandbox->pool.size > sandbox->pool_roomy) trim(sandbox);
 }
 
 /* ---- places ---- */
@@ -139,14 +165,16 @@ static void add_traceback(lua_State *lua, struct error *err) {
  * object may be anything. */
 static int handle_error(lua_State *lua) {
   struct sandbox *sandbox = sandbox_of(lua);
-  if (lua_type(lua, 1) == LUA_TSTRING) {
-    const char *text = lua_tostring(lua, 1);
-    int code = sandbox->budget.spent     ? ERROR_BUDGET
-               : text == sandbox->raised ? sandbox->raised_code
-                                         : ERROR_SCRIPT;
-    error_set(&sandbox->failure, code, "%.700s", text);
+  const char *text = lua_type(lua, 1) == LUA_TSTRING ? lua_tostring(lua, 1) : NULL;
+  bool raised = text && text == sandbox->raised;
+  char where[300], why[64];
+  if (sandbox->budget.spent && !(raised && sandbox->raised_code == ERROR_BUDGET)) {
+    sandbox_where(lua, where, sizeof where);
+    budget_text(&sandbox->budget, why, sizeof why);
+    error_set(&sandbox->failure, ERROR_BUDGET, "%s%s", where, why);
+  } else if (text) {
+    error_set(&sandbox->failure, raised ? sandbox->raised_code : ERROR_SCRIPT, "%.700s", text);
   } else {
-    char where[300];
     sandbox_where(lua, where, sizeof where);
     error_set(&sandbox->failure, ERROR_SCRIPT,
               "%sthe error raised is not text but a %s; write error(\"what went wrong\")", where,
@@ -171,7 +199,7 @@ int sandbox_try(lua_State *lua, int arguments, int results) {
   uint32_t depth = sandbox->depth;
   int status = protect(lua, arguments, results, 0);
   sandbox->depth = depth;
-  if (status && (sandbox->budget.spent || sandbox->memory_spent)) lua_error(lua);
+  if (status && sandbox->budget.spent && budget_is_spent(&sandbox->budget, lua)) lua_error(lua);
   return status;
 }
 
@@ -183,27 +211,23 @@ void sandbox_descend(struct sandbox *sandbox, lua_State *lua) {
   sandbox->depth++;
 }
 
-static void size_text(uint64_t bytes, char *out, size_t size) {
-  if (bytes >= 1 << 20)
-    snprintf(out, size, "%llu MB", (unsigned long long)(bytes >> 20));
-  else
-    snprintf(out, size, "%llu KB", (unsigned long long)(bytes >> 10));
+/** Errors show where people read them, as one text: what steers a terminal has no place in it. */
+static void make_plain(char *text) {
+  for (; *text; text++)
+    if (((unsigned char)*text < ' ' && *text != '\n') || *text == 0x7f) *text = ' ';
 }
 
 static int failed(struct sandbox *sandbox, int status, struct error *err) {
-  if (sandbox->memory_failure.code && (status == LUA_ERRMEM || !sandbox->budget.spent))
-    return error_set(err, ERROR_BUDGET, "%s", sandbox->memory_failure.message);
-  if (status == LUA_ERRRUN && sandbox->failure.code)
+  char why[64];
+  if (status == LUA_ERRRUN && sandbox->failure.code) {
+    make_plain(sandbox->failure.message);
     return error_set(err, sandbox->failure.code, "%s", sandbox->failure.message);
-  return error_set(err, ERROR_SCRIPT, "the rule failed, and so did describing why (Lua's status %d)", status);
-}
-
-/** The collector itself may ask for a little memory, and nobody would catch its error here. */
-static void collect(struct sandbox *sandbox) {
-  size_t limit = sandbox->limit;
-  sandbox->limit = SIZE_MAX / 2;
-  lua_gc(sandbox->lua, LUA_GCCOLLECT, 0);
-  sandbox->limit = limit;
+  }
+  // It was refused memory in one large piece, or the handler was.
+  if (sandbox->budget.spent) budget_text(&sandbox->budget, why, sizeof why);
+  return error_set(err, sandbox->budget.spent ? ERROR_BUDGET : ERROR_SCRIPT, "%s%.*s: %s",
+                   sandbox->file.len ? SANDBOX_RULES : "Lua", STR_ARG(sandbox->file),
+                   sandbox->budget.spent ? why : "it failed, and so did describing why");
 }
 
 int sandbox_run(struct sandbox *sandbox, int (*entry)(lua_State *lua, void *context), void *context,
@@ -214,17 +238,19 @@ int sandbox_run(struct sandbox *sandbox, int (*entry)(lua_State *lua, void *cont
   sandbox->depth = 0;
   sandbox->raised = NULL;
   sandbox->calls++;
+  sandbox_let_go(sandbox);
   lua_pushvalue(lua, INDEX_ENTRY);
   budget_begin(&sandbox->budget, limit_ms);
   int status = protect(lua, 0, 0, INDEX_HANDLER);
   budget_end(&sandbox->budget);
-  if (__builtin_expect(status == 0, 1)) return 0;
-  int rc = failed(sandbox, status, err);
-  lua_settop(lua, INDEX_ENTRY);
-  if (sandbox->memory_spent) collect(sandbox);
-  sandbox->memory_spent = false;
-  sandbox->memory_failure.code = 0;
-  sandbox->failure.code = 0;
+  int rc = 0;
+  if (__builtin_expect(status != 0, 0)) {
+    rc = failed(sandbox, status, err);
+    lua_settop(lua, INDEX_ENTRY);
+    sandbox->failure.code = 0;
+  }
+  if (__builtin_expect(sandbox->used > sandbox->roomy || sandbox->pool.size > sandbox->pool_roomy, 0))
+    clear_up(sandbox);
   return rc;
 }
 
@@ -299,9 +325,15 @@ static int set_up(lua_State *lua) {
 }
 
 void sandbox_init(struct sandbox *sandbox, uint64_t memory_limit, bool counted_budget) {
-  *sandbox = (struct sandbox){.limit = SIZE_MAX / 2, .loading = true};
+  *sandbox = (struct sandbox){.limit = SIZE_MAX / 2,
+                              .roomy = SIZE_MAX,
+                              .pool_roomy = memory_limit,
+                              .pool_max = 2 * memory_limit,
+                              .loading = true};
   pointer_set_init(&sandbox->frozen);
   pointer_set_init(&sandbox->lent);
+  pointer_set_init(&sandbox->lent_to_call);
+  pointer_set_init(&sandbox->metas);
   buf_init(&sandbox->dump);
   buf_init(&sandbox->guarded);
   buf_init(&sandbox->scratch);
@@ -324,6 +356,8 @@ void sandbox_deinit(struct sandbox *sandbox) {
   pool_deinit(&sandbox->pool);
   pointer_set_deinit(&sandbox->frozen);
   pointer_set_deinit(&sandbox->lent);
+  pointer_set_deinit(&sandbox->lent_to_call);
+  pointer_set_deinit(&sandbox->metas);
   buf_deinit(&sandbox->dump);
   buf_deinit(&sandbox->guarded);
   buf_deinit(&sandbox->scratch);

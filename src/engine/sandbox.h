@@ -1,6 +1,10 @@
 /** One Lua state with bounds: its memory is counted, its time watched, and what files made while loading is
  * read-only afterwards.
  *
+ * Memory is a bound on what lives: a call that comes to it has its garbage collected, goes on if that made
+ * room, and ends otherwise. It may pass the bound by its last allocation, and never holds twice as much. A
+ * call leaves at least half of the room to the next.
+ *
  * Rule files are compiled here alone. Their bytecode is guarded (bytecode.h) and interpreted; library files
  * (ours) run as they are, compiled by the JIT. Each file has an environment of its own with copies of the
  * allowed functions. Into Lua leads one function, sandbox_run; errors come out of it as text with file, line
@@ -13,6 +17,7 @@
 #include "base/error.h"
 #include "engine/budget.h"
 #include "engine/bytecode.h"
+#include "engine/deferred.h"
 #include "engine/pointer_set.h"
 #include "engine/pool.h"
 
@@ -31,25 +36,29 @@ struct ruleset;
 
 struct sandbox {
   lua_State *lua;
-  const struct ruleset *sources; /**< where `require` looks */
-  size_t used, limit;            /**< bytes that Lua holds, and may hold */
+  const struct ruleset *sources;      /**< where `require` looks */
+  size_t used, limit;                 /**< bytes that Lua holds, and may hold */
+  size_t roomy, pool_roomy, pool_max; /**< more than this in use, or in the pool, after a call: collect */
   struct pool pool;
-  bool memory_spent;           /**< the call under way was refused memory */
-  struct error memory_failure; /**< … here */
   struct budget budget;
-  struct pointer_set frozen; /**< tables and upvalues made while loading: nobody may write them */
-  struct pointer_set lent;   /**< tables of the input under way: nobody may write them */
+  struct pointer_set frozen;       /**< tables and upvalues made while loading: nobody may write them */
+  struct pointer_set lent;         /**< tables of the input under way: nobody may write them */
+  struct pointer_set lent_to_call; /**< the same, of the call under way */
+  struct pointer_set metas; /**< metatables that the call under way has set: they must not become weak */
+  int held;                 /**< tables that are kept alive for it */
   bool loading;
   uint32_t depth;       /**< C functions that call back, now */
   uint64_t calls;       /**< number of the call under way */
   uint64_t random;      /**< state of math.random: its owner seeds it from the input */
   struct error failure; /**< of the call under way, as the handler saw it */
+  struct str file;      /**< whose call it is, for errors of which no line is known; "" if nobody's */
   const char *raised;   /**< the last text that sandbox_raise raised, and its code */
   int raised_code;
   int (*entry)(lua_State *lua, void *context); /**< what sandbox_run runs … */
   void *entry_context;                         /**< … with this */
   const void *original;                        /**< table that was made from … */
   struct str original_bytes;                   /**< … this value (convert.h) */
+  struct deferred deferred;                    /**< parts of the input that are no tables yet */
   struct buf dump, guarded;                    /**< the last rule file compiled, as dumped and as it runs */
   struct buf scratch; /**< for a C function's bytes while it does not call Lua; survives errors */
 };
@@ -90,18 +99,39 @@ void sandbox_load_rule(lua_State *lua, struct str path, struct str text, struct 
 /** Compile a library file. */
 void sandbox_load_library(lua_State *lua, struct str path, struct str text);
 
+/** Collect what nobody needs. @return whether there is room again. */
+bool sandbox_relieve(struct sandbox *sandbox);
+/** What a state holds once everything is loaded is what all calls share: the room above it is theirs. */
+void sandbox_settle(struct sandbox *sandbox);
+
 /** Make everything reachable from the value on top read-only, for good; the caller keeps it anchored. Pops
  * it. */
 void sandbox_freeze(lua_State *lua);
-/** The table on top belongs to the input under way: read-only till sandbox_take_back. */
-static inline void sandbox_lend(struct sandbox *sandbox, lua_State *lua) {
-  pointer_set_add(&sandbox->lent, lua_topointer(lua, -1));
+/** Read-only tables are known by their addresses, so they must live as long as they are lent: another one at
+ * the address would be read-only too. */
+enum sandbox_loan {
+  LOAN_NONE,
+  LOAN_INPUT, /**< till sandbox_take_back; the caller keeps it alive */
+  LOAN_CALL   /**< till the call has ended; sandbox_hold keeps it alive */
+};
+/** The table on top is nobody's to write. */
+static inline void sandbox_lend(struct sandbox *sandbox, lua_State *lua, enum sandbox_loan loan) {
+  if (loan)
+    pointer_set_add(loan == LOAN_INPUT ? &sandbox->lent : &sandbox->lent_to_call, lua_topointer(lua, -1));
 }
 static inline void sandbox_take_back(struct sandbox *sandbox) {
   pointer_set_clear(&sandbox->lent);
 }
+/** The value on top, and what it holds, lives till the call has ended. */
+void sandbox_hold(lua_State *lua);
+/** A call begins: what the last one was lent is free. */
+void sandbox_let_go(struct sandbox *sandbox);
 /** Raise if the table at `index` may not be written. */
 void sandbox_check_write(lua_State *lua, int index);
+/** Raise if the value at `key` would make a table weak that others have as their metatable. */
+void sandbox_check_key(lua_State *lua, int index, int key);
+/** The table at `index` is about to be a metatable. */
+void sandbox_note_metatable(lua_State *lua, int index);
 
 /** "rules/x/rule.lua:12: " of the innermost line of a rule file (else of any Lua file), or "". @return its
  * length. */
