@@ -180,15 +180,12 @@ static void test_handed_over_twice(void **state) {
   expect_outcome(fixture, 1, 2, OUTCOME_ACCEPTED, 1, "200");
   assert_true(deliver_waiting_bytes(fixture->deliver) > 0);
   // An answer to something else changes nothing.
-  deliver_settled(fixture->deliver, (struct entity){ENTITY_USER, STR("ada")}, (struct hash128){0xfeed, 1},
-                  OUTCOME_RETRY);
-  deliver_settled(fixture->deliver, (struct entity){ENTITY_USER, STR("ada")}, (struct hash128){0xfeed, 7},
-                  OUTCOME_ACCEPTED);
+  fixture_settle(fixture, (struct hash128){0xfeed, 1}, OUTCOME_RETRY);
+  fixture_settle(fixture, (struct hash128){0xfeed, 7}, OUTCOME_ACCEPTED);
   usleep(50000);
   assert_int_equal(atomic_load(&server->received), 2);
   for (uint64_t id = 1; id <= 2; id++)
-    deliver_settled(fixture->deliver, (struct entity){ENTITY_USER, STR("ada")}, (struct hash128){0xfeed, id},
-                    OUTCOME_ACCEPTED);
+    fixture_settle(fixture, (struct hash128){0xfeed, id}, OUTCOME_ACCEPTED);
   WAIT_FOR(deliver_waiting_bytes(fixture->deliver) == 0);
   fixture_free(fixture);
   server_stop(server);

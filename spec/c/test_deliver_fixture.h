@@ -318,9 +318,20 @@ static inline int fixture_scripts(void *context, struct provider_scripts *out, s
   return 0;
 }
 
+static inline void fixture_settled(struct deliver_settled *settled) {
+  memory_free(settled);
+}
+
+static inline void fixture_settle(struct fixture *fixture, struct hash128 id, enum outcome_kind kind) {
+  struct deliver_settled *settled = memory_alloc(sizeof *settled);
+  *settled = (struct deliver_settled){.message_id = id, .kind = kind, .done = fixture_settled};
+  deliver_settled(fixture->deliver, settled);
+}
+
 static inline void fixture_outcome(void *context, const struct message *message,
                                    const struct outcome *outcome) {
   struct fixture *fixture = context;
+  (void)message;
   pthread_mutex_lock(&fixture->lock);
   unsigned count = atomic_load(&fixture->count);
   struct seen_outcome *seen = &fixture->outcomes[count % 8192];
@@ -336,8 +347,7 @@ static inline void fixture_outcome(void *context, const struct message *message,
                        hash128_equal(decoded.id, outcome->message_id);
   atomic_store(&fixture->count, count + 1);
   pthread_mutex_unlock(&fixture->lock);
-  if (!fixture->unsettled)
-    deliver_settled(fixture->deliver, message->user, outcome->message_id, outcome->kind);
+  if (!fixture->unsettled) fixture_settle(fixture, outcome->message_id, outcome->kind);
 }
 
 static inline uint64_t fixture_seq(void *context) {

@@ -426,7 +426,7 @@ static void more_marks_than_memory_filters_are_known(void **state) {
     snprintf(id, sizeof id, "event-%d", MARKS + i);
     wrong += seen_maybe(store, id);
   }
-  assert_true(wrong < MARKS / 20);
+  assert_true(wrong < MARKS / 200); // fewer than the full filter alone would say
   store_close(store);
 }
 

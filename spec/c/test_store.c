@@ -600,6 +600,68 @@ static void sealing_goes_on_wherever_it_broke_off(void **state) {
   store_close(store);
 }
 
+/** An attempt's number is drawn on another thread than its user's events': either may be written first. */
+static struct log_position write_numbers(struct log_position end, const uint64_t *seqs, size_t count,
+                                         int64_t at) {
+  struct support_loop loop;
+  support_loop_init(&loop);
+  struct log *log = open_log(end);
+  struct support_input input;
+  buf_init(&input.input);
+  buf_init(&input.effects);
+  effect_encode(&(struct effect){.type = EFFECT_SUPPRESS, .suppress = {STR("email"), STR("bounced"), at}},
+                &input.effects);
+  for (size_t i = 0; i < count; i++) {
+    char id[32];
+    snprintf(id, sizeof id, "event-%" PRIu64, seqs[i]);
+    bool attempt = seqs[i] % 2 == 0;
+    support_event(&input, support_user("ada"), id, at);
+    struct log_record record = {.seq = seqs[i],
+                                .type = attempt ? LOG_ATTEMPT : LOG_EVENT,
+                                .generation = 4,
+                                .at = at,
+                                .entity = support_user("ada"),
+                                .input = attempt ? STR("0123456789abcdef1") : buf_str(&input.input),
+                                .effects = attempt ? STR("") : buf_str(&input.effects)};
+    assert_int_equal(support_write(log, &loop, &record, 1, &end), 0);
+  }
+  log_close(log);
+  buf_deinit(&input.input);
+  buf_deinit(&input.effects);
+  support_loop_deinit(&loop);
+  return end;
+}
+
+static int note_whole(void *context, const struct log_record *record) {
+  struct past *past = context;
+  if (record->type == LOG_EVENT) {
+    assert_true(record->input.len > 0);
+    assert_true(record->effects.len > 0);
+    past->decisions++;
+  }
+  past->count++;
+  return 0;
+}
+
+static void numbers_out_of_order_do_no_harm(void **state) {
+  (void)state;
+  struct error err = {0};
+  int64_t at = 1700000000000;
+  struct store *store = support_open_store();
+  struct log_position end = write_numbers((struct log_position){0, 0}, (uint64_t[]){3, 6, 5, 7, 14}, 5, at);
+  end = write_numbers(end, (uint64_t[]){11, 10, 13, 17, 20}, 5, at + 1000);
+  end = write_numbers(end, (uint64_t[]){19, 21}, 2, at + 2000);
+  for (uint64_t sealed = 0; sealed <= 2; sealed++) {
+    struct past past = {0};
+    if (sealed) assert_int_equal(store_seal(store, support_path("log"), sealed, &err), 0);
+    int rc = history_scan(store, support_path("log"), NULL, support_user("ada"), note_whole, &past, &err);
+    if (rc) fail_msg("%s", err.message);
+    assert_int_equal(past.count, 12);
+    assert_int_equal(past.decisions, 8);
+  }
+  store_close(store);
+}
+
 /** RocksDB takes a file over by a link, and drops its first name after: a crash between the two leaves both.
  */
 static void what_was_taken_over_is_not_written_into(void **state) {
@@ -869,6 +931,7 @@ int main(int count, char **words) {
       TEST(filters_know_what_is_sealed),
       TEST(sealing_goes_on_wherever_it_broke_off),
       TEST(what_was_taken_over_is_not_written_into),
+      TEST(numbers_out_of_order_do_no_harm),
       TEST(what_is_past_its_time_is_dropped),
       TEST(a_directory_at_rest_is_read_with_its_tail),
       TEST(a_backup_is_a_directory_to_start_on),

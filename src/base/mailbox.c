@@ -3,11 +3,18 @@
 #include "base/logger.h"
 #include "base/memory.h"
 
+#include <errno.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 struct mailbox {
-  uv_async_t wake;
+  /** Not uv_async_t: its reader waits in a loop till the sender that woke it has left uv_async_send(), which
+   * on the same core takes it until it is no longer let wait. */
+  uv_poll_t wake;
+  int event;
   const char *name;
   struct mail *taken; /**< the reader's: in order, not yet run */
   /** Newest first. Senders push, the reader takes everything at once, so no node is ever popped alone and
@@ -36,15 +43,20 @@ static void run_taken(struct mailbox *mailbox, bool cancelled) {
   }
 }
 
-static void on_wake(uv_async_t *wake) {
+static void on_wake(uv_poll_t *wake, int status, int events) {
   struct mailbox *mailbox = wake->data;
+  uint64_t times;
+  (void)status, (void)events;
+  while (read(mailbox->event, &times, sizeof times) < 0 && errno == EINTR) continue;
   // What arrives while these run has woken the loop again: other handles get their turn in between.
   take_sent(mailbox);
   run_taken(mailbox, false);
 }
 
 static void on_closed(uv_handle_t *wake) {
-  memory_free(wake->data);
+  struct mailbox *mailbox = wake->data;
+  close(mailbox->event);
+  memory_free(mailbox);
 }
 
 struct mailbox *mailbox_new(uv_loop_t *loop, const char *name) {
@@ -53,7 +65,8 @@ struct mailbox *mailbox_new(uv_loop_t *loop, const char *name) {
   struct mailbox *mailbox = memory;
   *mailbox = (struct mailbox){.name = name};
   atomic_init(&mailbox->sent, NULL);
-  int refused = uv_async_init(loop, &mailbox->wake, on_wake);
+  mailbox->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  int refused = mailbox->event < 0 ? -errno : uv_poll_init(loop, &mailbox->wake, mailbox->event);
   if (refused) {
     // Only a process out of file descriptors gets here, and then no thread of it can work.
     LOG_ERROR("mailbox", "the loop gives no wake-up handle", LOG_TEXT("mailbox", name),
@@ -61,6 +74,7 @@ struct mailbox *mailbox_new(uv_loop_t *loop, const char *name) {
     abort();
   }
   mailbox->wake.data = mailbox;
+  uv_poll_start(&mailbox->wake, UV_READABLE, on_wake);
   return mailbox;
 }
 
@@ -79,5 +93,6 @@ void mailbox_send(struct mailbox *mailbox, struct mail *mail) {
   while (!atomic_compare_exchange_weak_explicit(&mailbox->sent, &newest, mail, memory_order_release,
                                                 memory_order_relaxed));
   // Whoever found it empty wakes the reader for everyone who comes before the reader does.
-  if (!newest) uv_async_send(&mailbox->wake);
+  static const uint64_t once = 1;
+  while (!newest && write(mailbox->event, &once, sizeof once) < 0 && errno == EINTR) continue;
 }

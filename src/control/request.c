@@ -145,15 +145,23 @@ int request_code(struct str name) {
 }
 
 void request_answer(struct buf *out, int status, struct str message, struct str result) {
+  // As one value, so that it nests no deeper than whoever reads it can follow.
+  struct buf answer;
+  buf_init(&answer);
+  value_put_map(&answer, status ? 3 : 2);
+  value_put_string(&answer, STR("ok"));
+  value_put_bool(&answer, status == 0);
   if (status) {
-    buf_printf(out, "{\"ok\":false,\"code\":\"%s\",\"error\":", request_code_name(status));
-    value_put_json_string(message, out);
+    value_put_member_text(&answer, "code", str_from(request_code_name(status)));
+    value_put_member_text(&answer, "error", message);
   } else {
-    buf_printf(out, "{\"ok\":true,\"result\":");
+    value_put_string(&answer, STR("result"));
     if (result.len)
-      value_to_json(result, out);
+      buf_append(&answer, result.data, result.len);
     else
-      buf_append(out, "null", 4);
+      value_put_nil(&answer);
   }
-  buf_append(out, "}\n", 2);
+  value_to_json(buf_str(&answer), out);
+  buf_put_u8(out, '\n');
+  buf_deinit(&answer);
 }

@@ -202,6 +202,7 @@ bool attempt_collect(struct deliver *deliver) {
     judge(deliver, attempt, transfer, &verdict);
     http_release(deliver->http, transfer);
     end_sent(deliver, attempt, &verdict);
+    deliver->answers++;
     any = true;
   }
   return any;

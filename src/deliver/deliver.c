@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/logger.h"
 #include "base/memory.h"
+#include "deliver/http_memory.h"
 #include "deliver/standard_webhooks.h"
 
 #include <pthread.h>
@@ -13,7 +14,8 @@
 
 enum {
   AHEAD_MAX = 64, /**< attempts logged before a place is free, where sending twice would do no harm */
-  CONNECTIONS_SPARE = 8
+  CONNECTIONS_SPARE = 8,
+  SETTLED_AT_ONCE = 64 /**< entries that ended wait for others so long, or for the next turn */
 };
 
 struct provider *deliver_provider(struct deliver *deliver, const struct entry *entry) {
@@ -112,6 +114,7 @@ static void run_thread(void *argument) {
   struct call *call = argument;
   struct deliver *deliver = call->deliver;
   pthread_setname_np(pthread_self(), "kairos-deliver");
+  http_memory_keep(true);
   set_up(call);
   bool good = call->status == 0;
   call_done(call);
@@ -119,6 +122,7 @@ static void run_thread(void *argument) {
   // On the thread that used them.
   if (deliver->scripted && deliver->scripts.free) deliver->scripts.free(deliver->scripts.context);
   mailbox_free(deliver->mailbox);
+  deliver_settle(deliver, true);
   if (deliver->http) http_close(deliver->http);
   uv_prepare_stop(&deliver->prepare);
   uv_close((uv_handle_t *)&deliver->prepare, NULL);
@@ -127,10 +131,7 @@ static void run_thread(void *argument) {
   if (deliver->http) http_free(deliver->http);
   files_free(deliver->files);
   uv_loop_close(&deliver->loop);
-}
-
-static void start_curl(void) {
-  curl_global_init(CURL_GLOBAL_ALL);
+  http_memory_keep(false);
 }
 
 /** Signals are the main thread's. */
@@ -182,7 +183,7 @@ static void release(struct deliver *deliver) {
 int deliver_new(struct deliver **out, const struct config *config, struct store *store,
                 const struct deliver_port *port, struct error *err) {
   static pthread_once_t curl_started = PTHREAD_ONCE_INIT;
-  pthread_once(&curl_started, start_curl);
+  pthread_once(&curl_started, http_memory_start);
   *out = NULL;
   struct deliver *deliver = memory_zalloc(sizeof *deliver);
   deliver->config = config;
@@ -298,6 +299,8 @@ static void run_add(struct mail *mail, bool cancelled) {
   struct add_mail *add = (struct add_mail *)mail;
   struct deliver *deliver = add->deliver;
   struct reader reader = reader_of((struct str){(const char *)add->bytes, add->len});
+  // One of them may be a letter that was dead, and settled so before.
+  deliver_settle(deliver, cancelled);
   while (!cancelled && reader_left(&reader) && !reader.bad) {
     struct str bytes = reader_bytes(&reader, reader_u32(&reader));
     struct message message;
@@ -327,26 +330,44 @@ uint64_t deliver_waiting_bytes(struct deliver *deliver) {
          atomic_load_explicit(&deliver->outbox_bytes, memory_order_relaxed);
 }
 
-struct settled_mail {
-  struct mail mail;
-  struct deliver *deliver;
-  struct hash128 id;
-  enum outcome_kind kind;
-};
-
-static void run_settled(struct mail *mail, bool cancelled) {
-  struct settled_mail *settled = (struct settled_mail *)mail;
-  if (!cancelled) ending_settled(settled->deliver, settled->id, settled->kind);
-  memory_free(settled);
+void deliver_settle(struct deliver *deliver, bool cancelled) {
+  if (!atomic_load_explicit(&deliver->settled, memory_order_relaxed)) return;
+  atomic_store_explicit(&deliver->settled_count, 0, memory_order_relaxed);
+  struct deliver_settled *newest = atomic_exchange_explicit(&deliver->settled, NULL, memory_order_acquire);
+  struct deliver_settled *in_order = NULL;
+  while (newest) {
+    struct deliver_settled *older = newest->next;
+    newest->next = in_order;
+    in_order = newest;
+    newest = older;
+  }
+  while (in_order) {
+    struct deliver_settled *settled = in_order;
+    in_order = settled->next;
+    if (!cancelled) ending_settled(deliver, settled->message_id, settled->kind);
+    settled->done(settled);
+  }
 }
 
-void deliver_settled(struct deliver *deliver, struct entity user, struct hash128 message_id,
-                     enum outcome_kind kind) {
-  (void)user;
-  struct settled_mail *settled = memory_alloc(sizeof *settled);
-  *settled =
-      (struct settled_mail){.mail.run = run_settled, .deliver = deliver, .id = message_id, .kind = kind};
-  mailbox_send(deliver->mailbox, &settled->mail);
+static void run_nudge(struct mail *nudge, bool cancelled) {
+  struct deliver *deliver = CONTAINER_OF(nudge, struct deliver, nudge);
+  // Before the look, so that what comes after the look nudges again.
+  atomic_exchange(&deliver->nudged, false);
+  deliver_settle(deliver, cancelled);
+}
+
+/** Most only end an entry: the thread need not wake for that, it does so soon enough for other things, or for
+ * many of them. */
+void deliver_settled(struct deliver *deliver, struct deliver_settled *settled) {
+  bool wake = settled->kind == OUTCOME_RETRY;
+  struct deliver_settled *newest = atomic_load_explicit(&deliver->settled, memory_order_relaxed);
+  do settled->next = newest;
+  while (!atomic_compare_exchange_weak_explicit(&deliver->settled, &newest, settled, memory_order_release,
+                                                memory_order_relaxed));
+  wake |= atomic_fetch_add_explicit(&deliver->settled_count, 1, memory_order_relaxed) + 1 == SETTLED_AT_ONCE;
+  if (!wake || atomic_exchange(&deliver->nudged, true)) return;
+  deliver->nudge.run = run_nudge;
+  mailbox_send(deliver->mailbox, &deliver->nudge);
 }
 
 struct suppressed_mail {
@@ -426,6 +447,7 @@ static void run_flush(struct mail *mail, bool cancelled) {
     flush->flush->status = ERROR_UNAVAILABLE;
     mailbox_send(flush->flush->reply, &flush->flush->mail);
   } else {
+    deliver_settle(flush->deliver, false);
     flush_begin(flush->deliver, flush->flush);
   }
   memory_free(flush);

@@ -78,10 +78,15 @@ void deliver_free(struct deliver *deliver);
  * outbox_entry_encode() bytes. Copied. One that is known already is ignored. For a dead letter that is sent
  * again set `retry_at` to now, with no attempts: max_age then counts from there. Any thread. */
 void deliver_add(struct deliver *deliver, struct str entries);
-/** The outcome is durable. For RETRY: try again at its time; else forget the message. `kind` is the one
- * reported. Any thread. */
-void deliver_settled(struct deliver *deliver, struct entity user, struct hash128 message_id,
-                     enum outcome_kind kind);
+/** The outcome is durable. For RETRY: try again at its time; else forget the message. Any thread. */
+struct deliver_settled {
+  struct deliver_settled *next; /**< deliver's own */
+  struct hash128 message_id;
+  enum outcome_kind kind; /**< the one reported */
+  /** On deliver's thread: this is the caller's again. From there comes the memory of the next outcome. */
+  void (*done)(struct deliver_settled *settled);
+};
+void deliver_settled(struct deliver *deliver, struct deliver_settled *settled);
 /** The user must get nothing more on this channel ("*" any): waiting messages end as CANCELLED. Any thread.
  */
 void deliver_suppressed(struct deliver *deliver, struct entity user, struct str channel, struct str reason);

@@ -73,6 +73,10 @@ struct deliver {
   uv_prepare_t prepare;
   uv_timer_t wake;
   struct mailbox *mailbox;
+  struct mail nudge;                         /**< wakes the thread for what is settled … */
+  atomic_bool nudged;                        /**< … and is on its way */
+  _Atomic(struct deliver_settled *) settled; /**< the newest first, by `next` */
+  atomic_uint settled_count;                 /**< about so many */
   atomic_size_t mailed_bytes, outbox_bytes;
 
   enum phase phase;
@@ -90,6 +94,9 @@ struct deliver {
   struct rendered rendered;
   struct buf scratch;
   uint64_t random;
+  uint32_t answers;     /**< since … */
+  int64_t answers_from; /**< … then, monotonic us */
+  bool busy;            /**< so many of them that they are gathered */
 
   struct attempt_batch *batch, *free_batches; /**< batch: being filled */
   uint32_t batches_out;                       /**< with the log */
@@ -155,5 +162,7 @@ void flush_refuse(struct deliver *deliver);
 int flush_load(struct deliver *deliver, struct error *err);
 
 /* deliver.c */
+/** Go on with every entry that was settled. */
+void deliver_settle(struct deliver *deliver, bool cancelled);
 void call_done(struct call *call);
 struct provider *deliver_provider(struct deliver *deliver, const struct entry *entry);

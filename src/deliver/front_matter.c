@@ -192,6 +192,21 @@ static int read_line(struct lines *lines, struct str line, struct buf *value, st
   return 0;
 }
 
+/** A character that YAML does not allow, or takes for a line's end. The line is UTF-8. @return null if there
+ * is none. */
+static const char *find_foreign(struct str line) {
+  static const char *const foreign[] = {"\xe2\x80\xa8", "\xe2\x80\xa9", "\xef\xbb\xbf", "\xef\xbf\xbe",
+                                        "\xef\xbf\xbf"};
+  for (const char *at = line.data, *end = at + line.len; at < end; at++) {
+    unsigned char byte = (unsigned char)*at;
+    if ((byte < ' ' && byte != '\t') || byte == 0x7f) return at;
+    if (byte == 0xc2 && (unsigned char)at[1] < 0xa0) return at;
+    for (size_t i = 0; byte >= 0xe0 && i < sizeof foreign / sizeof foreign[0]; i++)
+      if (end - at >= 3 && memcmp(at, foreign[i], 3) == 0) return at;
+  }
+  return NULL;
+}
+
 int front_matter_parse(struct template *template, struct str *body, uint32_t *body_line, struct error *err) {
   struct lines lines = {.template = template, .text = template->text};
   struct str line;
@@ -204,7 +219,12 @@ int front_matter_parse(struct template *template, struct str *body, uint32_t *bo
   bool closed = false;
   while (rc == 0 && !closed && next_line(&lines, &line)) {
     struct str trimmed = trim(line);
-    if (is_fence(line))
+    const char *foreign = find_foreign(line);
+    if (foreign) {
+      error_set(err, ERROR_SCRIPT,
+                "there is a control character here: delete it, or write it as an escape in double quotes");
+      rc = fail(&lines, line, foreign, err);
+    } else if (is_fence(line))
       closed = true;
     else if (trimmed.len && trimmed.data[0] != '#')
       rc = read_line(&lines, line, &value, err);

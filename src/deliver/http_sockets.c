@@ -2,110 +2,112 @@
 
 #include "base/memory.h"
 
-#include <fcntl.h>
-#include <stdbool.h>
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+enum { EVENTS_AT_ONCE = 256 };
+
+/** By descriptor. */
 struct watched {
-  uv_poll_t poll;
-  struct http_sockets *sockets;
-  int descriptor; /**< libcurl's */
-  int own;    /**< a duplicate of it for the loop: libcurl closes some sockets before it says so, and then the
-                 number is somebody else's */
-  int wanted; /**< what libcurl waits for; 0: nothing, the connection is idle */
-  int polled; /**< what the loop waits for */
+  uint32_t wanted; /**< EPOLLIN, EPOLLOUT: what libcurl waits for; 0: nothing, the connection is idle */
+  uint32_t polled; /**< what the set has it for; 0: it is not in it */
+  uint32_t number; /**< counts the sockets that had this descriptor, so that late events are known */
+  bool ours;       /**< opened here, so it is closed here too */
 };
 
 struct http_sockets {
-  uv_loop_t *loop;
   CURLM *multi;
-  struct watched **watched; /**< by descriptor */
-  bool *ours;               /**< by descriptor: opened here, so it is closed here too */
+  int set; /**< epoll */
+  uv_poll_t poll;
+  bool wakes;
+  struct watched *watched;
   size_t capacity;
 };
 
-static void on_event(uv_poll_t *poll, int status, int events) {
-  struct watched *watched = poll->data;
+static struct watched *at(struct http_sockets *sockets, int descriptor) {
+  size_t capacity = sockets->capacity;
+  while ((size_t)descriptor >= capacity) capacity = capacity ? capacity * 2 : 64;
+  if (capacity > sockets->capacity) {
+    sockets->watched = memory_realloc(sockets->watched, capacity * sizeof(struct watched));
+    memset(sockets->watched + sockets->capacity, 0, (capacity - sockets->capacity) * sizeof(struct watched));
+    sockets->capacity = capacity;
+  }
+  return &sockets->watched[descriptor];
+}
+
+static void poll_for(struct http_sockets *sockets, int descriptor, uint32_t events) {
+  struct watched *watched = at(sockets, descriptor);
+  if (watched->polled == events) return;
+  struct epoll_event event = {.events = events,
+                              .data.u64 = (uint64_t)watched->number << 32 | (uint32_t)descriptor};
+  int operation = !events ? EPOLL_CTL_DEL : watched->polled ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+  // libcurl closes some sockets before it says so: the set has dropped them then.
+  if (epoll_ctl(sockets->set, operation, descriptor, &event) && operation == EPOLL_CTL_MOD && errno == ENOENT)
+    epoll_ctl(sockets->set, EPOLL_CTL_ADD, descriptor, &event);
+  watched->polled = events;
+}
+
+/** Another socket may have this descriptor next. */
+static void forget(struct watched *watched) {
+  *watched = (struct watched){.number = watched->number + 1};
+}
+
+static void run_one(struct http_sockets *sockets, const struct epoll_event *event) {
+  int descriptor = (int)(uint32_t)event->data.u64, running;
+  struct watched *watched = at(sockets, descriptor);
+  if (watched->number != (uint32_t)(event->data.u64 >> 32)) return;
   if (watched->wanted == 0) {
     // An idle connection was closed by the other side: libcurl sees it when it wants to use it.
-    uv_poll_stop(poll);
-    watched->polled = 0;
+    poll_for(sockets, descriptor, 0);
     return;
   }
-  int flags = status < 0 ? CURL_CSELECT_ERR : 0, running;
-  if (events & UV_READABLE) flags |= CURL_CSELECT_IN;
-  if (events & UV_WRITABLE) flags |= CURL_CSELECT_OUT;
-  curl_multi_socket_action(watched->sockets->multi, watched->descriptor, flags, &running);
+  int flags = event->events & EPOLLERR ? CURL_CSELECT_ERR : 0;
+  if (event->events & (EPOLLIN | EPOLLHUP)) flags |= CURL_CSELECT_IN;
+  if (event->events & EPOLLOUT) flags |= CURL_CSELECT_OUT;
+  curl_multi_socket_action(sockets->multi, descriptor, flags, &running);
 }
 
-static void on_closed(uv_handle_t *poll) {
-  memory_free(poll->data);
+void http_sockets_run(struct http_sockets *sockets) {
+  struct epoll_event events[EVENTS_AT_ONCE];
+  int count = epoll_wait(sockets->set, events, EVENTS_AT_ONCE, 0);
+  for (int i = 0; i < count; i++) run_one(sockets, &events[i]);
 }
 
-static void make_room(struct http_sockets *sockets, int descriptor) {
-  size_t capacity = sockets->capacity;
-  if ((size_t)descriptor < capacity) return;
-  while ((size_t)descriptor >= capacity) capacity = capacity ? capacity * 2 : 64;
-  sockets->watched = memory_realloc(sockets->watched, capacity * sizeof(struct watched *));
-  sockets->ours = memory_realloc(sockets->ours, capacity * sizeof(bool));
-  for (size_t i = sockets->capacity; i < capacity; i++) {
-    sockets->watched[i] = NULL;
-    sockets->ours[i] = false;
-  }
-  sockets->capacity = capacity;
+static void on_ready(uv_poll_t *poll, int status, int events) {
+  (void)status, (void)events;
+  http_sockets_run(poll->data);
 }
 
-static void forget(struct http_sockets *sockets, int descriptor) {
-  struct watched *watched = (size_t)descriptor < sockets->capacity ? sockets->watched[descriptor] : NULL;
-  if (!watched) return;
-  sockets->watched[descriptor] = NULL;
-  uv_close((uv_handle_t *)&watched->poll, on_closed);
-  close(watched->own);
-}
-
-static void poll_for(struct watched *watched, int events) {
-  if (watched->polled == events) return;
-  watched->polled = events;
-  uv_poll_start(&watched->poll, events, on_event);
-}
-
-static struct watched *watch(struct http_sockets *sockets, int descriptor) {
-  int own = fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
-  if (own < 0) return NULL;
-  struct watched *watched = memory_zalloc(sizeof *watched);
-  if (uv_poll_init_socket(sockets->loop, &watched->poll, own)) {
-    close(own);
-    memory_free(watched);
-    return NULL;
-  }
-  watched->own = own;
-  watched->poll.data = watched;
-  watched->sockets = sockets;
-  watched->descriptor = descriptor;
-  return sockets->watched[descriptor] = watched;
+void http_sockets_wake(struct http_sockets *sockets, bool wake) {
+  if (wake == sockets->wakes) return;
+  sockets->wakes = wake;
+  if (wake)
+    uv_poll_start(&sockets->poll, UV_READABLE, on_ready);
+  else
+    uv_poll_stop(&sockets->poll);
 }
 
 /** libcurl: watch this socket for that. */
 static int on_wanted(CURL *easy, curl_socket_t descriptor, int what, void *context, void *unused) {
   struct http_sockets *sockets = context;
+  struct watched *watched = at(sockets, descriptor);
   (void)easy, (void)unused;
-  make_room(sockets, descriptor);
-  struct watched *watched = sockets->watched[descriptor];
   if (what != CURL_POLL_REMOVE) {
-    if (!watched && !(watched = watch(sockets, descriptor))) return -1;
-    watched->wanted = (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
-    poll_for(watched, watched->wanted);
-    return 0;
-  }
-  // Only a connection that was being read from is one to keep. One that never stood is closed by libcurl
-  // without a word to on_close().
-  if (watched && sockets->ours[descriptor] && watched->wanted == UV_READABLE) {
+    watched->wanted = (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0);
+    poll_for(sockets, descriptor, watched->wanted);
+  } else if (watched->ours && watched->wanted == EPOLLIN) {
+    // Only a connection that was being read from is one to keep. One that never stood is closed by libcurl
+    // without a word to on_close().
     watched->wanted = 0;
-    return 0;
+  } else {
+    poll_for(sockets, descriptor, 0);
+    forget(watched);
   }
-  forget(sockets, descriptor);
-  sockets->ours[descriptor] = false;
   return 0;
 }
 
@@ -114,34 +116,30 @@ static curl_socket_t on_open(void *context, curlsocktype purpose, struct curl_so
   (void)purpose;
   int descriptor = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
   if (descriptor < 0) return CURL_SOCKET_BAD;
-  make_room(sockets, descriptor);
-  struct watched *before = sockets->watched[descriptor];
-  if (before) {
-    // It was closed without a word, and its number is in use again: libcurl may believe that this one is
-    // watched.
-    int wanted = before->wanted;
-    forget(sockets, descriptor);
-    struct watched *watched = wanted ? watch(sockets, descriptor) : NULL;
-    if (watched) {
-      watched->wanted = wanted;
-      poll_for(watched, wanted);
-    }
-  }
-  sockets->ours[descriptor] = true;
+  struct watched *watched = at(sockets, descriptor);
+  // If the one before was closed without a word, libcurl may believe that this one is watched.
+  uint32_t wanted = watched->wanted;
+  forget(watched);
+  watched->wanted = wanted;
+  poll_for(sockets, descriptor, wanted);
+  watched->ours = true;
   return descriptor;
 }
 
 static int on_close(void *context, curl_socket_t descriptor) {
   struct http_sockets *sockets = context;
-  forget(sockets, descriptor);
-  sockets->ours[descriptor] = false;
+  forget(at(sockets, descriptor)); // closing takes it out of the set
   return close(descriptor);
 }
 
 struct http_sockets *http_sockets_new(uv_loop_t *loop, CURLM *multi) {
   struct http_sockets *sockets = memory_zalloc(sizeof *sockets);
-  sockets->loop = loop;
   sockets->multi = multi;
+  sockets->set = epoll_create1(EPOLL_CLOEXEC);
+  // Only a process out of file descriptors gets here, and then no thread of it can work.
+  if (sockets->set < 0 || uv_poll_init(loop, &sockets->poll, sockets->set)) abort();
+  sockets->poll.data = sockets;
+  http_sockets_wake(sockets, true);
   curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_wanted);
   curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, sockets);
   return sockets;
@@ -155,11 +153,11 @@ void http_sockets_watch(struct http_sockets *sockets, CURL *easy) {
 }
 
 void http_sockets_close(struct http_sockets *sockets) {
-  for (size_t i = 0; i < sockets->capacity; i++) forget(sockets, (int)i);
+  uv_close((uv_handle_t *)&sockets->poll, NULL);
 }
 
 void http_sockets_free(struct http_sockets *sockets) {
+  close(sockets->set);
   memory_free(sockets->watched);
-  memory_free(sockets->ours);
   memory_free(sockets);
 }

@@ -17,15 +17,16 @@ static void put(struct buf *out, const char *text) {
 /* ---- headers ---- */
 
 /** Whether text may stand in a header as it is: printable ASCII, nothing that reads as an encoded-word, no
- * word too long to fold. */
+ * word, and no run of blanks, too long to fold. */
 static bool is_plain(struct str text) {
-  size_t word = 0;
+  size_t run = 0;
   for (size_t i = 0; i < text.len; i++) {
     unsigned char byte = (unsigned char)text.data[i];
     if (byte < ' ' || byte >= 0x7f) return false;
     if (byte == '=' && i + 1 < text.len && text.data[i + 1] == '?') return false;
-    word = byte == ' ' ? 0 : word + 1;
-    if (word > 60) return false;
+    bool same = i > 0 && (byte == ' ') == (text.data[i - 1] == ' ');
+    run = same ? run + 1 : 1;
+    if (run > 60) return false;
   }
   // Space at the ends would be lost.
   return text.len == 0 || (text.data[0] != ' ' && text.data[text.len - 1] != ' ');
@@ -142,6 +143,10 @@ static void put_phrase(struct buf *out, struct str phrase, size_t *column) {
   for (size_t i = 0; i < phrase.len; i++) atoms = atoms && !strchr("()<>[]:;@\\,.\"", phrase.data[i]);
   if (!plain || atoms) {
     put_text(out, phrase, column);
+    return;
+  }
+  if (phrase.len > LINE_LIKED) { // in quotes it could not be folded
+    put_encoded(out, phrase, column);
     return;
   }
   size_t before = out->len;

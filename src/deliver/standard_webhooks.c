@@ -12,6 +12,9 @@ enum { DIGEST_LENGTH = 32 };
 
 struct webhook_signer {
   EVP_MAC_CTX *context; /**< with the key in it */
+  int64_t timestamp_s;  /**< of the last signature … */
+  char middle[32];      /**< … and what then stands between id and body */
+  size_t middle_len;
 };
 
 /** @return the key's length, or -1 if the text is not base64. */
@@ -68,14 +71,17 @@ void webhook_signer_free(struct webhook_signer *signer) {
 
 void webhook_sign(struct webhook_signer *signer, struct str id, int64_t timestamp_s, struct str body,
                   char out[WEBHOOK_SIGNATURE_LENGTH + 1]) {
-  char middle[32];
-  int len = snprintf(middle, sizeof middle, ".%" PRId64 ".", timestamp_s);
+  if (timestamp_s != signer->timestamp_s || signer->middle_len == 0) {
+    signer->middle_len =
+        (size_t)snprintf(signer->middle, sizeof signer->middle, ".%" PRId64 ".", timestamp_s);
+    signer->timestamp_s = timestamp_s;
+  }
   unsigned char digest[DIGEST_LENGTH];
   size_t written = 0;
   // Without a key the one from before is used.
   bool good = EVP_MAC_init(signer->context, NULL, 0, NULL) &&
               EVP_MAC_update(signer->context, (const unsigned char *)id.data, id.len) &&
-              EVP_MAC_update(signer->context, (const unsigned char *)middle, (size_t)len) &&
+              EVP_MAC_update(signer->context, (const unsigned char *)signer->middle, signer->middle_len) &&
               EVP_MAC_update(signer->context, (const unsigned char *)body.data, body.len) &&
               EVP_MAC_final(signer->context, digest, &written, sizeof digest);
   // It worked when the signer was made; only memory can be missing now.

@@ -310,8 +310,8 @@ static int next_tag(struct parser *parser, struct tag *tag, struct error *err) {
     }
   }
   if (!found) {
-    error_set(err, ERROR_SCRIPT, "the tag that begins here has no end: write %.*s behind its name",
-              STR_ARG(closer));
+    error_set(err, ERROR_SCRIPT, "the tag that begins here has no end: write %s behind its name",
+              template_shown(closer).text);
     return fail(parser, tag->start, err);
   }
   tag->content = trim((struct str){text.data + at, end - at - (tag->sigil == '=')});

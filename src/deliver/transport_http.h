@@ -37,9 +37,13 @@ struct http_transfer {
   struct http_response response; /**< borrowed till the transfer is released */
   char detail[160];              /**< NOT_SENT, UNKNOWN: why */
   /* the rest is the transport's own */
+  struct http *http;
   const struct http_account *account;
   CURL *easy;
+  CURLU *target; /**< `url`, taken apart */
   struct http_transfer *next, *prev;
+  struct http_line *line; /**< it stands in; null: none */
+  int64_t late_at;        /**< running: then it has taken too long, monotonic ms */
   char *url;
   char method[8];
   struct buf header_text, response_headers, header_pairs, response_body;
@@ -47,7 +51,6 @@ struct http_transfer {
   uint32_t header_count;
   size_t body_seen;
   unsigned sends; /**< how often the request began to leave */
-  bool running;
   char error[CURL_ERROR_SIZE];
 };
 
@@ -71,3 +74,9 @@ struct http_transfer *http_running(struct http *http);
 void http_release(struct http *http, struct http_transfer *transfer);
 /** Let what was just sent begin at once, instead of with the loop's next turn. */
 void http_kick(struct http *http);
+/** Whether answers wait till http_receive(), instead of waking the loop. */
+void http_gather(struct http *http, bool gather);
+/** Take in what has arrived; nothing to do unless answers are gathered. */
+void http_receive(struct http *http);
+/** Transfers that stand before their first byte, most of them for a connection. */
+uint32_t http_beginning(const struct http *http);

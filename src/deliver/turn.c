@@ -10,7 +10,10 @@ enum {
   BATCHES_OUT_MAX = 2,  /**< with the log at once; attempts that come meanwhile make the next batch larger */
   ROUNDS_MAX = 4,       /**< of answers that lead to requests that are answered at once */
   LOOK_AGAIN_MS = 1000, /**< while anything waits: the wall clock may be set meanwhile */
-  RESOLVED_A_ROUND = 1000
+  RESOLVED_A_ROUND = 1000,
+  BUSY_LOOK_US = 10000, /**< this often it is judged … */
+  BUSY_ANSWERS = 10,    /**< … whether so many answers came, a millisecond apart, … */
+  GATHER_MS = 1         /**< … so that they may wait for each other so long */
 };
 
 uint64_t turn_random(struct deliver *deliver) {
@@ -312,6 +315,21 @@ static void wake_at(struct deliver *deliver, int64_t wall_ms, int64_t mono_us, i
     uv_timer_start(&deliver->wake, on_wake, in_ms > 0 ? (uint64_t)in_ms : 0, 0);
 }
 
+/** Under load each answer alone would wake the thread for little, and nothing waits for it: unless requests
+ * wait for a free place, or for their connection. */
+static bool may_gather(struct deliver *deliver, int64_t now_us) {
+  if (now_us - deliver->answers_from >= BUSY_LOOK_US) {
+    deliver->busy =
+        (int64_t)deliver->answers * BUSY_LOOK_US >= BUSY_ANSWERS * (now_us - deliver->answers_from);
+    deliver->answers = 0;
+    deliver->answers_from = now_us;
+  }
+  bool may = deliver->busy && deliver->phase == PHASE_RUNNING && http_beginning(deliver->http) == 0;
+  for (uint32_t i = 0; i < deliver->config->provider_count && may; i++)
+    may = deliver->providers[i].queue.sending <= deliver->config->providers[i].concurrency / 2;
+  return may;
+}
+
 /** @return whether there is more to do at once. */
 static bool run_round(struct deliver *deliver, int64_t now_ms, int64_t now_us, int64_t *wall, int64_t *mono) {
   if (deliver->phase == PHASE_RUNNING) {
@@ -335,6 +353,8 @@ static bool run_round(struct deliver *deliver, int64_t now_ms, int64_t now_us, i
 
 void turn_run(struct deliver *deliver) {
   int64_t wall, mono, now_ms, now_us;
+  deliver_settle(deliver, false);
+  http_receive(deliver->http);
   attempt_collect(deliver);
   bool more = true;
   for (int i = 0; i < ROUNDS_MAX && more; i++) {
@@ -354,5 +374,9 @@ void turn_run(struct deliver *deliver) {
   limits_trim(&deliver->limits, now_us);
   for (uint32_t i = 0; i < deliver->config->provider_count; i++) show(&deliver->providers[i]);
   count_bytes(deliver);
+  bool gather = may_gather(deliver, now_us);
+  http_gather(deliver->http, gather);
+  if (gather && http_running(deliver->http) && mono > now_us + GATHER_MS * 1000)
+    mono = now_us + GATHER_MS * 1000;
   wake_at(deliver, wall, mono, now_ms, now_us);
 }

@@ -365,6 +365,7 @@ void host_free(struct host *host) {
   if (shared->log) log_close(shared->log);
   for (uint32_t i = 0; i < host->started_workers; i++) worker_free(shared->workers[i]);
   if (shared->deliver) deliver_free(shared->deliver);
+  outcome_deinit(host);
   if (shared->ingest) ingest_shared_free(shared->ingest);
   if (shared->store) store_close(shared->store);
   for (uint32_t i = 0; i < shared->worker_count; i++) {

@@ -24,7 +24,8 @@ struct host {
   struct log_position checkpoint; /**< the one under way */
   uint64_t checkpoint_seq;
   struct deliver_flush deliver_flush;
-  atomic_uint barrier; /**< workers that have not answered yet */
+  struct outcome_input *spare_outcomes; /**< deliver's thread */
+  atomic_uint barrier;                  /**< workers that have not answered yet */
   void (*barrier_done)(struct host *host);
   uv_work_t work;
   int work_status;
@@ -69,6 +70,8 @@ void command_backup(struct host *host);
 
 /* outcome.c */
 void outcome_report(void *host, const struct message *message, const struct outcome *outcome);
+/** When deliver is gone. */
+void outcome_deinit(struct host *host);
 
 /* gauges.c */
 void gauges_scrape(struct worker_shared *shared);

@@ -1,22 +1,24 @@
 #include "base/memory.h"
 #include "host/host_internal.h"
 
-/** An outcome on its way to the user's owner. */
+/** Room for texts; an outcome with more is not kept for the next. */
+enum { TEXTS_LEAST = 256 };
+
+/** An outcome on its way to the user's owner, and back. */
 struct outcome_input {
-  struct worker_task task;   /**< first: it arrives as a task … */
-  struct worker_input input; /**< … and goes on as an input */
-  struct message message;
+  struct worker_task task;        /**< first: it arrives as a task, … */
+  struct worker_input input;      /**< … goes on as an input … */
+  struct deliver_settled settled; /**< … and home to deliver */
+  struct host *host;
+  struct outcome_input *next; /**< spare */
+  struct message message;     /**< what taking it back, or a dead letter, needs of it */
   struct outcome outcome;
-  struct buf bytes; /**< the two, encoded: what their strings lie in */
+  size_t capacity, used;
+  char texts[]; /**< what the strings of the two lie in */
 };
 
 static struct outcome_input *of_input(struct worker_input *input) {
   return (struct outcome_input *)((char *)input - offsetof(struct outcome_input, input));
-}
-
-static void outcome_free(struct outcome_input *outcome) {
-  buf_deinit(&outcome->bytes);
-  memory_free(outcome);
 }
 
 static int outcome_decide(struct worker_input *input, struct decider *decider, struct record *record,
@@ -32,44 +34,88 @@ static bool is_dead(enum outcome_kind kind) {
   return kind == OUTCOME_REJECTED || kind == OUTCOME_EXHAUSTED || kind == OUTCOME_HELD;
 }
 
+/** On deliver's thread, where the next one is made: memory that wanders between threads is slow. */
+static void outcome_home(struct deliver_settled *settled) {
+  struct outcome_input *outcome =
+      (struct outcome_input *)((char *)settled - offsetof(struct outcome_input, settled));
+  if (outcome->capacity > TEXTS_LEAST) {
+    memory_free(outcome);
+    return;
+  }
+  outcome->next = outcome->host->spare_outcomes;
+  outcome->host->spare_outcomes = outcome;
+}
+
 static void outcome_settled(struct worker_input *input, struct worker *worker, int status) {
   struct outcome_input *outcome = of_input(input);
-  if (status == 0) {
-    if (is_dead(outcome->outcome.kind))
-      worker_dead_put(worker, &(struct dead_letter){.id = outcome->message.id,
-                                                    .kind = DEAD_MESSAGE,
-                                                    .entity = outcome->message.user,
-                                                    .at = outcome->outcome.at,
-                                                    .outcome = outcome->outcome});
-    deliver_settled(worker_shared_of(worker)->deliver, outcome->message.user, outcome->message.id,
-                    outcome->outcome.kind);
+  if (status) {
+    memory_free(outcome);
+    return;
   }
-  outcome_free(outcome);
+  if (is_dead(outcome->outcome.kind))
+    worker_dead_put(worker, &(struct dead_letter){.id = outcome->message.id,
+                                                  .kind = DEAD_MESSAGE,
+                                                  .entity = outcome->message.user,
+                                                  .at = outcome->outcome.at,
+                                                  .outcome = outcome->outcome});
+  deliver_settled(worker_shared_of(worker)->deliver, &outcome->settled);
 }
 
 static void outcome_run(struct worker *worker, struct worker_task *task) {
   worker_submit(worker, &((struct outcome_input *)task)->input);
 }
 
+static struct outcome_input *outcome_new(struct host *host, size_t texts) {
+  struct outcome_input *outcome = host->spare_outcomes;
+  if (outcome && texts <= TEXTS_LEAST) {
+    host->spare_outcomes = outcome->next;
+    return outcome;
+  }
+  size_t capacity = texts < TEXTS_LEAST ? TEXTS_LEAST : texts;
+  outcome = memory_alloc(sizeof *outcome + capacity);
+  outcome->capacity = capacity;
+  return outcome;
+}
+
+static struct str keep(struct outcome_input *outcome, struct str text) {
+  char *at = outcome->texts + outcome->used;
+  if (text.len) memcpy(at, text.data, text.len);
+  outcome->used += text.len;
+  return (struct str){at, text.len};
+}
+
 void outcome_report(void *context, const struct message *message, const struct outcome *reported) {
   struct host *host = context;
-  struct outcome_input *outcome = memory_zalloc(sizeof *outcome);
-  buf_init(&outcome->bytes);
-  message_encode(message, &outcome->bytes);
-  size_t second = outcome->bytes.len;
-  effect_encode(&(struct effect){.type = EFFECT_OUTCOME, .outcome = *reported}, &outcome->bytes);
-  struct reader reader = reader_of(buf_str(&outcome->bytes));
-  struct effect effect;
-  message_decode(&outcome->message, &reader, NULL);
-  reader.at = outcome->bytes.data + second;
-  effect_decode(&effect, &reader, NULL); /* what was just encoded */
-  outcome->outcome = effect.outcome;
-  outcome->input =
-      (struct worker_input){.decide = outcome_decide,
-                            .settled = outcome_settled,
-                            .entity = outcome->message.user,
-                            .type = LOG_OUTCOME,
-                            .needs_record = decide_outcome_needs_record(message, reported->kind)};
+  struct outcome_input *outcome = outcome_new(host, message->user.id.len + reported->detail.len +
+                                                        reported->provider_id.len + reported->message.len);
+  outcome->host = host;
+  outcome->used = 0;
+  outcome->message = (struct message){.id = message->id,
+                                      .user = {message->user.kind, keep(outcome, message->user.id)},
+                                      .once_key = message->once_key,
+                                      .once_until = message->once_until};
+  outcome->outcome = *reported;
+  outcome->outcome.detail = keep(outcome, reported->detail);
+  outcome->outcome.provider_id = keep(outcome, reported->provider_id);
+  outcome->outcome.message = keep(outcome, reported->message);
+  outcome->input.decide = outcome_decide;
+  outcome->input.settled = outcome_settled;
+  outcome->input.entity = outcome->message.user;
+  outcome->input.type = LOG_OUTCOME;
+  outcome->input.log_input = STR("");
+  outcome->input.needs_record = decide_outcome_needs_record(message, reported->kind);
+  outcome->input.err.code = 0;
+  outcome->settled.message_id = message->id;
+  outcome->settled.kind = reported->kind;
+  outcome->settled.done = outcome_home;
   outcome->task.run = outcome_run;
   worker_post(host->shared.workers[worker_of(&host->shared, outcome->message.user)], &outcome->task);
+}
+
+void outcome_deinit(struct host *host) {
+  while (host->spare_outcomes) {
+    struct outcome_input *outcome = host->spare_outcomes;
+    host->spare_outcomes = outcome->next;
+    memory_free(outcome);
+  }
 }
