@@ -16,5 +16,8 @@ files["rules"] = {
 
 files["spec"] = { std = "max+busted" }
 
--- wrk calls these.
-files["tools/bench.d/load.lua"] = { globals = { "request", "response" }, read_globals = { "wrk" } }
+-- wrk calls it.
+files["tools/bench.d/load.lua"] = { globals = { "request" } }
+
+-- Runs inside nginx.
+files["tools/bench.d/peers/nginx_lua"] = { std = "ngx_lua" }

@@ -1,5 +1,6 @@
 -- The tools beside the host.
 local Host = require "spec.functional.support.host"
+local cjson = require "cjson"
 local files = require "spec.functional.support.files"
 local process = require "spec.functional.support.process"
 
@@ -76,6 +77,42 @@ describe("tools/cdnow", function()
     os.remove(bad)
     assert.equal(2, result.status)
     assert.truthy(result.err:find(":2:", 1, true))
+  end)
+end)
+
+describe("tools/bench", function()
+  it("measures the host beside its peers, writes figures, and compares them with earlier ones", function()
+    local directory = files.temporary()
+    finally(function() files.remove(directory) end)
+    files.write(directory .. "/earlier.json", '{"rows":{"single":{"ratio_bare":0.5,"kairos_events":1}}}')
+    local result = process.run {
+      command = { "tools/bench", "--quick", "--row", "single", "--json", directory .. "/now.json",
+        "--compare", directory .. "/earlier.json" },
+      env = { KAIROS_BINARY = Host.binary }, seconds = 120 * Host.patience,
+    }
+    assert.equal(0, result.status, result.out .. result.err)
+    local report = cjson.decode(files.read(directory .. "/now.json"))
+    assert.is_number(report.machine.cores)
+    local figures = report.rows.single
+    for _, name in ipairs { "kairos", "bare", "lua_redis", "lua_memory" } do
+      assert.is_true(figures[name .. "_events"] > 0, name)
+      assert.is_true(figures[name .. "_p99_ms"] >= figures[name .. "_p50_ms"], name)
+      if name ~= "kairos" then
+        assert.near(figures.kairos_events / figures[name .. "_events"], figures["ratio_" .. name], 1e-6)
+      end
+      if name ~= "bare" then assert.is_true(figures[name .. "_deliveries"] > 0, name) end
+    end
+    assert.truthy(result.out:find(("compared: ratio_bare +%.3f, earlier +0.500"):format(figures.ratio_bare)), result.out)
+    assert.falsy(result.out:find "compared: kairos_events")
+    assert.truthy(result.out:find "skipped: fastify")
+  end)
+
+  it("says what it was not called rightly with", function()
+    for word, said in pairs { ["--fast"] = "unknown option", ["--row"] = "no row is named nil", ["--rounds"] = "whole number" } do
+      local result = process.run { command = { "tools/bench", word } }
+      assert.equal(2, result.status)
+      assert.truthy(result.err:find(said, 1, true), result.err)
+    end
   end)
 end)
 
