@@ -1,0 +1,104 @@
+--- The operator: by the control socket he suppresses users and lets them go again, and sends held messages once more.
+--- What he was told stands, whatever happens to the host.
+local cjson = require "cjson"
+local socket = require "socket"
+local unix = require "socket.unix"
+local loop = require "loop"
+
+local operator = {}
+operator.__index = operator
+
+local USERS = 30
+
+--- @param options  path of the socket, random, users
+function operator.new(options)
+  return setmetatable({
+    path = options.path, random = options.random, users = options.users, flowing = true, busy = false,
+    suppressions = {}, -- of each user, in order: {on, done}
+    resent = {}, -- message id -> {done = how often, perhaps = how often that is not known}
+    count = 0, unanswered = 0,
+  }, operator)
+end
+
+local function whole_line(text)
+  return text:match "^(.-)\n"
+end
+
+--- For conversations. @return the answer, false if it is not known, nil if nobody was asked
+local function ask(path, request)
+  local link = unix.stream()
+  link:settimeout(1)
+  if not link:connect(path) then
+    link:close()
+    return nil
+  end
+  link:settimeout(0)
+  local deadline = socket.gettime() + 60
+  local line
+  if loop.send(link, cjson.encode(request) .. "\n", deadline) then line = loop.receive(link, deadline, whole_line) end
+  link:close()
+  return line and cjson.decode(line) or false
+end
+
+--- The same outside of conversations; raises unless the host did it.
+function operator.ask(path, request)
+  local link = assert(unix.stream())
+  link:settimeout(120)
+  assert(link:connect(path))
+  assert(link:send(cjson.encode(request) .. "\n"))
+  local line = assert(link:receive "*l")
+  link:close()
+  local answer = cjson.decode(line)
+  if not answer.ok then error(request.command .. ": " .. tostring(answer.error), 0) end
+  return answer.result
+end
+
+local function suppress(self)
+  local user = self.users[self.random:to(math.min(USERS, #self.users))]
+  local on = self.random:chance(50)
+  local answer = ask(self.path, { command = on and "suppress" or "unsuppress", user = user, channel = "sms" })
+  if answer == nil then return end
+  local done = answer and answer.ok or false
+  local list = self.suppressions[user] or {}
+  self.suppressions[user] = list
+  list[#list + 1] = { on = on, done = done }
+  self.count = self.count + 1
+  if not done then self.unanswered = self.unanswered + 1 end
+end
+
+local function resend(self)
+  local letters = ask(self.path, { command = "dead_list", text = "message" })
+  if not letters or not letters.ok then return end
+  local held = {}
+  for _, letter in ipairs(letters.result) do
+    if letter.outcome == "held" then held[#held + 1] = letter.id end
+  end
+  if #held == 0 then return end
+  local id = self.random:any(held)
+  local answer = ask(self.path, { command = "dead_retry", id = id })
+  if answer == nil or answer and not answer.ok and answer.code == "not_found" then return end
+  local known = self.resent[id] or { done = 0, perhaps = 0 }
+  self.resent[id] = known
+  self.count = self.count + 1
+  if answer and answer.ok then
+    known.done = known.done + 1
+  else
+    known.perhaps = known.perhaps + 1
+    self.unanswered = self.unanswered + 1
+  end
+end
+
+function operator:start()
+  loop.spawn(function()
+    while true do
+      loop.sleep(self.random:between(50, 400) / 1000)
+      if self.flowing then
+        self.busy = true
+        if self.random:chance(70) then suppress(self) else resend(self) end
+        self.busy = false
+      end
+    end
+  end)
+end
+
+return operator
