@@ -237,7 +237,7 @@ static void fetch(struct worker *worker, struct slot *slot) {
   *item = (struct store_fetch_item){.entity = slot_entity(slot)};
   if (first->type == WAITING_EVENT) {
     const struct event *event = &first->batch->items[first->item].event;
-    item->event_id = event->id;
+    if (store_seen_maybe(worker->shared->store, event->entity, first->mark)) item->event_id = event->id;
     /* Asked now, for the mark may be sealed, and forgotten here, after the store looked and before it
      * answers. */
     first->seen = seen_has(worker->seen, first->mark, dedup_since(worker));
@@ -358,14 +358,7 @@ void inputs_fetch_submit(struct worker *worker) {
  */
 static struct slot *slot_at_hand(struct worker *worker, struct entity entity, struct slot **slot) {
   *slot = table_find(worker->table, entity);
-  if (!*slot) {
-    *slot = table_add(worker->table, entity);
-    if (!store_user_maybe(worker->shared->store, entity)) {
-      (*slot)->phase = SLOT_READY;
-      (*slot)->indexed_due = INT64_MAX;
-      table_changed(worker->table, *slot, false);
-    }
-  }
+  if (!*slot) *slot = table_add(worker->table, entity);
   return (*slot)->phase == SLOT_READY && !(*slot)->waiting ? *slot : NULL;
 }
 

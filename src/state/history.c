@@ -33,7 +33,7 @@ int history_decides(struct str effects, struct error *err) {
   return next_decision(&reader, &decision, err);
 }
 
-/* ---- the sealed part: log and ledger slices, merged by sequence number ---- */
+/* ---- the sealed part: log and ledger slices, merged ---- */
 
 /** The entity's records in one slice. */
 struct cursor {
@@ -96,25 +96,34 @@ static int merge_open(struct merge *merge, struct store *store, struct error *er
   return 0;
 }
 
-/** Put the halves of the record with the lowest number together. @return false at the end. */
-static bool merge_next(const struct merge *merge, struct log_record *record) {
-  for (size_t i = 0; i < merge->count; i++) {
-    const struct log_record *half = &merge->cursors[i].record;
-    if (i == 0 || half->seq < record->seq) {
-      *record = *half;
-    } else if (half->seq == record->seq) {
-      if (!record->input.len) record->input = half->input;
-      if (!record->effects.len) record->effects = half->effects;
-    }
-  }
-  return merge->count > 0;
+/** Segments one after the other, in each by number. */
+static int compare_places(const struct cursor *a, const struct cursor *b) {
+  if (a->entry.segment != b->entry.segment) return a->entry.segment < b->entry.segment ? -1 : 1;
+  return a->record.seq < b->record.seq ? -1 : a->record.seq > b->record.seq;
 }
 
-/** Move all that stand at this number. */
-static int merge_pass(struct merge *merge, uint64_t seq, struct error *err) {
+/** Put the halves of the first record together. @return where one of them is, null at the end. */
+static const struct cursor *merge_next(const struct merge *merge, struct log_record *record) {
+  const struct cursor *first = merge->count ? merge->cursors : NULL;
+  for (size_t i = 1; i < merge->count; i++)
+    if (compare_places(&merge->cursors[i], first) < 0) first = &merge->cursors[i];
+  if (!first) return NULL;
+  *record = first->record;
+  for (size_t i = 0; i < merge->count; i++) {
+    if (compare_places(&merge->cursors[i], first) != 0) continue;
+    const struct log_record *half = &merge->cursors[i].record;
+    if (!record->input.len) record->input = half->input;
+    if (!record->effects.len) record->effects = half->effects;
+  }
+  return first;
+}
+
+/** Move all that stand where this one does. */
+static int merge_pass(struct merge *merge, const struct cursor *passed, struct error *err) {
+  struct cursor place = *passed;
   for (size_t i = merge->count; i-- > 0;) {
     struct cursor *cursor = &merge->cursors[i];
-    if (cursor->record.seq != seq) continue;
+    if (compare_places(cursor, &place) != 0) continue;
     int rc = cursor_pass(cursor, merge->prefix, err);
     if (rc < 0) return rc;
     if (rc == 0) merge_close(merge, i);
@@ -122,8 +131,9 @@ static int merge_pass(struct merge *merge, uint64_t seq, struct error *err) {
   return 0;
 }
 
-/** Visit sealed records with numbers below `end`. */
-static int scan_sealed(struct store *store, struct entity entity, uint64_t end,
+/** Visit what is sealed. A crash within sealing leaves records of the tail in the slices; those are passed
+ * over. */
+static int scan_sealed(struct store *store, struct entity entity,
                        int (*visit)(void *context, const struct log_record *record), void *context,
                        struct error *err) {
   struct buf prefix;
@@ -133,10 +143,12 @@ static int scan_sealed(struct store *store, struct entity entity, uint64_t end,
   int rc = store_enter(store, err);
   if (rc) goto cleanup;
   rc = merge_open(&merge, store, err);
+  uint64_t sealed = store_sealed(store);
   struct log_record record;
-  while (!rc && merge_next(&merge, &record) && record.seq < end) {
+  const struct cursor *at;
+  while (!rc && (at = merge_next(&merge, &record)) && at->entry.segment <= sealed) {
     rc = visit(context, &record);
-    if (!rc) rc = merge_pass(&merge, record.seq, err);
+    if (!rc) rc = merge_pass(&merge, at, err);
   }
   while (merge.count) merge_close(&merge, merge.count - 1);
   memory_free(merge.cursors);
@@ -150,7 +162,7 @@ int store_scan_history(struct store *store, struct entity entity,
                        int (*visit)(void *context, const struct log_record *record), void *context,
                        struct error *err) {
   pthread_rwlock_rdlock(&store->segments_lock);
-  int rc = scan_sealed(store, entity, UINT64_MAX, visit, context, err);
+  int rc = scan_sealed(store, entity, visit, context, err);
   pthread_rwlock_unlock(&store->segments_lock);
   return rc;
 }
@@ -188,17 +200,11 @@ int history_scan(struct store *store, const char *log_directory, const struct lo
   int rc =
       log_reader_new(&tail.reader, log_directory, (struct log_position){sealed ? sealed + 1 : 0, 0}, err);
   if (rc) goto cleanup;
-  // A crash within sealing may have left records of the tail in the slices: the tail has them whole.
+  rc = scan_sealed(store, entity, visit, context, err);
   struct log_record record;
-  int there = tail_next(&tail, &record, err);
+  int there = 1;
+  while (!rc && (there = tail_next(&tail, &record, err)) == 1) rc = visit(context, &record);
   if (there < 0) rc = there;
-  if (!rc) rc = scan_sealed(store, entity, there ? record.seq : UINT64_MAX, visit, context, err);
-  while (!rc && there == 1) {
-    rc = visit(context, &record);
-    if (rc) break;
-    there = tail_next(&tail, &record, err);
-    if (there < 0) rc = there;
-  }
   log_reader_free(tail.reader);
 cleanup:
   pthread_rwlock_unlock(&store->segments_lock);

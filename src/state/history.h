@@ -11,8 +11,8 @@ int history_decisions(struct str effects, struct buf *out, struct error *err);
 /** @return 1 if there is one among the effects, 0, or ERROR_CORRUPT. */
 int history_decides(struct str effects, struct error *err);
 
-/** One entity's past in the order of sequence numbers, each record once, effects reduced to decisions. A
- * visitor returning non-zero ends the scan with that value.
+/** One entity's past, sealed segments in the order of sequence numbers, then the tail; each record once,
+ * effects reduced to decisions. A visitor returning non-zero ends the scan with that value.
  * @param until  the running log's log_durable(); null: none runs, and the log is read to its end. */
 int history_scan(struct store *store, const char *log_directory, const struct log_position *until,
                  struct entity entity, int (*visit)(void *context, const struct log_record *record),

@@ -29,7 +29,8 @@ enum log_record_type {
 };
 
 struct log_record {
-  uint64_t seq; /**< rises along the log for any one entity */
+  uint64_t seq; /**< rises along the log for any one entity; but an ATTEMPT's is drawn on another thread, and
+                   may stand before or behind its neighbours */
   enum log_record_type type;
   uint32_t generation;
   int64_t at;           /**< wall clock when it was accepted, ms */

@@ -83,7 +83,8 @@ static int read_records(struct sealing *sealing, const char *log_directory) {
   return rc;
 }
 
-/** Read, check, and then map: from here on records are taken in another order than they lie in. */
+/** Read and check it, then map it: records are taken in another order than they lie in, and so no memory has
+ * to hold them. A disk that failed to give once more what it gave a moment ago would kill the process. */
 static int read_segment(struct sealing *sealing, const char *log_directory) {
   struct segment segment;
   struct stat info;
@@ -365,7 +366,8 @@ static void sealing_deinit(struct sealing *sealing) {
 }
 
 static int seal(struct store *store, const char *log_directory, uint64_t number, struct error *err) {
-  struct sealing sealing = {.store = store, .number = number, .err = err};
+  struct sealing sealing = {
+      .store = store, .number = number, .drafts = {{.segment = number}, {.segment = number}}, .err = err};
   for (int kind = 0; kind < SLICE_KINDS; kind++) sealing.outputs[kind].last_at = INT64_MIN;
   int rc = read_segment(&sealing, log_directory);
   if (!rc) {

@@ -81,6 +81,16 @@ static uint64_t head_of(struct entity entity) {
   return be64toh(head);
 }
 
+/** Whether all are one entity's, in the order of their numbers: those of its attempts come of another thread.
+ */
+static bool is_sorted(const struct seal_record *records, size_t count) {
+  for (size_t i = 1; i < count; i++)
+    if (!entity_equal(records[i].log.entity, records->log.entity) ||
+        records[i - 1].log.seq > records[i].log.seq)
+      return false;
+  return true;
+}
+
 static size_t count_owned(const struct seal_record *records, size_t count) {
   size_t owned = 1;
   while (owned < count && entity_equal(records[owned].log.entity, records->log.entity)) owned++;
@@ -91,7 +101,7 @@ size_t seal_owners(struct seal_record *records, size_t count, struct seal_owner 
   size_t found = 0;
   for (size_t first = 0, end; first < count; first = end) {
     for (end = first + 1; end < count && records[end].rank == records[first].rank;) end++;
-    if (count_owned(records + first, end - first) < end - first) // entities of one hash
+    if (!is_sorted(records + first, end - first))
       qsort(records + first, end - first, sizeof *records, compare_records);
     for (size_t at = first, owned; at < end; at += owned) {
       owned = count_owned(records + at, end - at);

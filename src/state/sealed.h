@@ -1,9 +1,11 @@
 /** How sealed records lie in the slices.
  *
  * log, ledger: one entry holds what an entity has in one segment, in the order of sequence numbers, cut where
- * it reaches SEALED_ENTRY_BYTES. The key is the entity and the first record's sequence number. The value has
- * for each record type:u8 generation:varint seq:varint at:zigzag input:str effects:str; number and time are
- * the differences to the record before, the first ones' to the key's number and to 0.
+ * it reaches SEALED_ENTRY_BYTES. The key is the entity, the segment's number and the first record's sequence
+ * number; the segment's first, for an attempt's number is drawn on deliver's thread, and those of
+ * neighbouring segments may overlap. The value has for each record type:u8 generation:varint seq:varint
+ * at:zigzag input:str effects:str; number and time are the differences to the record before, the first ones'
+ * to the key's number and to 0.
  *
  * seen: one entry a mark, its key as key_put_mark() makes it, its value the time of acceptance, u64.
  */
@@ -13,6 +15,7 @@
 #include "state/store_key.h"
 #include "state/stored.h"
 
+/** As much of the format as the rest: what is sealed again after a crash has to find the same keys. */
 enum { SEALED_ENTRY_BYTES = 16 << 10 };
 
 /** Records whose input is kept in the event log; the others' is in the ledger. */
@@ -23,6 +26,7 @@ static inline bool sealed_in_log(enum log_record_type type) {
 /** An entry that is being made; empty while its value is. */
 struct sealed_draft {
   struct buf key, value;
+  uint64_t segment;
   uint64_t seq; /**< of its last record */
   int64_t at;
 };
@@ -32,6 +36,7 @@ static inline void sealed_put(struct sealed_draft *draft, const struct log_recor
   if (!draft->value.len) {
     buf_clear(&draft->key);
     key_put_entity(&draft->key, record->entity);
+    buf_put_u64_be(&draft->key, draft->segment);
     buf_put_u64_be(&draft->key, record->seq);
     draft->seq = record->seq;
     draft->at = 0;
@@ -50,7 +55,7 @@ static inline void sealed_put(struct sealed_draft *draft, const struct log_recor
 struct sealed_entry {
   struct entity entity;
   struct reader records;
-  uint64_t seq;
+  uint64_t segment, seq;
   int64_t at;
 };
 
@@ -58,6 +63,7 @@ struct sealed_entry {
 static inline bool sealed_open(struct sealed_entry *entry, struct str key, struct str value) {
   struct reader head = reader_of(key);
   *entry = (struct sealed_entry){.entity = key_entity(&head), .records = reader_of(value)};
+  entry->segment = reader_u64_be(&head);
   entry->seq = reader_u64_be(&head);
   return !head.bad && reader_left(&head) == 0 && value.len > 0;
 }

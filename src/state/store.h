@@ -11,7 +11,7 @@
  * | user | | record_encode() |
  * | timer | due time before the entity | empty |
  * | outbox, dead | message's or failure's id | outbox_entry_encode(), dead_letter_encode() |
- * | log, ledger | sequence number | state/sealed.h: records of one segment; ledger: their decisions |
+ * | log, ledger | segment, number | state/sealed.h: records of one segment; ledger: their decisions |
  * | seen | (a hash of the entity, then seen_mark()) | time of acceptance |
  * | meta | (a name alone) | format version, checkpoint, last sealed segment, the newest time in each slice;
  * the host's own facts |
@@ -52,8 +52,6 @@ void store_fetch(struct store *store, struct store_fetch *fetch);
 bool store_seen_maybe(struct store *store, struct entity entity, struct hash128 mark);
 /** Fetch what it will look at into the cache. */
 void store_seen_prefetch(struct store *store, struct hash128 mark);
-/** Whether there might be a record of the entity; false is certain. No I/O. Any thread. */
-bool store_user_maybe(struct store *store, struct entity entity);
 
 /* ---- writing behind ---- */
 
@@ -121,9 +119,9 @@ int store_scan_outbox(struct store *store, int (*visit)(void *context, const str
                       void *context, struct error *err);
 int store_scan_dead(struct store *store, int (*visit)(void *context, const struct dead_letter *letter),
                     void *context, struct error *err);
-/** One user's sealed past in the order of sequence numbers, from ledger and log slices merged: records as the
- * log had them, effects reduced to decisions (MESSAGE, OUTCOME, FAILURE, SUPPRESS, UNSUPPRESS).
- * state/history.h adds the unsealed tail. */
+/** One user's sealed past, segment by segment in the order of sequence numbers, from ledger and log slices
+ * merged: records as the log had them, effects reduced to decisions (MESSAGE, OUTCOME, FAILURE, SUPPRESS,
+ * UNSUPPRESS). state/history.h adds the unsealed tail. */
 int store_scan_history(struct store *store, struct entity entity,
                        int (*visit)(void *context, const struct log_record *record), void *context,
                        struct error *err);
@@ -155,7 +153,7 @@ int store_checkpoint_get(struct store *store, struct log_position *position, uin
                          struct error *err);
 
 /** Sort one closed segment by user and ingest it into the slices. May be repeated. `number` becomes the last
- * sealed. */
+ * sealed. While few segments wait, on a thread that yields to others when the machine is busy. */
 int store_seal(struct store *store, const char *log_directory, uint64_t number, struct error *err);
 uint64_t store_sealed(struct store *store); /**< last sealed segment, 0 none; any thread */
 /** Drop slices past their retention; delete raw segments that are sealed and below the checkpoint. */

@@ -10,7 +10,7 @@
 
 enum {
   MARKS_MIN = 1 << 20, /**< 2 MB */
-  GROWTH = 8,          /**< all marks are read again to make a larger filter */
+  GROWTH = 4,          /**< all marks are read again to make a larger filter */
   SOME = 1024,         /**< read or added without a pause */
   AHEAD = 16,          /**< fetched into the cache before their turn */
   /** Who asks holds the filter's address for nanoseconds. A filter that was replaced is freed when it is this

@@ -192,18 +192,6 @@ static bool may_exist(struct store *store, rocksdb_column_family_handle_t *famil
                                   0, NULL);
 }
 
-bool store_user_maybe(struct store *store, struct entity entity) {
-  // On the caller's stack: this runs once an event, on any thread.
-  char key[EVENT_ID_MAX + 3];
-  size_t len = 0;
-  key[len++] = (char)entity_partition(entity);
-  key[len++] = (char)entity.kind;
-  memcpy(key + len, entity.id.data, entity.id.len);
-  len += entity.id.len;
-  key[len++] = 0;
-  return may_exist(store, store->families[FAMILY_USER], (struct str){key, len});
-}
-
 void store_seen_prefetch(struct store *store, struct hash128 mark) {
   const struct mark_filter *filter = atomic_load_explicit(&store->marks.filter, memory_order_acquire);
   if (filter) mark_filter_prefetch(filter, mark);

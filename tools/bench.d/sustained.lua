@@ -32,10 +32,10 @@ local function load(users, seconds)
   return feed.reference { seconds = seconds, users = users, random = 1 }
 end
 
-local function start_host(bench, name, sink)
+local function start_host(bench, name, sink, memory)
   return bench:host {
     name = name, sink = sink.port, rules = bench.directory .. "/rules",
-    config = ("state: {memory: %s}\n"):format(bench.quick and "16MB" or "256MB"),
+    config = ("state: {memory: %s}\n"):format(memory),
   }
 end
 
@@ -99,7 +99,7 @@ local function run(bench)
   files.write(bench.directory .. "/rules/reference/cart.json", files.read "tools/bench.d/rules/reference/cart.json")
   local sink = bench:sink()
 
-  local short = start_host(bench, "short", sink)
+  local short = start_host(bench, "short", sink, "256MB")
   feed.run(bench, short, load(100000, 1))
   local fed = feed.run(bench, short, load(100000, bench.quick and 1 or 10))
   local batch = fed.accepted / fed.seconds
@@ -107,7 +107,7 @@ local function run(bench)
   short:stop()
   files.remove(short.data)
 
-  local host = start_host(bench, "host", sink)
+  local host = start_host(bench, "host", sink, bench.quick and "16MB" or "256MB")
   local pid, before, delivered = host.child.pid, written_bytes(host.child.pid), sink.requests()
   local long, most = watch(bench, host, users, seconds)
   local written = written_bytes(pid) - before
