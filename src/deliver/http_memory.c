@@ -49,7 +49,7 @@ static struct head *head_of(void *block) {
 static void *take(size_t size) {
   size_t class = (size + HEAD - 1) / STEP;
   struct head *head;
-  if (class >= CLASSES) {
+  if (class + 1 > CLASSES) { // there may be none
     if (size > SIZE_MAX - HEAD || !(head = malloc(size + HEAD))) return NULL;
     *head = (struct head){.size = size, .class = LARGE};
     return block_of(head);
@@ -116,7 +116,7 @@ void http_memory_start(void) {
 
 void http_memory_keep(bool keep) {
   kept.on = keep;
-  for (size_t class = 0; class < CLASSES && !keep; class ++) {
+  for (size_t class = 0; class + 1 <= CLASSES && !keep; class ++) {
     for (struct head *head = kept.free[class], *next; head; head = next) {
       next = head->next;
       free(head);
