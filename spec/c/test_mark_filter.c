@@ -20,10 +20,16 @@ static void what_was_added_is_found(void **state) {
   assert_false(mark_filter_maybe(filter, numbered(1)));
   for (int i = 0; i < count; i++) mark_filter_add(filter, numbered(i));
   assert_int_equal(mark_filter_count(filter), count);
+  assert_false(mark_filter_full(filter));
   int wrong = 0;
   for (int i = 0; i < count; i++) assert_true(mark_filter_maybe(filter, numbered(i)));
   for (int i = 0; i < 100000; i++) wrong += mark_filter_maybe(filter, numbered(count + i));
   assert_in_range(wrong, 1, 700); // of 100,000; none at all would be another kind of wrong
+  for (int i = 0; i < count; i++) mark_filter_add(filter, numbered(2 * count + i));
+  assert_true(mark_filter_full(filter));
+  wrong = 0;
+  for (int i = 0; i < 100000; i++) wrong += mark_filter_maybe(filter, numbered(count + i));
+  assert_in_range(wrong, 1, 8000);
   mark_filter_free(filter);
 }
 

@@ -5,7 +5,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { BLOCK_WORDS = 8, BITS_A_MARK = 12, BLOCKS_MIN = 1024 };
+enum { BLOCK_WORDS = 8, PLACES = 5, BITS_A_MARK = 12, BLOCKS_MIN = 1024 };
 
 struct block {
   _Alignas(64) _Atomic uint64_t words[BLOCK_WORDS];
@@ -50,12 +50,17 @@ static struct block *block_of(const struct mark_filter *filter, struct hash128 m
   return &filter->blocks[mark.low & (filter->block_count - 1)];
 }
 
+/** Nine bits of the hash say which bit of the block. */
+static unsigned place(struct hash128 mark, int i) {
+  return mark.high >> 9 * i & (BLOCK_WORDS * 64 - 1);
+}
+
 void mark_filter_add(struct mark_filter *filter, struct hash128 mark) {
   struct block *block = block_of(filter, mark);
-  for (int i = 0; i < BLOCK_WORDS; i++) {
-    uint64_t word = atomic_load_explicit(&block->words[i], memory_order_relaxed);
-    word |= UINT64_C(1) << (mark.high >> 6 * i & 63);
-    atomic_store_explicit(&block->words[i], word, memory_order_relaxed);
+  for (int i = 0; i < PLACES; i++) {
+    _Atomic uint64_t *word = &block->words[place(mark, i) / 64];
+    uint64_t bit = UINT64_C(1) << place(mark, i) % 64;
+    atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) | bit, memory_order_relaxed);
   }
   uint64_t count = atomic_load_explicit(&filter->count, memory_order_relaxed);
   atomic_store_explicit(&filter->count, count + 1, memory_order_relaxed);
@@ -68,8 +73,9 @@ void mark_filter_prefetch(const struct mark_filter *filter, struct hash128 mark)
 bool mark_filter_maybe(const struct mark_filter *filter, struct hash128 mark) {
   const struct block *block = block_of(filter, mark);
   uint64_t all = 1;
-  for (int i = 0; i < BLOCK_WORDS; i++)
-    all &= atomic_load_explicit(&block->words[i], memory_order_relaxed) >> (mark.high >> 6 * i & 63);
+  for (int i = 0; i < PLACES; i++)
+    all &=
+        atomic_load_explicit(&block->words[place(mark, i) / 64], memory_order_relaxed) >> place(mark, i) % 64;
   return all;
 }
 

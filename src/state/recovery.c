@@ -63,12 +63,14 @@ static int by_key(const void *a, const void *b) {
   return order ? order : (l.len > r.len) - (l.len < r.len);
 }
 
+static int64_t next_due(const struct slot *slot) {
+  struct timer timer;
+  return record_timer_next(&slot->record, &timer) ? timer.due : INT64_MAX;
+}
+
 static int write_record(struct recovering *self, struct slot *slot) {
   self->oversize += slot->record.bytes.len > self->options->record_max;
-  struct timer timer;
-  int64_t due = record_timer_next(&slot->record, &timer) ? timer.due : INT64_MAX;
-  // What the index holds is not known: it may have lost what the record kept, or kept what is past.
-  store_write_user(&self->write, slot_entity(slot), &slot->record, INT64_MAX, due);
+  store_write_user(&self->write, slot_entity(slot), &slot->record, slot->indexed_due, next_due(slot));
   return write_if_large(self, WRITE_BYTES);
 }
 
@@ -227,6 +229,9 @@ static int load(struct recovering *self, struct entity entity, struct slot **out
     slot = table_add(self->table, entity);
     int rc = store_get_user(self->store, entity, &slot->record, self->err);
     if (rc && rc != ERROR_NOT_FOUND) return rc;
+    // Or so it should: one family may have been flushed and not the other. What the record has is put in any
+    // case; an entry that no record has any more wakes nobody, and is left.
+    slot->indexed_due = next_due(slot);
   }
   *out = slot;
   return 0;

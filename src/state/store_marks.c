@@ -202,7 +202,7 @@ void marks_sealed(struct store *store, const struct hash128 *sealed, size_t coun
   if (mark_filter_would_hold(room_for(live), store->options.cache_bytes / 4) > mark_filter_capacity(filter) ||
       live < mark_filter_count(filter) / 4 * 3) {
     build(store, live);
-  } else if (!marks->crowded) {
+  } else if (!marks->crowded && mark_filter_count(filter) / 2 > mark_filter_capacity(filter)) {
     marks->crowded = true;
     slices_set_pace(store, SLICE_SEEN, SLICE_READ);
     LOG_INFO("store", "more dedup marks are kept than memory holds a filter for", LOG_INT("marks", live));

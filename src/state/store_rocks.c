@@ -96,7 +96,7 @@ static rocksdb_options_t *new_options(rocksdb_block_based_table_options_t *table
 
 int slice_runs(enum slice_kind kind, enum slice_pace pace) {
   if (pace == SLICE_READ) return 8;
-  return kind == SLICE_SEEN ? 32 : 64;
+  return kind == SLICE_SEEN ? 32 : 128;
 }
 
 /** Slices get whole files, sorted, each over the whole range of keys. When there are `runs` of them, those of

@@ -280,29 +280,26 @@ static void wait_quiet(void) {
 static void measure_sealing(struct store *store, const char *log, const struct content *content, bool print) {
   struct error err;
   double sealing = 0, least = 0, all = cpu_us(CLOCK_PROCESS_CPUTIME_ID);
-  uint64_t bytes = written(), sealed_bytes = 0;
+  uint64_t bytes = written();
   for (uint64_t number = 1; number <= content->last; number++) {
-    uint64_t before_bytes = written();
     double before = cpu_us(CLOCK_THREAD_CPUTIME_ID);
     if (store_seal(store, log, number, &err)) give_up(err.message);
     double cost = cpu_us(CLOCK_THREAD_CPUTIME_ID) - before;
     sealing += cost;
     if (number == 1 || cost < least) least = cost;
-    sealed_bytes += written() - before_bytes;
     if (print) printf("  segment %llu: %.1f ms\n", (unsigned long long)number, cost / 1000);
   }
   wait_quiet();
   double events = (double)content->events;
   all = cpu_us(CLOCK_PROCESS_CPUTIME_ID) - all;
-  bytes = written() - bytes;
   struct store_figures figures;
   store_measure(store, &figures);
   printf("%llu segments, %.0f events\n", (unsigned long long)content->last, events);
   printf("sealing: %.3f us of CPU an event (%.3f in the best segment)\n", sealing / events,
          least * (double)content->last / events);
-  printf("merging: %.3f us of CPU an event\n", (all - sealing) / events);
-  printf("written: %.0f bytes an event, %.0f of them merging (roughly); kept: %.0f\n", (double)bytes / events,
-         (double)(bytes - sealed_bytes) / events, (double)figures.bytes_on_disk / events);
+  printf("merging, filter of marks: %.3f us of CPU an event\n", (all - sealing) / events);
+  printf("written: %.0f bytes an event; kept: %.0f\n", (double)(written() - bytes) / events,
+         (double)figures.bytes_on_disk / events);
 }
 
 static int count_record(void *context, const struct log_record *record) {
@@ -364,12 +361,12 @@ static void measure_duplicates(struct store *store, const struct content *conten
   uv_loop_close(&loop);
 }
 
-static void measure(const struct options *options, const char *directory) {
+static void measure(const struct options *options, const char *folder) {
   static struct content content;
   struct error err;
   char log[4096], database[4096];
-  snprintf(database, sizeof database, "%s/db", directory);
-  snprintf(log, sizeof log, "%s/log", directory);
+  snprintf(database, sizeof database, "%s/db", folder);
+  snprintf(log, sizeof log, "%s/log", folder);
   const char *source = options->log ? options->log : log;
   if (access(source, F_OK)) make_log(options, source);
   read_log(&content, source);
@@ -386,9 +383,15 @@ static void measure(const struct options *options, const char *directory) {
   store_close(store);
 }
 
+static char directory[] = "/var/tmp/kairos-seal-XXXXXX"; // not /tmp, which may be memory
+
 static int remove_one(const char *path, const struct stat *info, int type, struct FTW *walk) {
   (void)info, (void)type, (void)walk;
   return remove(path);
+}
+
+static void remove_directory(void) {
+  nftw(directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static bool read_options(struct options *options, int count, char **words) {
@@ -425,8 +428,7 @@ int main(int count, char **words) {
     fputs(usage, stderr);
     return 2;
   }
-  char directory[] = "/var/tmp/kairos-seal-XXXXXX"; // not /tmp, which may be memory
   if (!mkdtemp(directory)) give_up("no folder can be made in /var/tmp");
+  atexit(remove_directory);
   measure(&options, directory);
-  nftw(directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
