@@ -763,6 +763,56 @@ static void what_is_behind_the_known_end_is_not_believed(void **state) {
   support_loop_deinit(&loop);
 }
 
+static int count_timer(void *context, struct entity entity, int64_t due) {
+  (void)entity;
+  int64_t *dues = context;
+  dues[dues[0] == INT64_MAX ? 0 : 1] = due;
+  return 0;
+}
+
+static void timer_effect(struct buf *effects, enum effect_type type, const char *name, int64_t due) {
+  struct effect effect = {.type = type, .timer = {.campaign = STR("c"), .name = str_from(name), .due = due}};
+  effect_encode(&effect, effects);
+}
+
+/** What the log's tail did to a user's next timer is done to the index too: nobody else would, ever. */
+static void a_timer_that_is_past_leaves_the_index(void **state) {
+  (void)state;
+  struct error err;
+  struct support_loop loop;
+  support_loop_init(&loop);
+  struct store *store = support_open_store();
+  struct log_options log_options = {
+      .directory = support_path("log"), .segment_size = 1 << 30, .segment_age = 1 << 30};
+  struct log_position end = {0, 0};
+  struct buf effects;
+  buf_init(&effects);
+  for (uint64_t seq = 1; seq <= 3; seq++) {
+    buf_clear(&effects);
+    if (seq == 1) timer_effect(&effects, EFFECT_TIMER_SET, "soon", 500);
+    if (seq == 2) timer_effect(&effects, EFFECT_TIMER_CLEAR, "soon", 0);
+    if (seq == 2) timer_effect(&effects, EFFECT_TIMER_SET, "later", 900);
+    if (seq == 3) timer_effect(&effects, EFFECT_TIMER_CLEAR, "later", 0);
+    struct log *log;
+    assert_int_equal(log_open(&log, &log_options, end, &err), 0);
+    struct log_record record = {
+        .seq = seq, .type = LOG_COMMAND, .entity = user_entity(1), .effects = buf_str(&effects)};
+    assert_int_equal(support_write(log, &loop, &record, 1, NULL), 0);
+    log_close(log);
+    struct recovery_options options = recovery_options();
+    struct recovery_result result;
+    assert_int_equal(recovery_run(store, &options, &result, &err), 0);
+    end = result.end;
+    int64_t dues[] = {INT64_MAX, INT64_MAX};
+    assert_int_equal(store_scan_timers(store, count_timer, dues, &err), 0);
+    assert_int_equal(dues[0], seq == 1 ? 500 : seq == 2 ? 900 : INT64_MAX);
+    assert_int_equal(dues[1], INT64_MAX);
+  }
+  buf_deinit(&effects);
+  store_close(store);
+  support_loop_deinit(&loop);
+}
+
 static void an_empty_directory_is_a_beginning(void **state) {
   (void)state;
   struct store *store = support_open_store();
@@ -802,6 +852,7 @@ int main(int count, char **words) {
       TEST(recovery_itself_may_die),
       TEST(a_log_that_lost_its_end_is_refused),
       TEST(what_is_behind_the_known_end_is_not_believed),
+      TEST(a_timer_that_is_past_leaves_the_index),
       TEST(an_empty_directory_is_a_beginning),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

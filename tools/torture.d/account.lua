@@ -511,8 +511,8 @@ function account:run()
   local clients, commands = self.options.clients.counts, self.options.operator
   self:row("requests", "%d, %d without an answer, %d refused whole, %d sent again, %d repeated although answered",
     clients.requests, clients.unanswered, clients.refused, clients.retried, clients.repeated)
-  self:row("events", "%d posted, %d acknowledged and all of them taken once, %d taken of %d given up", counts.posted,
-    counts.acknowledged, counts.unanswered, counts.posted - counts.acknowledged)
+  self:row("events", "%d posted, %d acknowledged, %d taken, %d of them among %d that were given up", counts.posted,
+    counts.acknowledged, counts.taken, counts.unanswered, counts.posted - counts.acknowledged)
   self:row("messages asked for", "%d by the model, %d in the ledger", self.expected, self.decided)
   self:row("skipped by the gate", "%d: %s", sum(self.skips), list(self.skips))
   self:row("sent by the gate", "%d: %s", sum(self.ends), list(self.ends))
