@@ -4,7 +4,7 @@
  * the dump. */
 #include "engine/bytecode.h"
 #include "engine/sandbox.h"
-#include "fuzz.h"
+#include "lua_words.h"
 
 #include <stdlib.h>
 

@@ -7,6 +7,7 @@
  * windows and a throttle. */
 #include "engine/engine.h"
 #include "engine/internal.h"
+#include "lua_words.h"
 #include "values.h"
 
 #include <stdlib.h>
