@@ -433,6 +433,7 @@ static void describe_failure(struct http_transfer *transfer, CURLcode code) {
 static void take_end(struct http_transfer *transfer, CURLcode code) {
   long status = 0;
   curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+  if (status > 999) status = 0; // libcurl takes any digits; such an answer says nothing
   bool cut = code == CURLE_WRITE_ERROR && transfer->body_seen > RESPONSE_BODY_MAX;
   if (code == CURLE_OK || cut) {
     transfer->end = HTTP_ANSWERED;
