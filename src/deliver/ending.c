@@ -6,8 +6,6 @@
 #include "base/memory.h"
 #include "deliver/retry.h"
 
-#include <stdio.h>
-
 const char *const ending_names[OUTCOME_KINDS] = {NULL,        "accepted", "retry",     "rejected",
                                                  "exhausted", "expired",  "cancelled", "held"};
 
@@ -49,27 +47,18 @@ void ending_report(struct deliver *deliver, struct entry *entry, const struct me
 void ending_failed(struct deliver *deliver, struct entry *entry, const struct message *message,
                    bool ambiguous, int64_t retry_after_ms, struct str detail) {
   struct provider *provider = deliver_provider(deliver, entry);
-  const struct config_provider *account = provider->account;
-  char text[256];
-  struct ending ending = {.kind = OUTCOME_RETRY, .detail = {text, 0}};
-  int64_t now = clock_wall_ms();
-  ending.retry_at =
-      now + retry_delay(account, entry->attempts ? entry->attempts : 1, retry_after_ms, turn_random(deliver));
-  const char *more = "";
-  if (ambiguous && !provider->honours_keys && account->ambiguous == CONFIG_AMBIGUOUS_HOLD) {
-    ending.kind = OUTCOME_HELD;
-    more = "; the provider may have it, and does not know idempotency keys";
-  } else if (entry->attempts >= account->attempts) {
-    ending.kind = OUTCOME_EXHAUSTED;
-    more = "; that was the last attempt";
-  } else if (ending.retry_at > entry->age_from + account->max_age) {
-    ending.kind = OUTCOME_EXHAUSTED;
-    more = "; the next attempt would be past max_age";
-  }
-  if (ending.kind != OUTCOME_RETRY) ending.retry_at = 0;
-  int len = snprintf(text, sizeof text, "%.*s%s%s", detail.len < 160 ? (int)detail.len : 160, detail.data,
-                     ambiguous ? " (ambiguous)" : "", more);
-  ending.detail.len = (size_t)len < sizeof text ? (size_t)len : sizeof text - 1;
+  struct retry_fate fate;
+  retry_judge(&(struct retry_failure){.account = provider->account,
+                                      .honours_keys = provider->honours_keys,
+                                      .ambiguous = ambiguous,
+                                      .attempts = entry->attempts,
+                                      .age_from = entry->age_from,
+                                      .now = clock_wall_ms(),
+                                      .retry_after_ms = retry_after_ms,
+                                      .random = turn_random(deliver),
+                                      .detail = detail},
+              &fate);
+  struct ending ending = {.kind = fate.kind, .detail = fate.detail, .retry_at = fate.retry_at};
   ending_report(deliver, entry, message, &ending);
 }
 

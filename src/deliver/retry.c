@@ -1,6 +1,7 @@
 #include "deliver/retry.h"
 
 #include <curl/curl.h>
+#include <stdio.h>
 
 #define RETRY_AFTER_MAX (365LL * 86400000)
 
@@ -11,6 +12,30 @@ int64_t retry_delay(const struct config_provider *account, uint32_t attempt, int
     most = account->backoff_base << (attempt - 1);
   int64_t delay = most > 0 ? (int64_t)(random % ((uint64_t)most + 1)) : 0;
   return delay > retry_after_ms ? delay : retry_after_ms;
+}
+
+void retry_judge(const struct retry_failure *failure, struct retry_fate *fate) {
+  const struct config_provider *account = failure->account;
+  const char *more = "";
+  fate->kind = OUTCOME_RETRY;
+  fate->retry_at = failure->now + retry_delay(account, failure->attempts ? failure->attempts : 1,
+                                              failure->retry_after_ms, failure->random);
+  if (failure->ambiguous && !failure->honours_keys && account->ambiguous == CONFIG_AMBIGUOUS_HOLD) {
+    fate->kind = OUTCOME_HELD;
+    more = "; the provider may have it, and does not know idempotency keys";
+  } else if (failure->attempts >= account->attempts) {
+    fate->kind = OUTCOME_EXHAUSTED;
+    more = "; that was the last attempt";
+  } else if (fate->retry_at > failure->age_from + account->max_age) {
+    fate->kind = OUTCOME_EXHAUSTED;
+    more = "; the next attempt would be past max_age";
+  }
+  if (fate->kind != OUTCOME_RETRY) fate->retry_at = 0;
+  struct str detail = failure->detail;
+  int len = snprintf(fate->text, sizeof fate->text, "%.*s%s%s", detail.len < 160 ? (int)detail.len : 160,
+                     detail.data, failure->ambiguous ? " (ambiguous)" : "", more);
+  fate->detail =
+      (struct str){fate->text, (size_t)len < sizeof fate->text ? (size_t)len : sizeof fate->text - 1};
 }
 
 int64_t retry_after_parse(struct str value, int64_t now_ms) {

@@ -1,7 +1,10 @@
-/** When to try again: exponential back-off with full jitter, and what a provider's Retry-After says. */
+/** What becomes of a message whose attempt failed, and when it is tried again: exponential back-off with full
+ * jitter, and what a provider's Retry-After says. Pure functions: the virtual host (host/sim.h) asks them
+ * too. */
 #pragma once
 
 #include "config/config.h"
+#include "state/effect.h"
 
 /** How long after failed attempt number `attempt` (from 1) the next one comes: anything from 0 to base *
  * 2^(attempt-1), bounded by the account's maximum, but not before `retry_after_ms`. @param random  a fresh
@@ -12,3 +15,25 @@ int64_t retry_delay(const struct config_provider *account, uint32_t attempt, int
 /** The value of a Retry-After header: seconds, or an HTTP date. @return ms from `now_ms` (wall clock), at
  * least 1 where the header is one, at most a year; 0 for anything else. */
 int64_t retry_after_parse(struct str value, int64_t now_ms);
+
+/** An attempt that failed, or may have. Times: wall clock, ms. */
+struct retry_failure {
+  const struct config_provider *account;
+  bool honours_keys; /**< the provider knows idempotency keys, so that sending again is safe */
+  bool ambiguous;    /**< the provider may have the message */
+  uint32_t attempts; /**< made, this one included */
+  int64_t age_from;  /**< what max_age counts from */
+  int64_t now;
+  int64_t retry_after_ms; /**< as the provider asked; 0 if it did not */
+  uint64_t random;        /**< a fresh random number */
+  struct str detail;      /**< what went wrong, without personal data */
+};
+
+struct retry_fate {
+  enum outcome_kind kind; /**< RETRY, HELD or EXHAUSTED */
+  int64_t retry_at;       /**< RETRY: then; else 0 */
+  struct str detail;      /**< with the reason; lies in `text` */
+  char text[256];
+};
+
+void retry_judge(const struct retry_failure *failure, struct retry_fate *fate);

@@ -43,10 +43,7 @@ static struct str row_decision(const struct decider_run *run, struct str *reason
   return run->passed ? STR("send") : STR("skip");
 }
 
-static void note_run(void *context, const struct decider_run *run) {
-  struct replay *replay = context;
-  if (replay->options->filter.len && !str_equal(replay->options->filter, run->rule->campaign)) return;
-  struct buf *out = &replay->rows;
+void replay_describe_run(const struct decider_run *run, uint32_t generation, struct buf *out) {
   struct str reason, decision = row_decision(run, &reason);
   value_put_map(out, 8);
   value_put_string(out, STR("at"));
@@ -54,7 +51,7 @@ static void note_run(void *context, const struct decider_run *run) {
   value_put_member_text(out, "campaign", run->rule->campaign);
   value_put_member_text(out, "rule", run->rule->path);
   value_put_string(out, STR("generation"));
-  value_put_integer(out, replay->now->generation);
+  value_put_integer(out, generation);
   value_put_member_text(out, "cause", run->call->cause);
   value_put_member_text(out, "decision", decision);
   value_put_member_text(out, "reason", reason);
@@ -63,6 +60,12 @@ static void note_run(void *context, const struct decider_run *run) {
     buf_append(out, run->call->facts.data, run->call->facts.len);
   else
     value_put_map(out, 0);
+}
+
+static void note_run(void *context, const struct decider_run *run) {
+  struct replay *replay = context;
+  if (replay->options->filter.len && !str_equal(replay->options->filter, run->rule->campaign)) return;
+  replay_describe_run(run, replay->now->generation, &replay->rows);
   replay->row_count++;
 }
 

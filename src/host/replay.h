@@ -23,3 +23,7 @@ struct replay_options {
  * is not there to be counted: windows that reach further back than it show less than they did. Blocking; any
  * thread. */
 int replay_run(const struct replay_options *options, struct buf *out, struct error *err);
+
+struct decider_run;
+/** One run of a rule as a row of the above is: append the map. For a decider's observer. */
+void replay_describe_run(const struct decider_run *run, uint32_t generation, struct buf *out);

@@ -2,10 +2,7 @@
 
 #include "base/memory.h"
 #include "event/json.h"
-#include "host/decide.h"
-#include "state/seen.h"
-#include "state/table.h"
-#include "state/timers.h"
+#include "host/sim.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -20,14 +17,10 @@ struct simulated_event {
 struct simulation {
   const struct simulate_options *options;
   struct simulate_result *result;
-  struct engine *engine;
-  struct decider *decider;
-  struct table *table;
-  struct seen *seen;
-  struct timers *timers;
+  struct sim *sim;
   struct simulated_event *events;
   size_t count, cap;
-  struct buf values, json, entity;
+  struct buf values, json;
 };
 
 /* ---- reading ---- */
@@ -132,44 +125,7 @@ static void print_failure(void *context, const struct entity *entity, const stru
           entity->kind == ENTITY_USER ? "user" : "subject", STR_ARG(entity->id), STR_ARG(failure->error));
 }
 
-/* ---- the clock's hands ---- */
-
-static struct slot *slot_of(struct simulation *simulation, struct entity entity) {
-  struct slot *slot = table_find(simulation->table, entity);
-  if (!slot) {
-    slot = table_add(simulation->table, entity);
-    slot->phase = SLOT_READY;
-  }
-  return slot;
-}
-
-static void reschedule(struct simulation *simulation, struct slot *slot) {
-  struct timer next;
-  timers_set(simulation->timers, slot_entity(slot),
-             record_timer_next(&slot->record, &next) ? next.due : INT64_MAX);
-}
-
-static void fire_next(struct simulation *simulation, struct entity entity) {
-  buf_clear(&simulation->entity);
-  buf_append(&simulation->entity, entity.id.data, entity.id.len);
-  entity.id = buf_str(&simulation->entity);
-  struct slot *slot = slot_of(simulation, entity);
-  struct timer timer;
-  struct decision decision;
-  if (record_timer_next(&slot->record, &timer)) {
-    simulation->result->timers++;
-    decide_timer(simulation->decider, &slot->record, entity, &timer, timer.due, &decision);
-    table_changed(simulation->table, slot, false);
-  }
-  reschedule(simulation, slot);
-}
-
-/** Fire all timers due before `end`, whoever's they are, in the order of their times. */
-static void fire_before(struct simulation *simulation, int64_t end) {
-  int64_t due;
-  struct entity entity;
-  while (timers_next(simulation->timers, &due, &entity) && due < end) fire_next(simulation, entity);
-}
+/* ---- playing ---- */
 
 static void play(struct simulation *simulation, const struct simulated_event *simulated) {
   struct str value = {(const char *)simulation->values.data + simulated->at, simulated->len};
@@ -177,64 +133,46 @@ static void play(struct simulation *simulation, const struct simulated_event *si
   struct event event;
   struct event_fault fault;
   event_from_value(&event, value, simulated->timestamp, &limits, &fault); /* checked when it was read */
-  struct hash128 mark = seen_mark(event.entity, event.id);
-  if (seen_has(simulation->seen, mark, event.received - simulation->options->config->dedup.keep)) {
+  if (sim_event(simulation->sim, &event))
+    simulation->result->events++;
+  else
     simulation->result->duplicates++;
-    return;
-  }
-  seen_add(simulation->seen, mark, event.received);
-  simulation->result->events++;
-  struct slot *slot = slot_of(simulation, event.entity);
-  struct decision decision;
-  decide_event(simulation->decider, &slot->record, &event, event.received, &decision);
-  table_changed(simulation->table, slot, false);
-  if (decision.timers_changed) reschedule(simulation, slot);
 }
 
 static void run(struct simulation *simulation) {
   int64_t until = simulation->options->until;
+  uint64_t *timers = &simulation->result->timers;
   qsort(simulation->events, simulation->count, sizeof *simulation->events, by_time_then_line);
   if (until == INT64_MIN && simulation->count) until = simulation->events[simulation->count - 1].timestamp;
   for (size_t i = 0; i < simulation->count && simulation->events[i].timestamp <= until; i++) {
-    fire_before(simulation, simulation->events[i].timestamp);
+    *timers += sim_advance(simulation->sim, simulation->events[i].timestamp - 1);
     play(simulation, &simulation->events[i]);
   }
-  if (until < INT64_MAX) until++;
-  fire_before(simulation, until);
+  *timers += sim_advance(simulation->sim, until);
 }
 
 int simulate_run(const struct simulate_options *options, struct simulate_result *result, struct error *err) {
   struct simulation simulation = {.options = options, .result = result};
+  struct sim_rules *rules = NULL;
   *result = (struct simulate_result){0};
-  int rc = engine_new(
-      &simulation.engine,
-      &(struct engine_options){
-          .ruleset = options->ruleset, .config = options->config, .generation = 1, .counted_budget = true},
-      err);
+  int rc = sim_rules_new(&rules,
+                         &(struct sim_rules_options){
+                             .ruleset = options->ruleset, .config = options->config, .decides_only = true},
+                         err);
   if (rc) return rc;
-  simulation.decider = decider_new(&(struct decider_options){
-      .engine = simulation.engine,
-      .config = options->config,
-      .generation = 1,
-      .record_max = options->config->state.record_max,
-      .observer = {.context = &simulation, .message = print_decision, .failure = print_failure}});
-  simulation.table = table_new(SIZE_MAX);
-  simulation.seen = seen_new();
-  simulation.timers = timers_new();
+  simulation.sim = sim_new(
+      rules, &(struct sim_options){
+                 .at = INT64_MIN,
+                 .observer = {.context = &simulation, .message = print_decision, .failure = print_failure}});
   buf_init(&simulation.values);
   buf_init(&simulation.json);
-  buf_init(&simulation.entity);
   rc = read_events(&simulation, err);
   if (rc == 0) run(&simulation);
   if (rc == 0 && fflush(options->out)) rc = error_set_errno(err, errno, "writing the decisions");
-  decider_free(simulation.decider);
-  engine_free(simulation.engine);
-  table_free(simulation.table);
-  seen_free(simulation.seen);
-  timers_free(simulation.timers);
+  sim_free(simulation.sim);
+  sim_rules_free(rules);
   buf_deinit(&simulation.values);
   buf_deinit(&simulation.json);
-  buf_deinit(&simulation.entity);
   memory_free(simulation.events);
   return rc;
 }

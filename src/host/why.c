@@ -90,6 +90,10 @@ static void put_id(struct buf *out, const char *name, struct hash128 id) {
   value_put_member_text(out, name, str_from(hex));
 }
 
+static void put_entity(struct buf *out, struct entity entity) {
+  value_put_member_text(out, entity.kind == ENTITY_SUBJECT ? "subject" : "user", entity.id);
+}
+
 /** A value that was stored; an empty map where there is none. */
 static void put_value(struct buf *out, const char *name, struct str value) {
   value_put_string(out, str_from(name));
@@ -180,6 +184,7 @@ static void add_message(struct why *why, const struct log_record *record, const 
   decision = decision_add(why);
   decision->of_message = true;
   struct buf *out = &decision->pairs;
+  put_entity(out, record->entity);
   value_put_member_integer(out, "at", message->at);
   value_put_member_integer(out, "accepted", message->accepted);
   value_put_member_text(out, "campaign", message->campaign);
@@ -194,13 +199,14 @@ static void add_message(struct why *why, const struct log_record *record, const 
   value_put_member_text(out, "reason", verdict->reason);
   put_value(out, "facts", message->facts);
   put_value(out, "checks", verdict->checks);
-  decision->pair_count = 14;
+  decision->pair_count = 15;
 }
 
 static void add_failure(struct why *why, const struct log_record *record, const struct failure *failure) {
   if (!wanted(why, failure->campaign, failure->rule)) return;
   struct decision *decision = decision_add(why);
   struct buf *out = &decision->pairs;
+  put_entity(out, record->entity);
   value_put_member_integer(out, "at", failure->at);
   value_put_member_integer(out, "accepted", record->at);
   value_put_member_text(out, "campaign", failure->campaign);
@@ -209,7 +215,7 @@ static void add_failure(struct why *why, const struct log_record *record, const 
   put_cause(out, failure->input);
   value_put_member_text(out, "decision", STR("failed"));
   value_put_member_text(out, "error", failure->error);
-  decision->pair_count = 8;
+  decision->pair_count = 9;
 }
 
 /** Suppressions are of the user as a whole: part of the answer only when all of it is asked for. */
@@ -217,11 +223,12 @@ static void add_suppression(struct why *why, const struct log_record *record, co
   if (why->filter.len) return;
   bool on = effect->type == EFFECT_SUPPRESS;
   struct decision *decision = decision_add(why);
+  put_entity(&decision->pairs, record->entity);
   value_put_member_integer(&decision->pairs, "at", effect->suppress.at ? effect->suppress.at : record->at);
   value_put_member_text(&decision->pairs, "decision", on ? STR("suppressed") : STR("unsuppressed"));
   value_put_member_text(&decision->pairs, "channel", effect->suppress.channel);
   value_put_member_text(&decision->pairs, "reason", effect->suppress.reason);
-  decision->pair_count = 4;
+  decision->pair_count = 5;
 }
 
 static void add_attempt(struct why *why, const struct log_record *record) {
@@ -287,10 +294,6 @@ void why_result(const struct why *why, struct buf *out) {
 }
 
 /* ---- dead letters ---- */
-
-static void put_entity(struct buf *out, struct entity entity) {
-  value_put_member_text(out, entity.kind == ENTITY_SUBJECT ? "subject" : "user", entity.id);
-}
 
 /** What the rule was run on, as its sender or the timer said it. */
 static void put_input(struct buf *out, struct str input) {

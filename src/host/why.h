@@ -7,13 +7,13 @@
 /** Gathers records of one user (history_scan's visitor feeds it) into decisions.
  *
  * The result is a value: an array of maps, oldest first:
- *   { at, accepted, campaign, rule, generation, template, channel, provider, message_id, cause,
- *     decision: "send" | "skip", reason, facts: {name: value}, checks: {name: answer},
- *     attempts: [{attempt, at, seq}], outcomes: [{outcome, at, attempt, detail, seq}] }
- * where `seq` orders attempts and outcomes; an outcome "retry" also has `retry_at`, one from a provider that
- * named the message `provider_id`, and "resent" says that an operator had it sent again. For a rule that
- * failed: { at, accepted, campaign, rule, generation, cause, decision: "failed", error } and for a
- * suppression, unless `filter` says what it is about: { at, decision: "suppressed" | "unsuppressed", channel,
+ *   { user | subject, at, accepted, campaign, rule, generation, template, channel, provider, message_id,
+ * cause, decision: "send" | "skip", reason, facts: {name: value}, checks: {name: answer}, attempts:
+ * [{attempt, at, seq}], outcomes: [{outcome, at, attempt, detail, seq}] } where `seq` orders attempts and
+ * outcomes; an outcome "retry" also has `retry_at`, one from a provider that named the message `provider_id`,
+ * and "resent" says that an operator had it sent again. For a rule that failed: { user | subject, at,
+ * accepted, campaign, rule, generation, cause, decision: "failed", error } and for a suppression, unless
+ * `filter` says what it is about: { user | subject, at, decision: "suppressed" | "unsuppressed", channel,
  * reason }. */
 struct why;
 /** @param filter  a template's or campaign's name: only what is about that; "" for all. */

@@ -1,0 +1,91 @@
+/** The virtual host: a live host's engine, decider, gate, records, timers, queues, back-off and outcomes, on
+ * a clock that its owner turns, with providers that answer to order.
+ *
+ * What differs from live: there is no log, disk, socket or thread; an attempt takes no time, so concurrency
+ * never delays one; the jitter of retries is the same in every run; host-wide limits begin full. Budgets are
+ * counted in steps. The same calls give the same answers, byte for byte.
+ *
+ * `simulate`, specs (sim_script.h) and dry runs use it. One thread. Times are ms since the epoch.
+ */
+#pragma once
+
+#include "engine/engine.h"
+#include "host/decide.h"
+
+/* ---- rules: what all virtual hosts over the same sources share; they keep nothing in it ---- */
+
+struct sim_rules;
+
+struct sim_rules_options {
+  const struct ruleset *ruleset; /**< outlives the rules … */
+  const struct config *config;   /**< … and so does this */
+  bool decides_only; /**< nothing of its hosts is delivered or remembered: all they do is tell the observer */
+};
+/** Load every campaign and, unless it only decides, the providers' mappings. @return 0, or the error with
+ * file and line. */
+int sim_rules_new(struct sim_rules **out, const struct sim_rules_options *options, struct error *err);
+/** After the last of its hosts. */
+void sim_rules_free(struct sim_rules *rules);
+const struct engine *sim_rules_engine(const struct sim_rules *rules);
+const struct config *sim_rules_config(const struct sim_rules *rules);
+
+/* ---- hosts ---- */
+
+struct sim;
+
+struct sim_options {
+  int64_t at;                       /**< where the clock begins */
+  struct decider_observer observer; /**< told as things fall; members may be null */
+};
+/** A fresh host, with no users. Takes some microseconds. */
+struct sim *sim_new(struct sim_rules *rules, const struct sim_options *options);
+void sim_free(struct sim *sim);
+int64_t sim_now(const struct sim *sim);
+
+/** Take an event in at `event->received`, to which the clock moves if it is behind; what is due by then has
+ * to have been run (sim_advance). What the event makes due at once waits for the next sim_advance. @return
+ * false for a duplicate. */
+bool sim_event(struct sim *sim, const struct event *event);
+/** Run what is due at or before `end`, timers and deliveries, in the order of their times; the clock ends
+ * there. A clock that is past `end` stays, and what is due by it is run. @return how many timers fired. */
+uint64_t sim_advance(struct sim *sim, int64_t end);
+
+/* ---- providers ---- */
+
+enum sim_answer_type {
+  SIM_ACCEPT,
+  SIM_STATUS,  /**< an HTTP status, which the provider's own mapping judges */
+  SIM_TIMEOUT, /**< no answer: the attempt is ambiguous */
+  SIM_BOUNCE   /**< accepted; a hard bounce is reported at once */
+};
+struct sim_answer {
+  enum sim_answer_type type;
+  long status; /**< of STATUS */
+};
+/** How the providers of a channel ("email", …), or the one of that name, or all ("*") answer the next `times`
+ * attempts, after which they accept; 0: from now on. @return false if there is no such channel or provider.
+ */
+bool sim_provider(struct sim *sim, struct str name, struct sim_answer answer, uint64_t times);
+
+/* ---- what happened; each appends one value ---- */
+
+/** Messages that a provider accepted, as they went: array of { at, user, to, campaign, template, channel,
+ * provider, message_id, attempt, subject, headers, html (of HTML templates), text, data }. */
+void sim_sent(const struct sim *sim, struct buf *out);
+/** Decisions as host/why.h says them, of all users, with what became of them. */
+void sim_decisions(const struct sim *sim, struct buf *out);
+/** Every time a rule ran, as host/replay.h says it, with `user`. */
+void sim_runs(const struct sim *sim, struct buf *out);
+/** Dead letters, as host/why.h's dead_describe() says them whole. */
+void sim_dead(const struct sim *sim, struct buf *out);
+/** A user's record, as record_describe() says it; nil if there is none. */
+void sim_user(const struct sim *sim, struct entity entity, struct buf *out);
+/** All that happened to one user or subject, in order: array of maps { at, kind, … }; kind: "event" { type,
+ * id, timestamp, payload }, "timer" { campaign, name, due }, "run" { campaign, decision, reason, facts },
+ * "decision" { campaign, template, channel, decision, reason, checks, message_id, to }, "attempt" { attempt,
+ * message_id }, "outcome" { outcome, detail, attempt, message_id, retry_at }, "failed" { campaign, error },
+ * "attribute" { name, value }, "timer_set" { campaign, name, due }, "timer_clear" { campaign, name },
+ * "suppressed" and "unsuppressed" { channel, reason }. */
+void sim_story(const struct sim *sim, struct entity entity, struct buf *out);
+/** Everybody of whom anything is known, in the order of appearance: array of { user } or { subject }. */
+void sim_entities(const struct sim *sim, struct buf *out);

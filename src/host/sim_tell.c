@@ -1,0 +1,272 @@
+#include "host/sim_internal.h"
+
+#include "base/memory.h"
+#include "host/why.h"
+
+/** An input that was decided, with what it did. */
+struct step {
+  struct log_record record;
+  uint32_t run_count;
+  struct str runs;
+};
+
+/** @return false at the end. */
+static bool step_next(struct reader *reader, struct step *step) {
+  if (!reader_left(reader)) return false;
+  struct log_record *record = &step->record;
+  record->seq++;
+  record->type = reader_u8(reader);
+  record->generation = 1;
+  record->at = reader_zigzag(reader);
+  record->entity.kind = reader_u8(reader);
+  record->entity.id = reader_str(reader);
+  record->input = reader_str(reader);
+  record->effects = reader_str(reader);
+  step->run_count = (uint32_t)reader_varint(reader);
+  step->runs = reader_str(reader);
+  return !reader->bad;
+}
+
+void sim_sent(const struct sim *sim, struct buf *out) {
+  value_put_array(out, sim->sent_count);
+  buf_append(out, sim->sent.data, sim->sent.len);
+}
+
+void sim_decisions(const struct sim *sim, struct buf *out) {
+  struct why *why = why_new(STR(""));
+  struct reader reader = reader_of(buf_str(&sim->history));
+  struct step step = {0};
+  while (step_next(&reader, &step)) why_add(why, &step.record);
+  why_result(why, out);
+  why_free(why);
+}
+
+static void put_entity(struct buf *out, struct entity entity) {
+  value_put_member_text(out, entity.kind == ENTITY_SUBJECT ? "subject" : "user", entity.id);
+}
+
+/** A value with one more member in front. */
+static struct reader open_map(struct buf *out, struct str map, uint32_t more) {
+  struct reader reader = reader_of(map);
+  value_put_map(out, value_read(&reader).count + more);
+  return reader;
+}
+
+static void append_rest(struct buf *out, const struct reader *reader) {
+  buf_append(out, reader->at, reader_left(reader));
+}
+
+void sim_runs(const struct sim *sim, struct buf *out) {
+  struct reader reader = reader_of(buf_str(&sim->history));
+  struct step step = {0};
+  uint32_t count = 0;
+  while (step_next(&reader, &step)) count += step.run_count;
+  value_put_array(out, count);
+  reader = reader_of(buf_str(&sim->history));
+  while (step_next(&reader, &step)) {
+    struct reader runs = reader_of(step.runs);
+    for (uint32_t i = 0; i < step.run_count; i++) {
+      struct reader rest = open_map(out, value_slice(&runs), 1);
+      put_entity(out, step.record.entity);
+      append_rest(out, &rest);
+    }
+  }
+}
+
+void sim_dead(const struct sim *sim, struct buf *out) {
+  struct buf letters;
+  buf_init(&letters);
+  uint32_t count = 0;
+  struct reader reader = reader_of(buf_str(&sim->history));
+  struct step step = {0};
+  while (step_next(&reader, &step)) {
+    struct reader effects = reader_of(step.record.effects);
+    struct effect effect;
+    struct dead_letter letter;
+    while (reader_left(&effects) && effect_decode(&effect, &effects, NULL) == 0) {
+      if (!dead_letter_from(&letter, &step.record, &effect)) continue;
+      dead_describe(&letter, true, &letters);
+      count++;
+    }
+  }
+  value_put_array(out, count);
+  buf_append(out, letters.data, letters.len);
+  buf_deinit(&letters);
+}
+
+void sim_user(const struct sim *sim, struct entity entity, struct buf *out) {
+  struct slot *slot = table_find(sim->table, entity);
+  if (slot)
+    record_describe(&slot->record, out);
+  else
+    value_put_nil(out);
+}
+
+struct entities {
+  struct buf names;
+  uint32_t count;
+};
+
+void sim_entities(const struct sim *sim, struct buf *out) {
+  struct buf names;
+  buf_init(&names);
+  uint32_t count = 0;
+  struct seen *told = seen_new();
+  struct reader reader = reader_of(buf_str(&sim->history));
+  struct step step = {0};
+  while (step_next(&reader, &step)) {
+    if (!seen_add(told, seen_mark(step.record.entity, STR("")), 0)) continue;
+    value_put_map(&names, 1);
+    put_entity(&names, step.record.entity);
+    count++;
+  }
+  value_put_array(out, count);
+  buf_append(out, names.data, names.len);
+  seen_free(told);
+  buf_deinit(&names);
+}
+
+/* ---- stories ---- */
+
+struct story {
+  struct buf rows;
+  uint32_t count;
+};
+
+static struct buf *row(struct story *story, int64_t at, const char *kind, uint32_t members) {
+  story->count++;
+  value_put_map(&story->rows, members + 2);
+  value_put_member_integer(&story->rows, "at", at);
+  value_put_member_text(&story->rows, "kind", str_from(kind));
+  return &story->rows;
+}
+
+static void put_id(struct buf *out, struct hash128 id) {
+  char hex[33];
+  hash128_hex(id, hex);
+  value_put_member_text(out, "message_id", str_from(hex));
+}
+
+static void put_value(struct buf *out, const char *name, struct str value) {
+  value_put_string(out, str_from(name));
+  if (value.len)
+    buf_append(out, value.data, value.len);
+  else
+    value_put_nil(out);
+}
+
+static void tell_input(struct story *story, const struct log_record *record) {
+  struct reader reader = reader_of(record->input);
+  struct event event;
+  struct effect timer;
+  struct buf *out;
+  if (record->type == LOG_EVENT && event_decode(&event, &reader, NULL) == 0) {
+    out = row(story, record->at, "event", 4);
+    value_put_member_text(out, "type", event.type);
+    value_put_member_text(out, "id", event.id);
+    value_put_member_integer(out, "timestamp", event.timestamp);
+    put_value(out, "payload", event.payload);
+  } else if (record->type == LOG_TIMER && effect_decode(&timer, &reader, NULL) == 0) {
+    out = row(story, record->at, "timer", 3);
+    value_put_member_text(out, "campaign", timer.timer.campaign);
+    value_put_member_text(out, "name", timer.timer.name);
+    value_put_member_integer(out, "due", timer.timer.due);
+  } else if (record->type == LOG_ATTEMPT) {
+    struct hash128 id;
+    id.high = reader_u64(&reader);
+    id.low = reader_u64(&reader);
+    out = row(story, record->at, "attempt", 2);
+    value_put_member_integer(out, "attempt", (int64_t)reader_varint(&reader));
+    put_id(out, id);
+  }
+}
+
+static void tell_runs(struct story *story, const struct step *step) {
+  struct reader runs = reader_of(step->runs);
+  for (uint32_t i = 0; i < step->run_count; i++) {
+    struct reader rest = open_map(&story->rows, value_slice(&runs), 1);
+    value_put_member_text(&story->rows, "kind", STR("run"));
+    append_rest(&story->rows, &rest);
+    story->count++;
+  }
+}
+
+static const char *outcome_name(enum outcome_kind kind) {
+  static const char *const names[] = {"",          "accepted", "retry",     "rejected",
+                                      "exhausted", "expired",  "cancelled", "held"};
+  return (size_t)kind < sizeof names / sizeof *names ? names[kind] : "unknown";
+}
+
+static void tell_effect(struct story *story, const struct log_record *record, const struct effect *effect) {
+  const struct message *message = &effect->message.message;
+  const struct outcome *outcome = &effect->outcome;
+  struct buf *out;
+  switch (effect->type) {
+  case EFFECT_ATTRIBUTE:
+    out = row(story, record->at, "attribute", 2);
+    value_put_member_text(out, "name", effect->attribute.name);
+    put_value(out, "value", effect->attribute.value);
+    return;
+  case EFFECT_TIMER_SET:
+    out = row(story, record->at, "timer_set", 3);
+    value_put_member_text(out, "campaign", effect->timer.campaign);
+    value_put_member_text(out, "name", effect->timer.name);
+    value_put_member_integer(out, "due", effect->timer.due);
+    return;
+  case EFFECT_TIMER_CLEAR:
+    out = row(story, record->at, "timer_clear", 2);
+    value_put_member_text(out, "campaign", effect->timer.campaign);
+    value_put_member_text(out, "name", effect->timer.name);
+    return;
+  case EFFECT_SUPPRESS:
+  case EFFECT_UNSUPPRESS:
+    out = row(story, record->at, effect->type == EFFECT_SUPPRESS ? "suppressed" : "unsuppressed", 2);
+    value_put_member_text(out, "channel", effect->suppress.channel);
+    value_put_member_text(out, "reason", effect->suppress.reason);
+    return;
+  case EFFECT_MESSAGE:
+    out = row(story, record->at, "decision", 8);
+    value_put_member_text(out, "campaign", message->campaign);
+    value_put_member_text(out, "template", message->template_name);
+    value_put_member_text(out, "channel", message->channel);
+    value_put_member_text(out, "decision", effect->message.verdict.pass ? STR("send") : STR("skip"));
+    value_put_member_text(out, "reason", effect->message.verdict.reason);
+    put_value(out, "checks", effect->message.verdict.checks);
+    put_id(out, message->id);
+    value_put_member_text(out, "to", message->to);
+    return;
+  case EFFECT_OUTCOME:
+    out = row(story, record->at, "outcome", 5);
+    value_put_member_text(out, "outcome", str_from(outcome_name(outcome->kind)));
+    value_put_member_text(out, "detail", outcome->detail);
+    value_put_member_integer(out, "attempt", outcome->attempt);
+    put_id(out, outcome->message_id);
+    value_put_member_integer(out, "retry_at", outcome->retry_at);
+    return;
+  case EFFECT_FAILURE:
+    out = row(story, record->at, "failed", 2);
+    value_put_member_text(out, "campaign", effect->failure.campaign);
+    value_put_member_text(out, "error", effect->failure.error);
+    return;
+  default: // windows, marks, throttles: what rules read of them is among their facts
+    return;
+  }
+}
+
+void sim_story(const struct sim *sim, struct entity entity, struct buf *out) {
+  struct story story = {0};
+  struct reader reader = reader_of(buf_str(&sim->history));
+  struct step step = {0};
+  while (step_next(&reader, &step)) {
+    if (!entity_equal(step.record.entity, entity)) continue;
+    tell_input(&story, &step.record);
+    tell_runs(&story, &step);
+    struct reader effects = reader_of(step.record.effects);
+    struct effect effect;
+    while (reader_left(&effects) && effect_decode(&effect, &effects, NULL) == 0)
+      tell_effect(&story, &step.record, &effect);
+  }
+  value_put_array(out, story.count);
+  buf_append(out, story.rows.data, story.rows.len);
+  buf_deinit(&story.rows);
+}
