@@ -1,6 +1,6 @@
 /* kairos.core: what the library under lua/kairos asks of the host. Rule files do not see it. */
 #include "engine/internal.h"
-#include "engine/suggest.h"
+#include "base/suggest.h"
 
 const char object_rule[] = "rule";
 

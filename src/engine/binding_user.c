@@ -2,7 +2,7 @@
  * says. */
 #include "engine/convert.h"
 #include "engine/internal.h"
-#include "engine/suggest.h"
+#include "base/suggest.h"
 
 const char object_user[] = "user";
 

@@ -3,7 +3,7 @@
 #include "engine/bindings.h"
 #include "engine/convert.h"
 #include "engine/internal.h"
-#include "engine/suggest.h"
+#include "base/suggest.h"
 
 #include <stdio.h>
 

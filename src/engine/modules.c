@@ -2,7 +2,7 @@
  * of rules/shared. */
 #include "engine/bindings.h"
 #include "engine/internal.h"
-#include "engine/suggest.h"
+#include "base/suggest.h"
 
 #include <ctype.h>
 

@@ -1,4 +1,4 @@
-#include "engine/suggest.h"
+#include "base/suggest.h"
 
 enum { LONGEST = 64 };
 

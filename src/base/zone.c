@@ -1,0 +1,418 @@
+#include "base/zone.h"
+
+#include "base/buf.h"
+#include "base/hash.h"
+#include "base/memory.h"
+#include "base/suggest.h"
+#include "base/tzif.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FOLDER "/usr/share/zoneinfo"
+
+enum {
+  NAME_MAX_BYTES = 64,
+  FILE_MAX = 1 << 20,   /**< the largest of tzdata has 4 KB */
+  SLOTS = 4096,         /**< a power of two; tzdata has 600 names */
+  REMEMBERED_MAX = 3000 /**< names, unknown ones among them; later unknown ones are looked for each time */
+};
+
+struct zone {
+  struct str name;
+  struct tzif tzif;
+  struct error error; /**< of a name that is no zone */
+};
+
+static struct tzif_type utc_type = {.name = "UTC"};
+static const struct zone utc = {
+    {"UTC", 3},
+    {.types = &utc_type, .type_count = 1, .repeats_from = INT64_MIN, .repeats_to = INT64_MAX},
+    {0}};
+
+/** Open addressing by the name's hash. A slot is written once, under the lock, and read without it. */
+static _Atomic(const struct zone *) slots[SLOTS];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static size_t remembered;
+
+/** All names, each with its terminator; under the lock. */
+static struct buf names;
+
+/** `text` fit to be quoted: short, and without control characters. @return its length. */
+static size_t show(struct str text, char *out, size_t size) {
+  size_t len = text.len < size ? text.len : size;
+  for (size_t i = 0; i < len; i++)
+    out[i] = (unsigned char)text.data[i] < 0x20 || text.data[i] == '"' ? '?' : text.data[i];
+  return len;
+}
+
+/* ---- files ---- */
+
+/** Folders and files beside the zones. */
+static bool is_zone_name(struct str name) {
+  static const char *const others[] = {"posix", "right", "posixrules", "localtime", "Factory", "leapseconds"};
+  if (name.len == 0 || name.len > NAME_MAX_BYTES || name.data[0] == '/' || name.data[name.len - 1] == '/')
+    return false;
+  for (size_t i = 0; i < name.len; i++) {
+    char c = name.data[i];
+    if (!isalnum((unsigned char)c) && !(c && strchr("_+-/", c))) return false;
+    if (c == '/' && name.data[i + 1] == '/') return false;
+  }
+  const char *slash = memchr(name.data, '/', name.len);
+  struct str first = {name.data, slash ? (size_t)(slash - name.data) : name.len};
+  for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+    if (str_equal(first, str_from(others[i]))) return false;
+  return true;
+}
+
+/** Collect the names below FOLDER/`below`. */
+static void list_names(const char *below, int depth) {
+  char path[sizeof FOLDER + 2 * NAME_MAX_BYTES + 2], name[2 * NAME_MAX_BYTES + 2];
+  snprintf(path, sizeof path, FOLDER "/%s", below);
+  DIR *dir = opendir(path);
+  if (!dir) return;
+  for (struct dirent *entry; (entry = readdir(dir));) {
+    int len = snprintf(name, sizeof name, "%s%s%s", below, *below ? "/" : "", entry->d_name);
+    if (len > NAME_MAX_BYTES || !is_zone_name((struct str){name, (size_t)len})) continue;
+    struct stat status;
+    snprintf(path, sizeof path, FOLDER "/%s", name);
+    if (stat(path, &status) != 0) continue;
+    if (S_ISDIR(status.st_mode) && depth < 3)
+      list_names(name, depth + 1);
+    else if (S_ISREG(status.st_mode))
+      buf_append(&names, name, (size_t)len + 1);
+  }
+  closedir(dir);
+}
+
+static void lower(char *out, struct str text) {
+  for (size_t i = 0; i < text.len; i++) out[i] = (char)tolower((unsigned char)text.data[i]);
+}
+
+/** "Europe/Berln" is near to Europe/Berlin; so are "europe/berlin" and "Berlin". */
+static struct str nearest(struct str meant) {
+  if (meant.len == 0 || meant.len > NAME_MAX_BYTES) return STR("");
+  if (names.len == 0) list_names("", 0);
+  char asked[NAME_MAX_BYTES], known[NAME_MAX_BYTES];
+  lower(asked, meant);
+  struct suggestion whole = {0}, part = {0};
+  const char *whole_name = "", *part_name = "";
+  for (size_t at = 0; at < names.len;) {
+    const char *name = (const char *)names.data + at;
+    struct str text = str_from(name);
+    at += text.len + 1;
+    lower(known, text);
+    unsigned before = whole.name.len ? whole.distance : UINT32_MAX;
+    suggestion_offer(&whole, (struct str){asked, meant.len}, (struct str){known, text.len});
+    if (whole.name.len && whole.distance < before) whole_name = name;
+    const char *slash = strrchr(name, '/');
+    if (!slash || memchr(meant.data, '/', meant.len)) continue;
+    size_t folder = (size_t)(slash + 1 - name);
+    before = part.name.len ? part.distance : UINT32_MAX;
+    suggestion_offer(&part, (struct str){asked, meant.len}, (struct str){known + folder, text.len - folder});
+    if (part.name.len && part.distance < before) part_name = name;
+  }
+  bool by_part = part.name.len && (!whole.name.len || part.distance < whole.distance);
+  return str_from(by_part ? part_name : whole_name);
+}
+
+static int not_found(struct str name, struct error *err) {
+  char shown[NAME_MAX_BYTES];
+  size_t len = show(name, shown, sizeof shown);
+  struct str meant = nearest(name);
+  if (names.len == 0)
+    return error_set(
+        err, ERROR_NOT_FOUND,
+        "there is no time zone \"%.*s\", nor any other: install the time-zone database (Debian's package "
+        "tzdata) in " FOLDER,
+        (int)len, shown);
+  if (meant.len)
+    return error_set(err, ERROR_NOT_FOUND, "there is no time zone \"%.*s\"; did you mean \"%.*s\"?", (int)len,
+                     shown, STR_ARG(meant));
+  return error_set(err, ERROR_NOT_FOUND,
+                   "there is no time zone \"%.*s\"; write a place such as \"Europe/Berlin\", or \"UTC\"",
+                   (int)len, shown);
+}
+
+static int read_file(const char *path, struct buf *out, struct error *err) {
+  int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (file < 0)
+    return errno == ENOENT || errno == ENOTDIR ? ERROR_NOT_FOUND : error_set_errno(err, errno, "%s", path);
+  struct stat status;
+  int rc = 0;
+  if (fstat(file, &status) != 0 || !S_ISREG(status.st_mode)) rc = ERROR_NOT_FOUND;
+  while (rc == 0) {
+    ssize_t got = read(file, buf_reserve(out, 4096), 4096);
+    if (got < 0 && errno != EINTR) rc = error_set_errno(err, errno, "%s", path);
+    if (got == 0) break;
+    if (got > 0) out->len += (size_t)got;
+    if (out->len > FILE_MAX)
+      rc = error_set(err, ERROR_CORRUPT, "%s is no time-zone file: it has more than 1 MB", path);
+  }
+  close(file);
+  return rc;
+}
+
+/** Under the lock, for `names`. */
+static int load(struct zone *zone, struct error *err) {
+  char path[sizeof FOLDER + NAME_MAX_BYTES + 1];
+  struct buf bytes;
+  buf_init(&bytes);
+  int rc = ERROR_NOT_FOUND;
+  if (is_zone_name(zone->name)) {
+    snprintf(path, sizeof path, FOLDER "/%.*s", STR_ARG(zone->name));
+    rc = read_file(path, &bytes, err);
+  }
+  if (rc == ERROR_NOT_FOUND) {
+    rc = not_found(zone->name, err);
+  } else if (rc == 0) {
+    rc = tzif_read(&zone->tzif, buf_str(&bytes), err);
+    if (rc) error_prefix(err, "%s", path);
+  }
+  buf_deinit(&bytes);
+  return rc;
+}
+
+/* ---- the table ---- */
+
+/** The slot of a name: what is in it, or where it would go. */
+static size_t slot_of(struct str name, const struct zone **out) {
+  size_t slot = hash64(name, 0) & (SLOTS - 1);
+  while ((*out = atomic_load_explicit(&slots[slot], memory_order_acquire)) && !str_equal((*out)->name, name))
+    slot = (slot + 1) & (SLOTS - 1);
+  return slot;
+}
+
+static int answer(const struct zone **out, const struct zone *zone, struct error *err) {
+  if (zone->error.code) return error_set(err, zone->error.code, "%s", zone->error.message);
+  *out = zone;
+  return 0;
+}
+
+int zone_find(const struct zone **out, struct str name, struct error *err) {
+  const struct zone *known;
+  if (str_equal(name, utc.name)) return answer(out, &utc, err);
+  if (name.len <= NAME_MAX_BYTES) {
+    slot_of(name, &known);
+    if (known) return answer(out, known, err);
+  }
+  pthread_mutex_lock(&lock);
+  size_t slot = slot_of(name, &known);
+  int rc;
+  if (known) {
+    rc = answer(out, known, err);
+  } else {
+    struct zone *zone = memory_zalloc(sizeof *zone);
+    zone->name = (struct str){memory_dup(name.data, name.len), name.len};
+    rc = load(zone, &zone->error);
+    // What the system refused may be granted next time; names of any length and number would fill the table.
+    if (rc == 0 || (rc != ERROR_IO && remembered < REMEMBERED_MAX && name.len <= NAME_MAX_BYTES)) {
+      remembered++;
+      atomic_store_explicit(&slots[slot], zone, memory_order_release);
+      rc = answer(out, zone, err);
+    } else {
+      rc = answer(out, zone, err);
+      memory_free((char *)zone->name.data);
+      memory_free(zone);
+    }
+  }
+  pthread_mutex_unlock(&lock);
+  return rc;
+}
+
+const struct zone *zone_utc(void) {
+  return &utc;
+}
+
+struct str zone_name(const struct zone *zone) {
+  return zone->name;
+}
+
+/* ---- moments ---- */
+
+/** Seconds since 1970, rounded down. */
+static int64_t seconds_of(int64_t ms) {
+  return ms / 1000 - (ms % 1000 < 0);
+}
+
+int zone_offset(const struct zone *zone, int64_t ms, const char **abbreviation) {
+  const struct tzif_type *type = tzif_span(&zone->tzif, seconds_of(ms)).type;
+  if (abbreviation) *abbreviation = type->name;
+  return type->offset;
+}
+
+void zone_civil(const struct zone *zone, int64_t ms, struct civil *out) {
+  int64_t seconds = seconds_of(ms), of_day;
+  int offset = tzif_span(&zone->tzif, seconds).type->offset;
+  civil_date(civil_split((ms / 1000 - (ms % 1000 < 0) + offset) * 1000, &of_day), out);
+  int rest = (int)(of_day / 1000);
+  out->hour = rest / 3600;
+  out->minute = rest / 60 % 60;
+  out->second = rest % 60;
+  out->millisecond = (int)(ms - seconds * 1000);
+}
+
+/** Further than any offset: 26 hours (tzif.c). */
+#define OFFSET_BOUND (2 * CIVIL_DAY_S)
+
+int64_t zone_instant(const struct zone *zone, const struct civil *civil) {
+  int64_t local = civil_days(civil->year, civil->month, civil->day) * CIVIL_DAY_S + civil->hour * 3600LL +
+                  civil->minute * 60LL + civil->second;
+  // A change counts once clocks have passed both what they showed before it and what they show after it.
+  struct tzif_span span = tzif_span(&zone->tzif, local - OFFSET_BOUND);
+  int offset = span.type->offset;
+  while (span.to < local + OFFSET_BOUND) {
+    int before = span.type->offset;
+    span = tzif_span(&zone->tzif, span.to);
+    int later = span.type->offset > before ? span.type->offset : before;
+    if (local >= span.from + later) offset = span.type->offset;
+  }
+  return (local - offset) * 1000 + civil->millisecond;
+}
+
+/** The first second from `from` on at which clocks show `local` or later. */
+static int64_t first_at(const struct zone *zone, int64_t local, int64_t from) {
+  if (from < local - OFFSET_BOUND) from = local - OFFSET_BOUND;
+  for (;;) {
+    struct tzif_span span = tzif_span(&zone->tzif, from);
+    int64_t at = local - span.type->offset;
+    if (at < from) at = from;
+    if (at < span.to) return at;
+    from = span.to;
+  }
+}
+
+/** When the local date of `ms` began, in seconds of local time. */
+static int64_t local_midnight(const struct zone *zone, int64_t ms) {
+  int64_t of_day;
+  return civil_split((seconds_of(ms) + zone_offset(zone, ms, NULL)) * 1000, &of_day) * CIVIL_DAY_S;
+}
+
+int64_t zone_next_midnight(const struct zone *zone, int64_t ms) {
+  return first_at(zone, local_midnight(zone, ms) + CIVIL_DAY_S, seconds_of(ms) + 1) * 1000;
+}
+
+int64_t zone_day_start(const struct zone *zone, int64_t ms) {
+  return first_at(zone, local_midnight(zone, ms), INT64_MIN) * 1000;
+}
+
+/* ---- text ---- */
+
+#define MOMENT_EXAMPLE "\"2026-11-27 09:00 Europe/Berlin\""
+
+static bool take(struct str *text, char c) {
+  if (text->len == 0 || *text->data != c) return false;
+  text->data++;
+  text->len--;
+  return true;
+}
+
+/** Exactly so many digits. */
+static bool take_digits(struct str *text, size_t digits, int *out) {
+  *out = 0;
+  if (text->len < digits) return false;
+  for (size_t i = 0; i < digits; i++) {
+    if (text->data[i] < '0' || text->data[i] > '9') return false;
+    *out = *out * 10 + (text->data[i] - '0');
+  }
+  text->data += digits;
+  text->len -= digits;
+  return true;
+}
+
+static bool take_date(struct str *text, struct civil *out) {
+  return take_digits(text, 4, &out->year) && take(text, '-') && take_digits(text, 2, &out->month) &&
+         take(text, '-') && take_digits(text, 2, &out->day);
+}
+
+/** "hh:mm", "hh:mm:ss", "hh:mm:ss.mmm"; further digits are below a millisecond. */
+static bool take_time(struct str *text, struct civil *out) {
+  if (!take_digits(text, 2, &out->hour) || !take(text, ':') || !take_digits(text, 2, &out->minute))
+    return false;
+  if (!take(text, ':')) return true;
+  if (!take_digits(text, 2, &out->second)) return false;
+  if (!take(text, '.')) return true;
+  int digit, digits = 0;
+  for (int unit = 100; take_digits(text, 1, &digit); unit /= 10, digits++) out->millisecond += digit * unit;
+  return digits > 0;
+}
+
+/** "+02:00", "-0530", "+02". */
+static bool take_offset(struct str *text, int *seconds) {
+  int sign = take(text, '+') ? 1 : take(text, '-') ? -1 : 0, hours = 0, minutes = 0;
+  if (!sign || !take_digits(text, 2, &hours)) return false;
+  if ((take(text, ':') || text->len) && !take_digits(text, 2, &minutes)) return false;
+  *seconds = sign * (hours * 3600 + minutes * 60);
+  return hours <= 14 && minutes < 60;
+}
+
+/** What is wrong with a date or time that reads like one; 0 if it exists. */
+static int check_civil(struct str text, const struct civil *civil, struct error *err) {
+  const char *what = NULL;
+  int found = 0, least = 0, most = 0;
+  if (civil->year < 1)
+    what = "year", found = civil->year, least = 1, most = 9999;
+  else if (civil->month < 1 || civil->month > 12)
+    what = "month", found = civil->month, least = 1, most = 12;
+  else if (civil->day < 1 || civil->day > civil_month_days(civil->year, civil->month))
+    what = "day", found = civil->day, least = 1, most = civil_month_days(civil->year, civil->month);
+  else if (civil->hour > 23)
+    what = "hour", found = civil->hour, most = 23;
+  else if (civil->minute > 59)
+    what = "minute", found = civil->minute, most = 59;
+  else if (civil->second > 59)
+    what = "second", found = civil->second, most = 59;
+  if (!what) return 0;
+  return error_set(err, ERROR_INVALID, "\"%.*s\" is no time: the %s is %d, and may be %d to %d",
+                   STR_ARG(text), what, found, least, most);
+}
+
+int zone_parse_moment(struct str text, const struct zone *fallback, int64_t *ms, struct error *err) {
+  char shown[80];
+  struct str whole = {shown, show(text, shown, sizeof shown)};
+  struct civil civil = {0};
+  const struct zone *zone = fallback;
+  int offset = 0;
+  bool given = false; // an offset, which wants no zone
+  if (!take_date(&text, &civil)) goto wrong;
+  if (take(&text, 'T')) {
+    if (!take_time(&text, &civil)) goto wrong;
+  } else if (text.len > 1 && text.data[0] == ' ' && isdigit((unsigned char)text.data[1])) {
+    take(&text, ' ');
+    if (!take_time(&text, &civil)) goto wrong;
+  }
+  int rc = check_civil(whole, &civil, err);
+  if (rc) return rc;
+  bool blank = take(&text, ' ');
+  if (text.len == 1 && *text.data == 'Z') {
+    given = true;
+  } else if (text.len && (*text.data == '+' || *text.data == '-')) {
+    given = true;
+    if (!take_offset(&text, &offset) || text.len) goto wrong;
+  } else if (text.len) {
+    if (!blank) goto wrong;
+    rc = zone_find(&zone, text, err);
+    if (rc) return rc;
+  } else if (blank) {
+    goto wrong;
+  }
+  if (!zone && !given)
+    return error_set(err, ERROR_INVALID,
+                     "\"%.*s\" names no time zone: write one behind it, as in " MOMENT_EXAMPLE,
+                     STR_ARG(whole));
+  *ms = zone_instant(given ? &utc : zone, &civil) - offset * 1000LL;
+  return 0;
+wrong:
+  return error_set(
+      err, ERROR_INVALID,
+      "\"%.*s\" is no time: write a date, and with it a time and a zone if you like, as in " MOMENT_EXAMPLE
+      " or \"2026-11-27T09:00:00+01:00\"",
+      STR_ARG(whole));
+}
