@@ -12,8 +12,8 @@ local schema = {
 }
 
 ---@class kairos.RuleSpec
----@field name? string  what it is called in `kairos why`; the folder's name unless given
----@field on string|string[]  the event types it wants
+---@field name? kairos.Name  what it is called in `kairos why`; the folder's name unless given
+---@field on kairos.EventType|kairos.EventType[]  the event types it wants
 ---@field when? fun(event: kairos.Event, user: kairos.User): any  whether it acts; it always does without one
 ---@field act fun(event: kairos.Event, user: kairos.User)  what it does
 ---@field timers? table<string, fun(timer: kairos.Timer, user: kairos.User)>  what it does when one of its timers is due

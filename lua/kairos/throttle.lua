@@ -10,8 +10,8 @@ local schema = {
 }
 
 ---@class kairos.ThrottleSpec
----@field name string  within the campaign; a throttle declared in rules/shared is shared by the campaigns that require it
----@field rate string  "5/1h": how many in how long
+---@field name kairos.Name  within the campaign; a throttle declared in rules/shared is shared by the campaigns that require it
+---@field rate kairos.Rate  "5/1h": how many in how long
 ---@field burst? number  how many at once; the rate's number unless given
 
 --- A throttle (GCRA), asked and used up by user:allow.

@@ -21,13 +21,13 @@ local function within_payload(path)
 end
 
 ---@class kairos.WindowSpec
----@field of string  the event type that is counted
----@field over string  how long: "10m", "90d"
----@field by? string  kept apart by this field of the payload: "payload.sku"
----@field sum? string  add up this field; read it with user:sum
----@field last? string  this field of the newest event; read it with user:last
----@field first? string  this field of the oldest event; read it with user:first
----@field distinct? string  how many different values of this field; read it with user:distinct
+---@field of kairos.EventType  the event type that is counted
+---@field over kairos.Duration  how long: "10m", "90d"
+---@field by? kairos.Path  kept apart by this field of the payload: "payload.sku"
+---@field sum? kairos.Path  add up this field; read it with user:sum
+---@field last? kairos.Path  this field of the newest event; read it with user:last
+---@field first? kairos.Path  this field of the oldest event; read it with user:first
+---@field distinct? kairos.Path  how many different values of this field; read it with user:distinct
 
 --- A window over (now - over, now]. Without sum, last, first and distinct it counts events: read it with user:count.
 ---@param spec kairos.WindowSpec

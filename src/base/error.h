@@ -24,6 +24,9 @@ struct error {
   char message[1024]; /**< one sentence, or lines for a traceback; always terminated */
 };
 
+/** Who gathers errors: told of one, so that the work goes on without what failed. `err` is the teller's. */
+typedef void error_taker(void *context, const struct error *err);
+
 /** Fill `err` (which may be null) and return `code`. */
 int error_set(struct error *err, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

@@ -20,10 +20,12 @@ struct engine_options {
   const struct config *config;   /**< rules.budget, rules.memory, routes, providers; outlives the engine */
   uint32_t generation;
   bool counted_budget; /**< simulate, specs: steps are counted instead of CPU time, so that runs agree */
+  error_taker *taker;  /**< not null: a template or campaign that does not load is told to it and left out */
+  void *taker_context;
 };
 
 /** Load every campaign. @return 0; ERROR_SCRIPT or ERROR_BUDGET with file, line, what is wrong, what to
- * write. */
+ * write: of the first that fails, unless somebody takes them. */
 int engine_new(struct engine **out, const struct engine_options *options, struct error *err);
 void engine_free(struct engine *engine);
 

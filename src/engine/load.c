@@ -140,6 +140,14 @@ cleanup:
   return rc;
 }
 
+/** An error ends the loading, unless somebody takes it. */
+static int tell(const struct engine *engine, int rc, struct error *err) {
+  if (rc == 0 || !engine->options.taker) return rc;
+  engine->options.taker(engine->options.taker_context, err);
+  *err = (struct error){0};
+  return 0;
+}
+
 /** Files are sorted by path, so a folder's are together. */
 static int find_folders(struct engine *engine, struct error *err) {
   const struct ruleset *ruleset = engine->options.ruleset;
@@ -154,7 +162,7 @@ static int find_folders(struct engine *engine, struct error *err) {
       *folder = (struct engine_folder){.name = folder_of(path), .first_template = engine->template_count};
     }
     if (!template_name(file_of(path), &name)) continue;
-    int rc = add_template(engine, folder, file, name, err);
+    int rc = tell(engine, add_template(engine, folder, file, name, err), err);
     if (rc) return rc;
   }
   return 0;
@@ -344,7 +352,7 @@ int engine_load(struct engine *engine, struct error *err) {
   for (size_t i = 0; rc == 0 && i < engine->folder_count; i++) {
     if (str_equal(engine->folders[i].name, STR(SHARED_FOLDER))) continue;
     engine->loading_folder = i;
-    rc = sandbox_run(sandbox, load_campaign, engine, limit, err);
+    rc = tell(engine, sandbox_run(sandbox, load_campaign, engine, limit, err), err);
   }
   if (rc == 0) rc = sandbox_run(sandbox, settle, sandbox, limit, err);
   sandbox->loading = false;

@@ -24,7 +24,16 @@ enum {
 struct reading {
   struct ruleset *ruleset;
   size_t cap, bytes;
+  error_taker *taker; /**< null: the first error ends the reading */
+  void *taker_context;
 };
+
+static int tell(const struct reading *reading, int rc, struct error *err) {
+  if (rc == 0 || !reading->taker) return rc;
+  reading->taker(reading->taker_context, err);
+  *err = (struct error){0};
+  return 0;
+}
 
 static bool ends_with(const char *name, const char *end) {
   size_t len = strlen(name), end_len = strlen(end);
@@ -107,7 +116,7 @@ static int read_folder(struct reading *reading, const char *directory, const cha
     int kind = kind_of(below);
     if (kind == 1 && depth > 1) rc = read_folder(reading, below, inside, depth - 1, library, err);
     if (kind == 2 && (library ? ends_with(inside, ".lua") : wanted(entry->d_name)))
-      rc = read_file(reading, below, inside, library, err);
+      rc = tell(reading, read_file(reading, below, inside, library, err), err);
   }
   closedir(stream);
   return rc;
@@ -130,6 +139,7 @@ static int read_campaigns(struct reading *reading, const char *rules_dir, struct
                      "%s: the name `" LIBRARY "` belongs to the library; rename the folder", below);
     else
       rc = read_folder(reading, below, entry->d_name, 1, false, err);
+    rc = tell(reading, rc, err);
   }
   closedir(stream);
   return rc;
@@ -153,11 +163,18 @@ static void finish(struct ruleset *ruleset) {
 }
 
 int ruleset_read(struct ruleset **out, const char *rules_dir, const char *library_dir, struct error *err) {
-  struct reading reading = {.ruleset = memory_zalloc(sizeof *reading.ruleset)};
+  return ruleset_read_each(out, rules_dir, library_dir, NULL, NULL, err);
+}
+
+int ruleset_read_each(struct ruleset **out, const char *rules_dir, const char *library_dir,
+                      error_taker *taker, void *context, struct error *err) {
+  struct reading reading = {
+      .ruleset = memory_zalloc(sizeof *reading.ruleset), .taker = taker, .taker_context = context};
   char library[4096];
   int rc = read_campaigns(&reading, rules_dir, err);
   if (rc == 0 && (size_t)snprintf(library, sizeof library, "%s/" LIBRARY, library_dir) >= sizeof library)
     rc = error_set(err, ERROR_LIMIT, "the library's folder has too long a name");
+  reading.taker = NULL; // without the library nothing can be said about the rules
   if (rc == 0) rc = read_folder(&reading, library, LIBRARY, LIBRARY_DEPTH_MAX, true, err);
   if (rc) {
     ruleset_free(reading.ruleset);

@@ -23,6 +23,9 @@ struct ruleset {
  * library_dir/kairos/…. A file is at most 1 MB, a ruleset at most 64 MB. @return 0, or an error naming the
  * file. */
 int ruleset_read(struct ruleset **out, const char *rules_dir, const char *library_dir, struct error *err);
+/** The same, but a campaign or file of rules_dir that cannot be read is told to `taker` and left out. */
+int ruleset_read_each(struct ruleset **out, const char *rules_dir, const char *library_dir,
+                      error_taker *taker, void *context, struct error *err);
 /** From stored bytes (`why` replays an old generation). */
 int ruleset_decode(struct ruleset **out, struct str bytes, struct error *err);
 void ruleset_encode(const struct ruleset *ruleset, struct buf *out);

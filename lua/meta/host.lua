@@ -1,5 +1,15 @@
 ---@meta
---- What a rule's functions are given. Read by editors, never loaded: the host makes these objects.
+--- What the host itself gives a rule, in the annotations of LuaCATS (https://luals.github.io/wiki/annotations/). Never loaded:
+--- editors read it for completion, and `kairos check` (lua/review) for what there is and what it takes. What is written in Lua is
+--- annotated where it stands, in lua/kairos.
+
+---@alias kairos.Duration string  a number and its unit, s, m, h or d: "90s", "5m", "6h", "7d"
+---@alias kairos.Rate string  how many in how long: "5/1h"
+---@alias kairos.Path string  a field of the payload: "payload.sku"
+---@alias kairos.Name string  letters, digits, _ . and -
+---@alias kairos.EventType string  as its sender names it: "order.completed"
+---@alias kairos.Template string  a file of the campaign's folder, without its ending
+---@alias kairos.Key string|number|boolean
 
 --- What happened. Read-only: copy what you want to change. Members that are null in JSON are not there.
 ---@class kairos.Event
@@ -8,8 +18,12 @@
 ---@field user string?  the user's id, unless the event is about a subject
 ---@field subject string?  the thing's id, unless the event is about a user
 ---@field timestamp number  milliseconds since 1970, as its sender says
----@field payload table<string, any>
+---@field payload kairos.Payload
 ---@field metadata table<string, any>  empty if it came without
+
+--- What the sender says, field by field.
+---@class kairos.Payload
+---@field [string] any
 
 --- A timer that is due.
 ---@class kairos.Timer
@@ -24,17 +38,17 @@
 ---@class kairos.TimerSpec
 ---@field name string  the function of the rule's `timers` that it wakes; a timer of the same name is replaced
 ---@field data? any  text, numbers, true, false and tables of these; at most 16 KB
----@field cancel_on? string  an event of this type cancels it
+---@field cancel_on? kairos.EventType  an event of this type cancels it
 ---@field late? "fire"|"skip"  what if the host was down when it was due
----@field late_after? string  with "skip": how late is too late
+---@field late_after? kairos.Duration  with "skip": how late is too late
 
 ---@class kairos.SendSpec
 ---@field channel "email"|"sms"|"push"|"webhook"
----@field template string  a file of the campaign's folder, without its ending
+---@field template kairos.Template  a file of the campaign's folder, without its ending
 ---@field data? table<string, any>  for the template; what it does not say comes from the profile
----@field once_per? string  not again within this time: "7d"
----@field expires_in? string  not after this time: "6h"
----@field limit? string  for the whole host: "1000/1h"
+---@field once_per? kairos.Duration  not again within this time: "7d"
+---@field expires_in? kairos.Duration  not after this time: "6h"
+---@field limit? kairos.Rate  for the whole host: "1000/1h"
 ---@field to? string  address; from the profile (email, phone, push_token) unless given
 ---@field provider? string  an account of the configuration; the channel's route unless given
 
@@ -46,43 +60,43 @@ local User = {}
 
 --- How many events are in the window.
 ---@param window kairos.Window
----@param key? string|number|boolean  of a window that has `by`
+---@param key? kairos.Key  of a window that has `by`
 ---@return number
 function User:count(window, key) end
 
 --- What they add up to; 0 if there are none.
 ---@param window kairos.Window
----@param key? string|number|boolean
+---@param key? kairos.Key
 ---@return number
 function User:sum(window, key) end
 
 --- The newest value; nil if there is none.
 ---@param window kairos.Window
----@param key? string|number|boolean
+---@param key? kairos.Key
 ---@return any
 function User:last(window, key) end
 
 --- The oldest value; nil if there is none.
 ---@param window kairos.Window
----@param key? string|number|boolean
+---@param key? kairos.Key
 ---@return any
 function User:first(window, key) end
 
 --- How many different values; an estimate (6.5 %) past 64 events.
 ---@param window kairos.Window
----@param key? string|number|boolean
+---@param key? kairos.Key
 ---@return number
 function User:distinct(window, key) end
 
 --- Whether the throttle admits one more; if so, it is used up.
 ---@param throttle kairos.Throttle
----@param key? string|number|boolean  each key on its own
+---@param key? kairos.Key  each key on its own
 ---@return boolean
 function User:allow(throttle, key) end
 
 --- True the first time, then false for the time given. Within the campaign.
----@param key string|number|boolean
----@param over string  "7d"
+---@param key kairos.Key
+---@param over kairos.Duration  "7d"
 ---@return boolean
 function User:once(key, over) end
 
@@ -92,7 +106,7 @@ function User:once(key, over) end
 function User:set(name, value) end
 
 --- Wake one of the rule's `timers` after a time.
----@param time string  "5m"
+---@param time kairos.Duration  "5m"
 ---@param spec kairos.TimerSpec
 function User:after(time, spec) end
 
