@@ -2,8 +2,9 @@
 #include "base/memory.h"
 #include "base/metric.h"
 #include "host/worker_internal.h"
+#include <stdlib.h>
 
-enum { FLIGHT_BYTES = 1 << 20, WRITE_BYTES = 4 << 20 };
+enum { FLIGHT_BYTES = 1 << 20 };
 
 void acks_add(struct acks *acks, struct ingest_batch *batch, uint32_t item, enum ingest_verdict verdict) {
   if (acks->count == acks->cap) {
@@ -237,9 +238,34 @@ struct store_write *flight_dead(struct worker *worker) {
   return &flight->dead->write;
 }
 
+/** In the order of their keys in the store. */
+static int by_key(const void *left, const void *right) {
+  struct entity a = slot_entity(*(struct slot *const *)left), b = slot_entity(*(struct slot *const *)right);
+  int difference = (int)entity_partition(a) - (int)entity_partition(b);
+  if (difference == 0) difference = (int)a.kind - (int)b.kind;
+  if (difference) return difference;
+  difference = memcmp(a.id.data, b.id.data, a.id.len < b.id.len ? a.id.len : b.id.len);
+  return difference ? difference : (a.id.len > b.id.len) - (a.id.len < b.id.len);
+}
+
+/** Sorted, each finds its place in RocksDB's memtable beside the one before: a third less time of the store's
+ * thread where most users are met once. */
+static void take_dirty(struct worker *worker, struct write_behind *write, size_t max_bytes) {
+  size_t cap = 0, total = 0;
+  for (struct slot *slot; total < max_bytes && (slot = table_take_dirty(worker->table));) {
+    if (write->count == cap) {
+      cap = cap ? cap * 2 : 64;
+      write->slots = memory_realloc(write->slots, cap * sizeof *write->slots);
+    }
+    write->slots[write->count++] = slot;
+    total += slot->record.bytes.len;
+  }
+  qsort(write->slots, write->count, sizeof *write->slots, by_key);
+}
+
 /** A record is put as it is now, and held until what made it so is durable: a user who is busy every turn is
  * written too. */
-static void write_slot(struct worker *worker, struct write_behind *write, struct slot *slot, size_t *cap) {
+static void write_slot(struct worker *worker, struct write_behind *write, struct slot *slot) {
   /* A late event is judged at its own time, up to max_past ago: what mattered then is kept. */
   record_tidy(&slot->record, worker->wall - worker->shared->config->ingest.max_past);
   table_changed(worker->table, slot, false);
@@ -247,32 +273,17 @@ static void write_slot(struct worker *worker, struct write_behind *write, struct
   int64_t due = record_timer_next(&slot->record, &next) ? next.due : INT64_MAX;
   store_write_user(&write->write, slot_entity(slot), &slot->record, slot->indexed_due, due);
   slot->indexed_due = due;
-  if (write->count == *cap) {
-    *cap = *cap ? *cap * 2 : 64;
-    write->slots = memory_realloc(write->slots, *cap * sizeof *write->slots);
-  }
-  write->slots[write->count++] = slot;
 }
 
 size_t flight_write_behind(struct worker *worker, size_t max_bytes) {
-  size_t written = 0;
-  struct write_behind *write = NULL;
-  size_t cap = 0, total = 0;
-  for (struct slot *slot; total < max_bytes && (slot = table_take_dirty(worker->table));) {
-    if (!write) {
-      struct flight *flight = flight_current(worker);
-      write = write_behind_new(worker);
-      cap = 0;
-      *flight->writes_end = write;
-      flight->writes_end = &write->next;
-    }
-    written++;
-    size_t before = write->write.bytes;
-    write_slot(worker, write, slot, &cap);
-    total += write->write.bytes - before;
-    if (write->write.bytes > WRITE_BYTES) write = NULL;
-  }
-  return written;
+  if (!table_dirty_count(worker->table)) return 0;
+  struct flight *flight = flight_current(worker);
+  struct write_behind *write = write_behind_new(worker);
+  take_dirty(worker, write, max_bytes);
+  for (size_t i = 0; i < write->count; i++) write_slot(worker, write, write->slots[i]);
+  *flight->writes_end = write;
+  flight->writes_end = &write->next;
+  return write->count;
 }
 
 /** A pass over what is dirty now goes on in small shares, so that no turn is long; what becomes dirty

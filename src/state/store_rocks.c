@@ -156,6 +156,8 @@ static void make_options(struct store *store) {
   rocksdb_readoptions_set_fill_cache(store->scan_options, 0);
   store->behind_options = rocksdb_writeoptions_create();
   rocksdb_writeoptions_disable_WAL(store->behind_options, 1);
+  // Records come in the order of their keys (flight.c).
+  rocksdb_writeoptions_set_memtable_insert_hint_per_batch(store->behind_options, 1);
   store->synced_options = rocksdb_writeoptions_create();
   rocksdb_writeoptions_set_sync(store->synced_options, 1);
 }
