@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <math.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,6 +29,7 @@ enum {
   ANSWER_MAX = 1 << 16, /* more of an answer is counted, not kept */
   RETRY_US = 20000,
   SECONDS_MAX = 7200,
+  SKEW = 10000,
   OCTAVES = 32,
   STEPS = 16, /* of an octave of latency: 6 % apart */
 };
@@ -42,6 +44,8 @@ static const char usage[] =
     "  --batch N           events in a request (100)\n"
     "  --users N           (100000)\n"
     "  --random SEED       users at random, instead of one after the other\n"
+    "  --skewed            … the one of rank r with odds 1 / (r + N/10000): a hundredth make half of the "
+    "events\n"
     "  --types A,B         event types, one a round of all users (cart.updated)\n"
     "  --payload JSON      ({})\n"
     "  --rare JSON         payload of every --every'th event\n"
@@ -53,7 +57,7 @@ static const char usage[] =
 
 static struct {
   int port;
-  bool print;
+  bool print, skewed;
   uint64_t events, users, every;
   double seconds;
   unsigned connections, batch, type_count;
@@ -109,10 +113,18 @@ static uint64_t next_random(void) {
   return options.seed * 0x2545f4914f6cdd1du;
 }
 
+static uint64_t random_user(void) {
+  uint64_t random = next_random();
+  if (!options.skewed) return (uint64_t)((__uint128_t)random * options.users >> 64);
+  double shift = (double)options.users / SKEW;
+  uint64_t rank = (uint64_t)(shift * expm1((double)random / 0x1p64 * log1p(SKEW)));
+  // Ranks are neighbours no more: the prime divides no round number of users.
+  return rank % options.users * 2654435761u % options.users;
+}
+
 static char *put_event(char *at) {
   uint64_t serial = made++;
-  uint64_t user =
-      options.seed ? (uint64_t)((__uint128_t)next_random() * options.users >> 64) : serial % options.users;
+  uint64_t user = options.seed ? random_user() : serial % options.users;
   int64_t date = options.from < 0 ? wall_ms : options.from;
   if (options.over) date += (int64_t)((double)options.over * (double)serial / (double)options.events);
   at = put_text(at, "{\"event_id\":\"");
@@ -419,23 +431,13 @@ static void set_types(char *text) {
 }
 
 static bool read_options(int argc, char **argv) {
-  static const struct option known[] = {{"port", 1, NULL, 'p'},
-                                        {"print", 0, NULL, 'P'},
-                                        {"events", 1, NULL, 'e'},
-                                        {"seconds", 1, NULL, 's'},
-                                        {"connections", 1, NULL, 'c'},
-                                        {"batch", 1, NULL, 'b'},
-                                        {"users", 1, NULL, 'u'},
-                                        {"random", 1, NULL, 'r'},
-                                        {"types", 1, NULL, 't'},
-                                        {"payload", 1, NULL, 'd'},
-                                        {"rare", 1, NULL, 'D'},
-                                        {"every", 1, NULL, 'n'},
-                                        {"metadata", 1, NULL, 'm'},
-                                        {"from", 1, NULL, 'f'},
-                                        {"over", 1, NULL, 'o'},
-                                        {"run", 1, NULL, 'R'},
-                                        {0}};
+  static const struct option known[] = {
+      {"port", 1, NULL, 'p'},    {"print", 0, NULL, 'P'},       {"events", 1, NULL, 'e'},
+      {"seconds", 1, NULL, 's'}, {"connections", 1, NULL, 'c'}, {"batch", 1, NULL, 'b'},
+      {"users", 1, NULL, 'u'},   {"random", 1, NULL, 'r'},      {"skewed", 0, NULL, 'z'},
+      {"types", 1, NULL, 't'},   {"payload", 1, NULL, 'd'},     {"rare", 1, NULL, 'D'},
+      {"every", 1, NULL, 'n'},   {"metadata", 1, NULL, 'm'},    {"from", 1, NULL, 'f'},
+      {"over", 1, NULL, 'o'},    {"run", 1, NULL, 'R'},         {0}};
   for (int letter; (letter = getopt_long(argc, argv, "", known, NULL)) != -1;) switch (letter) {
     case 'p':
       options.port = atoi(optarg);
@@ -460,6 +462,9 @@ static bool read_options(int argc, char **argv) {
       break;
     case 'r':
       options.seed = strtoull(optarg, NULL, 10) * 0x9e3779b97f4a7c15u | 1;
+      break;
+    case 'z':
+      options.skewed = true;
       break;
     case 't':
       set_types(optarg);

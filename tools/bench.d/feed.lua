@@ -23,7 +23,7 @@ local function command(bench, first, options)
   local words = { bench:program "feed", unpack(first) }
   for name, value in pairs(options) do
     words[#words + 1] = "--" .. name
-    words[#words + 1] = type(value) == "number" and ("%.0f"):format(value) or value
+    if value ~= true then words[#words + 1] = type(value) == "number" and ("%.0f"):format(value) or value end
   end
   return words
 end

@@ -197,7 +197,7 @@ function support:program(name)
     -- Under a name of its own until it is whole, for two may compile at once.
     local partial = ("%s.%d"):format(path, unistd.getpid())
     self:run { command = { "cc", "-std=c17", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", "-o", partial, source,
-      "-luv", "-lcurl" } }
+      "-luv", "-lcurl", "-lm" } }
     assert(os.rename(partial, path))
   end
   return path
