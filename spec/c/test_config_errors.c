@@ -48,7 +48,7 @@ static void unknown_keys(void **state) {
   expect("\"\": 1\n",
          "f:1:1: unknown key \"\"; known here: listen, data_dir, rules_dir, library_dir, workers, http, "
          "api_keys, "
-         "ingest, dedup, log, state, rules, timers, delivery, providers, routes, logging, control\n");
+         "ingest, dedup, log, state, rules, timers, delivery, time_zone, providers, routes, logging, control\n");
   expect("routes: {fax: files}\n",
          "f:1:10: routes: unknown key \"fax\"; known here: email, sms, push, webhook\n");
   // A path is no key.
@@ -67,6 +67,8 @@ static void duplicate_keys(void **state) {
 
 static void wrong_types(void **state) {
   (void)state;
+  expect("time_zone: Europe/Berln\n",
+         "f:1:12: time_zone: there is no time zone \"Europe/Berln\"; did you mean \"Europe/Berlin\"?\n");
   expect("- a\n", "f:1:1: found a list, expected a group of keys\n");
   expect("hello\n", "f:1:1: found a single value, expected a group of keys\n");
   expect("http: 5\n", "f:1:7: http: found a single value, expected a group of keys\n");

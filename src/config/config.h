@@ -108,6 +108,7 @@ struct config {
     bool paused;
     uint64_t outbox_max;
   } delivery;
+  const char *time_zone; /**< of users whose profile names none */
   struct config_provider
       *providers; /**< the configured ones, then the built-in "files" unless one has its name */
   uint32_t provider_count;

@@ -1,6 +1,7 @@
 #include "config/config_field.h"
 
 #include "base/memory.h"
+#include "base/zone.h"
 #include "config/config.h"
 
 #include <arpa/inet.h>
@@ -160,6 +161,9 @@ void config_field_expected(const struct config_field *field, struct buf *out) {
     break;
   case CONFIG_RATE:
     buf_printf(out, "a rate such as \"100/s\" or \"1000/10m\"");
+    break;
+  case CONFIG_ZONE:
+    buf_printf(out, "a time zone such as Europe/Berlin");
     break;
   case CONFIG_CHOICE:
     buf_printf(out, "one of ");
@@ -343,6 +347,13 @@ static int parse_text(const struct config_field *field, struct str text, void *a
   return 0;
 }
 
+static int parse_zone(const struct config_field *field, struct str text, void *at, struct config_pool *pool,
+                      struct error *err) {
+  const struct zone *zone;
+  int rc = zone_find(&zone, text, err);
+  return rc ? rc : parse_text(field, text, at, pool, err);
+}
+
 int config_field_parse(const struct config_field *field, struct str text, bool quoted, void *base,
                        struct config_pool *pool, struct error *err) {
   void *at = place(field, base);
@@ -368,6 +379,8 @@ int config_field_parse(const struct config_field *field, struct str text, bool q
     return parse_number(field, text, quoted, base, err);
   case CONFIG_RATE:
     return quantity_rate(text, at, err);
+  case CONFIG_ZONE:
+    return parse_zone(field, text, at, pool, err);
   case CONFIG_CHOICE:
     for (int i = 0; field->choices[i]; i++) {
       if (!str_equal(text, str_from(field->choices[i]))) continue;
@@ -406,6 +419,7 @@ void config_field_write(const struct config_field *field, const void *base, stru
   case CONFIG_FILE:
   case CONFIG_NAME:
   case CONFIG_URL:
+  case CONFIG_ZONE:
     put_text(*(const char *const *)at, out);
     break;
   case CONFIG_SECRET:

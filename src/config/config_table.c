@@ -102,6 +102,8 @@ static const struct config_field fields[] = {
   {KEY("delivery.paused", BOOL, delivery.paused, "false", "start without handing anything over")},
   {KEY("delivery.outbox_max", SIZE, delivery.outbox_max, "256MB", "messages waiting for their provider"), .min = MB, .max = 1024 * GB},
 
+  {KEY("time_zone", ZONE, time_zone, "UTC", "where users live whose profile does not say")},
+
   {KEY("providers", LIST, providers, NULL, "accounts that messages leave through"), .list = &config_provider_list},
   {KEY("routes.email", NAME, routes.names[CONFIG_CHANNEL_EMAIL], "files", "provider of this channel")},
   {KEY("routes.sms", NAME, routes.names[CONFIG_CHANNEL_SMS], "files", "provider of this channel")},
