@@ -61,6 +61,42 @@ local kinds = {
     return not count and why or nil
   end,
 
+  share = function(value)
+    if type(value) ~= "string" then
+      return "must be a share of the users in quotes"
+    end
+    local share, why = core.share(value)
+    return not share and why or nil
+  end,
+
+  mode = function(value)
+    if value ~= "live" and value ~= "shadow" and value ~= "paused" then
+      return 'must be "live", "shadow" or "paused"'
+    end
+  end,
+
+  moment = function(value)
+    if type(value) ~= "string" then
+      return "must be a day and time in quotes"
+    end
+    local moment, why = core.moment(value)
+    return not moment and why or nil
+  end,
+
+  hours = function(value)
+    if type(value) ~= "string" then
+      return "must be hours in quotes"
+    end
+    local hours, why = core.hours(value)
+    return not hours and why or nil
+  end,
+
+  priority = function(value)
+    if type(value) ~= "number" or value < -1000 or value > 1000 or value ~= math.floor(value) then
+      return "must be a whole number from -1000 to 1000"
+    end
+  end,
+
   count = function(value)
     if type(value) ~= "number" or value < 1 or value > 1000000 or value ~= math.floor(value) then
       return "must be a whole number from 1 to 1000000"

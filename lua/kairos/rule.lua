@@ -9,6 +9,12 @@ local schema = {
   { "when", "function", "function(event, user) return true end" },
   { "act", "function", "function(event, user) … end", required = true },
   { "timers", "functions", "{ reminder = function(timer, user) … end }" },
+  { "rollout", "share", '"25%"' },
+  { "mode", "mode", '"live"' },
+  { "starts", "moment", '"2026-11-27 09:00 Europe/Berlin"' },
+  { "ends", "moment", '"2026-12-01 00:00 Europe/Berlin"' },
+  { "hours", "hours", '"mon-fri 09:00-18:00 Europe/Berlin"' },
+  { "priority", "priority", "10" },
 }
 
 ---@class kairos.RuleSpec
@@ -17,6 +23,12 @@ local schema = {
 ---@field when? fun(event: kairos.Event, user: kairos.User): any  whether it acts; it always does without one
 ---@field act fun(event: kairos.Event, user: kairos.User)  what it does
 ---@field timers? table<string, fun(timer: kairos.Timer, user: kairos.User)>  what it does when one of its timers is due
+---@field rollout? string  for which share of the users: "25%"; who is in stays in while it grows
+---@field mode? "live"|"shadow"|"paused"  a shadow runs, and nothing of it is sent or seen by other campaigns
+---@field starts? string  not before: "2026-11-27 09:00 Europe/Berlin"; without a zone, the configuration's time_zone
+---@field ends? string  no longer from then on
+---@field hours? string  "mon-fri 09:00-18:00 Europe/Berlin"; without a zone the user's own; timers wait for the opening
+---@field priority? number  of the campaigns that want an event the higher run first; 0 unless given
 
 --- A rule. A rule file ends with `return kairos.rule { … }`, or with a list of rules.
 ---@param spec kairos.RuleSpec
@@ -36,6 +48,9 @@ return function(spec)
     timers[name] = handler
     timer_names[#timer_names + 1] = name
   end
+  if fields.starts and fields.ends and core.moment(fields.ends) <= core.moment(fields.starts) then
+    core.fail('kairos.rule: `ends` is not after `starts`: it would run from "' .. fields.starts .. '" to "' .. fields.ends .. '"')
+  end
   return core.rule {
     name = fields.name,
     on = types,
@@ -43,5 +58,11 @@ return function(spec)
     act = fields.act,
     timers = timers,
     timer_names = timer_names,
+    rollout = fields.rollout,
+    mode = fields.mode,
+    starts = fields.starts,
+    ends = fields.ends,
+    hours = fields.hours,
+    priority = fields.priority,
   }
 end

@@ -34,7 +34,7 @@ static struct message some_message(void) {
                           .generation = 7};
 }
 
-enum { SAMPLES = 24 };
+enum { SAMPLES = 25 };
 
 /** One of each effect, and of each shape it can have. */
 static void samples(struct effect out[SAMPLES]) {
@@ -117,6 +117,9 @@ static void samples(struct effect out[SAMPLES]) {
                                          STR("\x01\x00\x02"),
                                          4,
                                          1760000000000}};
+  out[n++] = (struct effect){
+      .type = EFFECT_NOT_RUN,
+      .not_run = {STR("cart"), STR("cart/rule.lua"), STR("remind"), STR("paused"), 1760000000000, INT64_MAX}};
   for (int kind = OUTCOME_ACCEPTED; kind <= OUTCOME_HELD && n < SAMPLES - 1; kind += 2)
     out[n++] = (struct effect){.type = EFFECT_OUTCOME,
                                .outcome = {{7, 8},
@@ -214,6 +217,13 @@ static void same(const struct effect *a, const struct effect *b) {
   case EFFECT_DEAD_CLEAR:
     assert_true(hash128_equal(a->dead_id, b->dead_id));
     break;
+  case EFFECT_NOT_RUN:
+    same_str(a->not_run.campaign, b->not_run.campaign);
+    same_str(a->not_run.rule, b->not_run.rule);
+    same_str(a->not_run.timer, b->not_run.timer);
+    same_str(a->not_run.reason, b->not_run.reason);
+    assert_true(a->not_run.due == b->not_run.due && a->not_run.moved_to == b->not_run.moved_to);
+    break;
   }
 }
 
@@ -227,7 +237,7 @@ static void test_round_trip(void **state) {
     effect_encode(&all[i], &bytes);
     seen |= 1u << all[i].type;
   }
-  assert_int_equal(seen, 0x1ffe); // every type is among them
+  assert_int_equal(seen, 0x3ffe); // every type is among them
   // One after another, as in the log: each takes just its own bytes.
   struct reader reader = reader_of(buf_str(&bytes));
   for (unsigned i = 0; i < SAMPLES; i++) {

@@ -59,6 +59,47 @@ static void test_mistakes(void **state) {
       {"local kairos = require 'kairos'\nreturn kairos.rule { on = 'x', act = function() end, timers = { "
        "check = 5 } }",
        "rules/t/rule.lua:2: kairos.rule: `timers` must hold functions: `check` is 5"},
+      {"local kairos = require 'kairos'\nreturn kairos.rule { on = 'x', act = function() end, rolout = '25%' "
+       "}",
+       "rules/t/rule.lua:2: kairos.rule has no field `rolout`; did you mean `rollout`?"},
+      {"local kairos = require 'kairos'\nreturn kairos.rule { on = 'x', act = function() end, rollout = 25 }",
+       "rules/t/rule.lua:2: kairos.rule: `rollout` must be a share of the users in quotes; write rollout = "
+       "\"25%\", not 25"},
+      {"local kairos = require 'kairos'\nreturn kairos.rule { on = 'x', act = function() end, rollout = '25' "
+       "}",
+       "rules/t/rule.lua:2: kairos.rule: `rollout` is no share of the users such as \"25%\" or \"0.5%\"; "
+       "write rollout = \"25%\", not \"25\""},
+      {"local kairos = require 'kairos'\nreturn kairos.rule { on = 'x', act = function() end, rollout = "
+       "'250%' }",
+       "rules/t/rule.lua:2: kairos.rule: `rollout` is more than everybody, \"100%\"; write rollout = "
+       "\"25%\", not \"250%\""},
+      {"local kairos = require 'kairos'\nreturn kairos.rule { on = 'x', act = function() end, mode = 'off' }",
+       "rules/t/rule.lua:2: kairos.rule: `mode` must be \"live\", \"shadow\" or \"paused\"; write mode = "
+       "\"live\", not \"off\""},
+      {"local kairos = require 'kairos'\nreturn kairos.rule { on = 'x', act = function() end, starts = "
+       "'tomorrow' }",
+       "rules/t/rule.lua:2: kairos.rule: `starts` \"tomorrow\" is no time"},
+      {"local kairos = require 'kairos'\nreturn kairos.rule { on = 'x', act = function() end, starts = 5 }",
+       "rules/t/rule.lua:2: kairos.rule: `starts` must be a day and time in quotes; write starts = "
+       "\"2026-11-27 09:00 Europe/Berlin\", not 5"},
+      {"local kairos = require 'kairos'\nreturn kairos.rule { on = 'x', act = function() end, ends = "
+       "'2026-02-30 10:00' }",
+       "rules/t/rule.lua:2: kairos.rule: `ends` "},
+      {"local kairos = require 'kairos'\nreturn kairos.rule { on = 'x', act = function() end, starts = "
+       "'2026-11-27 09:00', ends = '2026-11-27 09:00' }",
+       "rules/t/rule.lua:2: kairos.rule: `ends` is not after `starts`: it would run from \"2026-11-27 "
+       "09:00\" to \"2026-11-27 09:00\""},
+      {"local kairos = require 'kairos'\nreturn kairos.rule { on = 'x', act = function() end, hours = '9-18' "
+       "}",
+       "rules/t/rule.lua:2: kairos.rule: `hours` has the hours \"9-18\"; the day goes from 00:00 to 24:00; "
+       "write hours = \"mon-fri 09:00-18:00 Europe/Berlin\", not \"9-18\""},
+      {"local kairos = require 'kairos'\nreturn kairos.rule { on = 'x', act = function() end, hours = "
+       "'09:00-18:00 Europe/Berln' }",
+       "rules/t/rule.lua:2: kairos.rule: `hours` "},
+      {"local kairos = require 'kairos'\nreturn kairos.rule { on = 'x', act = function() end, priority = 1.5 "
+       "}",
+       "rules/t/rule.lua:2: kairos.rule: `priority` must be a whole number from -1000 to 1000; write "
+       "priority = 10, not 1.5"},
       {"local kairos = require 'kairos'\nreturn kairos.rule('x', function() end)",
        "rules/t/rule.lua:2: kairos.rule takes a table in braces: kairos.rule { name = \"high_interest\", … "
        "}, not \"x\""},
@@ -207,7 +248,7 @@ static void test_folders(void **state) {
               str_equal(rules[0].timers[1], STR("z")));
   const uint32_t *subscribers;
   assert_int_equal(engine_subscribers(bench.engine, STR("x"), &subscribers), 3);
-  assert_true(subscribers[0] == 0 && subscribers[1] == 1 && subscribers[2] == 2);
+  assert_true(subscribers[0] == 2 && subscribers[1] == 1 && subscribers[2] == 0);
   bench_write(&bench, "c/m.html", "a template alone");
   assert_load(&bench,
               "rules/c/rule.lua: this file is missing: a campaign's folder holds rule.lua and its templates");

@@ -31,6 +31,8 @@ struct bench {
   struct event event;
   struct error err;
   bool counted;
+  const struct engine_pause *paused;
+  size_t paused_count;
 };
 
 /** The library lies beside the sources, which this file names. */
@@ -87,8 +89,12 @@ static inline int bench_load(struct bench *bench) {
   bench->ruleset = NULL;
   int rc = ruleset_read(&bench->ruleset, bench->folder, library, &bench->err);
   if (rc) return rc;
-  struct engine_options options = {
-      .ruleset = bench->ruleset, .config = bench->config, .generation = 7, .counted_budget = bench->counted};
+  struct engine_options options = {.ruleset = bench->ruleset,
+                                   .config = bench->config,
+                                   .generation = 7,
+                                   .paused = bench->paused,
+                                   .paused_count = bench->paused_count,
+                                   .counted_budget = bench->counted};
   engine_free(bench->engine);
   bench->engine = NULL;
   return engine_new(&bench->engine, &options, &bench->err);

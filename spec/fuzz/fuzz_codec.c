@@ -246,6 +246,9 @@ static void seed_effects(void) {
       {.type = EFFECT_OUTCOME,
        .outcome = {{1, 2}, OUTCOME_EXHAUSTED, 8, FUZZ_NOW, 0, STR("timeout"), STR(""), STR("message")}},
       {.type = EFFECT_DEAD_CLEAR, .dead_id = {9, 10}},
+      {.type = EFFECT_NOT_RUN,
+       .not_run = {STR("welcome"), STR("welcome/rule.lua"), STR("remind"), STR("paused"), FUZZ_NOW,
+                   FUZZ_NOW + 1}},
   };
   struct buf all;
   buf_init(&all);

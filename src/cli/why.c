@@ -159,6 +159,21 @@ static void failure_block(struct str decision) {
   text_line("error", print_member_text(decision, "error"));
 }
 
+/** A timer that came due while its campaign did not run. */
+static void not_run_block(struct str decision) {
+  int64_t moved_to = print_member_integer(decision, "moved_to");
+  print_text(stdout, print_member_text(decision, "campaign"), 0);
+  printf("'s timer did not run: ");
+  print_text(stdout, print_member_text(decision, "reason"), INDENT);
+  putchar('\n');
+  rule_line(decision);
+  text_line("cause", print_member_text(decision, "cause"));
+  if (moved_to)
+    time_line("due again", moved_to);
+  else
+    text_line("due again", STR("never: it was dropped"));
+}
+
 static void suppression_block(struct str decision, struct str kind) {
   struct str channel = print_member_text(decision, "channel"), reason = print_member_text(decision, "reason");
   bool all = str_equal(channel, STR("*"));
@@ -172,8 +187,11 @@ static void suppression_block(struct str decision, struct str kind) {
 /** What a rule that ran looked at, and why that came to nothing. */
 static void run_block(struct str row) {
   struct str decision = print_member_text(row, "decision"), reason = print_member_text(row, "reason");
+  bool ran = value_head(member(row, "ran")).boolean;
   print_text(stdout, print_member_text(row, "campaign"), 0);
-  if (str_equal(decision, STR("none")))
+  if (!ran)
+    printf(" did not run");
+  else if (str_equal(decision, STR("none")))
     printf(" asked for no message");
   else if (str_equal(decision, STR("send")))
     printf(" asked for a message, and the gate let it pass");
@@ -186,13 +204,15 @@ static void run_block(struct str row) {
   putchar('\n');
   rule_line(row);
   text_line("cause", print_member_text(row, "cause"));
-  map_lines("facts", member(row, "facts"), "none read");
+  if (ran) map_lines("facts", member(row, "facts"), "none read");
 }
 
 static void decision_block(struct str decision) {
   struct str kind = print_member_text(decision, "decision");
   if (str_equal(kind, STR("failed")))
     failure_block(decision);
+  else if (str_equal(kind, STR("none")))
+    not_run_block(decision);
   else if (member(decision, "message_id").len)
     message_block(decision);
   else

@@ -55,6 +55,33 @@ static int core_rate(lua_State *lua) {
   return 2;
 }
 
+/** share("25%") -> hundredths of a percent, or nil and why not. */
+static int core_share(lua_State *lua) {
+  uint32_t share;
+  struct error err;
+  if (rollout_parse_share(text_argument(lua, 1), &share, &err)) return nil_and(lua, &err);
+  lua_pushnumber(lua, share);
+  return 1;
+}
+
+/** moment("2026-11-27 09:00 Europe/Berlin") -> ms since the epoch, or nil and why not. */
+static int core_moment(lua_State *lua) {
+  int64_t ms;
+  struct error err;
+  if (engine_moment(engine_of(lua), text_argument(lua, 1), &ms, &err)) return nil_and(lua, &err);
+  lua_pushnumber(lua, (lua_Number)ms);
+  return 1;
+}
+
+/** hours("mon-fri 09:00-18:00") -> true, or nil and why not. */
+static int core_hours(lua_State *lua) {
+  struct rollout_hours hours;
+  struct error err;
+  if (rollout_parse_hours(text_argument(lua, 1), &hours, &err)) return nil_and(lua, &err);
+  lua_pushboolean(lua, true);
+  return 1;
+}
+
 /** now() -> what the rule sees as the time, ms since the epoch. */
 static int core_now(lua_State *lua) {
   const struct engine *engine = engine_of(lua);
@@ -81,6 +108,9 @@ void binding_kairos_push(lua_State *lua) {
                                        {"nearest", core_nearest},
                                        {"duration", core_duration},
                                        {"rate", core_rate},
+                                       {"share", core_share},
+                                       {"moment", core_moment},
+                                       {"hours", core_hours},
                                        {"now", core_now},
                                        {"rule", core_rule},
                                        {"window", binding_declare_window},

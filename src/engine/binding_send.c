@@ -38,7 +38,7 @@ static uint64_t once_key(struct engine *engine, const struct message *message) {
   buf_put_str(key, message->campaign);
   buf_put_str(key, message->template_name);
   buf_put_str(key, message->channel);
-  uint64_t hash = hash64(buf_str(key), 0);
+  uint64_t hash = engine_own_key(engine, hash64(buf_str(key), 0));
   return hash ? hash : 1;
 }
 

@@ -206,7 +206,7 @@ static int user_once(lua_State *lua) {
   if (key_text.len > KEY_MAX)
     sandbox_raise(lua, ERROR_SCRIPT, "the key given to user:once is longer than %d letters", KEY_MAX);
   struct str campaign = engine->rules[engine->rule].campaign;
-  uint64_t key = hash64(key_text, hash64(campaign, hash64(STR("once"), 0)));
+  uint64_t key = engine_own_key(engine, hash64(key_text, hash64(campaign, hash64(STR("once"), 0))));
   int64_t until, over = binding_duration(lua, 3, "the time given to user:once");
   bool stands = record_once(call->draft->record, key, call->now, &until);
   if (facts_begin(&engine->facts, key, STR("once"), key_text)) value_put_bool(&engine->facts.body, !stands);

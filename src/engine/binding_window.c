@@ -213,7 +213,7 @@ static int user_allow(lua_State *lua) {
   if (lua_gettop(lua) > 2 && lua_isnil(lua, 3))
     sandbox_raise(lua, ERROR_SCRIPT, "the key given to user:allow is nil: the event has no such field");
   struct str key_text = lua_isnone(lua, 3) ? STR("") : binding_key(lua, 3, "user:allow");
-  uint64_t key = key_text.len ? hash64(key_text, throttle->key) : throttle->key;
+  uint64_t key = engine_own_key(engine, key_text.len ? hash64(key_text, throttle->key) : throttle->key);
   int64_t next;
   bool admitted = throttle_admit(record_throttle(call->draft->record, key), throttle->rate, throttle->burst,
                                  call->now * 1000, &next);

@@ -86,6 +86,14 @@ static struct subscription *subscription_of(const struct engine *engine, struct 
   return &engine->subscriptions[at];
 }
 
+/** Whether rule `a` goes before rule `b` where both want an event. */
+static bool goes_before(const struct engine_rule *a, const struct engine_rule *b) {
+  if (a->priority != b->priority) return a->priority > b->priority;
+  size_t shared = a->campaign.len < b->campaign.len ? a->campaign.len : b->campaign.len;
+  int order = memcmp(a->campaign.data, b->campaign.data, shared);
+  return order ? order < 0 : a->campaign.len < b->campaign.len;
+}
+
 void engine_subscribe(struct engine *engine) {
   size_t types = 0;
   for (size_t i = 0; i < engine->rule_count; i++) types += engine->rules[i].on_count;
@@ -98,7 +106,10 @@ void engine_subscribe(struct engine *engine) {
       subscription->type = engine->rules[i].on[j];
       subscription->rules =
           memory_realloc(subscription->rules, (subscription->count + 1) * sizeof *subscription->rules);
-      subscription->rules[subscription->count++] = (uint32_t)i;
+      size_t at = subscription->count++;
+      for (; at > 0 && goes_before(&engine->rules[i], &engine->rules[subscription->rules[at - 1]]); at--)
+        subscription->rules[at] = subscription->rules[at - 1];
+      subscription->rules[at] = (uint32_t)i;
     }
   }
 }

@@ -10,15 +10,24 @@
 #include "config/config.h"
 #include "deliver/deliver.h"
 #include "deliver/template.h"
+#include "engine/rollout.h"
 #include "engine/ruleset.h"
 #include "state/draft.h"
 
 struct engine;
 
+/** An operator's pause of a campaign, part of a generation. */
+struct engine_pause {
+  struct str campaign, by, reason;
+  int64_t at; /**< wall clock, ms */
+};
+
 struct engine_options {
   const struct ruleset *ruleset; /**< outlives the engine */
   const struct config *config;   /**< rules.budget, rules.memory, routes, providers; outlives the engine */
   uint32_t generation;
+  const struct engine_pause *paused; /**< copied; names that no campaign has (any more) are passed over */
+  size_t paused_count;
   bool counted_budget; /**< simulate, specs: steps are counted instead of CPU time, so that runs agree */
   error_taker *taker;  /**< not null: a template or campaign that does not load is told to it and left out */
   void *taker_context;
@@ -37,11 +46,14 @@ struct engine_rule {
   size_t on_count;
   const struct str *timers; /**< timer names it handles */
   size_t timer_count;
+  struct rollout rollout;
+  int priority;
 };
 size_t engine_rules(const struct engine *engine, const struct engine_rule **rules);
 /** Windows that any rule declared, each once. */
 size_t engine_windows(const struct engine *engine, const struct window_declaration **windows);
-/** Indices into engine_rules() of the rules that want events of this type, in a fixed order. */
+/** Indices into engine_rules() of the rules that want events of this type: the higher priority first, then by
+ * name. */
 size_t engine_subscribers(const struct engine *engine, struct str event_type, const uint32_t **rules);
 /** Index of the rule that handles this campaign's timer; -1 if none does (any more). */
 int engine_timer_rule(const struct engine *engine, struct str campaign, struct str timer);

@@ -66,6 +66,10 @@ static inline struct engine *engine_of(lua_State *lua) {
   return (struct engine *)sandbox_of(lua);
 }
 
+/** "2026-11-27 09:00 Europe/Berlin", or without a zone that of the configuration. @return 0 or ERROR_INVALID.
+ */
+int engine_moment(const struct engine *engine, struct str text, int64_t *ms, struct error *err);
+
 /** A copy that lives as long as the engine. */
 struct str engine_keep(struct engine *engine, struct str text);
 
@@ -85,6 +89,12 @@ struct throttle_object {
   double burst;
   struct str label;
 };
+
+/** A shadow's marks and throttles are its own: what it would have done holds nothing back that is done live,
+ * nor later when it goes live itself. */
+static inline uint64_t engine_own_key(const struct engine *engine, uint64_t key) {
+  return engine->rules[engine->rule].rollout.mode == ROLLOUT_SHADOW ? hash64(STR("shadow"), key) : key;
+}
 
 /** What kairos.rule returns. Its definition is the userdata's environment: name, on, when, act, timers,
  * timer_names. */

@@ -207,6 +207,58 @@ static int keep_function(lua_State *lua, struct engine *engine) {
   return engine->handler_count;
 }
 
+int engine_moment(const struct engine *engine, struct str text, int64_t *ms, struct error *err) {
+  const struct zone *zone = NULL;
+  int rc = zone_find(&zone, str_from(engine->options.config->time_zone), err);
+  return rc ? rc : zone_parse_moment(text, zone, ms, err);
+}
+
+/** A text of the definition at the top, kept for good; "" if it has none. */
+static struct str keep_field(lua_State *lua, struct engine *engine, const char *name) {
+  struct str text;
+  lua_getfield(lua, -1, name);
+  text.data = lua_tolstring(lua, -1, &text.len);
+  text = text.data ? engine_keep(engine, text) : STR("");
+  lua_pop(lua, 1);
+  return text;
+}
+
+static void apply_pause(struct engine *engine, struct engine_rule *rule) {
+  for (size_t i = 0; i < engine->options.paused_count; i++) {
+    const struct engine_pause *pause = &engine->options.paused[i];
+    if (!str_equal(pause->campaign, rule->campaign)) continue;
+    rule->rollout.mode = ROLLOUT_PAUSED;
+    rule->rollout.pause_by = engine_keep(engine, pause->by);
+    rule->rollout.pause_reason = engine_keep(engine, pause->reason);
+    rule->rollout.paused_at = pause->at;
+  }
+}
+
+/** For whom and when: fields of the definition at the top, each checked there. */
+static void add_rollout(lua_State *lua, struct engine *engine, struct engine_rule *rule) {
+  struct rollout *rollout = &rule->rollout;
+  struct error err;
+  *rollout = (struct rollout){.share = ROLLOUT_ALL, .starts = INT64_MIN, .ends = INT64_MAX};
+  rollout->share_text = keep_field(lua, engine, "rollout");
+  rollout->starts_text = keep_field(lua, engine, "starts");
+  rollout->ends_text = keep_field(lua, engine, "ends");
+  rollout->hours_text = keep_field(lua, engine, "hours");
+  struct str mode = keep_field(lua, engine, "mode");
+  if (str_equal(mode, STR("shadow"))) rollout->mode = ROLLOUT_SHADOW;
+  if (str_equal(mode, STR("paused"))) rollout->mode = ROLLOUT_PAUSED;
+  int rc = 0;
+  if (rollout->share_text.len) rc = rollout_parse_share(rollout->share_text, &rollout->share, &err);
+  if (!rc && rollout->starts_text.len)
+    rc = engine_moment(engine, rollout->starts_text, &rollout->starts, &err);
+  if (!rc && rollout->ends_text.len) rc = engine_moment(engine, rollout->ends_text, &rollout->ends, &err);
+  if (!rc && rollout->hours_text.len) rc = rollout_parse_hours(rollout->hours_text, &rollout->hours, &err);
+  if (rc) sandbox_raise_at(lua, rule->path, 0, "%s", err.message);
+  lua_getfield(lua, -1, "priority");
+  rule->priority = (int)lua_tonumber(lua, -1);
+  lua_pop(lua, 1);
+  apply_pause(engine, rule);
+}
+
 /** Take in the rule object on top; what the library has checked (lua/kairos/rule.lua) is not checked again.
  * Pops it. */
 static void add_rule(lua_State *lua, struct engine *engine, const struct ruleset_file *file) {
@@ -225,6 +277,7 @@ static void add_rule(lua_State *lua, struct engine *engine, const struct ruleset
   if (name.data) rule->campaign = engine_keep(engine, name);
   lua_pop(lua, 1);
   check_unique(lua, engine, rule);
+  add_rollout(lua, engine, rule);
   lua_getfield(lua, -1, "on");
   rule->on = keep_texts(lua, engine, &rule->on_count);
   lua_getfield(lua, -1, "when");

@@ -61,11 +61,24 @@ void gate_judge(const struct gate_question *question, struct verdict *verdict, s
     value_put_string(answers, str_from(answer.text));
     asked++;
   }
-  // So few pairs are counted in the map's first byte alone.
-  _Static_assert(CHECK_COUNT < 16, "a map of up to 15 pairs has a head of one byte");
+  // So few pairs are counted in the map's first byte alone; one more may follow (gate_refuse_as).
+  _Static_assert(CHECK_COUNT < 15, "a map of up to 15 pairs has a head of one byte");
   answers->data[0] = (uint8_t)(0x80 | asked);
   *verdict = (struct verdict){answer.pass, answer.pass ? STR("") : str_from(checks[asked - 1].name),
                               buf_str(answers)};
+}
+
+void gate_refuse_as(struct verdict *verdict, struct buf *answers, const char *name, const char *text) {
+  answers->data[0]++;
+  value_put_string(answers, str_from(name));
+  value_put_string(answers, str_from(text));
+  *verdict = (struct verdict){false, str_from(name), buf_str(answers)};
+}
+
+int gate_reserve_shadow(struct draft *draft, const struct message *message, struct error *err) {
+  if (message->once_key == 0) return 0; // a shadow's key is its own (engine_own_key)
+  struct effect effect = {.type = EFFECT_ONCE, .once = {message->once_key, message->once_until}};
+  return draft_add(draft, &effect, err);
 }
 
 int gate_reserve(struct draft *draft, const struct message *message, struct error *err) {

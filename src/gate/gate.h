@@ -34,5 +34,9 @@ void gate_judge(const struct gate_question *question, struct verdict *verdict, s
 
 /** Reserve what a passing message uses up (its once_per mark). */
 int gate_reserve(struct draft *draft, const struct message *message, struct error *err);
+/** Reserve what only the campaign itself asks for: what a shadow uses up is no other campaign's business. */
+int gate_reserve_shadow(struct draft *draft, const struct message *message, struct error *err);
+/** The host refuses what the gate let through: one more answer in the verdict. Strings are literals. */
+void gate_refuse_as(struct verdict *verdict, struct buf *checks, const char *name, const char *text);
 /** Give back what was reserved: the message ended without having been sent. */
 int gate_refund(struct draft *draft, const struct message *message, struct error *err);

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/metric.h"
+#include "host/campaign.h"
 #include <inttypes.h>
 
 /** What an event type sets in motion, looked up once an event. */
@@ -15,7 +16,7 @@ struct plan {
 };
 
 struct rule_metrics {
-  metric_id calls, errors, seconds, sent, skipped;
+  metric_id calls, errors, seconds, sent, skipped, shadowed;
 };
 
 struct decider {
@@ -29,6 +30,7 @@ struct decider {
   size_t rule_count;
   struct buf key, checks, cause, input;
   struct buf stash; /**< a copy of a timer that would move with the record */
+  struct campaigns *campaigns;
 };
 
 /** The campaign name that dead letters of the host's own steps carry. */
@@ -80,6 +82,7 @@ struct decider *decider_new(const struct decider_options *options) {
   buf_init(&decider->stash);
   decider->rule_count = engine_rules(options->engine, &decider->rules);
   plans_build(decider);
+  decider->campaigns = campaigns_new(options->engine, options->config, !options->uncounted);
   decider->metrics = memory_zalloc((decider->rule_count + 1) * sizeof *decider->metrics);
   struct buf label;
   buf_init(&label);
@@ -105,6 +108,12 @@ struct decider *decider_new(const struct decider_options *options) {
     metrics->skipped =
         metric_counter("kairos_decisions_total", "Messages that rules asked for, by the gate's answer.",
                        (const char *)label.data);
+    if (decider->rules[i].rollout.mode != ROLLOUT_SHADOW) continue;
+    label.len = base;
+    buf_append(&label, ",decision=\"shadow\"", sizeof ",decision=\"shadow\"");
+    metrics->shadowed =
+        metric_counter("kairos_decisions_total", "Messages that rules asked for, by the gate's answer.",
+                       (const char *)label.data);
   }
   buf_deinit(&label);
   return decider;
@@ -115,6 +124,7 @@ void decider_free(struct decider *decider) {
   for (size_t i = 0; i < decider->plan_slots; i++) memory_free(decider->plans[i].windows);
   memory_free(decider->plans);
   memory_free(decider->metrics);
+  campaigns_free(decider->campaigns);
   draft_deinit(&decider->draft);
   engine_call_deinit(&decider->call);
   buf_deinit(&decider->key);
@@ -180,7 +190,9 @@ static void fail(struct decider *decider, const struct engine_call *call, struct
 
 /** Put what the rule asked for before the gate. @return 0, or ERROR_LIMIT when the record has no room for a
  * reservation. */
-static int judge_messages(struct decider *decider, const struct engine_call *call, struct error *err) {
+static int judge_messages(struct decider *decider, uint32_t rule, const struct engine_call *call,
+                          struct error *err) {
+  bool shadow = decider->rules[rule].rollout.mode == ROLLOUT_SHADOW;
   struct reader reader = reader_of(buf_str(&call->messages));
   for (uint32_t i = 0; i < call->message_count; i++) {
     struct effect effect = {.type = EFFECT_MESSAGE};
@@ -192,29 +204,36 @@ static int judge_messages(struct decider *decider, const struct engine_call *cal
                                      .now = call->now,
                                      .wall = call->wall};
     gate_judge(&question, &effect.message.verdict, &decider->checks);
-    bool pass = effect.message.verdict.pass;
-    if (pass && (rc = gate_reserve(&decider->draft, &effect.message.message, err))) return rc;
+    if (effect.message.verdict.pass) {
+      rc = shadow ? gate_reserve_shadow(&decider->draft, &effect.message.message, err)
+                  : gate_reserve(&decider->draft, &effect.message.message, err);
+      if (rc) return rc;
+      if (shadow)
+        gate_refuse_as(&effect.message.verdict, &decider->checks, "shadow",
+                       "it would be sent, were the campaign live");
+    }
     if ((rc = draft_add(&decider->draft, &effect, err))) return rc;
   }
   return 0;
 }
 
 /** Tell of the messages decided since the mark: only now is it sure that they stay. */
-static uint32_t announce_messages(struct decider *decider, uint32_t rule) {
-  uint32_t passed = 0;
+static void announce_messages(struct decider *decider, uint32_t rule, struct decider_run *run) {
+  const struct rule_metrics *metrics = &decider->metrics[rule];
   struct reader reader = reader_of(buf_str(&decider->draft.effects));
   reader.at += decider->draft.mark;
   struct effect effect;
   while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) {
     if (effect.type != EFFECT_MESSAGE) continue;
-    bool pass = effect.message.verdict.pass;
-    passed += pass;
-    count(decider, pass ? decider->metrics[rule].sent : decider->metrics[rule].skipped, 1);
+    bool pass = effect.message.verdict.pass,
+         shadowed = str_equal(effect.message.verdict.reason, STR("shadow"));
+    run->passed += pass;
+    run->shadowed += shadowed;
+    count(decider, pass ? metrics->sent : shadowed ? metrics->shadowed : metrics->skipped, 1);
     if (decider->options.observer.message)
       decider->options.observer.message(decider->options.observer.context, &effect.message.message,
                                         &effect.message.verdict);
   }
-  return passed;
 }
 
 /** Run one rule; a failure leaves no effect but its dead letter. */
@@ -226,19 +245,38 @@ static int run_rule(struct decider *decider, uint32_t rule, struct engine_call *
   if (!decider->options.uncounted)
     metric_observe_us(decider->metrics[rule].seconds, clock_mono_us() - before);
   count(decider, decider->metrics[rule].calls, 1);
-  if (rc == 0 && call->message_count) rc = judge_messages(decider, call, err);
-  uint32_t passed = 0;
+  if (rc == 0 && call->message_count) rc = judge_messages(decider, rule, call, err);
+  if (rc == 0 && decider->rules[rule].rollout.mode == ROLLOUT_SHADOW) /* other campaigns read attributes */
+    rc = draft_without(&decider->draft, EFFECT_ATTRIBUTE, &decider->input, err);
+  struct decider_run run = {.rule = &decider->rules[rule],
+                            .call = call,
+                            .messages = call->message_count,
+                            .failed = rc ? err : NULL};
   if (rc) {
     count(decider, decider->metrics[rule].errors, 1);
     draft_rollback(&decider->draft);
   } else if (call->message_count) {
-    passed = announce_messages(decider, rule);
+    announce_messages(decider, rule, &run);
   }
+  if (decider->options.observer.ran) decider->options.observer.ran(decider->options.observer.context, &run);
+  return rc;
+}
+
+/** @return whether the campaign runs for this input; if not, who watches is told why. */
+static bool campaign_runs(struct decider *decider, uint32_t rule, struct engine_call *call,
+                          struct campaign_answer *answer) {
+  *answer = campaign_ask(decider->campaigns, rule, decider->draft.record, call);
+  if (answer->reason == CAMPAIGN_RUNS) return true;
+  call->acted = false;
+  call->message_count = 0;
+  buf_clear(&call->facts);
   if (decider->options.observer.ran) {
-    struct decider_run run = {&decider->rules[rule], call, call->message_count, passed, rc ? err : NULL};
+    struct decider_run run = {.rule = &decider->rules[rule],
+                              .call = call,
+                              .not_run = campaign_say(decider->campaigns, rule, call, answer)};
     decider->options.observer.ran(decider->options.observer.context, &run);
   }
-  return rc;
+  return false;
 }
 
 static void run_rule_or_fail(struct decider *decider, uint32_t rule, struct engine_call *call) {
@@ -401,7 +439,11 @@ void decide_event(struct decider *decider, struct record *record, const struct e
   host_steps(decider, plan, &decider->call, out);
   if (plan->rule_count) {
     engine_input(decider->options.engine);
-    for (size_t i = 0; i < plan->rule_count; i++) run_rule_or_fail(decider, plan->rules[i], &decider->call);
+    struct campaign_answer answer;
+    for (size_t i = 0; i < plan->rule_count; i++)
+      if (rollout_always(&decider->rules[plan->rules[i]].rollout) ||
+          campaign_runs(decider, plan->rules[i], &decider->call, &answer))
+        run_rule_or_fail(decider, plan->rules[i], &decider->call);
     out->timers_changed = true;
   }
   finish(decider, out);
@@ -422,6 +464,26 @@ static struct timer stash_timer(struct decider *decider, const struct timer *tim
   return copy;
 }
 
+/** A timer whose campaign does not run now is dropped for good, or set anew for when it does; either way the
+ * ledger knows. */
+static void put_off_timer(struct decider *decider, uint32_t rule, const struct timer *timer,
+                          const struct campaign_answer *answer) {
+  struct effect effect = {.type = EFFECT_NOT_RUN,
+                          .not_run = {.campaign = timer->campaign,
+                                      .rule = decider->rules[rule].path,
+                                      .timer = timer->name,
+                                      .due = timer->due,
+                                      .moved_to = answer->again == INT64_MAX ? 0 : answer->again}};
+  effect.not_run.reason = campaign_say(decider->campaigns, rule, &decider->call, answer);
+  draft_add(&decider->draft, &effect, NULL);
+  if (answer->again == INT64_MAX) return;
+  effect = (struct effect){.type = EFFECT_TIMER_SET, .timer = *timer};
+  effect.timer.due = answer->again;
+  decider->draft.record_max = SIZE_MAX; /* it was there before */
+  draft_add(&decider->draft, &effect, NULL);
+  decider->draft.record_max = decider->options.record_max;
+}
+
 void decide_timer(struct decider *decider, struct record *record, struct entity entity,
                   const struct timer *due, int64_t wall, struct decision *out) {
   struct timer timer = stash_timer(decider, due);
@@ -432,7 +494,10 @@ void decide_timer(struct decider *decider, struct record *record, struct entity 
   bool too_late = timer.late == TIMER_LATE_SKIP && wall - timer.due > timer.late_after;
   if (!too_late) {
     int rule = engine_timer_rule(decider->options.engine, timer.campaign, timer.name);
-    if (rule >= 0) {
+    struct campaign_answer answer;
+    if (rule >= 0 && !campaign_runs(decider, (uint32_t)rule, &decider->call, &answer)) {
+      put_off_timer(decider, (uint32_t)rule, &timer, &answer);
+    } else if (rule >= 0) {
       engine_input(decider->options.engine);
       run_rule_or_fail(decider, (uint32_t)rule, &decider->call);
     } else {
@@ -482,6 +547,12 @@ static int retry_rule(struct decider *decider, struct entity entity, const struc
   if (rule < 0)
     return error_set(err, ERROR_NOT_FOUND, "campaign \"%.*s\" has no rule for this input any more",
                      STR_ARG(failure->campaign));
+  struct campaign_answer answer;
+  if (!campaign_runs(decider, (uint32_t)rule, &decider->call, &answer))
+    return error_set(err, ERROR_UNAVAILABLE,
+                     "campaign \"%.*s\" does not run for it now: %.*s; retry it when it does, or drop it",
+                     STR_ARG(failure->campaign),
+                     STR_ARG(campaign_say(decider->campaigns, (uint32_t)rule, &decider->call, &answer)));
   engine_input(decider->options.engine);
   return run_rule(decider, (uint32_t)rule, &decider->call, err);
 }

@@ -17,7 +17,9 @@ struct decider_run {
   const struct engine_rule *rule;
   const struct engine_call *call; /**< with the facts it read, and whether it acted */
   uint32_t messages, passed;      /**< asked for; let through by the gate */
+  uint32_t shadowed;              /**< let through, but for its being a shadow */
   const struct error *failed;     /**< null if it did not */
+  struct str not_run;             /**< why it was not even run, in words; "" if it was */
 };
 
 struct decider_observer {
@@ -26,7 +28,8 @@ struct decider_observer {
   void (*message)(void *context, const struct message *message, const struct verdict *verdict);
   /** A rule failed; its effects are gone, and a dead letter is among the input's effects. May be null. */
   void (*failure)(void *context, const struct entity *entity, const struct failure *failure);
-  /** Each rule that ran, after its messages. May be null. */
+  /** Each rule that ran, after its messages, and each that roll-out, dates, hours or a pause kept from it.
+   * May be null. */
   void (*ran)(void *context, const struct decider_run *run);
   /** The user must get nothing more on a channel. May be null. */
   void (*suppressed)(void *context, struct entity entity, struct str channel, struct str reason);
@@ -53,8 +56,9 @@ struct decision {
 /** An event: windows, profile, cancelled timers, suppressions, then the subscribed rules. */
 void decide_event(struct decider *decider, struct record *record, const struct event *event, int64_t wall,
                   struct decision *out);
-/** The record's timer came due: it is cleared, and its rule runs unless it is too late. `timer` may borrow
- * from the record. */
+/** The record's timer came due: it is cleared, and its rule runs unless it is too late. While the campaign is
+ * paused or after its end it is dropped, outside its hours and before its start it is set anew for then.
+ * `timer` may borrow from the record. */
 void decide_timer(struct decider *decider, struct record *record, struct entity entity,
                   const struct timer *timer, int64_t wall, struct decision *out);
 /** A message came to an end or will be tried again. `record` may be null where decide_outcome_needs_record()
@@ -64,7 +68,7 @@ void decide_outcome(struct decider *decider, struct record *record, const struct
 /** Whether this outcome gives something back to the user's record. */
 bool decide_outcome_needs_record(const struct message *message, enum outcome_kind kind);
 /** Run the one failed rule again on its input; the input is not counted again. @return 0, or why it failed
- * again. */
+ * again, or does not run now. */
 int decide_retry(struct decider *decider, struct record *record, struct entity entity,
                  const struct failure *failure, int64_t wall, struct decision *out, struct error *err);
 /** One operator's effect (SUPPRESS, UNSUPPRESS, DEAD_CLEAR). @return 0 or ERROR_LIMIT. */

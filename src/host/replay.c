@@ -31,7 +31,8 @@ struct replay {
 };
 
 static struct str row_decision(const struct decider_run *run, struct str *reason) {
-  *reason = STR("");
+  *reason = run->not_run;
+  if (run->not_run.len) return STR("none");
   if (run->failed) {
     *reason = str_from(run->failed->message);
     return STR("failed");
@@ -40,12 +41,13 @@ static struct str row_decision(const struct decider_run *run, struct str *reason
     *reason = run->call->acted ? STR("it acted, and asked for no message") : STR("its `when` said no");
     return STR("none");
   }
+  if (run->shadowed && !run->passed) *reason = STR("shadow");
   return run->passed ? STR("send") : STR("skip");
 }
 
 void replay_describe_run(const struct decider_run *run, uint32_t generation, struct buf *out) {
   struct str reason, decision = row_decision(run, &reason);
-  value_put_map(out, 8);
+  value_put_map(out, 9);
   value_put_string(out, STR("at"));
   value_put_integer(out, run->call->now);
   value_put_member_text(out, "campaign", run->rule->campaign);
@@ -55,6 +57,8 @@ void replay_describe_run(const struct decider_run *run, uint32_t generation, str
   value_put_member_text(out, "cause", run->call->cause);
   value_put_member_text(out, "decision", decision);
   value_put_member_text(out, "reason", reason);
+  value_put_string(out, STR("ran"));
+  value_put_bool(out, run->not_run.len == 0);
   value_put_string(out, STR("facts"));
   if (run->call->facts.len)
     buf_append(out, run->call->facts.data, run->call->facts.len);

@@ -218,6 +218,30 @@ static void add_failure(struct why *why, const struct log_record *record, const 
   decision->pair_count = 9;
 }
 
+static void add_not_run(struct why *why, const struct log_record *record, const struct not_run *not_run) {
+  if (!wanted(why, not_run->campaign, not_run->campaign)) return;
+  struct decision *decision = decision_add(why);
+  struct buf *out = &decision->pairs, cause;
+  put_entity(out, record->entity);
+  buf_init(&cause);
+  buf_printf(&cause, "timer:%.*s/%.*s@%" PRId64, STR_ARG(not_run->campaign), STR_ARG(not_run->timer),
+             not_run->due);
+  value_put_member_integer(out, "at", not_run->due);
+  value_put_member_integer(out, "accepted", record->at);
+  value_put_member_text(out, "campaign", not_run->campaign);
+  value_put_member_text(out, "rule", not_run->rule);
+  value_put_member_integer(out, "generation", record->generation);
+  value_put_member_text(out, "cause", buf_str(&cause));
+  value_put_member_text(out, "decision", STR("none"));
+  value_put_member_text(out, "reason", not_run->reason);
+  decision->pair_count = 9;
+  if (not_run->moved_to) {
+    value_put_member_integer(out, "moved_to", not_run->moved_to);
+    decision->pair_count++;
+  }
+  buf_deinit(&cause);
+}
+
 /** Suppressions are of the user as a whole: part of the answer only when all of it is asked for. */
 static void add_suppression(struct why *why, const struct log_record *record, const struct effect *effect) {
   if (why->filter.len) return;
@@ -264,6 +288,9 @@ int why_add(void *context, const struct log_record *record) {
       break;
     case EFFECT_FAILURE:
       add_failure(why, record, &effect.failure);
+      break;
+    case EFFECT_NOT_RUN:
+      add_not_run(why, record, &effect.not_run);
       break;
     case EFFECT_SUPPRESS:
     case EFFECT_UNSUPPRESS:

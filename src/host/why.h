@@ -12,9 +12,10 @@
  * [{attempt, at, seq}], outcomes: [{outcome, at, attempt, detail, seq}] } where `seq` orders attempts and
  * outcomes; an outcome "retry" also has `retry_at`, one from a provider that named the message `provider_id`,
  * and "resent" says that an operator had it sent again. For a rule that failed: { user | subject, at,
- * accepted, campaign, rule, generation, cause, decision: "failed", error } and for a suppression, unless
- * `filter` says what it is about: { user | subject, at, decision: "suppressed" | "unsuppressed", channel,
- * reason }. */
+ * accepted, campaign, rule, generation, cause, decision: "failed", error }, for a timer whose rule was not
+ * run: { user | subject, at, accepted, campaign, rule, generation, cause, decision: "none", reason, moved_to
+ * (if it will be due again) } and for a suppression, unless `filter` says what it is about: { user | subject,
+ * at, decision: "suppressed" | "unsuppressed", channel, reason }. */
 struct why;
 /** @param filter  a template's or campaign's name: only what is about that; "" for all. */
 struct why *why_new(struct str filter);

@@ -34,3 +34,25 @@ void draft_rollback(struct draft *draft) {
   draft->effects.len = draft->mark;
   record_restore(draft->record, &draft->aside);
 }
+
+int draft_without(struct draft *draft, enum effect_type type, struct buf *scratch, struct error *err) {
+  struct reader reader = reader_of(buf_str(&draft->effects));
+  struct effect effect;
+  bool any = false;
+  reader.at += draft->mark;
+  while (!any && reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0)
+    any = effect.type == type;
+  if (!any) return 0;
+  buf_clear(scratch);
+  buf_append(scratch, draft->effects.data + draft->mark, draft->effects.len - draft->mark);
+  draft_rollback(draft);
+  reader = reader_of(buf_str(scratch));
+  while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) {
+    int rc = effect.type == type ? 0 : draft_add(draft, &effect, err);
+    if (rc) {
+      draft_rollback(draft);
+      return rc;
+    }
+  }
+  return 0;
+}

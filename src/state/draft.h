@@ -25,3 +25,6 @@ int draft_add(struct draft *draft, const struct effect *effect, struct error *er
 /** Everything since the mark can be taken back. */
 void draft_mark(struct draft *draft);
 void draft_rollback(struct draft *draft);
+/** Take back the effects of one type since the mark, and keep the others. @param scratch  overwritten
+ * @return 0, or ERROR_LIMIT where the others do not fit without them; then all are gone. */
+int draft_without(struct draft *draft, enum effect_type type, struct buf *scratch, struct error *err);

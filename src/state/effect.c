@@ -6,10 +6,10 @@
 enum { ENTRY_KIND = 7, ENTRY_KEYED = 8, ENTRY_ONE = 16, ENTRY_KNOWN = 31 };
 
 const char *effect_name(enum effect_type type) {
-  static const char *const names[] = {"?",         "window",      "attribute", "throttle",   "once",
-                                      "timer_set", "timer_clear", "suppress",  "unsuppress", "message",
-                                      "failure",   "outcome",     "dead_clear"};
-  return type >= EFFECT_WINDOW && type <= EFFECT_DEAD_CLEAR ? names[type] : names[0];
+  static const char *const names[] = {"?",         "window",      "attribute",  "throttle",   "once",
+                                      "timer_set", "timer_clear", "suppress",   "unsuppress", "message",
+                                      "failure",   "outcome",     "dead_clear", "not_run"};
+  return type >= EFFECT_WINDOW && type <= EFFECT_NOT_RUN ? names[type] : names[0];
 }
 
 static uint32_t read_u32(struct reader *reader) {
@@ -128,6 +128,24 @@ static void outcome_decode(struct outcome *outcome, struct reader *reader) {
   if (outcome->kind < OUTCOME_ACCEPTED || outcome->kind > OUTCOME_HELD) reader->bad = true;
 }
 
+static void not_run_encode(const struct not_run *not_run, struct buf *out) {
+  buf_put_str(out, not_run->campaign);
+  buf_put_str(out, not_run->rule);
+  buf_put_str(out, not_run->timer);
+  buf_put_str(out, not_run->reason);
+  buf_put_zigzag(out, not_run->due);
+  buf_put_zigzag(out, not_run->moved_to);
+}
+
+static void not_run_decode(struct not_run *not_run, struct reader *reader) {
+  not_run->campaign = reader_str(reader);
+  not_run->rule = reader_str(reader);
+  not_run->timer = reader_str(reader);
+  not_run->reason = reader_str(reader);
+  not_run->due = reader_zigzag(reader);
+  not_run->moved_to = reader_zigzag(reader);
+}
+
 void effect_encode(const struct effect *effect, struct buf *out) {
   buf_put_u8(out, (uint8_t)effect->type);
   switch (effect->type) {
@@ -171,6 +189,9 @@ void effect_encode(const struct effect *effect, struct buf *out) {
     break;
   case EFFECT_DEAD_CLEAR:
     stored_put_hash(out, effect->dead_id);
+    break;
+  case EFFECT_NOT_RUN:
+    not_run_encode(&effect->not_run, out);
     break;
   }
 }
@@ -223,9 +244,12 @@ int effect_decode(struct effect *effect, struct reader *reader, struct error *er
   case EFFECT_DEAD_CLEAR:
     effect->dead_id = stored_hash(reader);
     break;
+  case EFFECT_NOT_RUN:
+    not_run_decode(&effect->not_run, reader);
+    break;
   default:
     return error_set(err, ERROR_CORRUPT, "effect: type %d is not known to this version, which knows %d to %d",
-                     (int)effect->type, (int)EFFECT_WINDOW, (int)EFFECT_DEAD_CLEAR);
+                     (int)effect->type, (int)EFFECT_WINDOW, (int)EFFECT_NOT_RUN);
   }
   if (reader->bad)
     return error_set(err, ERROR_CORRUPT, "effect \"%s\": cut short or malformed", effect_name(effect->type));

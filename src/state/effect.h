@@ -19,10 +19,11 @@ enum effect_type {
   EFFECT_TIMER_CLEAR, /**< fired or cancelled */
   EFFECT_SUPPRESS,    /**< no messages on this channel ("*": any) */
   EFFECT_UNSUPPRESS,
-  EFFECT_MESSAGE,   /**< a decision: to the outbox if the verdict passes, to the ledger either way */
-  EFFECT_FAILURE,   /**< a rule failed on this input: dead letter */
-  EFFECT_OUTCOME,   /**< a message came to its end, or will be tried again */
-  EFFECT_DEAD_CLEAR /**< a dead letter was retried or dropped */
+  EFFECT_MESSAGE,    /**< a decision: to the outbox if the verdict passes, to the ledger either way */
+  EFFECT_FAILURE,    /**< a rule failed on this input: dead letter */
+  EFFECT_OUTCOME,    /**< a message came to its end, or will be tried again */
+  EFFECT_DEAD_CLEAR, /**< a dead letter was retried or dropped */
+  EFFECT_NOT_RUN     /**< a timer came due and its rule was not run: for the ledger */
 };
 
 /** What becomes of a timer that comes due long after its time. */
@@ -67,6 +68,13 @@ struct failure {
   int64_t at;
 };
 
+struct not_run {
+  struct str campaign, rule, timer;
+  struct str reason; /**< in words */
+  int64_t due;
+  int64_t moved_to; /**< when it is due instead; 0 if it was dropped */
+};
+
 struct effect {
   enum effect_type type;
   union {
@@ -94,6 +102,7 @@ struct effect {
     struct failure failure;
     struct outcome outcome;
     struct hash128 dead_id;
+    struct not_run not_run;
   };
 };
 

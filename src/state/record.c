@@ -240,6 +240,7 @@ static int apply(struct record *record, const struct effect *effect, size_t max)
   case EFFECT_FAILURE:
   case EFFECT_OUTCOME:
   case EFFECT_DEAD_CLEAR:
+  case EFFECT_NOT_RUN:
     break;
   }
   return 0;

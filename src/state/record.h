@@ -29,9 +29,10 @@ void record_encode(const struct record *record, struct buf *out);
  * @return 0, or ERROR_CORRUPT or ERROR_VERSION, and the record is as it was. */
 int record_decode(struct record *record, struct str stored, struct error *err);
 
-/** Apply one effect. Effects that are not about the record (MESSAGE, FAILURE, OUTCOME, DEAD_CLEAR) do
- * nothing. A nil or empty value removes the attribute, arrival 0 the throttle, until 0 the mark. A window
- * that is there goes by its own length, whatever the entry says. The same effects make the same bytes.
+/** Apply one effect. Effects that are not about the record (MESSAGE, FAILURE, OUTCOME, DEAD_CLEAR,
+ * NOT_RUN) do nothing. A nil or empty value removes the attribute, arrival 0 the throttle, until 0 the mark.
+ * A window that is there goes by its own length, whatever the entry says. The same effects make the same
+ * bytes.
  * @param effect  must not borrow from this record (what the readers below answer), except to name what is
  * cleared.
  * @param max  the bound on the record's bytes; an effect that does not make it grow always fits. Recovery

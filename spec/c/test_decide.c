@@ -1,0 +1,398 @@
+// links: base config event state gate deliver engine ingest host
+/* Which rules run for an input, in which order, and what a shadow leaves behind. */
+#include "host/decide.h"
+#include "test_engine_support.h"
+
+static const char yaml[] = "time_zone: Europe/Berlin\nrules:\n  budget: 200ms\n  memory: 16MB\n";
+
+/* Wednesday, 2026-11-25 12:00 in Berlin, in UTC. */
+static const int64_t NOON = 1795604400000;
+enum { HOUR = 3600000 };
+
+/** A decider over the bench's campaigns, and what it told, a line each. */
+struct world {
+  struct bench bench;
+  struct decider *decider;
+  struct decision decision;
+  struct buf told;
+  int serial;
+};
+
+static void note_ran(void *context, const struct decider_run *run) {
+  struct world *world = context;
+  if (run->not_run.len)
+    buf_printf(&world->told, "%.*s: %.*s\n", STR_ARG(run->rule->campaign), STR_ARG(run->not_run));
+  else
+    buf_printf(&world->told, "%.*s ran%s\n", STR_ARG(run->rule->campaign), run->failed ? ", and failed" : "");
+}
+
+static void note_message(void *context, const struct message *message, const struct verdict *verdict) {
+  struct world *world = context;
+  buf_printf(&world->told, "%.*s %s%.*s\n", STR_ARG(message->campaign),
+             verdict->pass ? "sends" : "skips: ", STR_ARG(verdict->reason));
+}
+
+static void world_init(struct world *world) {
+  *world = (struct world){0};
+  bench_init(&world->bench, yaml);
+  buf_init(&world->told);
+}
+
+static void world_deinit(struct world *world) {
+  decider_free(world->decider);
+  bench_deinit(&world->bench);
+  buf_deinit(&world->told);
+}
+
+static void world_rule(struct world *world, const char *campaign, const char *fields, const char *act) {
+  struct buf text;
+  char path[64];
+  buf_init(&text);
+  buf_printf(&text,
+             "local kairos = require 'kairos'\nlocal seen = kairos.window { of = 'x', over = '1d' }\n"
+             "local few = kairos.throttle { name = 'few', rate = '1/1d' }\n"
+             "return kairos.rule { on = 'x', %s act = function(event, user) %s end, timers = { wake = "
+             "function(timer, user) "
+             "user:send { channel = 'push', template = 'm', to = 'phone' } end } }",
+             fields, act);
+  buf_put_u8(&text, 0);
+  snprintf(path, sizeof path, "%s/rule.lua", campaign);
+  bench_write(&world->bench, path, (const char *)text.data);
+  snprintf(path, sizeof path, "%s/m.txt", campaign);
+  bench_write(&world->bench, path, "hello");
+  buf_deinit(&text);
+}
+
+/** Build, or as after a change of the files: the user's record stays. */
+static void world_load(struct world *world) {
+  decider_free(world->decider);
+  world->decider = NULL;
+  if (bench_load(&world->bench)) fail_msg("%s", world->bench.err.message);
+  world->decider = decider_new(
+      &(struct decider_options){.engine = world->bench.engine,
+                                .config = world->bench.config,
+                                .generation = 7,
+                                .record_max = 64 << 10,
+                                .observer = {.context = world, .message = note_message, .ran = note_ran}});
+}
+
+static void world_event(struct world *world, const char *user, int64_t at) {
+  char id[16];
+  bench_event(&world->bench, "x", "{}", at);
+  snprintf(id, sizeof id, "e%d", ++world->serial);
+  world->bench.event.id = str_from(id);
+  world->bench.event.entity.id = str_from(user);
+  buf_clear(&world->told);
+  decide_event(world->decider, &world->bench.record, &world->bench.event, at, &world->decision);
+}
+
+/** Fire the record's next timer at a time of the wall clock. */
+static void world_timer(struct world *world, int64_t wall) {
+  struct timer timer;
+  buf_clear(&world->told);
+  assert_true(record_timer_next(&world->bench.record, &timer));
+  decide_timer(world->decider, &world->bench.record, (struct entity){ENTITY_USER, STR("ada")}, &timer, wall,
+               &world->decision);
+}
+
+static void assert_told(struct world *world, const char *wanted) {
+  buf_put_u8(&world->told, 0);
+  assert_string_equal((const char *)world->told.data, wanted);
+  world->told.len--;
+}
+
+static bool has_effect(const struct world *world, enum effect_type type, struct effect *out) {
+  struct reader reader = reader_of(world->decision.effects);
+  while (reader_left(&reader) && effect_decode(out, &reader, NULL) == 0)
+    if (out->type == type) return true;
+  return false;
+}
+
+static const char sending[] = "user:send { channel = 'push', template = 'm', to = 'phone' }";
+
+/* ---- order ---- */
+
+static void test_order(void **state) {
+  (void)state;
+  struct world world;
+  world_init(&world);
+  world_rule(&world, "delta", "", "");
+  world_rule(&world, "alpha", "", "");
+  world_rule(&world, "zulu", "priority = 10,", "");
+  world_rule(&world, "bravo", "priority = -1,", "");
+  world_rule(&world, "mike", "priority = 10,", "");
+  world_rule(&world, "folder", "name = 'able',", "");
+  world_load(&world);
+  world_event(&world, "ada", NOON);
+  assert_told(&world, "mike ran\nzulu ran\nable ran\nalpha ran\ndelta ran\nbravo ran\n");
+  world_deinit(&world);
+}
+
+/** What the first takes, the second finds taken. */
+static void test_first_come(void **state) {
+  (void)state;
+  struct world world;
+  world_init(&world);
+  world_rule(&world, "able", "", "if not user.taker then user:set('taker', 'able') end");
+  world_rule(&world, "zulu", "priority = 1,", "if not user.taker then user:set('taker', 'zulu') end");
+  world_load(&world);
+  world_event(&world, "ada", NOON);
+  struct str value;
+  assert_true(record_attribute(&world.bench.record, STR("taker"), &value));
+  assert_true(str_equal(value_head(value).string, STR("zulu")));
+  world_deinit(&world);
+}
+
+/* ---- whether ---- */
+
+static void test_not_run(void **state) {
+  (void)state;
+  static const struct {
+    const char *fields;
+    int64_t at;
+    const char *told; /**< null: not in its share */
+  } cases[] = {
+      {"mode = 'paused',", NOON, "t: paused\n"},
+      {"mode = 'live',", NOON, "t ran\n"},
+      {"rollout = '0%',", NOON, NULL},
+      {"rollout = '100%',", NOON, "t ran\n"},
+      {"starts = '2026-11-27 09:00 Europe/Berlin',", NOON, "t: starts 2026-11-27 09:00 Europe/Berlin\n"},
+      {"starts = '2026-11-25 12:00',", NOON, "t ran\n"}, /* in the configuration's zone */
+      {"starts = '2026-11-25 12:00',", NOON - 1, "t: starts 2026-11-25 12:00\n"},
+      {"starts = '2026-11-25 12:00 UTC',", NOON, "t: starts 2026-11-25 12:00 UTC\n"},
+      {"ends = '2026-11-25 12:00',", NOON - 1, "t ran\n"},
+      {"ends = '2026-11-25 12:00',", NOON, "t: ended 2026-11-25 12:00\n"},
+      {"hours = '09:00-12:00 Europe/Berlin',", NOON - 1, "t ran\n"},
+      {"hours = '09:00-12:00 Europe/Berlin',", NOON, "t: outside its hours (09:00-12:00 Europe/Berlin)\n"},
+      {"hours = '09:00-12:00',", NOON, "t: outside its hours (09:00-12:00)\n"},
+      {"hours = 'sat,sun 09:00-18:00',", NOON, "t: outside its hours (sat,sun 09:00-18:00)\n"},
+      {"hours = 'wed 09:00-18:00',", NOON, "t ran\n"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct world world;
+    char wanted[200];
+    world_init(&world);
+    world_rule(&world, "t", cases[i].fields, "");
+    world_load(&world);
+    world_event(&world, "ada", cases[i].at);
+    if (!cases[i].told)
+      snprintf(wanted, sizeof wanted, "t: not in the 0%% of its roll-out (bucket %u)\n",
+               rollout_bucket(STR("t"), world.bench.event.entity));
+    else
+      snprintf(wanted, sizeof wanted, "%s", cases[i].told);
+    assert_told(&world, wanted);
+    /* What happened is counted all the same. */
+    struct effect effect;
+    assert_true(has_effect(&world, EFFECT_WINDOW, &effect));
+    world_deinit(&world);
+  }
+}
+
+/** Hours without a zone are the user's own. */
+static void test_own_hours(void **state) {
+  (void)state;
+  struct world world;
+  world_init(&world);
+  world_rule(&world, "t", "hours = '09:00-13:00',", "user:set('time_zone', 'America/New_York')");
+  world_load(&world);
+  world_event(&world, "ada", NOON); /* in Berlin it is noon, and in New York six in the morning */
+  assert_told(&world, "t ran\n");
+  world_event(&world, "ada", NOON + 1);
+  assert_told(&world, "t: outside its hours (09:00-13:00)\n");
+  world_event(&world, "ada", NOON + 3 * HOUR);
+  assert_told(&world, "t ran\n");
+  world_deinit(&world);
+}
+
+static void test_operators_pause(void **state) {
+  (void)state;
+  static const struct engine_pause paused[] = {{STR("gone"), STR("ann"), STR(""), 1},
+                                               {STR("t"), STR("ann"), STR("wrong price"), 2}};
+  struct world world;
+  world_init(&world);
+  world_rule(&world, "t", "", "");
+  world_rule(&world, "other", "", "");
+  world.bench.paused = paused;
+  world.bench.paused_count = 2;
+  world_load(&world);
+  world_event(&world, "ada", NOON);
+  assert_told(&world, "other ran\nt: paused by ann: wrong price\n");
+  world_deinit(&world);
+}
+
+/* ---- timers ---- */
+
+static void set_timer(struct world *world, const char *fields) {
+  world_init(world);
+  world_rule(world, "t", fields, "user:after('1h', { name = 'wake' })");
+  world_load(world);
+  world_event(world, "ada", NOON);
+  assert_told(world, "t ran\n");
+}
+
+/** The share is a question about events: what was begun with a user is ended with him. */
+static void test_timers_outlive_the_share(void **state) {
+  (void)state;
+  struct world world;
+  set_timer(&world, "");
+  world_rule(&world, "t", "rollout = '0%',", "");
+  world_load(&world);
+  world_timer(&world, NOON + HOUR);
+  assert_told(&world, "t sends\nt ran\n");
+  world_deinit(&world);
+}
+
+static void assert_dropped(const char *fields, const char *told, const char *reason) {
+  struct world world;
+  struct effect effect;
+  struct timer timer;
+  set_timer(&world, "");
+  world_rule(&world, "t", fields, "");
+  world_load(&world);
+  world_timer(&world, NOON + HOUR);
+  assert_told(&world, told);
+  assert_true(has_effect(&world, EFFECT_NOT_RUN, &effect));
+  assert_true(str_equal(effect.not_run.reason, str_from(reason)));
+  assert_true(str_equal(effect.not_run.timer, STR("wake")));
+  assert_true(effect.not_run.due == NOON + HOUR && effect.not_run.moved_to == 0);
+  assert_false(record_timer_next(&world.bench.record, &timer));
+  world_deinit(&world);
+}
+
+static void test_timers_are_dropped(void **state) {
+  (void)state;
+  assert_dropped("mode = 'paused',", "t: paused\n", "paused");
+  assert_dropped("ends = '2026-11-25 13:00',", "t: ended 2026-11-25 13:00\n", "ended 2026-11-25 13:00");
+}
+
+static void assert_moved(const char *fields, int64_t wall, int64_t to) {
+  struct world world;
+  struct effect effect;
+  struct timer timer;
+  set_timer(&world, "");
+  world_rule(&world, "t", fields, "");
+  world_load(&world);
+  world_timer(&world, wall);
+  assert_true(has_effect(&world, EFFECT_NOT_RUN, &effect));
+  assert_true(effect.not_run.moved_to == to);
+  assert_true(record_timer_next(&world.bench.record, &timer) && timer.due == to);
+  world_timer(&world, to);
+  assert_told(&world, "t sends\nt ran\n");
+  world_deinit(&world);
+}
+
+static void test_timers_wait_for_the_opening(void **state) {
+  (void)state;
+  assert_moved("hours = '09:00-13:00',", NOON + HOUR, NOON + 21 * HOUR);
+  assert_moved("hours = '14:00-15:00',", NOON + HOUR, NOON + 2 * HOUR);
+  assert_moved("hours = 'sun 09:00-10:00',", NOON + HOUR, NOON + (4 * 24 - 3) * HOUR);
+  assert_moved("starts = '2026-11-27 09:00',", NOON + HOUR, NOON + 45 * HOUR);
+  /* The host was down when it was due: what counts is when it can fire. */
+  assert_moved("hours = '09:00-14:00',", NOON + 5 * HOUR, NOON + 21 * HOUR);
+}
+
+/* ---- shadows ---- */
+
+static void test_shadow(void **state) {
+  (void)state;
+  struct world world;
+  struct effect effect;
+  struct str value;
+  world_init(&world);
+  world_rule(&world, "t", "mode = 'shadow',",
+             "user:set('seen', true)\nif user.seen ~= true then error('not even to itself') end\n"
+             "if user:count(seen) > 3 then return end\n"
+             "user:send { channel = 'push', template = 'm', to = 'phone', once_per = '1d' }\n"
+             "user:after('1h', { name = 'wake' })");
+  world_load(&world);
+  world_event(&world, "ada", NOON);
+  assert_told(&world, "t skips: shadow\nt ran\n");
+  assert_false(record_attribute(&world.bench.record, STR("seen"), &value));
+  assert_false(has_effect(&world, EFFECT_ATTRIBUTE, &effect));
+  assert_true(has_effect(&world, EFFECT_TIMER_SET, &effect));
+  assert_true(has_effect(&world, EFFECT_MESSAGE, &effect));
+  assert_false(effect.message.verdict.pass);
+  assert_true(value_member(effect.message.verdict.checks, STR("shadow"), &value));
+  assert_true(value_member(effect.message.verdict.checks, STR("once_per"), &value));
+  assert_true(value_valid(effect.message.verdict.checks));
+  /* Its own story goes on: it would not have sent a second one. */
+  world_event(&world, "ada", NOON + 1);
+  assert_told(&world, "t skips: once_per\nt ran\n");
+  world_timer(&world, NOON + HOUR);
+  assert_told(&world, "t skips: shadow\nt ran\n");
+  world_deinit(&world);
+}
+
+/** What a shadow used up is not missing when it goes live. */
+static void test_shadow_goes_live(void **state) {
+  (void)state;
+  static const char act[] =
+      "if user:once('hello', '1d') and user:allow(few) then user:send { channel = 'push', template = "
+      "'m', to = 'phone', once_per = '1d' } end";
+  struct world world;
+  world_init(&world);
+  world_rule(&world, "t", "mode = 'shadow',", act);
+  world_load(&world);
+  world_event(&world, "ada", NOON);
+  assert_told(&world, "t skips: shadow\nt ran\n");
+  world_event(&world, "ada", NOON + 1);
+  assert_told(&world, "t ran\n");
+  world_rule(&world, "t", "", act);
+  world_load(&world);
+  world_event(&world, "ada", NOON + 2);
+  assert_told(&world, "t sends\nt ran\n");
+  world_event(&world, "ada", NOON + 3);
+  assert_told(&world, "t ran\n");
+  world_deinit(&world);
+}
+
+/* ---- dead letters ---- */
+
+static void test_retry(void **state) {
+  (void)state;
+  struct world world;
+  struct effect effect;
+  struct buf letter;
+  world_init(&world);
+  world_rule(&world, "t", "", "error('on purpose')");
+  world_load(&world);
+  world_event(&world, "ada", NOON);
+  assert_true(has_effect(&world, EFFECT_FAILURE, &effect));
+  buf_init(&letter);
+  effect_encode(&effect, &letter);
+  struct reader reader = reader_of(buf_str(&letter));
+  assert_int_equal(effect_decode(&effect, &reader, NULL), 0);
+  world_rule(&world, "t", "mode = 'paused',", sending);
+  world_load(&world);
+  struct error err = {0};
+  struct entity ada = {ENTITY_USER, STR("ada")};
+  assert_int_equal(
+      decide_retry(world.decider, &world.bench.record, ada, &effect.failure, NOON, &world.decision, &err),
+      ERROR_UNAVAILABLE);
+  assert_string_equal(err.message,
+                      "campaign \"t\" does not run for it now: paused; retry it when it does, or drop it");
+  assert_int_equal(world.decision.effects.len, 0);
+  world_rule(&world, "t", "", sending);
+  world_load(&world);
+  assert_int_equal(
+      decide_retry(world.decider, &world.bench.record, ada, &effect.failure, NOON, &world.decision, &err), 0);
+  buf_deinit(&letter);
+  world_deinit(&world);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_order),
+      cmocka_unit_test(test_first_come),
+      cmocka_unit_test(test_not_run),
+      cmocka_unit_test(test_own_hours),
+      cmocka_unit_test(test_operators_pause),
+      cmocka_unit_test(test_timers_outlive_the_share),
+      cmocka_unit_test(test_timers_are_dropped),
+      cmocka_unit_test(test_timers_wait_for_the_opening),
+      cmocka_unit_test(test_shadow),
+      cmocka_unit_test(test_shadow_goes_live),
+      cmocka_unit_test(test_retry),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

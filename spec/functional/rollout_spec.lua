@@ -1,0 +1,256 @@
+-- For whom and when a campaign runs: its share of the users, its dates and hours, shadows, pauses, priority.
+local Host = require "spec.functional.support.host"
+local cjson = require "cjson"
+local files = require "spec.functional.support.files"
+local process = require "spec.functional.support.process"
+
+local HOUR = 3600 * 1000
+
+--- A campaign that writes to whoever says hello; `fields` more fields of kairos.rule, `more` more of its act.
+local function greeting(fields, more)
+  return ([[
+local kairos = require "kairos"
+local hellos = kairos.window { of = "hello", over = "30d" }
+return kairos.rule {
+  on = "hello", %s
+  act = function(event, user)
+    %s
+    user:send { channel = "push", template = "said", to = "phone", data = { text = "hello " .. user:count(hellos) } }
+  end,
+  timers = { later = function(timer, user) user:send { channel = "push", template = "said", to = "phone",
+    data = { text = "later" } } end },
+}
+]]):format(fields or "", more or "")
+end
+
+describe("in simulate", function()
+  local directory
+  before_each(function() directory = files.temporary() end)
+  after_each(function() files.remove(directory) end)
+
+  --- Decisions on events given as {user, ms[, type, payload]}.
+  local function simulate(rules, list, ...)
+    files.remove(directory .. "/rules")
+    for campaign, text in pairs(rules) do
+      files.write(directory .. "/rules/" .. campaign .. "/rule.lua", text)
+      files.write(directory .. "/rules/" .. campaign .. "/said.txt", "{{text}}")
+    end
+    local events = {}
+    for index, one in ipairs(list) do
+      events[index] = Host.event { user = one[1], at = one[2], type = one[3] or "hello", payload = one[4] }
+    end
+    files.write(directory .. "/events.ndjson", Host.ndjson(events))
+    local result = process.run { command = { Host.binary, "simulate", "--rules", directory .. "/rules", "--events",
+      directory .. "/events.ndjson", ... }, seconds = 60 * Host.patience }
+    assert.equal(0, result.status, result.err)
+    local decisions = {}
+    for line in result.out:gmatch "[^\n]+" do decisions[#decisions + 1] = cjson.decode(line) end
+    return decisions
+  end
+  local function users_of(decisions)
+    local found = {}
+    for _, decision in ipairs(decisions) do found[decision.user_id] = true end
+    return found
+  end
+  local function count(set)
+    local n = 0
+    for _ in pairs(set) do n = n + 1 end
+    return n
+  end
+
+  it("a share of the users is sticky, grows by adding, and differs between campaigns", function()
+    local events = {}
+    for index = 1, 2000 do events[index] = { "user-" .. index, 1764000000000 + index } end
+    local before = {}
+    for _, share in ipairs { "0%", "10%", "25%", "100%" } do
+      local now = users_of(simulate({ greet = greeting(('rollout = "%s",'):format(share)) }, events))
+      for user in pairs(before) do assert.is_true(now[user], user .. " fell out at " .. share) end
+      local wanted = tonumber(share:match "%d+") / 100 * 2000
+      assert.is_true(math.abs(count(now) - wanted) <= 80, share .. ": " .. count(now))
+      before = now
+    end
+    local both = simulate({ greet = greeting 'rollout = "50%",', other = greeting 'rollout = "50%",' }, events)
+    local campaigns = { greet = 0, other = 0 }
+    local of = {}
+    for _, decision in ipairs(both) do
+      campaigns[decision.campaign] = campaigns[decision.campaign] + 1
+      of[decision.user_id] = (of[decision.user_id] or 0) + 1
+    end
+    local twice = 0
+    for _, times in pairs(of) do twice = twice + (times == 2 and 1 or 0) end
+    assert.is_true(math.abs(twice - 500) <= 80, tostring(twice)) -- a half of a half
+    assert.is_true(math.abs(campaigns.greet - 1000) <= 100, tostring(campaigns.greet))
+  end)
+
+  it("dates bound it, at the moment they name", function()
+    local rules = { greet = greeting 'starts = "2026-11-27 09:00 Europe/Berlin", ends = "2026-11-28 00:00 Europe/Berlin",' }
+    local starts, ends = 1795766400000, 1795820400000 -- 2026-11-27 08:00 and 23:00 UTC
+    local decisions = simulate(rules, { { "a", starts - 1 }, { "b", starts }, { "c", ends - 1 }, { "d", ends } })
+    assert.same({ b = true, c = true }, users_of(decisions))
+  end)
+
+  it("hours without a zone are the user's own, and what is outside them is counted all the same", function()
+    local rules = { greet = greeting 'hours = "09:00-18:00",' }
+    local noon = 1795608000000 -- 2026-11-25 12:00 UTC
+    local function lives(user, zone) return { user, noon - HOUR, "identify", { time_zone = zone } } end
+    local decisions = simulate(rules, {
+      lives("berlin", "Europe/Berlin"), lives("tokyo", "Asia/Tokyo"), lives("odd", "Mars/Olympus"),
+      { "berlin", noon - 5 * HOUR }, { "berlin", noon }, { "tokyo", noon }, { "nowhere", noon }, { "odd", noon },
+    })
+    assert.same({ berlin = true, nowhere = true, odd = true }, users_of(decisions))
+  end)
+
+  it("a timer that comes due outside its hours waits for the opening, also over a change of clocks", function()
+    local rules = { greet = greeting('hours = "08:00-20:00 Europe/Berlin",',
+      'do return user:after("12h", { name = "later" }) end') }
+    -- 2026-10-24 and 2026-10-25, noon in Berlin: the nights before and after clocks are put back.
+    local first, second = 1792836000000, 1792926000000
+    local decisions = simulate(rules, { { "a", first }, { "b", second } }, "--until", tostring(second + 48 * HOUR))
+    assert.equal(2, #decisions)
+    assert.equal(first + 21 * HOUR, decisions[1].at)  -- 08:00 the day after has an hour more
+    assert.equal(second + 20 * HOUR, decisions[2].at)
+  end)
+
+  it("of campaigns that want one event the higher priority goes first", function()
+    local rules = {
+      able = greeting('', 'user:set("taker", "able")'),
+      zulu = greeting('priority = 5,', 'user:set("taker", "zulu")'),
+      mike = greeting('priority = -5,', 'user:set("taker", "mike")'),
+    }
+    local order = {}
+    for index, decision in ipairs(simulate(rules, { { "a", 1764000000000 } })) do order[index] = decision.campaign end
+    assert.same({ "zulu", "able", "mike" }, order)
+  end)
+
+  it("a shadow decides as if it were live, sends nothing, and is seen by nobody", function()
+    local rules = {
+      shadow = greeting('mode = "shadow",', 'user:set("mark", "shadow") if not user:once("x", "1h") then return end'),
+      live = greeting('', 'if user.mark then error "seen" end'),
+    }
+    local result = simulate(rules, { { "a", 1764000000000 }, { "a", 1764000000001 } })
+    local told = {}
+    for index, d in ipairs(result) do told[index] = ("%s %s %s"):format(d.campaign, d.decision, d.reason) end
+    assert.same({ "live send ", "shadow skip shadow", "live send " }, told)
+  end)
+end)
+
+describe("on a host", function()
+  local host
+  after_each(function() host:remove() end)
+
+  local function hello(user, more)
+    host:accept { type = "hello", user = user, payload = more }
+  end
+
+  --- What `kairos why` tells, once there is something to tell.
+  local function decided(user)
+    local found, decisions
+    process.eventually(10 * Host.patience, function()
+      found, decisions = pcall(host.ask, host, "why", user)
+      return found and #decisions > 0
+    end)
+    assert.is_true(found, decisions)
+    return decisions
+  end
+
+  it("why --replay says what kept a campaign from running", function()
+    host = Host.start { rules = {
+      share = greeting 'rollout = "0%",', paused = greeting 'mode = "paused",', live = greeting(),
+      early = greeting 'starts = "2099-01-01",', late = greeting 'ends = "2020-01-01",',
+    } }
+    hello "ada"
+    host:said "ada"
+    local reasons = {}
+    for _, row in ipairs(host:ask("why", "ada", "--replay")) do
+      reasons[row.campaign] = row.decision .. ": " .. row.reason
+      assert.equal(row.campaign == "live", row.ran)
+    end
+    assert.truthy(reasons.share:match "^none: not in the 0%% of its roll%-out %(bucket %d+%)$", reasons.share)
+    assert.equal("none: paused", reasons.paused)
+    assert.equal("none: starts 2099-01-01", reasons.early)
+    assert.equal("none: ended 2020-01-01", reasons.late)
+    assert.equal("send: ", reasons.live)
+    local words = host:command("why", "ada", "--replay").out
+    assert.truthy(words:find("share did not run: not in the 0% of its roll-out (bucket ", 1, true), words)
+    assert.equal(1, host:metric("kairos_rule_not_run_total", 'campaign="share",reason="rollout"'))
+    assert.equal(1, host:metric("kairos_rule_not_run_total", 'campaign="early",reason="starts"'))
+    assert.equal(0, host:metric("kairos_rule_not_run_total", 'campaign="early",reason="paused"'))
+    assert.equal(0, host:metric("kairos_rule_calls_total", 'campaign="share"'))
+  end)
+
+  it("what a campaign was not run for, its windows have counted", function()
+    host = Host.start { rules = { greet = greeting 'mode = "paused",' } }
+    hello "ada"
+    hello "ada"
+    host:stop()
+    files.write(host.rules .. "/greet/rule.lua", greeting())
+    host:run()
+    hello "ada"
+    assert.same({ "hello 3" }, host:said "ada")
+  end)
+
+  it("a shadow's would-be messages are in ledger and metrics, and never leave", function()
+    host = Host.start { rules = { shade = greeting('mode = "shadow",', 'user:set("vip", true)') } }
+    hello "ada"
+    local decisions = host:ask("why", "ada")
+    assert.equal(1, #decisions)
+    assert.equal("skip", decisions[1].decision)
+    assert.equal("shadow", decisions[1].reason)
+    assert.is_string(decisions[1].checks.shadow)
+    assert.is_string(decisions[1].checks.suppressed)
+    assert.is_nil(host:ask("user", "ada").attributes.vip)
+    assert.equal(1, host:metric("kairos_decisions_total", 'campaign="shade",decision="shadow"'))
+    assert.equal(0, host:metric("kairos_decisions_total", 'campaign="shade",decision="send"'))
+    local words = host:command("why", "ada").out
+    assert.truthy(words:find("was not sent: shadow", 1, true), words)
+    local rows = host:ask("why", "ada", "--replay")
+    assert.equal("skip", rows[1].decision)
+    assert.equal("shadow", rows[1].reason)
+    assert.same({}, host:messages())
+  end)
+
+  it("a timer due while its campaign is paused is dropped, and why says so, also after a restart", function()
+    local setting = greeting('', 'do return user:after("1s", { name = "later" }) end')
+    host = Host.start { rules = { greet = setting } }
+    hello "ada"
+    host:stop()
+    files.write(host.rules .. "/greet/rule.lua", (setting:gsub('on = "hello",', 'on = "hello", mode = "paused",')))
+    host:run()
+    local decisions = decided "ada"
+    assert.equal(1, #decisions)
+    assert.equal("none", decisions[1].decision)
+    assert.equal("paused", decisions[1].reason)
+    assert.equal("greet", decisions[1].campaign)
+    assert.truthy(decisions[1].cause:match "^timer:greet/later@%d+$")
+    assert.is_nil(decisions[1].moved_to)
+    local words = host:command("why", "ada").out
+    assert.truthy(words:find("greet's timer did not run: paused", 1, true), words)
+    host:kill()
+    host:run()
+    assert.same(decisions, host:ask("why", "ada"))
+    assert.equal(0, #host:ask("user", "ada").timers)
+    local replayed = host:ask("why", "ada", "--replay")
+    assert.equal("none: paused", replayed[#replayed].decision .. ": " .. replayed[#replayed].reason)
+  end)
+
+  it("a timer due outside its hours is set anew for the opening", function()
+    -- Closed now, and for the next minutes, wherever the clock stands: hours that begin in half an hour.
+    local opens = math.floor(Host.now() / 60000) * 60000 + 30 * 60000
+    local hours = os.date("!%H:%M", opens / 1000) .. "-" .. os.date("!%H:%M", opens / 1000 + 600)
+    local setting = greeting('', 'do return user:after("1s", { name = "later" }) end')
+    host = Host.start { rules = { greet = setting } }
+    hello "ada"
+    host:stop()
+    files.write(host.rules .. "/greet/rule.lua",
+      (setting:gsub('on = "hello",', ('on = "hello", hours = "%s UTC",'):format(hours))))
+    host:run()
+    local decisions = decided "ada"
+    assert.equal("outside its hours (" .. hours .. " UTC)", decisions[1].reason)
+    assert.equal(opens, decisions[1].moved_to)
+    assert.equal(opens, host:ask("user", "ada").timers[1].due)
+    assert.truthy(host:command("why", "ada").out:find("due again", 1, true))
+    host:kill()
+    host:run()
+    assert.equal(opens, host:ask("user", "ada").timers[1].due)
+  end)
+end)
