@@ -143,7 +143,8 @@ static void a_message_has_all_that_was_asked_and_what_became_of_it(void **state)
   put_outcome(1, OUTCOME_ACCEPTED, 2, 1080, "202");
   feed(why, 14, LOG_OUTCOME, 1081);
   expect(why,
-         "[{\"at\":1000,\"accepted\":1005,\"campaign\":\"cart\",\"rule\":\"cart/rule.lua\",\"generation\":7,"
+         "[{\"user\":\"ada\",\"at\":1000,\"accepted\":1005,\"campaign\":\"cart\",\"rule\":\"cart/"
+         "rule.lua\",\"generation\":7,"
          "\"template\":\"reminder\",\"channel\":\"email\",\"provider\":\"files\","
          "\"message_id\":\"aaaaaaaaaaaaaaaa0000000000000001\",\"cause\":\"event-1\",\"decision\":\"send\","
          "\"reason\":\"\","
@@ -161,7 +162,8 @@ static void a_message_that_was_not_sent_names_the_check(void **state) {
   put_message(1, "cart", "reminder", false);
   feed(why, 10, LOG_TIMER, 1005);
   expect(why,
-         "[{\"at\":1000,\"accepted\":1005,\"campaign\":\"cart\",\"rule\":\"cart/rule.lua\",\"generation\":7,"
+         "[{\"user\":\"ada\",\"at\":1000,\"accepted\":1005,\"campaign\":\"cart\",\"rule\":\"cart/"
+         "rule.lua\",\"generation\":7,"
          "\"template\":\"reminder\",\"channel\":\"email\",\"provider\":\"files\","
          "\"message_id\":\"aaaaaaaaaaaaaaaa0000000000000001\",\"cause\":\"event-1\",\"decision\":\"skip\","
          "\"reason\":\"once_per\",\"facts\":{\"views\":\"three\"},\"checks\":{\"once_per\":\"sent before\"},"
@@ -201,13 +203,14 @@ static void failures_and_suppressions_are_decisions_too(void **state) {
   buf_deinit(&failed);
   expect(
       why,
-      "[{\"at\":2000,\"accepted\":2001,\"campaign\":\"cart\",\"rule\":\"cart/"
+      "[{\"user\":\"ada\",\"at\":2000,\"accepted\":2001,\"campaign\":\"cart\",\"rule\":\"cart/"
       "rule.lua\",\"generation\":6,\"cause\":\"event-9\","
       "\"decision\":\"failed\",\"error\":\"cart/rule.lua:3: boom\\nstack\"},"
-      "{\"at\":2000,\"accepted\":2002,\"campaign\":\"cart\",\"rule\":\"cart/rule.lua\",\"generation\":6,"
+      "{\"user\":\"ada\",\"at\":2000,\"accepted\":2002,\"campaign\":\"cart\",\"rule\":\"cart/"
+      "rule.lua\",\"generation\":6,"
       "\"cause\":\"timer:cart/wait@77\",\"decision\":\"failed\",\"error\":\"cart/rule.lua:3: boom\\nstack\"},"
-      "{\"at\":3000,\"decision\":\"suppressed\",\"channel\":\"*\",\"reason\":\"operator\"},"
-      "{\"at\":4001,\"decision\":\"unsuppressed\",\"channel\":\"email\",\"reason\":\"\"}]");
+      "{\"user\":\"ada\",\"at\":3000,\"decision\":\"suppressed\",\"channel\":\"*\",\"reason\":\"operator\"},"
+      "{\"user\":\"ada\",\"at\":4001,\"decision\":\"unsuppressed\",\"channel\":\"email\",\"reason\":\"\"}]");
 }
 
 static void a_message_sent_again_stays_one_decision(void **state) {
