@@ -94,6 +94,43 @@ static void test_refused(void **state) {
   bench_deinit(&bench);
 }
 
+/** Texts are kept by hash; here by the ruleset itself. */
+static int text_of(void *context, struct hash128 hash, struct buf *out, struct error *err) {
+  const struct ruleset *ruleset = context;
+  for (size_t i = 0; i < ruleset->count; i++) {
+    if (!hash128_equal(ruleset->files[i].hash, hash)) continue;
+    buf_append(out, ruleset->files[i].text.data, ruleset->files[i].text.len);
+    return 0;
+  }
+  return error_set(err, ERROR_NOT_FOUND, "no such text");
+}
+
+/** While files change it is read again; what they look like from outside tells. */
+static void test_settled(void **state) {
+  (void)state;
+  struct bench bench;
+  struct error err = {0};
+  struct ruleset *ruleset = NULL;
+  char library[512];
+  bench_library(library, sizeof library);
+  bench_init(&bench, "");
+  bench_write(&bench, "cart/rule.lua", "return 1");
+  uint64_t before = ruleset_fingerprint(bench.folder);
+  assert_true(before && before == ruleset_fingerprint(bench.folder));
+  assert_int_equal(ruleset_read_settled(&ruleset, bench.folder, library, 1000, &err), 0);
+  struct ruleset *shared = ruleset_share(ruleset);
+  ruleset_free(ruleset);
+  assert_non_null(find(shared, "cart/rule.lua"));
+  ruleset_free(shared);
+  bench_write(&bench, "cart/rule.lua.swp", "what an editor leaves behind");
+  assert_int_equal(before, ruleset_fingerprint(bench.folder));
+  bench_write(&bench, "cart/more.txt", "");
+  assert_int_not_equal(before, ruleset_fingerprint(bench.folder));
+  assert_int_equal(ruleset_fingerprint("/nowhere"), 0);
+  assert_int_equal(ruleset_read_settled(&ruleset, "/nowhere", library, 1000, &err), ERROR_IO);
+  bench_deinit(&bench);
+}
+
 static void test_stored(void **state) {
   (void)state;
   struct bench bench;
@@ -107,22 +144,23 @@ static void test_stored(void **state) {
   buf_init(&bytes);
   buf_init(&twice);
   ruleset_encode(ruleset, &bytes);
-  assert_int_equal(ruleset_decode(&again, buf_str(&bytes), &err), 0);
+  assert_int_equal(ruleset_decode(&again, buf_str(&bytes), text_of, ruleset, &err), 0);
   ruleset_encode(again, &twice);
   assert_true(str_equal(buf_str(&bytes), buf_str(&twice)) && hash128_equal(ruleset->hash, again->hash));
+  assert_true(str_equal(find(again, "cart/rule.lua")->text, STR("return 1")));
   assert_true(find(again, "kairos/init.lua")->library && !find(again, "cart/rule.lua")->library);
   ruleset_free(again);
   again = NULL;
   // Every truncation is refused, and none reads past its end.
   for (size_t len = 0; len < bytes.len; len += len < 300 ? 1 : 97) {
     char *cut = memory_dup((char *)bytes.data, len);
-    assert_int_equal(ruleset_decode(&again, (struct str){cut, len}, &err), ERROR_CORRUPT);
+    assert_int_equal(ruleset_decode(&again, (struct str){cut, len}, text_of, ruleset, &err), ERROR_CORRUPT);
     memory_free(cut);
   }
   buf_put_u8(&bytes, 0);
-  assert_int_equal(ruleset_decode(&again, buf_str(&bytes), &err), ERROR_CORRUPT);
+  assert_int_equal(ruleset_decode(&again, buf_str(&bytes), text_of, ruleset, &err), ERROR_CORRUPT);
   bytes.data[0] = 200;
-  assert_int_equal(ruleset_decode(&again, buf_str(&bytes), &err), ERROR_VERSION);
+  assert_int_equal(ruleset_decode(&again, buf_str(&bytes), text_of, ruleset, &err), ERROR_VERSION);
   ruleset_free(ruleset);
   buf_deinit(&bytes);
   buf_deinit(&twice);
@@ -131,6 +169,6 @@ static void test_stored(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_what_is_read), cmocka_unit_test(test_refused),
-                                     cmocka_unit_test(test_stored)};
+                                     cmocka_unit_test(test_stored), cmocka_unit_test(test_settled)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,7 +25,8 @@ enum cli_option {
   CLI_ALL = 1 << 7,
   CLI_REASON = 1 << 8,
   CLI_JSON = 1 << 9,
-  CLI_REPLAY = 1 << 10
+  CLI_REPLAY = 1 << 10,
+  CLI_DRY_RUN = 1 << 11
 };
 /** What every command that looks for a host or its directory takes. */
 enum { CLI_PLACE = CLI_CONFIG | CLI_DATA_DIR };
@@ -33,7 +34,7 @@ enum { CLI_PLACE = CLI_CONFIG | CLI_DATA_DIR };
 /** What was given. Null: not given. Strings are argv's. */
 struct cli_arguments {
   const char *config, *data_dir, *rules, *listen, *workers, *events, *until, *reason;
-  bool all, json, replay, help;
+  bool all, json, replay, dry_run, help;
   const char *words[4]; /**< what is no option, in order */
   int word_count;
 };
@@ -49,7 +50,8 @@ struct cli_command {
 };
 
 extern const struct cli_command cli_run, cli_check, cli_simulate, cli_why, cli_dead, cli_user, cli_status,
-    cli_suppress, cli_unsuppress, cli_pause, cli_resume, cli_backup, cli_version;
+    cli_suppress, cli_unsuppress, cli_pause, cli_resume, cli_backup, cli_version, cli_reload, cli_generations,
+    cli_rollback;
 
 /* ---- option.c ---- */
 

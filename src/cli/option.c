@@ -28,6 +28,7 @@ static const struct option {
     {"all", NULL, CLI_ALL, offsetof(struct cli_arguments, all), "every one there is"},
     {"replay", NULL, CLI_REPLAY, offsetof(struct cli_arguments, replay),
      "every time a rule ran, also when it asked for nothing"},
+    {"dry-run", NULL, CLI_DRY_RUN, offsetof(struct cli_arguments, dry_run), "check only; change nothing"},
     {"json", NULL, CLI_JSON, offsetof(struct cli_arguments, json), "answer in JSON"},
     {"help", NULL, 0, offsetof(struct cli_arguments, help), "this text"},
 };

@@ -21,7 +21,6 @@ enum {
 struct service {
   uv_loop_t loop;
   struct config *config;
-  struct ruleset *ruleset;
   struct host *host;
   struct control *control;
   uv_signal_t terminate, interrupt;
@@ -77,7 +76,7 @@ static void on_ready_tick(uv_timer_t *timer) {
 
 static int serve(struct service *service, struct error *err) {
   const struct config *config = service->config;
-  int rc = host_start(&service->host, &service->loop, config, service->ruleset, err);
+  int rc = host_start(&service->host, &service->loop, config, err);
   if (rc) return rc;
   rc = control_new(&service->control, &service->loop, service->host, config->control.socket,
                    config->control.mode, err);
@@ -141,7 +140,6 @@ static int run(const struct cli_arguments *arguments) {
            LOG_TEXT("config", path ? path : "defaults"), LOG_TEXT("data_dir", config->data_dir),
            LOG_TEXT("rules_dir", config->rules_dir));
   rc = setup_library(config, &err);
-  if (rc == 0) rc = ruleset_read(&service.ruleset, config->rules_dir, config->library_dir, &err);
   if (rc == 0) {
     service_begin(&service);
     rc = serve(&service, &err);
@@ -153,7 +151,6 @@ static int run(const struct cli_arguments *arguments) {
   } else {
     LOG_INFO("host", "stopped");
   }
-  if (service.ruleset) ruleset_free(service.ruleset);
   config_free(config);
   return rc ? CLI_FAILED : CLI_DONE;
 }

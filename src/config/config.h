@@ -98,6 +98,7 @@ struct config {
     int64_t write_behind, checkpoint_every;
   } state;
   struct {
+    bool watch;      /**< serve files as they change */
     int64_t budget;  /**< CPU of one call */
     uint64_t memory; /**< Lua's, of one worker */
   } rules;

@@ -93,6 +93,7 @@ static const struct config_field fields[] = {
   {KEY("state.write_behind", DURATION, state.write_behind, "30s", "age at which changed records are written back"), .min = 10 * MS, .max = HOUR},
   {KEY("state.checkpoint_every", DURATION, state.checkpoint_every, "60s", "bounds the time that recovery takes"), .min = 100 * MS, .max = DAY},
 
+  {KEY("rules.watch", BOOL, rules.watch, "true", "serve rules as their files change")},
   {KEY("rules.budget", DURATION, rules.budget, "20ms", "CPU time of one call of a rule"), .min = MS, .max = 10 * SECOND},
   {KEY("rules.memory", SIZE, rules.memory, "64MB", "Lua memory of one worker"), .min = 4 * MB, .max = 4 * GB},
 

@@ -18,6 +18,11 @@ static const struct request_command commands[] = {
     {"dead_retry", HOST_DEAD_RETRY, REQUEST_ID, 0, PATIENCE_RULES_MS, true},
     {"dead_drop", HOST_DEAD_DROP, REQUEST_ID, 0, PATIENCE_RULES_MS, true},
     {"backup", HOST_BACKUP, REQUEST_TEXT, 0, PATIENCE_COPY_MS, true},
+    {"reload", HOST_RELOAD, 0, REQUEST_TEXT | REQUEST_USER, PATIENCE_RULES_MS, true},
+    {"generations", HOST_GENERATIONS, 0, REQUEST_TEXT, PATIENCE_MS, false},
+    {"rollback", HOST_ROLLBACK, 0, REQUEST_ID | REQUEST_USER, PATIENCE_RULES_MS, true},
+    {"pause_campaign", HOST_PAUSE_CAMPAIGN, REQUEST_TEXT, REQUEST_USER, PATIENCE_RULES_MS, true},
+    {"resume_campaign", HOST_RESUME_CAMPAIGN, REQUEST_TEXT, REQUEST_USER, PATIENCE_RULES_MS, true},
 };
 
 static const struct {
@@ -41,7 +46,7 @@ const struct request_command *request_find(struct str name) {
 }
 
 static int refuse_command(struct str name, struct error *err) {
-  char known[256];
+  char known[1024];
   size_t used = 0;
   for (size_t i = 0; i < COUNT(commands); i++)
     used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", commands[i].name);

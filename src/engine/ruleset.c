@@ -1,5 +1,6 @@
 #include "engine/ruleset.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 
 #include <dirent.h>
@@ -14,18 +15,20 @@ enum {
   FILE_MAX = 1 << 20,
   RULESET_MAX = 64 << 20,
   PATH_BYTES_MAX = 240,
-  RULESET_FORMAT = 1,
-  LIBRARY_DEPTH_MAX = 4
+  RULESET_FORMAT = 2,
+  LIBRARY_DEPTH_MAX = 4,
+  SETTLE_MS = 50 /**< between two looks at files that are being changed */
 };
 
 /** Folder of the library in rules and on disk. */
 #define LIBRARY "kairos"
 
 struct reading {
-  struct ruleset *ruleset;
+  struct ruleset *ruleset; /**< null: nothing is opened, `marks` is all that is wanted */
   size_t cap, bytes;
   error_taker *taker; /**< null: the first error ends the reading */
   void *taker_context;
+  uint64_t marks; /**< of what the files look like from outside, in whatever order they come */
 };
 
 static int tell(const struct reading *reading, int rc, struct error *err) {
@@ -40,9 +43,7 @@ static bool ends_with(const char *name, const char *end) {
   return len > end_len && strcmp(name + len - end_len, end) == 0;
 }
 
-/** Lua and templates. Hidden files and what editors leave behind (".x", "x~", "#x#", "x.swp") have other
- * names. */
-static bool wanted(const char *name) {
+bool ruleset_wants(const char *name) {
   if (*name == '.' || *name == '#') return false;
   return ends_with(name, ".lua") || ends_with(name, ".html") || ends_with(name, ".txt") ||
          ends_with(name, ".json");
@@ -60,7 +61,8 @@ static int read_bytes(int fd, const char *shown, struct buf *out, struct error *
   }
 }
 
-static void add(struct reading *reading, const char *path, struct str text, bool library) {
+static void add(struct reading *reading, const char *path, struct str text, struct hash128 hash,
+                bool library) {
   struct ruleset *ruleset = reading->ruleset;
   if (ruleset->count == reading->cap) {
     reading->cap = reading->cap ? reading->cap * 2 : 16;
@@ -69,14 +71,21 @@ static void add(struct reading *reading, const char *path, struct str text, bool
   ruleset->files[ruleset->count++] =
       (struct ruleset_file){.path = memory_dup(path, strlen(path)),
                             .text = {memory_dup(text.data, text.len), text.len},
-                            .hash = hash128(text, 0),
+                            .hash = hash,
                             .library = library};
   reading->bytes += text.len;
+}
+
+static void mark(struct reading *reading, const char *path, const struct stat *status) {
+  const int64_t seen[] = {(int64_t)status->st_ino, status->st_size,        status->st_mtim.tv_sec,
+                          status->st_mtim.tv_nsec, status->st_ctim.tv_sec, status->st_ctim.tv_nsec};
+  reading->marks += hash64((struct str){(const char *)seen, sizeof seen}, hash64(str_from(path), 0));
 }
 
 /** @param shown  the file's name on disk, for errors. */
 static int read_file(struct reading *reading, const char *shown, const char *path, bool library,
                      struct error *err) {
+  if (!reading->ruleset) return 0;
   if (strlen(path) > PATH_BYTES_MAX)
     return error_set(err, ERROR_LIMIT, "%s: the name is longer than %d bytes", shown, PATH_BYTES_MAX);
   int fd = open(shown, O_RDONLY | O_CLOEXEC);
@@ -85,7 +94,8 @@ static int read_file(struct reading *reading, const char *shown, const char *pat
   buf_init(&text);
   int rc = read_bytes(fd, shown, &text, err);
   close(fd);
-  if (rc == 0) add(reading, path, (struct str){text.data ? (const char *)text.data : "", text.len}, library);
+  struct str all = {text.data ? (const char *)text.data : "", text.len};
+  if (rc == 0) add(reading, path, all, hash128(all, 0), library);
   if (rc == 0 && reading->bytes > RULESET_MAX)
     rc = error_set(err, ERROR_LIMIT, "rules and library are together larger than 64 MB");
   buf_deinit(&text);
@@ -93,10 +103,9 @@ static int read_file(struct reading *reading, const char *shown, const char *pat
 }
 
 /** @return 1 for a folder, 2 for a file, 0 for what is neither (or gone meanwhile). */
-static int kind_of(const char *path) {
-  struct stat status;
-  if (stat(path, &status) != 0) return 0;
-  return S_ISDIR(status.st_mode) ? 1 : S_ISREG(status.st_mode) ? 2 : 0;
+static int kind_of(const char *path, struct stat *status) {
+  if (stat(path, status) != 0) return 0;
+  return S_ISDIR(status->st_mode) ? 1 : S_ISREG(status->st_mode) ? 2 : 0;
 }
 
 static int read_folder(struct reading *reading, const char *directory, const char *path, unsigned depth,
@@ -113,10 +122,12 @@ static int read_folder(struct reading *reading, const char *directory, const cha
       rc = error_set(err, ERROR_LIMIT, "%s: a name in it is too long", directory);
       break;
     }
-    int kind = kind_of(below);
+    struct stat status;
+    int kind = kind_of(below, &status);
     if (kind == 1 && depth > 1) rc = read_folder(reading, below, inside, depth - 1, library, err);
-    if (kind == 2 && (library ? ends_with(inside, ".lua") : wanted(entry->d_name)))
-      rc = tell(reading, read_file(reading, below, inside, library, err), err);
+    if (kind != 2 || !(library ? ends_with(inside, ".lua") : ruleset_wants(entry->d_name))) continue;
+    mark(reading, inside, &status);
+    rc = tell(reading, read_file(reading, below, inside, library, err), err);
   }
   closedir(stream);
   return rc;
@@ -129,10 +140,11 @@ static int read_campaigns(struct reading *reading, const char *rules_dir, struct
   struct dirent *entry;
   while (rc == 0 && (entry = readdir(stream))) {
     char below[4096];
+    struct stat status;
     if (*entry->d_name == '.') continue;
     if ((size_t)snprintf(below, sizeof below, "%s/%s", rules_dir, entry->d_name) >= sizeof below)
       rc = error_set(err, ERROR_LIMIT, "%s: a name in it is too long", rules_dir);
-    else if (kind_of(below) != 1)
+    else if (kind_of(below, &status) != 1)
       continue;
     else if (strcmp(entry->d_name, LIBRARY) == 0)
       rc = error_set(err, ERROR_INVALID,
@@ -170,6 +182,7 @@ int ruleset_read_each(struct ruleset **out, const char *rules_dir, const char *l
                       error_taker *taker, void *context, struct error *err) {
   struct reading reading = {
       .ruleset = memory_zalloc(sizeof *reading.ruleset), .taker = taker, .taker_context = context};
+  reading.ruleset->holders = 1;
   char library[4096];
   int rc = read_campaigns(&reading, rules_dir, err);
   if (rc == 0 && (size_t)snprintf(library, sizeof library, "%s/" LIBRARY, library_dir) >= sizeof library)
@@ -185,35 +198,74 @@ int ruleset_read_each(struct ruleset **out, const char *rules_dir, const char *l
   return 0;
 }
 
+uint64_t ruleset_fingerprint(const char *rules_dir) {
+  struct reading reading = {0};
+  return read_campaigns(&reading, rules_dir, NULL) ? 0 : reading.marks + 1;
+}
+
+int ruleset_read_settled(struct ruleset **out, const char *rules_dir, const char *library_dir,
+                         int64_t patience_ms, struct error *err) {
+  int64_t deadline = clock_mono_us() + patience_ms * 1000;
+  for (;;) {
+    uint64_t before = ruleset_fingerprint(rules_dir);
+    int rc = ruleset_read(out, rules_dir, library_dir, err);
+    bool late = clock_mono_us() >= deadline;
+    // A file that went while its folder was being read is no error if the next look does not find it either.
+    if (late || before == ruleset_fingerprint(rules_dir)) return rc;
+    if (rc == 0) ruleset_free(*out);
+    usleep(SETTLE_MS * 1000);
+  }
+}
+
+struct ruleset *ruleset_share(struct ruleset *ruleset) {
+  atomic_fetch_add_explicit(&ruleset->holders, 1, memory_order_relaxed);
+  return ruleset;
+}
+
 void ruleset_encode(const struct ruleset *ruleset, struct buf *out) {
   buf_put_u8(out, RULESET_FORMAT);
   buf_put_varint(out, ruleset->count);
   for (size_t i = 0; i < ruleset->count; i++) {
     buf_put_u8(out, ruleset->files[i].library);
     buf_put_str(out, str_from(ruleset->files[i].path));
-    buf_put_str(out, ruleset->files[i].text);
+    buf_put_u64(out, ruleset->files[i].hash.high);
+    buf_put_u64(out, ruleset->files[i].hash.low);
   }
 }
 
-int ruleset_decode(struct ruleset **out, struct str bytes, struct error *err) {
+static int decode_file(struct reading *reading, struct reader *reader, ruleset_text *text, void *context,
+                       struct error *err) {
+  bool library = reader_u8(reader) != 0;
+  struct str path = reader_str(reader);
+  struct hash128 hash;
+  hash.high = reader_u64(reader);
+  hash.low = reader_u64(reader);
+  if (reader->bad || !path.len || path.len > PATH_BYTES_MAX || memchr(path.data, '\0', path.len))
+    return error_set(err, ERROR_CORRUPT, "these bytes are no ruleset");
+  struct buf bytes;
+  buf_init(&bytes);
+  char *terminated = memory_dup(path.data, path.len);
+  int rc = text(context, hash, &bytes, err);
+  if (rc == 0) add(reading, terminated, bytes.data ? buf_str(&bytes) : STR(""), hash, library);
+  memory_free(terminated);
+  buf_deinit(&bytes);
+  return rc;
+}
+
+int ruleset_decode(struct ruleset **out, struct str bytes, ruleset_text *text, void *context,
+                   struct error *err) {
   struct reading reading = {.ruleset = memory_zalloc(sizeof *reading.ruleset)};
+  reading.ruleset->holders = 1;
   struct reader reader = reader_of(bytes);
   uint8_t format = reader_u8(&reader);
   uint64_t count = reader_varint(&reader);
   int rc = 0;
   if (format > RULESET_FORMAT)
     rc = error_set(err, ERROR_VERSION, "the ruleset was stored by a newer version");
-  for (uint64_t i = 0; rc == 0 && i < count && !reader.bad; i++) {
-    bool library = reader_u8(&reader) != 0;
-    struct str path = reader_str(&reader), text = reader_str(&reader);
-    if (reader.bad || !path.len || path.len > PATH_BYTES_MAX || memchr(path.data, '\0', path.len)) break;
-    char *terminated = memory_dup(path.data, path.len);
-    add(&reading, terminated, text, library);
-    memory_free(terminated);
-  }
-  if (rc == 0 &&
-      (format != RULESET_FORMAT || reader.bad || reader_left(&reader) || reading.ruleset->count != count))
+  else if (format != RULESET_FORMAT || reader.bad)
     rc = error_set(err, ERROR_CORRUPT, "these bytes are no ruleset");
+  for (uint64_t i = 0; rc == 0 && i < count; i++) rc = decode_file(&reading, &reader, text, context, err);
+  if (rc == 0 && reader_left(&reader)) rc = error_set(err, ERROR_CORRUPT, "these bytes are no ruleset");
   if (rc) {
     ruleset_free(reading.ruleset);
     return rc;
@@ -224,7 +276,7 @@ int ruleset_decode(struct ruleset **out, struct str bytes, struct error *err) {
 }
 
 void ruleset_free(struct ruleset *ruleset) {
-  if (!ruleset) return;
+  if (!ruleset || atomic_fetch_sub_explicit(&ruleset->holders, 1, memory_order_acq_rel) != 1) return;
   for (size_t i = 0; i < ruleset->count; i++) {
     memory_free(ruleset->files[i].path);
     memory_free((char *)ruleset->files[i].text.data);

@@ -1,6 +1,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "host/host_internal.h"
+#include "host/reload.h"
 #include "host/replay.h"
 #include "host/why.h"
 
@@ -399,6 +400,14 @@ void host_command(struct host *host, struct host_command *command) {
   }
   switch (command->type) {
   case HOST_STATUS:
+    break;
+  case HOST_RELOAD:
+  case HOST_GENERATIONS:
+  case HOST_ROLLBACK:
+  case HOST_PAUSE_CAMPAIGN:
+  case HOST_RESUME_CAMPAIGN:
+    memory_free(operation);
+    reload_command(host, command);
     break;
   case HOST_WHY:
   case HOST_REPLAY:

@@ -224,7 +224,7 @@ void flight_record(struct worker *worker, enum log_record_type type, struct enti
   struct flight *flight = flight_current(worker);
   log_record_put(&flight->log.bytes, &(struct log_record){.seq = seq,
                                                           .type = type,
-                                                          .generation = worker->shared->generation,
+                                                          .generation = worker->generation,
                                                           .at = worker->wall,
                                                           .entity = entity,
                                                           .input = input,

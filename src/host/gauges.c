@@ -1,5 +1,6 @@
 #include "base/metric.h"
 #include "host/host_internal.h"
+#include "host/reload.h"
 
 static void sum_workers(struct host *host, struct worker_figures *sum) {
   *sum = (struct worker_figures){0};
@@ -82,7 +83,7 @@ void gauges_describe(struct host *host, struct buf *out) {
   struct log_position durable = {0};
   enum host_phase phase = atomic_load(&host->shared.phase);
   if (phase == HOST_RUNNING) durable = log_durable(host->shared.log);
-  value_put_map(out, 16);
+  value_put_map(out, 17);
   value_put_string(out, STR("phase"));
   value_put_string(out, str_from(phase_name(phase)));
   value_put_member_integer(out, "port", host->port);
@@ -100,6 +101,7 @@ void gauges_describe(struct host *host, struct buf *out) {
   value_put_member_integer(out, "log_offset", (int64_t)durable.offset);
   value_put_member_integer(out, "sealed_segment",
                            phase == HOST_RUNNING ? (int64_t)store_sealed(host->shared.store) : 0);
+  reload_describe(host, out);
   value_put_string(out, STR("providers"));
   deliver_describe(host->shared.deliver, out);
 }

@@ -2,6 +2,7 @@
 #include "base/logger.h"
 #include "base/memory.h"
 #include "host/host_internal.h"
+#include "host/reload.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -48,120 +49,6 @@ static int open_store(struct host *host, struct error *err) {
   return rc;
 }
 
-/* ---- the generation ---- */
-
-static int store_text(struct store *store, const char *prefix, struct hash128 hash, struct str value,
-                      struct error *err) {
-  char hex[33], key[64];
-  hash128_hex(hash, hex);
-  snprintf(key, sizeof key, "%s:%s", prefix, hex);
-  return store_meta_put(store, str_from(key), value, err);
-}
-
-/** Templates must be found by hash for as long as a message that names them may be tried again. */
-static int store_templates(struct host *host, struct error *err) {
-  struct engine *engine;
-  int rc = engine_new(&engine,
-                      &(struct engine_options){.ruleset = host->shared.ruleset,
-                                               .config = host->config,
-                                               .generation = host->shared.generation},
-                      err);
-  if (rc) return rc;
-  const struct engine_template *templates;
-  size_t count = engine_templates(engine, &templates);
-  for (size_t i = 0; rc == 0 && i < count; i++)
-    rc = store_text(host->shared.store, "template", templates[i].hash, templates[i].bundle, err);
-  engine_free(engine);
-  return rc;
-}
-
-struct record_wait {
-  struct log_batch batch;
-  uv_sem_t answered;
-};
-
-static void record_answered(struct mail *mail, bool cancelled) {
-  (void)cancelled;
-  uv_sem_post(&((struct record_wait *)mail)->answered);
-}
-
-struct reply_thread {
-  uv_loop_t loop;
-  struct mailbox *mailbox;
-};
-
-/** Log that this generation serves from here on, and wait for it. */
-static int log_generation(struct host *host, struct error *err) {
-  struct reply_thread reply;
-  uv_loop_init(&reply.loop);
-  reply.mailbox = mailbox_new(&reply.loop, "generation");
-  struct record_wait wait = {.batch = {.mail.run = record_answered, .reply = reply.mailbox, .records = 1}};
-  uv_sem_init(&wait.answered, 0);
-  buf_init(&wait.batch.bytes);
-  struct buf input;
-  buf_init(&input);
-  char hex[33];
-  hash128_hex(host->shared.ruleset->hash, hex);
-  value_put_map(&input, 2);
-  value_put_string(&input, STR("generation"));
-  value_put_integer(&input, host->shared.generation);
-  value_put_string(&input, STR("ruleset"));
-  value_put_string(&input, str_from(hex));
-  log_record_put(&wait.batch.bytes, &(struct log_record){.seq = worker_next_seq(&host->shared),
-                                                         .type = LOG_GENERATION,
-                                                         .generation = host->shared.generation,
-                                                         .at = clock_wall_ms(),
-                                                         .entity = {ENTITY_SUBJECT, STR("")},
-                                                         .input = buf_str(&input)});
-  log_submit(host->shared.log, &wait.batch);
-  while (uv_sem_trywait(&wait.answered) != 0) uv_run(&reply.loop, UV_RUN_ONCE);
-  int rc = wait.batch.status ? error_set(err, wait.batch.status, "the log cannot be written") : 0;
-  mailbox_free(reply.mailbox);
-  uv_run(&reply.loop, UV_RUN_DEFAULT);
-  uv_loop_close(&reply.loop);
-  uv_sem_destroy(&wait.answered);
-  buf_deinit(&wait.batch.bytes);
-  buf_deinit(&input);
-  return rc;
-}
-
-static bool same_ruleset(struct host *host, uint32_t generation, struct str hash) {
-  struct buf stored;
-  buf_init(&stored);
-  char key[64];
-  snprintf(key, sizeof key, "generation:%u", generation);
-  bool same = store_meta_get(host->shared.store, str_from(key), &stored, NULL) == 0 &&
-              str_equal(buf_str(&stored), hash);
-  buf_deinit(&stored);
-  return same;
-}
-
-/** What the number means: its sources, by content hash. */
-static int store_generation(struct host *host, struct str hash, struct error *err) {
-  struct buf bytes;
-  buf_init(&bytes);
-  char key[64];
-  ruleset_encode(host->shared.ruleset, &bytes);
-  int rc = store_text(host->shared.store, "ruleset", host->shared.ruleset->hash, buf_str(&bytes), err);
-  snprintf(key, sizeof key, "generation:%u", host->shared.generation);
-  if (rc == 0) rc = store_meta_put(host->shared.store, str_from(key), hash, err);
-  if (rc == 0) rc = log_generation(host, err);
-  buf_deinit(&bytes);
-  return rc;
-}
-
-/** Number the generation: a new number if the sources differ from those that served last. */
-static int begin_generation(struct host *host, struct error *err) {
-  char hex[33];
-  hash128_hex(host->shared.ruleset->hash, hex);
-  uint32_t last = host->shared.generation; /* as recovery found it */
-  bool same = last && same_ruleset(host, last, str_from(hex));
-  host->shared.generation = same ? last : last + 1;
-  int rc = store_templates(host, err);
-  if (rc == 0 && !same) rc = store_generation(host, str_from(hex), err);
-  return rc;
-}
-
 /* ---- start ---- */
 
 static uint64_t port_next_seq(void *context) {
@@ -173,9 +60,10 @@ static void port_failed(void *context, int code) {
   maintain_failed(&host->shared, "log", code);
 }
 
+/** Mappings stay as they were at the start, whatever is reloaded. */
 static int port_scripts(void *context, struct provider_scripts *out, struct error *err) {
   struct host *host = context;
-  return engine_providers(host->shared.ruleset, host->config, out, err);
+  return engine_providers(host->mappings, host->config, out, err);
 }
 
 static int start_workers(struct host *host, struct error *err) {
@@ -195,13 +83,6 @@ static int start_workers(struct host *host, struct error *err) {
   return 0;
 }
 
-static int load_workers(struct host *host, struct error *err) {
-  int rc = 0;
-  for (uint32_t i = 0; rc == 0 && i < host->shared.worker_count; i++)
-    rc = worker_load(host->shared.workers[i], err);
-  return rc;
-}
-
 /** Who asks while this lasts is answered 503: the workers listen before recovery begins. */
 static int start(struct host *host, struct error *err) {
   int rc = make_directories(host, err);
@@ -209,15 +90,15 @@ static int start(struct host *host, struct error *err) {
   if (rc == 0) rc = ingest_shared_new(&host->shared.ingest, host->config, err);
   if (rc == 0) rc = start_workers(host, err);
   if (rc == 0) rc = maintain_recover(host, NULL, err);
-  if (rc == 0) rc = begin_generation(host, err);
+  if (rc == 0) rc = reload_begin(host, err);
   if (rc) return rc;
+  host->mappings = ruleset_share(reload_sources(host));
   struct deliver_port port = {.context = host,
                               .outcome = outcome_report,
                               .next_seq = port_next_seq,
                               .failed = port_failed,
                               .scripts = port_scripts};
   if ((rc = deliver_new(&host->shared.deliver, host->config, host->shared.store, &port, err))) return rc;
-  if ((rc = load_workers(host, err))) return rc;
   maintain_resume_workers(
       host); /* before deliver: it begins with outcomes of attempts that were interrupted */
   return deliver_start(host->shared.deliver, host->shared.log, err);
@@ -225,13 +106,11 @@ static int start(struct host *host, struct error *err) {
 
 static void on_clockwork(uv_timer_t *timer);
 
-int host_start(struct host **out, uv_loop_t *loop, const struct config *config, const struct ruleset *ruleset,
-               struct error *err) {
+int host_start(struct host **out, uv_loop_t *loop, const struct config *config, struct error *err) {
   struct host *host = memory_zalloc(sizeof *host);
   host->config = config;
   host->loop = loop;
   host->shared.config = config;
-  host->shared.ruleset = ruleset;
   host->shared.worker_count = config->workers;
   host->shared.failed = maintain_failed;
   host->shared.scrape = gauges_scrape;
@@ -302,7 +181,7 @@ static void drain_tick(struct host *host) {
   if (failing) return;
   switch (host->drain_step) {
   case DRAIN_REQUESTS:
-    if (host->maintenance != MAINTENANCE_IDLE || !(late || workers_idle(host))) return;
+    if (host->maintenance != MAINTENANCE_IDLE || !reload_idle(host) || !(late || workers_idle(host))) return;
     host->drain_step = DRAIN_DELIVERIES;
     host->maintenance = MAINTENANCE_WORKING;
     host->working = true;
@@ -323,10 +202,12 @@ static void drain_tick(struct host *host) {
 
 static void on_clockwork(uv_timer_t *timer) {
   struct host *host = timer->data;
-  if (host->draining)
+  if (host->draining) {
     drain_tick(host);
-  else
+  } else {
     maintain_tick(host);
+    reload_tick(host);
+  }
 }
 
 static void drain_run(struct worker *worker, struct worker_task *task) {
@@ -348,6 +229,7 @@ void host_drain(struct host *host, int64_t grace_ms, void (*drained)(void *conte
     worker_post(host->shared.workers[i], task);
   }
   LOG_INFO("host", "draining");
+  reload_stop(host);
   uv_timer_start(&host->clockwork, on_clockwork, DRAIN_TICK_MS, DRAIN_TICK_MS);
 }
 
@@ -362,6 +244,7 @@ void host_free(struct host *host) {
   struct worker_shared *shared = &host->shared;
   if (shared->deliver) deliver_stop(shared->deliver, 0);
   stop_workers(host);
+  reload_join(host);
   if (shared->log) log_close(shared->log);
   for (uint32_t i = 0; i < host->started_workers; i++) worker_free(shared->workers[i]);
   if (shared->deliver) deliver_free(shared->deliver);
@@ -373,6 +256,8 @@ void host_free(struct host *host) {
     timers_free(host->timers[i]);
   }
   mailbox_free(host->mailbox);
+  reload_free(host);
+  ruleset_free(host->mappings);
   uv_close((uv_handle_t *)&host->clockwork, NULL);
   uv_close((uv_handle_t *)&host->recover_timer, NULL);
   uv_run(host->loop, UV_RUN_NOWAIT);

@@ -2,21 +2,20 @@
  * on a virtual clock.
  *
  * Threads: main (signals, maintenance's clockwork, control), N workers (ingest, records, rules), the log's,
- * the store's, deliver's, one for maintenance (checkpoint, sealing, retention, backup). A user belongs to one
- * of 256 partitions, a partition to one worker.
+ * the store's, deliver's, one for maintenance (checkpoint, sealing, retention, backup), one that builds new
+ * generations of the rules (reload.h). A user belongs to one of 256 partitions, a partition to one worker.
  */
 #pragma once
 
 #include "config/config.h"
-#include "engine/ruleset.h"
 #include "ingest/ingest.h"
 
 struct host;
 
-/** Open the data directory, recover, load the rules, listen. Blocking.
+/** Open the data directory, recover, load the rules (those on disk; those that served last, if they do not
+ * load), listen. Blocking.
  * @param loop  main's loop, on which commands are answered. @return 0, or an error that says what to do. */
-int host_start(struct host **out, uv_loop_t *loop, const struct config *config, const struct ruleset *ruleset,
-               struct error *err);
+int host_start(struct host **out, uv_loop_t *loop, const struct config *config, struct error *err);
 /** Stop accepting, finish what is in flight (at most `grace_ms`), write behind, checkpoint, close. Runs
  * `drained` on main's loop. */
 void host_drain(struct host *host, int64_t grace_ms, void (*drained)(void *context), void *context);
@@ -38,11 +37,19 @@ enum host_command_type {
   HOST_UNSUPPRESS, /**< user, channel */
   HOST_PAUSE,      /**< channel = provider's name, or "*" for all */
   HOST_RESUME,
-  HOST_DEAD_LIST,  /**< text: filter by kind "rule" / "message" or "": result: value array */
-  HOST_DEAD_SHOW,  /**< id: result: value map */
-  HOST_DEAD_RETRY, /**< id, or "all" */
-  HOST_DEAD_DROP,  /**< id, or "all" */
-  HOST_BACKUP      /**< text: target directory */
+  HOST_DEAD_LIST,   /**< text: filter by kind "rule" / "message" or "": result: value array */
+  HOST_DEAD_SHOW,   /**< id: result: value map */
+  HOST_DEAD_RETRY,  /**< id, or "all" */
+  HOST_DEAD_DROP,   /**< id, or "all" */
+  HOST_BACKUP,      /**< text: target directory */
+  HOST_RELOAD,      /**< optional text "dry-run", user = who asks: serve the files on disk. Result: value map
+                       {result:      "serving" | "unchanged" | "checked", generation, ruleset, restores, milliseconds,
+                       campaigns,      declared}; the last two as host/changes.h makes them */
+  HOST_GENERATIONS, /**< optional text "all": result: value map {serving, generations, failed} */
+  HOST_ROLLBACK, /**< optional id (a number), user = who asks: serve an earlier generation's rules; as RELOAD
+                  */
+  HOST_PAUSE_CAMPAIGN, /**< text: campaign, user = who asks: a generation in which it is paused; as RELOAD */
+  HOST_RESUME_CAMPAIGN
 };
 
 struct host_command {

@@ -32,6 +32,9 @@ struct host {
   struct error work_error;
   atomic_bool failing; /**< a failure is being dealt with */
   uint64_t recoveries;
+  struct reload *reload;
+  bool deciding;                    /**< a generation is being stored and logged: no recovery meanwhile */
+  struct ruleset *mappings;         /**< what deliver's provider mappings were loaded from */
   bool dead_busy;                   /**< a retry or drop of dead letters is under way */
   struct operation *backup_waiting; /**< until maintenance is idle */
   uv_timer_t recover_timer;

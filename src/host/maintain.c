@@ -322,7 +322,7 @@ static void park_run(struct worker *worker, struct worker_task *task) {
 
 static void wait_idle(uv_timer_t *timer) {
   struct host *host = timer->data;
-  if (host->maintenance != MAINTENANCE_IDLE) {
+  if (host->maintenance != MAINTENANCE_IDLE || host->deciding) {
     uv_timer_start(timer, wait_idle, 10, 0);
     return;
   }
@@ -336,7 +336,7 @@ static void failed_run(struct mail *mail, bool cancelled) {
     LOG_ERROR("host", "stopped acknowledging: a write failed; dropping hot state and recovering",
               LOG_TEXT("what", failed->what), LOG_INT("code", failed->code));
     atomic_store(&host->shared.phase, HOST_FAILED);
-    wait_idle(&host->recover_timer); /* a checkpoint under way ends first, well or badly */
+    wait_idle(&host->recover_timer); /* a checkpoint or decision under way ends first, well or badly */
   }
   memory_free(failed);
 }

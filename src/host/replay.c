@@ -1,12 +1,13 @@
 #include "host/replay.h"
 
 #include "base/memory.h"
-#include "host/decide.h"
-#include <stdio.h>
+#include "host/generation.h"
 
 /** One generation, rebuilt from the sources that served then. */
 struct past {
   uint32_t generation;
+  struct buf bytes;  /**< its facts … */
+  struct str paused; /**< … borrowed from there */
   struct ruleset *ruleset;
   struct engine *engine;
   struct decider *decider;
@@ -82,22 +83,21 @@ static void note_message(void *context, const struct message *message, const str
   message_encode(message, &sent->bytes);
 }
 
-static int load_ruleset(struct replay *replay, uint32_t generation, struct ruleset **out) {
-  struct buf hash, bytes;
-  buf_init(&hash);
-  buf_init(&bytes);
-  char key[64];
-  snprintf(key, sizeof key, "generation:%u", generation);
-  int rc = store_meta_get(replay->options->store, str_from(key), &hash, replay->err);
-  if (rc == 0) {
-    snprintf(key, sizeof key, "ruleset:%.*s", STR_ARG(buf_str(&hash)));
-    rc = store_meta_get(replay->options->store, str_from(key), &bytes, replay->err);
-  }
-  if (rc == 0) rc = ruleset_decode(out, buf_str(&bytes), replay->err);
-  if (rc) error_prefix(replay->err, "the sources of generation %u: ", generation);
-  buf_deinit(&hash);
-  buf_deinit(&bytes);
+static int load_sources(struct replay *replay, struct past *past) {
+  struct generation_facts facts;
+  struct store *store = replay->options->store;
+  int rc = generation_facts_load(store, past->generation, &past->bytes, &facts, replay->err);
+  if (rc == 0) rc = generation_sources_load(store, facts.sources, &past->ruleset, replay->err);
+  if (rc) error_prefix(replay->err, "the sources of generation %u: ", past->generation);
+  past->paused = facts.paused;
   return rc;
+}
+
+static void past_deinit(struct past *past) {
+  decider_free(past->decider);
+  engine_free(past->engine);
+  ruleset_free(past->ruleset);
+  buf_deinit(&past->bytes);
 }
 
 static int past_of(struct replay *replay, uint32_t generation) {
@@ -107,22 +107,24 @@ static int past_of(struct replay *replay, uint32_t generation) {
     return 0;
   }
   struct past past = {.generation = generation};
-  int rc = load_ruleset(replay, generation, &past.ruleset);
-  if (rc) return rc;
-  rc = engine_new(&past.engine,
-                  &(struct engine_options){.ruleset = past.ruleset,
-                                           .config = replay->options->config,
-                                           .generation = generation,
-                                           .counted_budget = true},
-                  replay->err);
+  buf_init(&past.bytes);
+  int rc = load_sources(replay, &past);
+  if (rc == 0)
+    rc = engine_new(&past.engine,
+                    &(struct engine_options){.ruleset = past.ruleset,
+                                             .config = replay->options->config,
+                                             .generation = generation,
+                                             .counted_budget = true},
+                    replay->err);
   if (rc) {
-    ruleset_free(past.ruleset);
+    past_deinit(&past);
     return rc;
   }
   past.decider = decider_new(
       &(struct decider_options){.engine = past.engine,
                                 .config = replay->options->config,
                                 .generation = generation,
+                                .paused = past.paused,
                                 .record_max = replay->options->config->state.record_max,
                                 .uncounted = true,
                                 .observer = {.context = replay, .message = note_message, .ran = note_run}});
@@ -193,11 +195,7 @@ int replay_run(const struct replay_options *options, struct buf *out, struct err
     value_put_array(out, replay.row_count);
     buf_append(out, replay.rows.data, replay.rows.len);
   }
-  for (size_t i = 0; i < replay.past_count; i++) {
-    decider_free(replay.pasts[i].decider);
-    engine_free(replay.pasts[i].engine);
-    ruleset_free(replay.pasts[i].ruleset);
-  }
+  for (size_t i = 0; i < replay.past_count; i++) past_deinit(&replay.pasts[i]);
   for (size_t i = 0; i < replay.sent_count; i++) buf_deinit(&replay.sent[i].bytes);
   memory_free(replay.pasts);
   memory_free(replay.sent);

@@ -137,22 +137,17 @@ static int listen_for_events(struct worker *worker, struct error *err) {
                     &worker->port, err);
 }
 
-static int load(struct worker *worker, struct error *err) {
-  struct worker_shared *shared = worker->shared;
-  struct engine_options engine = {
-      .ruleset = shared->ruleset, .config = shared->config, .generation = shared->generation};
-  int rc = engine_new(&worker->engine, &engine, err);
-  if (rc) return rc;
-  worker->decider =
-      decider_new(&(struct decider_options){.engine = worker->engine,
-                                            .config = shared->config,
-                                            .generation = shared->generation,
-                                            .record_max = shared->config->state.record_max,
-                                            .observer = {.context = worker,
-                                                         .message = worker_note_message,
-                                                         .failure = worker_note_failure,
-                                                         .suppressed = worker_note_suppressed}});
-  return 0;
+struct decider_observer worker_observer(struct worker *worker) {
+  return (struct decider_observer){.context = worker,
+                                   .message = worker_note_message,
+                                   .failure = worker_note_failure,
+                                   .suppressed = worker_note_suppressed};
+}
+
+void worker_adopt(struct worker *worker, const struct worker_rules *rules) {
+  worker->engine = rules->engine;
+  worker->decider = rules->decider;
+  worker->generation = rules->generation;
 }
 
 static void handles_start(struct worker *worker) {
@@ -185,8 +180,6 @@ static void thread_main(void *context) {
   uv_sem_post(&worker->started);
   uv_run(&worker->loop, UV_RUN_DEFAULT);
   if (worker->ingest) ingest_free(worker->ingest);
-  decider_free(worker->decider);
-  if (worker->engine) engine_free(worker->engine);
   uv_loop_close(&worker->loop);
 }
 
@@ -236,19 +229,17 @@ static void run_and_wait(struct worker *worker, struct waited_task *waited,
 
 struct load_task {
   struct waited_task waited;
-  struct error *err;
+  const struct worker_rules *rules;
 };
 
 static void load_run(struct worker *worker, struct worker_task *task) {
-  load(worker, ((struct load_task *)task)->err);
+  worker_adopt(worker, ((struct load_task *)task)->rules);
   uv_sem_post(&((struct waited_task *)task)->done);
 }
 
-int worker_load(struct worker *worker, struct error *err) {
-  struct load_task task = {.err = err};
-  err->code = 0;
+void worker_load(struct worker *worker, const struct worker_rules *rules) {
+  struct load_task task = {.rules = rules};
   run_and_wait(worker, &task.waited, load_run);
-  return err->code;
 }
 
 static void settle_run(struct worker *worker, struct worker_task *task) {

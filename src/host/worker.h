@@ -19,15 +19,14 @@ struct worker;
 /** What a host's workers share. Set before they start; log and phase change only while they are parked. */
 struct worker_shared {
   const struct config *config;
-  const struct ruleset *ruleset;
   struct store *store;
   struct log *log;
   struct deliver *deliver;
   struct ingest_shared *ingest;
   struct worker **workers;
   uint32_t worker_count;
-  uint32_t generation;
-  atomic_int phase; /**< enum host_phase */
+  _Atomic uint32_t generation; /**< the last one decided; a worker takes it at its next event */
+  atomic_int phase;            /**< enum host_phase */
   _Atomic uint64_t next_seq;
   /** Something that must not fail did (log, store): the host recovers. Any thread, any number of times. */
   void (*failed)(struct worker_shared *shared, const char *what, int code);
@@ -46,8 +45,16 @@ static inline uint32_t worker_of(const struct worker_shared *shared, struct enti
  * descriptor. */
 int worker_start(struct worker **out, struct worker_shared *shared, uint32_t index, int descriptor,
                  struct error *err);
-/** Load the generation's rules on the worker's thread. Blocks. Once, before worker_resume(). */
-int worker_load(struct worker *worker, struct error *err);
+/** What a worker decides with: one generation's, made for it alone. Borrowed until it is given others. */
+struct worker_rules {
+  struct engine *engine;
+  struct decider *decider;
+  uint32_t generation;
+};
+/** What its decider must tell it. Any thread. */
+struct decider_observer worker_observer(struct worker *worker);
+/** The first rules. Blocks. Before worker_resume(). */
+void worker_load(struct worker *worker, const struct worker_rules *rules);
 /** Decide nothing more, and wait until nothing of this worker is in the air. Blocks. */
 void worker_halt(struct worker *worker);
 /** Wait until the worker has read all mail sent before. Blocks. */
@@ -68,6 +75,8 @@ void worker_post(struct worker *worker, struct worker_task *task);
 
 /* ---- on the worker's own thread, from tasks ---- */
 
+/** Decide with these from here on: a task runs between two inputs, and nothing of an input outlives it. */
+void worker_adopt(struct worker *worker, const struct worker_rules *rules);
 /** What recovery found for this worker. Takes both over and starts to work. */
 void worker_resume(struct worker *worker, struct seen *seen, struct timers *timers);
 /** The log failed: answer everything that waits with RETRY, forget all state, park. `parked` runs when

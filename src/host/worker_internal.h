@@ -86,8 +86,9 @@ struct worker {
   struct mailbox *mailbox;
   struct ingest *ingest;
   struct ingest_port port; /**< ingest keeps it by reference */
-  struct engine *engine;
-  struct decider *decider;
+  struct engine *engine;   /**< of the generation that decides; another one after any task */
+  struct decider *decider; /**< … its own */
+  uint32_t generation;     /**< … its number */
 
   struct table *table;
   struct seen *seen;

@@ -106,8 +106,19 @@ void store_write_submit(struct store *store, struct store_write *write);
 /* ---- small durable facts: blocking, synced; not for workers ---- */
 
 int store_meta_put(struct store *store, struct str key, struct str value, struct error *err);
+/** Several at once: all of them or none. */
+struct store_fact {
+  struct str key, value;
+  bool remove;
+};
+int store_meta_write(struct store *store, const struct store_fact *facts, size_t count, struct error *err);
 /** @return 0 with the value appended to `out`, ERROR_NOT_FOUND, or an I/O error. Any thread. */
 int store_meta_get(struct store *store, struct str key, struct buf *out, struct error *err);
+
+/** The facts whose keys begin so, in order; the visitor as below. */
+int store_meta_scan(struct store *store, struct str prefix,
+                    int (*visit)(void *context, struct str key, struct str value), void *context,
+                    struct error *err);
 
 /* ---- scans: blocking, over a snapshot; a visitor returning non-zero ends the scan with that value ---- */
 

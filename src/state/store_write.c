@@ -139,10 +139,41 @@ int store_meta_put(struct store *store, struct str key, struct str value, struct
   return rc;
 }
 
+int store_meta_write(struct store *store, const struct store_fact *facts, size_t count, struct error *err) {
+  if (store->options.read_only) return error_set(err, ERROR_INVALID, "the database is open for reading only");
+  int rc = store_enter(store, err);
+  if (rc) return rc;
+  rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
+  rocksdb_column_family_handle_t *family = store->families[FAMILY_META];
+  for (size_t i = 0; i < count; i++) {
+    const struct store_fact *fact = &facts[i];
+    if (fact->remove)
+      rocksdb_writebatch_delete_cf(batch, family, fact->key.data, fact->key.len);
+    else
+      rocksdb_writebatch_put_cf(batch, family, fact->key.data, fact->key.len, fact->value.data,
+                                fact->value.len);
+  }
+  char *complaint = NULL;
+  rocksdb_write(store->db, store->synced_options, batch, &complaint);
+  rocksdb_writebatch_destroy(batch);
+  store_leave(store);
+  return store_fault(complaint, "writing facts to the database", err);
+}
+
 int store_meta_get(struct store *store, struct str key, struct buf *out, struct error *err) {
   int rc = store_enter(store, err);
   if (rc) return rc;
   rc = store_get(store, store->families[FAMILY_META], key, out, err);
+  store_leave(store);
+  return rc;
+}
+
+int store_meta_scan(struct store *store, struct str prefix,
+                    int (*visit)(void *context, struct str key, struct str value), void *context,
+                    struct error *err) {
+  int rc = store_enter(store, err);
+  if (rc) return rc;
+  rc = store_scan_family(store, store->families[FAMILY_META], prefix, visit, context, err);
   store_leave(store);
   return rc;
 }

@@ -1,0 +1,267 @@
+-- Hot reload: what is saved serves, whole or not at all, and nothing is lost or doubled by it.
+local Host = require "spec.functional.support.host"
+local files = require "spec.functional.support.files"
+local process = require "spec.functional.support.process"
+
+--- A campaign that answers `tell` with a text of its own.
+local function telling(text, name)
+  return ([[
+local kairos = require "kairos"
+return kairos.rule {
+  name = "%s",
+  on = "tell",
+  act = function(_, user)
+    user:send { channel = "push", template = "said", data = { text = "%s" } }
+  end,
+}
+]]):format(name or "telling", text)
+end
+
+--- Another, with a window.
+local counting = [[
+local kairos = require "kairos"
+local views = kairos.window { of = "seen", by = "payload.sku", over = "10m" }
+return kairos.rule {
+  name = "other",
+  on = "tell",
+  when = function(_, user) return user:count(views, "x") == 0 end,
+  act = function(_, user)
+    user:send { channel = "push", template = "said", data = { text = "other" } }
+  end,
+}
+]]
+
+local broken = "local kairos = require \"kairos\"\n\nreturn kairos.rule {\n  on = \"tell\"\n  act = 1 }\n"
+
+local unwatched = { rules = { watch = false } }
+
+local function write(host, campaign, text)
+  files.write(host.rules .. "/" .. campaign .. "/rule.lua", text)
+  files.write(host.rules .. "/" .. campaign .. "/said.txt", "{{{text}}}")
+end
+
+local function tell(host, user)
+  host:accept { type = "tell", user = user }
+end
+
+local function generation(host)
+  return host:ask("status").generation
+end
+
+describe("kairos reload", function()
+  local host
+  after_each(function() host:remove() end)
+
+  it("serves what is on disk now, and says what is new", function()
+    host = Host.start { rules = { telling = telling "one" }, config = unwatched }
+    tell(host, "ada")
+    write(host, "telling", telling "two")
+    write(host, "other", counting)
+    local answer = host:ask "reload"
+    assert.equal("serving", answer.result)
+    assert.equal(2, answer.generation)
+    assert.same({ "other" }, answer.campaigns.added)
+    assert.same({ "telling" }, answer.campaigns.changed)
+    assert.same({ "count of seen, by sku, over 10m" }, answer.declared.windows_added)
+    assert.same({ "other/said" }, answer.declared.templates_added)
+    tell(host, "bob")
+    assert.same({ "one" }, host:said "ada")
+    assert.same({ "other", "two" }, host:said("bob", 2))
+    assert.equal(2, generation(host))
+    assert.equal(2, host:metric "kairos_generation")
+    assert.equal(1, host:metric("kairos_reloads_total", 'result="serving"'))
+  end)
+
+  it("that changes nothing makes no generation", function()
+    host = Host.start { rules = { telling = telling "one" }, config = unwatched }
+    assert.equal("unchanged", host:ask("reload").result)
+    assert.equal(1, generation(host))
+  end)
+
+  it("--dry-run says what would be, and changes nothing", function()
+    host = Host.start { rules = { telling = telling "one" }, config = unwatched }
+    write(host, "telling", telling "two")
+    local answer = host:ask("reload", "--dry-run")
+    assert.equal("checked", answer.result)
+    assert.same({ "telling" }, answer.campaigns.changed)
+    tell(host, "ada")
+    assert.same({ "one" }, host:said "ada")
+    write(host, "telling", broken)
+    local refused = host:command("reload", "--dry-run")
+    assert.equal(1, refused.status)
+    assert.truthy(refused.err:find("rules/telling/rule.lua:5:", 1, true), refused.err)
+    assert.equal(0, host:metric "kairos_reload_failed")
+  end)
+
+  it("of broken rules is refused with file and line, and the old ones serve", function()
+    host = Host.start { rules = { telling = telling "one" }, config = unwatched }
+    write(host, "telling", broken)
+    local refused = host:command "reload"
+    assert.equal(1, refused.status)
+    assert.truthy(refused.err:find("rules/telling/rule.lua:5:", 1, true), refused.err)
+    tell(host, "ada")
+    assert.same({ "one" }, host:said "ada")
+    local status = host:ask "status"
+    assert.equal("do not serve", status.rules.files)
+    assert.truthy(status.rules.error:find("rule.lua:5:", 1, true))
+    assert.equal(1, host:metric "kairos_reload_failed")
+    assert.equal(1, host:metric("kairos_reloads_total", 'result="failed"'))
+    assert.truthy(host:output():find('msg="the new rules do not serve', 1, true))
+    write(host, "telling", telling "one")
+    assert.equal("unchanged", host:ask("reload").result)
+    assert.equal(0, host:metric "kairos_reload_failed")
+  end)
+end)
+
+describe("kairos generations", function()
+  local host
+  after_each(function() host:remove() end)
+
+  it("lists who served when and why, and what failed", function()
+    host = Host.start { rules = { telling = telling "one" }, config = unwatched }
+    write(host, "telling", telling "two")
+    host:ask "reload"
+    write(host, "telling", broken)
+    host:command "reload"
+    local list = host:ask "generations"
+    assert.equal(2, list.serving)
+    assert.equal(2, #list.generations)
+    assert.equal("command", list.generations[1].cause)
+    assert.same({ "telling" }, list.generations[1].changes.changed)
+    assert.equal("start", list.generations[2].cause)
+    assert.same({ "telling" }, list.generations[2].changes.added)
+    assert.truthy(list.failed[1].error:find("rule.lua:5:", 1, true))
+    local shown = host:command("generations").out
+    assert.truthy(shown:find("serving", 1, true) and shown:find("failed", 1, true), shown)
+  end)
+end)
+
+describe("kairos rollback", function()
+  local host
+  after_each(function() host:remove() end)
+
+  it("serves an earlier generation until the files change, also after a restart", function()
+    host = Host.start { rules = { telling = telling "one" }, config = unwatched }
+    write(host, "telling", telling "two")
+    host:ask "reload"
+    local answer = host:ask "rollback"
+    assert.equal(3, answer.generation)
+    assert.equal(1, answer.restores)
+    tell(host, "ada")
+    assert.same({ "one" }, host:said "ada")
+    host:restart()
+    assert.equal(3, generation(host))
+    tell(host, "bob")
+    assert.same({ "one" }, host:said "bob")
+    -- By its number; and what is on disk again by command.
+    assert.equal(4, host:ask("rollback", "2").generation)
+    tell(host, "cid")
+    assert.same({ "two" }, host:said "cid")
+    assert.equal(5, host:ask("rollback", "3").generation)
+    assert.equal(6, host:ask("reload").generation)
+    tell(host, "dan")
+    assert.same({ "two" }, host:said "dan")
+    host:ask "rollback"
+    write(host, "telling", telling "three")
+    host:restart()
+    tell(host, "eve")
+    assert.same({ "three" }, host:said "eve")
+  end)
+
+  it("to what is not there is refused", function()
+    host = Host.start { rules = { telling = telling "one" }, config = unwatched }
+    local refused = host:command "rollback"
+    assert.equal(3, refused.status)
+    assert.truthy(refused.err:find("no earlier generation", 1, true))
+    refused = host:command("rollback", "9")
+    assert.equal(3, refused.status)
+    assert.truthy(refused.err:find("there is no generation 9", 1, true))
+    assert.equal(1, host:command("rollback", "last").status)
+  end)
+end)
+
+describe("a restart", function()
+  local host
+  after_each(function() host:remove() end)
+
+  it("with broken files serves what served last, and says so", function()
+    host = Host.start { rules = { telling = telling "one" }, config = unwatched }
+    write(host, "telling", broken)
+    host:restart()
+    tell(host, "ada")
+    assert.same({ "one" }, host:said "ada")
+    assert.equal(1, generation(host))
+    assert.equal(1, host:metric "kairos_reload_failed")
+    local loud = host:output():match "level=error[^\n]*the rules on disk do not serve[^\n]*"
+    assert.truthy(loud and loud:find("rules/telling/rule.lua:5:", 1, true), loud)
+  end)
+
+  it("for the first time with broken files is refused", function()
+    host = Host.new { rules = { telling = broken }, config = unwatched }
+    host:launch()
+    assert.equal(1, host.process:wait(20 * Host.patience))
+    assert.truthy(host:output():find("rules/telling/rule.lua:5:", 1, true))
+  end)
+
+  for _, case in ipairs {
+    { at = "generation.built", serves = 1, says = "one" },
+    { at = "generation.stored", serves = 1, says = "one" },
+    { at = "generation.durable", serves = 2, says = "two" },
+    { at = "generation.swapped", serves = 2, says = "two" },
+  } do
+    it(("after kill -9 at %s serves one generation whole"):format(case.at), function()
+      host = Host.start { rules = { telling = telling "one" }, config = unwatched,
+        env = { KAIROS_FAILPOINTS = case.at .. "=kill@" .. (case.at == "generation.swapped" and 1 or 2) } }
+      tell(host, "ada")
+      write(host, "telling", telling "two")
+      host:command "reload"
+      assert.equal("signal 9", host.process:wait(20 * Host.patience))
+      -- The files as they were: only what was decided tells what serves.
+      if case.serves == 2 then
+        write(host, "telling", broken)
+      else
+        write(host, "telling", telling "one")
+      end
+      host:run { KAIROS_FAILPOINTS = "" }
+      assert.equal(case.serves, generation(host))
+      tell(host, "bob")
+      assert.same({ "one" }, host:said "ada")
+      assert.same({ case.says }, host:said "bob")
+      -- What was decided under either explains itself.
+      assert.equal("telling", host:ask("why", "ada", "--replay")[1].campaign)
+    end)
+  end
+end)
+
+describe("under load", function()
+  local host
+  after_each(function() host:remove() end)
+
+  it("each event has exactly one effect, whatever is reloaded", function()
+    host = Host.start { rules = { telling = telling "0" }, config = unwatched }
+    local users, reloads = 0, 0
+    local deadline = Host.now() + 3000
+    while Host.now() < deadline do
+      local events = {}
+      for _ = 1, 20 do
+        users = users + 1
+        events[#events + 1] = Host.event { type = "tell", user = "u" .. users }
+      end
+      assert.equal(202, host:post(events).status)
+      if users % 100 == 0 then
+        reloads = reloads + 1
+        write(host, "telling", reloads % 5 == 0 and broken or telling(tostring(reloads)))
+        local child = process.start { command = { Host.binary, "reload", "--config", host.config_file } }
+        process.eventually(10 * Host.patience, function() return not child:alive() end)
+      end
+    end
+    local messages = host:await_messages(users, 20)
+    assert.equal(users, #messages)
+    local seen = {}
+    for _, message in ipairs(messages) do
+      assert.is_nil(seen[message.user_id])
+      seen[message.user_id] = true
+    end
+    assert.is_true(reloads > 3)
+  end)
+end)

@@ -1,0 +1,178 @@
+#include "host/changes.h"
+
+#include <inttypes.h>
+
+/** Rows of one answer: texts, counted as they come. */
+struct texts {
+  struct buf bytes;
+  uint32_t count;
+};
+
+static void texts_add(struct texts *texts, struct str text) {
+  value_put_string(&texts->bytes, text);
+  texts->count++;
+}
+
+static void texts_end(struct texts *texts, const char *name, struct buf *out) {
+  value_put_string(out, str_from(name));
+  value_put_array(out, texts->count);
+  buf_append(out, texts->bytes.data, texts->bytes.len);
+  buf_deinit(&texts->bytes);
+}
+
+/* ---- sources ---- */
+
+static struct str folder_of(const struct ruleset_file *file) {
+  const char *slash = strchr(file->path, '/');
+  return slash ? (struct str){file->path, (size_t)(slash - file->path)} : STR("");
+}
+
+/** One campaign's files: they are together, since files are sorted by path. */
+struct folder {
+  struct str name;
+  struct hash128 hash;
+};
+
+/** @return whether there was one more. Library files are passed over. */
+static bool next_folder(const struct ruleset *ruleset, size_t *at, struct folder *out) {
+  while (*at < ruleset->count && ruleset->files[*at].library) ++*at;
+  if (*at >= ruleset->count) return false;
+  struct buf all;
+  buf_init(&all);
+  out->name = folder_of(&ruleset->files[*at]);
+  for (; *at < ruleset->count && str_equal(folder_of(&ruleset->files[*at]), out->name); ++*at) {
+    buf_put_str(&all, str_from(ruleset->files[*at].path));
+    buf_put_u64(&all, ruleset->files[*at].hash.high);
+    buf_put_u64(&all, ruleset->files[*at].hash.low);
+  }
+  out->hash = hash128(buf_str(&all), 0);
+  buf_deinit(&all);
+  return true;
+}
+
+static bool find_folder(const struct ruleset *ruleset, struct str name, struct folder *out) {
+  if (!ruleset) return false;
+  for (size_t at = 0; next_folder(ruleset, &at, out);)
+    if (str_equal(out->name, name)) return true;
+  return false;
+}
+
+static struct hash128 library_hash(const struct ruleset *ruleset) {
+  struct buf all;
+  buf_init(&all);
+  for (size_t i = 0; i < ruleset->count; i++) {
+    if (!ruleset->files[i].library) continue;
+    buf_put_str(&all, str_from(ruleset->files[i].path));
+    buf_put_u64(&all, ruleset->files[i].hash.high);
+  }
+  struct hash128 hash = hash128(buf_str(&all), 0);
+  buf_deinit(&all);
+  return hash;
+}
+
+static bool shared_differs(const struct ruleset *before, const struct ruleset *after) {
+  struct folder a, b;
+  if (!hash128_equal(library_hash(before), library_hash(after))) return true;
+  bool was = find_folder(before, STR("shared"), &a), is = find_folder(after, STR("shared"), &b);
+  return was != is || (was && !hash128_equal(a.hash, b.hash));
+}
+
+void changes_of_sources(const struct ruleset *before, const struct ruleset *after, struct buf *out) {
+  struct texts added = {0}, changed = {0}, removed = {0};
+  bool all = before && shared_differs(before, after);
+  struct folder folder, other;
+  for (size_t at = 0; next_folder(after, &at, &folder);) {
+    if (str_equal(folder.name, STR("shared"))) continue;
+    if (!find_folder(before, folder.name, &other))
+      texts_add(&added, folder.name);
+    else if (all || !hash128_equal(folder.hash, other.hash))
+      texts_add(&changed, folder.name);
+  }
+  for (size_t at = 0; before && next_folder(before, &at, &folder);)
+    if (!str_equal(folder.name, STR("shared")) && !find_folder(after, folder.name, &other))
+      texts_add(&removed, folder.name);
+  value_put_map(out, 3);
+  texts_end(&added, "added", out);
+  texts_end(&changed, "changed", out);
+  texts_end(&removed, "removed", out);
+}
+
+/* ---- declarations ---- */
+
+static void put_duration(int64_t ms, struct buf *out) {
+  static const struct {
+    int64_t ms;
+    const char *unit;
+  } units[] = {{604800000, "w"}, {86400000, "d"}, {3600000, "h"}, {60000, "m"}, {1000, "s"}, {1, "ms"}};
+  size_t i = 0;
+  while (i < 5 && ms % units[i].ms) i++;
+  buf_printf(out, "%" PRId64 "%s", ms / units[i].ms, units[i].unit);
+}
+
+static void describe_window(const struct window_declaration *window, struct buf *out) {
+  buf_clear(out);
+  buf_printf(out, "%s of %.*s", window_kind_name(window->kind), STR_ARG(window->of));
+  if (window->value.len) buf_printf(out, ", %.*s", STR_ARG(window->value));
+  if (window->by.len) buf_printf(out, ", by %.*s", STR_ARG(window->by));
+  buf_printf(out, ", over ");
+  put_duration(window->over, out);
+}
+
+static void windows_missing(const struct engine *of, const struct engine *in, struct texts *texts,
+                            struct buf *scratch) {
+  const struct window_declaration *windows, *others;
+  size_t count = engine_windows(of, &windows), other_count = in ? engine_windows(in, &others) : 0;
+  for (size_t i = 0; i < count; i++) {
+    size_t j = 0;
+    while (j < other_count && others[j].id != windows[i].id) j++;
+    if (j < other_count) continue;
+    describe_window(&windows[i], scratch);
+    texts_add(texts, buf_str(scratch));
+  }
+}
+
+static const struct engine_template *find_template(const struct engine *engine,
+                                                   const struct engine_template *like) {
+  const struct engine_template *templates;
+  size_t count = engine ? engine_templates(engine, &templates) : 0;
+  for (size_t i = 0; i < count; i++)
+    if (str_equal(templates[i].campaign, like->campaign) && str_equal(templates[i].name, like->name))
+      return &templates[i];
+  return NULL;
+}
+
+/** Those of `of` that `in` has not; where `changed` is given, also those it has with another content. */
+static void templates_missing(const struct engine *of, const struct engine *in, struct texts *missing,
+                              struct texts *changed, struct buf *scratch) {
+  const struct engine_template *templates;
+  size_t count = engine_templates(of, &templates);
+  for (size_t i = 0; i < count; i++) {
+    const struct engine_template *other = find_template(in, &templates[i]);
+    struct texts *texts = !other                                                      ? missing
+                          : changed && !hash128_equal(other->hash, templates[i].hash) ? changed
+                                                                                      : NULL;
+    if (!texts) continue;
+    buf_clear(scratch);
+    buf_printf(scratch, "%.*s/%.*s", STR_ARG(templates[i].campaign), STR_ARG(templates[i].name));
+    texts_add(texts, buf_str(scratch));
+  }
+}
+
+void changes_of_declarations(const struct engine *before, const struct engine *after, struct buf *out) {
+  struct texts new_windows = {0}, old_windows = {0}, new_templates = {0}, changed = {0}, old_templates = {0};
+  struct buf scratch;
+  buf_init(&scratch);
+  windows_missing(after, before, &new_windows, &scratch);
+  templates_missing(after, before, &new_templates, &changed, &scratch);
+  if (before) {
+    windows_missing(before, after, &old_windows, &scratch);
+    templates_missing(before, after, &old_templates, NULL, &scratch);
+  }
+  value_put_map(out, 5);
+  texts_end(&new_windows, "windows_added", out);
+  texts_end(&old_windows, "windows_removed", out);
+  texts_end(&new_templates, "templates_added", out);
+  texts_end(&changed, "templates_changed", out);
+  texts_end(&old_templates, "templates_removed", out);
+  buf_deinit(&scratch);
+}

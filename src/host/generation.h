@@ -1,0 +1,83 @@
+/** A generation: the rules as they serve from one moment on, ready to run on every worker, and what is
+ * written down of it.
+ *
+ * Its number stands in every record that was decided under it. What the number means is kept in the store's
+ * meta for as long as the log keeps such records: `generation:<number>` its facts, `ruleset:<hash>` the list
+ * of its files, `source:<hash>` a file's text, `templates:<ruleset's hash>` the hashes of its templates,
+ * `template:<hash>` a compiled one's source. They are stored first; then one durable LOG_GENERATION record is
+ * the decision, after which every worker takes it, or, after a crash, the host that starts.
+ */
+#pragma once
+
+#include "host/worker.h"
+
+/** What made it. */
+enum generation_cause {
+  GENERATION_START,    /**< the files had changed while no host ran */
+  GENERATION_WATCH,    /**< … while it ran */
+  GENERATION_COMMAND,  /**< `kairos reload` */
+  GENERATION_ROLLBACK, /**< `kairos rollback`: sources of an earlier one */
+  GENERATION_PAUSE,    /**< a campaign was paused: the same sources */
+  GENERATION_RESUME,
+  GENERATION_CAUSES
+};
+/** "start", "watch", … */
+const char *generation_cause_name(enum generation_cause cause);
+
+/** What is written down of one, in the log and in meta. */
+struct generation_facts {
+  uint32_t number;
+  enum generation_cause cause;
+  int64_t at;             /**< wall clock, ms */
+  struct str by;          /**< who asked for it, as he called himself; "" for nobody */
+  uint32_t restores;      /**< ROLLBACK: the generation whose sources these are; else 0 */
+  struct hash128 sources; /**< of its ruleset */
+  struct hash128
+      files;         /**< of the files on disk that it answers to: others than its sources after a rollback */
+  struct str paused; /**< value: array of the campaigns that an operator has paused */
+  struct str changes; /**< value: map {added, changed, removed}: arrays of folders; against the one before */
+};
+
+struct generation {
+  struct generation_facts facts; /**< borrowed from `bytes` */
+  struct buf bytes;
+  struct ruleset *ruleset;
+  struct worker_rules *workers; /**< what each worker decides with; made by generation_build() */
+  uint32_t worker_count;
+};
+
+/** @param ruleset  a share of it, taken over. */
+struct generation *generation_new(const struct generation_facts *facts, struct ruleset *ruleset,
+                                  uint32_t worker_count);
+/** No worker may have its rules any more. Closes Lua states, which takes milliseconds. */
+void generation_free(struct generation *generation);
+
+/** Load the rules for one worker. Any thread; blocking. @return 0, or ERROR_SCRIPT / ERROR_BUDGET with file,
+ * line, what is wrong, what to write. */
+int generation_build(struct generation *generation, const struct config *config, struct worker *worker,
+                     uint32_t index, struct error *err);
+
+/** Keep what the number means; the first worker's rules must be built. Blocking. */
+int generation_store(const struct generation *generation, struct store *store, struct error *err);
+/** The decision: log that this generation serves from here on, and wait until that is durable. Blocking, on a
+ * thread of its own: it runs a loop. */
+int generation_decide(const struct generation *generation, struct worker_shared *shared, struct error *err);
+
+/* ---- what is kept; any thread, blocking ---- */
+
+/** Borrows from the bytes. @return 0 or ERROR_CORRUPT. */
+int generation_facts_decode(struct generation_facts *out, struct str bytes, struct error *err);
+/** @param bytes  what `out` borrows from. @return 0, or ERROR_NOT_FOUND / ERROR_CORRUPT. */
+int generation_facts_load(struct store *store, uint32_t number, struct buf *bytes,
+                          struct generation_facts *out, struct error *err);
+int generation_sources_load(struct store *store, struct hash128 sources, struct ruleset **out,
+                            struct error *err);
+/** Facts of the last `most` generations, newest first, as a value: array of maps {number, cause, at, by,
+ * restores, hash, changes, paused}. @return 0. */
+int generation_list(struct store *store, uint32_t newest, uint32_t most, struct buf *out, struct error *err);
+/** Drop what was replaced longer than `keep_ms` ago, and the texts that nothing refers to any more. Templates
+ * stay for as long as a waiting message or a dead letter names them. @return how many, or a negative code. */
+int generation_retain(struct store *store, uint32_t serving, int64_t keep_ms, int64_t now, struct error *err);
+
+/** Whether the campaign is among the paused ones. */
+bool generation_pauses(const struct generation_facts *facts, struct str campaign);
