@@ -103,6 +103,8 @@ local kinds = {
     end
   end,
 
+  any = function() end,
+
   ["function"] = function(value)
     if type(value) ~= "function" then
       return "must be a function"
@@ -116,8 +118,27 @@ local kinds = {
     for name, handler in pairs(value) do
       if type(name) ~= "string" or name == "" or #name > 64 or name:find "%c" then
         return "must name each function"
+      elseif name:find "^needs:" then
+        return 'must not begin a name with "needs:", as the host does for its own'
       elseif type(handler) ~= "function" then
         return "must hold functions: `" .. name .. "` is " .. describe(handler)
+      end
+    end
+  end,
+
+  needs = function(value)
+    if type(value) ~= "table" then
+      return "must be a table of look-ups"
+    end
+    local count = 0
+    for name in pairs(value) do
+      count = count + 1
+      if type(name) ~= "string" or #name > 64 or not name:find "^[%a_][%w_]*$" then
+        return "must name each look-up with letters, digits and _"
+      elseif name:find "_state$" or name:find "_why$" then
+        return "must not end a name in _state or _why, as `" .. name .. "` does: the host adds these"
+      elseif count > 4 then
+        return "may hold 4 look-ups: every event of the rule waits for all of them"
       end
     end
   end,

@@ -8,6 +8,7 @@ local schema = {
   { "on", "types", '"product.viewed"', required = true },
   { "when", "function", "function(event, user) return true end" },
   { "act", "function", "function(event, user) … end", required = true },
+  { "needs", "needs", '{ stock = kairos.needs { from = "shop", … } }' },
   { "timers", "functions", "{ reminder = function(timer, user) … end }" },
   { "rollout", "share", '"25%"' },
   { "mode", "mode", '"live"' },
@@ -20,8 +21,9 @@ local schema = {
 ---@class kairos.RuleSpec
 ---@field name? kairos.Name  what it is called in `kairos why`; the folder's name unless given
 ---@field on kairos.EventType|kairos.EventType[]  the event types it wants
----@field when? fun(event: kairos.Event, user: kairos.User): any  whether it acts; it always does without one
----@field act fun(event: kairos.Event, user: kairos.User)  what it does
+---@field needs? table<string, kairos.Need>  look-ups made before `when` and `act` run; what came of them is their third argument
+---@field when? fun(event: kairos.Event, user: kairos.User, needs?: kairos.Needs): any  whether it acts; it always does without one
+---@field act fun(event: kairos.Event, user: kairos.User, needs?: kairos.Needs)  what it does
 ---@field timers? table<string, fun(timer: kairos.Timer, user: kairos.User)>  what it does when one of its timers is due
 ---@field rollout? string  for which share of the users: "25%"; who is in stays in while it grows
 ---@field mode? "live"|"shadow"|"paused"  a shadow runs, and nothing of it is sent or seen by other campaigns
@@ -51,6 +53,11 @@ return function(spec)
   if fields.starts and fields.ends and core.moment(fields.ends) <= core.moment(fields.starts) then
     core.fail('kairos.rule: `ends` is not after `starts`: it would run from "' .. fields.starts .. '" to "' .. fields.ends .. '"')
   end
+  local needs, need_names = {}, {}
+  for name, need in pairs(fields.needs or {}) do
+    needs[name] = need
+    need_names[#need_names + 1] = name
+  end
   return core.rule {
     name = fields.name,
     on = types,
@@ -64,5 +71,7 @@ return function(spec)
     ends = fields.ends,
     hours = fields.hours,
     priority = fields.priority,
+    needs = needs,
+    need_names = need_names,
   }
 end

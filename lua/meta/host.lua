@@ -34,6 +34,12 @@
 ---@class kairos.Rule
 ---@class kairos.Window
 ---@class kairos.Throttle
+---@class kairos.Need
+
+--- What came of a rule's look-ups, by their names: for `stock` needs.stock, needs.stock_state ("fresh", "cached" or
+--- "fallback") and, with "fallback", needs.stock_why. Read-only.
+---@class kairos.Needs
+---@field [string] any
 
 ---@class kairos.TimerSpec
 ---@field name string  the function of the rule's `timers` that it wakes; a timer of the same name is replaced

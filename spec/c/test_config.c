@@ -159,6 +159,7 @@ static void the_shipped_files_examples_work(void **state) {
   (void)state;
   setenv("KAIROS_SHOP_KEY", "open sesame", 1);
   setenv("KAIROS_CRM_SECRET", "whsec_x", 1);
+  setenv("KAIROS_SHOP_LOOKUP_KEY", "let me in", 1);
   char *yaml = with_examples();
   struct config *config = load_text(yaml), *standard = config_defaults();
   assert_int_equal(config->api_key_count, 1);
@@ -187,6 +188,14 @@ static void the_shipped_files_examples_work(void **state) {
   assert_int_equal(crm->breaker_failures, files->breaker_failures);
   assert_int_equal(crm->breaker_open, files->breaker_open);
   assert_int_equal(crm->ambiguous, files->ambiguous);
+  assert_int_equal(config->lookup_count, 1);
+  const struct config_lookup *shop = config_lookup(config, STR("shop"));
+  assert_string_equal(shop->url, "https://shop.example");
+  assert_string_equal(shop->secret.value, "let me in");
+  assert_string_equal(shop->header, "Authorization");
+  assert_int_equal(shop->timeout, 2000);
+  assert_int_equal(shop->concurrency, 16);
+  assert_null(config_lookup(config, STR("shopp")));
   config_free(config);
   config_free(standard);
   free(yaml);

@@ -39,7 +39,7 @@ static void test_mistakes(void **state) {
        "rules/t/rule.lua:2: kairos.rule needs `act`: write act = function(event, user) … end"},
       {"local kairos = require 'kairos'\nreturn kairos.rule { on = 'x', akt = function() end }",
        "rules/t/rule.lua:2: kairos.rule has no field `akt`; did you mean `act`?; there are: name, on, when, "
-       "act, timers"},
+       "act, needs, timers"},
       {"local kairos = require 'kairos'\nreturn kairos.rule { on = 'x', act = 'send' }",
        "rules/t/rule.lua:2: kairos.rule: `act` must be a function; write act = function(event, user) … end, "
        "not \"send\""},
@@ -123,7 +123,8 @@ static void test_mistakes(void **state) {
       {"local kairos = require 'kairos'\nlocal w = kairos.windw { of = 'x', over = '1h' }",
        "rules/t/rule.lua:2: there is no kairos.windw; did you mean kairos.window?"},
       {"local kairos = require 'kairos'\nlocal w = kairos.journey { }",
-       "rules/t/rule.lua:2: there is no kairos.journey; there are: kairos.now, kairos.rule, kairos.throttle, "
+       "rules/t/rule.lua:2: there is no kairos.journey; there are: kairos.needs, kairos.now, kairos.rule, "
+       "kairos.throttle, "
        "kairos.window"},
       {"local kairos = require 'kairos'\nlocal t = kairos.throttle { rate = '1/1h' }",
        "rules/t/rule.lua:2: kairos.throttle needs `name`: write name = \"offers\""},

@@ -52,6 +52,14 @@ const struct config_provider *config_provider(const struct config *config, struc
   return NULL;
 }
 
+const struct config_lookup *config_lookup(const struct config *config, struct str name) {
+  for (uint32_t i = 0; i < config->lookup_count; i++) {
+    const char *known = config->lookups[i].name;
+    if (known && str_equal(name, str_from(known))) return &config->lookups[i];
+  }
+  return NULL;
+}
+
 const struct config_provider *config_route(const struct config *config, struct str channel) {
   for (int i = 0; i < CONFIG_CHANNELS; i++)
     if (str_equal(channel, str_from(config_channel_names[i]))) return config->routes.providers[i];
@@ -132,10 +140,23 @@ static void check_provider(const struct check *check, struct config_provider *pr
         provider->type == CONFIG_PROVIDER_WEBHOOK ? "signing secret" : "API key");
 }
 
+/** A path is put behind the URL as it stands. */
+static void check_lookup(const struct check *check, struct config_lookup *lookup, const char *key,
+                         struct config_pool *pool) {
+  const struct config_place *place = config_reader_place(check->table, check->places, "url");
+  if (!place->given || place->bad) return;
+  struct str url = str_from(lookup->url);
+  if (strpbrk(lookup->url, "?#"))
+    complain(check, key, "url", "found a query, expected an address alone: rules say what follows it");
+  while (url.len && url.data[url.len - 1] == '/') url.len--;
+  lookup->url = config_pool_text(pool, url);
+}
+
 static const char *item_name(const struct config_list *list, const void *items, size_t index) {
   const void *item = (const char *)items + index * list->item_size;
-  return list == &config_provider_list ? ((const struct config_provider *)item)->name
-                                       : ((const struct config_api_key *)item)->name;
+  if (list == &config_provider_list) return ((const struct config_provider *)item)->name;
+  if (list == &config_lookup_list) return ((const struct config_lookup *)item)->name;
+  return ((const struct config_api_key *)item)->name;
 }
 
 static void item_done(struct config_reader *reader, const struct config_list *list, void *items, size_t index,
@@ -153,6 +174,8 @@ static void item_done(struct config_reader *reader, const struct config_list *li
   }
   if (list == &config_provider_list)
     check_provider(&check, &((struct config_provider *)items)[index], key, item);
+  if (list == &config_lookup_list)
+    check_lookup(&check, &((struct config_lookup *)items)[index], key, reader->pool);
 }
 
 static void check_route(const struct check *check, struct config *config, int channel) {

@@ -55,6 +55,21 @@ struct config_api_key {
   struct rate rate; /**< count 0: no limit */
 };
 
+/** A server that rules may look things up at, and no other. */
+struct config_lookup {
+  const char *name; /**< [a-z0-9_-], at most 64 bytes */
+  const char *url;  /**< what every path is put behind: no query, no "/" at its end */
+  struct config_secret secret;
+  const char *header;        /**< that carries the secret; in Authorization it follows "Bearer " */
+  const char *ca_file;       /**< authorities trusted instead of the system's; may be null */
+  struct rate rate;          /**< count 0: no limit */
+  uint32_t concurrency;      /**< requests under way at once */
+  int64_t timeout;           /**< of a look-up that names none */
+  uint32_t breaker_failures; /**< failures in a row that open the breaker … */
+  int64_t breaker_open;      /**< … for so long */
+};
+enum { CONFIG_LOOKUP_TIMEOUT_MAX = 30000 /**< ms */ };
+
 /** The channels a rule may send on, in the order of `routes`. */
 enum config_channel {
   CONFIG_CHANNEL_EMAIL,
@@ -117,6 +132,12 @@ struct config {
     const char *names[CONFIG_CHANNELS];
     const struct config_provider *providers[CONFIG_CHANNELS]; /**< never null once loaded */
   } routes;
+  struct config_lookup *lookups;
+  uint32_t lookup_count;
+  struct {
+    uint32_t waiting;      /**< look-ups that may wait for an answer at once */
+    uint64_t cache_memory; /**< answers kept */
+  } needs;
   struct {
     enum logger_level level;
     enum logger_format format;
@@ -150,5 +171,7 @@ int config_override_workers(struct config *config, const char *value, struct err
 const struct config_provider *config_route(const struct config *config, struct str channel);
 /** @return the provider of that name, or null. */
 const struct config_provider *config_provider(const struct config *config, struct str name);
+/** @return the look-up server of that name, or null. */
+const struct config_lookup *config_lookup(const struct config *config, struct str name);
 /** The whole configuration as YAML, each key with its meaning; names of secrets, never secrets. */
 void config_write(const struct config *config, struct buf *out);

@@ -56,6 +56,23 @@ static const struct config_field api_key_fields[] = {
 const struct config_list config_api_key_list = {
   {api_key_fields, COUNT(api_key_fields)}, sizeof(struct config_api_key), offsetof(struct config, api_key_count)};
 
+#define AT(member)  offsetof(struct config_lookup, member)
+static const struct config_field lookup_fields[] = {
+  {KEY("name", NAME, name, NULL, "what rules call it"), .required = true},
+  {KEY("url", URL, url, NULL, "what every path is put behind"), .required = true},
+  {KEY("secret_env", SECRET, secret, NULL, "environment variable that holds the key")},
+  {KEY("header", TEXT, header, "Authorization", "header that carries the key")},
+  {KEY("ca_file", FILE, ca_file, NULL, "authorities trusted instead of the system's, PEM")},
+  {KEY("rate", RATE, rate, NULL, "most requests in a time")},
+  {KEY("concurrency", COUNT, concurrency, "16", "requests under way at once"), .min = 1, .max = 1000},
+  {KEY("timeout", DURATION, timeout, "2s", "of a look-up that names none"), .min = 10 * MS, .max = CONFIG_LOOKUP_TIMEOUT_MAX * MS},
+  {KEY("breaker_failures", COUNT, breaker_failures, "5", "failures in a row that open the breaker"), .min = 1, .max = 100000},
+  {KEY("breaker_open", DURATION, breaker_open, "10s", "how long it stays open"), .min = 10 * MS, .max = DAY},
+};
+#undef AT
+const struct config_list config_lookup_list = {
+  {lookup_fields, COUNT(lookup_fields)}, sizeof(struct config_lookup), offsetof(struct config, lookup_count)};
+
 #define AT(member)  offsetof(struct config, member)
 static const struct config_field fields[] = {
   {KEY("listen", ADDRESS, listen, "127.0.0.1:8080", "address and port of the HTTP server")},
@@ -110,6 +127,10 @@ static const struct config_field fields[] = {
   {KEY("routes.sms", NAME, routes.names[CONFIG_CHANNEL_SMS], "files", "provider of this channel")},
   {KEY("routes.push", NAME, routes.names[CONFIG_CHANNEL_PUSH], "files", "provider of this channel")},
   {KEY("routes.webhook", NAME, routes.names[CONFIG_CHANNEL_WEBHOOK], "files", "provider of this channel")},
+
+  {KEY("lookups", LIST, lookups, NULL, "servers that rules may look things up at"), .list = &config_lookup_list},
+  {KEY("needs.waiting", COUNT, needs.waiting, "10000", "look-ups waiting for an answer"), .min = 1, .max = 1000000},
+  {KEY("needs.cache_memory", SIZE, needs.cache_memory, "16MB", "answers kept"), .min = 64 * KB, .max = 64 * GB},
 
   {KEY("logging.level", CHOICE, logging.level, "info", "least level that is written"), .choices = levels},
   {KEY("logging.format", CHOICE, logging.format, "logfmt", "shape of a line"), .choices = formats},

@@ -6,3 +6,4 @@
 extern const struct config_table config_keys;
 extern const struct config_list config_provider_list;
 extern const struct config_list config_api_key_list;
+extern const struct config_list config_lookup_list;

@@ -326,6 +326,11 @@ static int sign(struct http *http, struct http_transfer *transfer, struct str id
   return rc;
 }
 
+/** A request without a body. */
+static bool is_get(const struct http_transfer *transfer) {
+  return strcmp(transfer->request.method, "GET") == 0;
+}
+
 static int set_headers(struct http *http, struct http_transfer *transfer, struct str id, int64_t now_ms,
                        struct error *err) {
   struct reader reader = reader_of(buf_str(&transfer->request.headers));
@@ -345,7 +350,8 @@ static int set_headers(struct http *http, struct http_transfer *transfer, struct
     named |= name.string.len == 10 && strncasecmp(name.string.data, "user-agent", 10) == 0;
     rc = put_header(transfer, name.string, value.string, &count, err);
   }
-  if (rc == 0 && !typed) rc = put_header(transfer, STR("Content-Type"), STR("application/json"), &count, err);
+  if (rc == 0 && !typed && !is_get(transfer))
+    rc = put_header(transfer, STR("Content-Type"), STR("application/json"), &count, err);
   if (rc == 0 && !named) rc = put_header(transfer, STR("User-Agent"), STR(USER_AGENT), &count, err);
   if (rc == 0 && transfer->request.json_signed && transfer->account->signer)
     rc = sign(http, transfer, id, now_ms, &count, err);
@@ -387,7 +393,7 @@ static int set_target(struct http_transfer *transfer, struct error *err) {
   if (strcmp(method, transfer->method) != 0) {
     strcpy(transfer->method, method);
     curl_easy_setopt(transfer->easy, CURLOPT_CUSTOMREQUEST,
-                     strcmp(method, "POST") == 0 ? NULL : transfer->method);
+                     strcmp(method, "POST") == 0 || is_get(transfer) ? NULL : transfer->method);
   }
   return 0;
 }
@@ -399,8 +405,12 @@ int http_send(struct http *http, struct http_transfer *transfer, struct str id, 
   if (rc == 0) rc = set_headers(http, transfer, id, now_ms, err);
   if (rc) return rc;
   struct str body = buf_str(&transfer->request.body);
-  curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.len);
-  curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDS, body.len ? body.data : "");
+  if (is_get(transfer)) {
+    curl_easy_setopt(transfer->easy, CURLOPT_HTTPGET, 1L);
+  } else {
+    curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.len);
+    curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDS, body.len ? body.data : "");
+  }
   transfer->error[0] = 0;
   watch(http, transfer);
   curl_multi_add_handle(http->multi, transfer->easy);

@@ -49,8 +49,8 @@ struct http_transfer {
   struct buf header_text, response_headers, header_pairs, response_body;
   struct curl_slist headers[HTTP_HEADERS_MAX];
   uint32_t header_count;
-  size_t body_seen;
-  unsigned sends; /**< how often the request began to leave */
+  size_t body_seen; /**< bytes of the answer's body that came; it holds fewer of a long one */
+  unsigned sends;   /**< how often the request began to leave */
   char error[CURL_ERROR_SIZE];
 };
 

@@ -1,6 +1,6 @@
 /* kairos.core: what the library under lua/kairos asks of the host. Rule files do not see it. */
-#include "engine/internal.h"
 #include "base/suggest.h"
+#include "engine/internal.h"
 
 const char object_rule[] = "rule";
 
@@ -115,6 +115,7 @@ void binding_kairos_push(lua_State *lua) {
                                        {"rule", core_rule},
                                        {"window", binding_declare_window},
                                        {"throttle", binding_declare_throttle},
+                                       {"needs", binding_declare_needs},
                                        {NULL, NULL}};
   lua_newtable(lua);
   for (const luaL_Reg *function = functions; function->name; function++) {

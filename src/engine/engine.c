@@ -31,6 +31,7 @@ void engine_free(struct engine *engine) {
   for (size_t i = 0; i < engine->rule_count; i++) {
     memory_free((void *)engine->rules[i].on);
     memory_free((void *)engine->rules[i].timers);
+    memory_free((void *)engine->rules[i].needs);
   }
   for (size_t i = 0; i < engine->template_count; i++) template_free(engine->compiled[i]);
   for (size_t i = 0; i < engine->subscription_slots; i++) memory_free(engine->subscriptions[i].rules);
@@ -169,13 +170,19 @@ static void push_handler(lua_State *lua, const struct engine *engine, int handle
 
 static void run_event(lua_State *lua, struct engine *engine, const struct engine_code *code) {
   event_table_push(lua);
-  int event = lua_gettop(lua);
+  int event = lua_gettop(lua), arguments = 2;
+  if (engine->call->needs.len) {
+    arguments = 3;
+    binding_push_needs(lua);
+    binding_note_needs(engine);
+  }
   if (code->when) {
     engine->phase = ENGINE_WHEN;
     push_handler(lua, engine, code->when);
     lua_pushvalue(lua, event);
     lua_rawgeti(lua, LUA_REGISTRYINDEX, engine->refs.user);
-    lua_call(lua, 2, 1);
+    if (arguments == 3) lua_pushvalue(lua, event + 1);
+    lua_call(lua, arguments, 1);
     if (!lua_toboolean(lua, -1)) return;
   }
   engine->phase = ENGINE_ACT;
@@ -183,7 +190,8 @@ static void run_event(lua_State *lua, struct engine *engine, const struct engine
   push_handler(lua, engine, code->act);
   lua_pushvalue(lua, event);
   lua_rawgeti(lua, LUA_REGISTRYINDEX, engine->refs.user);
-  lua_call(lua, 2, 0);
+  if (arguments == 3) lua_pushvalue(lua, event + 1);
+  lua_call(lua, arguments, 0);
 }
 
 static void run_timer(lua_State *lua, struct engine *engine, const struct engine_code *code) {

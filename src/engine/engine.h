@@ -39,6 +39,15 @@ struct engine_options {
 int engine_new(struct engine **out, const struct engine_options *options, struct error *err);
 void engine_free(struct engine *engine);
 
+/** A look-up that a rule declared (lua/kairos/needs.lua). */
+struct engine_need {
+  struct str name;        /**< the rule's own: needs.NAME */
+  struct str source;      /**< config_lookup.name */
+  struct str path;        /**< with placeholders (need_path.h) */
+  struct str fallback;    /**< value */
+  int64_t timeout, cache; /**< ms; cache 0: every event asks anew */
+};
+
 /** One loaded rule. */
 struct engine_rule {
   struct str campaign;  /**< its name = the folder's, unless `name` says otherwise */
@@ -49,6 +58,8 @@ struct engine_rule {
   size_t timer_count;
   struct rollout rollout;
   int priority;
+  const struct engine_need *needs; /**< what its events wait for; its timers wait for nothing */
+  size_t need_count;
 };
 size_t engine_rules(const struct engine *engine, const struct engine_rule **rules);
 /** Windows that any rule declared, each once. */
@@ -77,6 +88,7 @@ struct engine_call {
   struct entity entity;
   struct str cause;    /**< event_id or "timer:…": what message ids derive from */
   struct draft *draft; /**< marked by the caller; the engine adds effects, and never rolls back */
+  struct str needs;    /**< value map, as the rule shall see its needs; empty: it has none */
   int64_t now;         /**< what the rule sees, ms */
   int64_t wall;        /**< wall clock, for `accepted` and expiry, ms */
   struct buf

@@ -75,7 +75,7 @@ struct str engine_keep(struct engine *engine, struct str text);
 
 /* ---- objects ---- */
 
-extern const char object_user[], object_window[], object_throttle[], object_rule[];
+extern const char object_user[], object_window[], object_throttle[], object_rule[], object_needs[];
 
 struct window_object {
   struct object object;
@@ -95,9 +95,13 @@ struct throttle_object {
 static inline uint64_t engine_own_key(const struct engine *engine, uint64_t key) {
   return engine->rules[engine->rule].rollout.mode == ROLLOUT_SHADOW ? hash64(STR("shadow"), key) : key;
 }
+struct needs_object {
+  struct object object;
+  struct engine_need need; /**< without its name */
+};
 
 /** What kairos.rule returns. Its definition is the userdata's environment: name, on, when, act, timers,
- * timer_names. */
+ * timer_names, needs, need_names. */
 struct rule_object {
   struct object object;
 };
@@ -143,6 +147,14 @@ void binding_user_push(lua_State *lua);
 /** kairos.core.window and kairos.core.throttle. */
 int binding_declare_window(lua_State *lua);
 int binding_declare_throttle(lua_State *lua);
+/** kairos.core.needs. */
+int binding_declare_needs(lua_State *lua);
+/** Fill in the rule's look-ups, whose names are there, from its table of them on top. */
+void binding_take_needs(lua_State *lua, const struct engine_rule *rule, struct engine_need *needs);
+/** Push what the call under way was given for its needs. */
+void binding_push_needs(lua_State *lua);
+/** Note the same among the call's facts. */
+void binding_note_needs(struct engine *engine);
 extern const luaL_Reg binding_window[]; /**< user:count, sum, last, first, distinct, allow */
 extern const luaL_Reg binding_timer[];  /**< user:after, at, cancel */
 int binding_send(lua_State *lua);       /**< user:send */

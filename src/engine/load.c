@@ -1,9 +1,9 @@
 /* From a ruleset to rules that can be run: templates, then each campaign's rule.lua. */
 #include "base/memory.h"
+#include "base/suggest.h"
 #include "engine/bindings.h"
 #include "engine/convert.h"
 #include "engine/internal.h"
-#include "base/suggest.h"
 
 #include <stdio.h>
 
@@ -259,6 +259,19 @@ static void add_rollout(lua_State *lua, struct engine *engine, struct engine_rul
   apply_pause(engine, rule);
 }
 
+/** The rule's look-ups, from its definition on top. */
+static void add_needs(lua_State *lua, struct engine *engine, struct engine_rule *rule) {
+  lua_getfield(lua, -1, "need_names");
+  struct str *names = keep_texts(lua, engine, &rule->need_count);
+  struct engine_need *needs = memory_zalloc((rule->need_count + 1) * sizeof *needs);
+  for (size_t i = 0; i < rule->need_count; i++) needs[i].name = names[i];
+  memory_free(names);
+  rule->needs = needs; // the engine's from here on, whatever is raised
+  lua_getfield(lua, -1, "needs");
+  binding_take_needs(lua, rule, needs);
+  lua_pop(lua, 1);
+}
+
 /** Take in the rule object on top; what the library has checked (lua/kairos/rule.lua) is not checked again.
  * Pops it. */
 static void add_rule(lua_State *lua, struct engine *engine, const struct ruleset_file *file) {
@@ -293,7 +306,9 @@ static void add_rule(lua_State *lua, struct engine *engine, const struct ruleset
     lua_rawget(lua, -2);
     keep_function(lua, engine);
   }
-  lua_pop(lua, 3);
+  lua_pop(lua, 1);
+  add_needs(lua, engine, rule);
+  lua_pop(lua, 2);
 }
 
 static bool is_rule(lua_State *lua) {

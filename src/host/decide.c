@@ -5,6 +5,7 @@
 #include "base/metric.h"
 #include "host/campaign.h"
 #include <inttypes.h>
+#include <stdio.h>
 
 /** What an event type sets in motion, looked up once an event. */
 struct plan {
@@ -29,7 +30,9 @@ struct decider {
   const struct engine_rule *rules;
   size_t rule_count;
   struct buf key, checks, cause, input;
-  struct buf stash; /**< a copy of a timer that would move with the record */
+  struct buf stash;                  /**< a copy of a timer that would move with the record */
+  struct buf waiting, needs, lookup; /**< a timer's data, a rule's needs, a look-up's input */
+  bool waits;
   struct campaigns *campaigns;
 };
 
@@ -80,9 +83,13 @@ struct decider *decider_new(const struct decider_options *options) {
   buf_init(&decider->cause);
   buf_init(&decider->input);
   buf_init(&decider->stash);
+  buf_init(&decider->waiting);
+  buf_init(&decider->needs);
+  buf_init(&decider->lookup);
   decider->rule_count = engine_rules(options->engine, &decider->rules);
   plans_build(decider);
   decider->campaigns = campaigns_new(options->engine, options->config, !options->uncounted);
+  for (size_t i = 0; i < decider->rule_count; i++) decider->waits |= decider->rules[i].need_count > 0;
   decider->metrics = memory_zalloc((decider->rule_count + 1) * sizeof *decider->metrics);
   struct buf label;
   buf_init(&label);
@@ -132,6 +139,9 @@ void decider_free(struct decider *decider) {
   buf_deinit(&decider->cause);
   buf_deinit(&decider->input);
   buf_deinit(&decider->stash);
+  buf_deinit(&decider->waiting);
+  buf_deinit(&decider->needs);
+  buf_deinit(&decider->lookup);
   memory_free(decider);
 }
 
@@ -150,9 +160,14 @@ static void finish(struct decider *decider, struct decision *out) {
 }
 
 /** The failed input, so that `dead retry` can run the rule on it again: its log type and its bytes. */
-static void encode_input(struct decider *decider, const struct event *event, const struct timer *timer) {
+static void encode_input(struct decider *decider, const struct engine_call *call, struct str campaign) {
+  const struct event *event = call->event;
+  const struct timer *timer = call->timer;
   buf_clear(&decider->input);
-  if (event) {
+  if (event && call->needs.len) {
+    buf_put_u8(&decider->input, LOG_LOOKUP);
+    lookup_encode(event, campaign, call->needs, &decider->input);
+  } else if (event) {
     buf_put_u8(&decider->input, LOG_EVENT);
     event_encode(event, &decider->input);
   } else {
@@ -174,7 +189,7 @@ static struct hash128 failure_id(struct decider *decider, struct entity entity, 
 
 static void fail(struct decider *decider, const struct engine_call *call, struct str campaign,
                  struct str rule, const struct error *reason) {
-  encode_input(decider, call->event, call->timer);
+  encode_input(decider, call, campaign);
   struct effect effect = {.type = EFFECT_FAILURE,
                           .failure = {.id = failure_id(decider, call->entity, call->cause, campaign),
                                       .campaign = campaign,
@@ -417,6 +432,7 @@ static void prepare_call(struct decider *decider, struct entity entity, const st
   struct engine_call *call = &decider->call;
   call->event = event;
   call->timer = timer;
+  call->needs = STR("");
   call->entity = entity;
   call->wall = wall;
   if (event) {
@@ -431,6 +447,153 @@ static void prepare_call(struct decider *decider, struct entity entity, const st
   }
 }
 
+/* ---- rules that wait for what they need ---- */
+
+bool decider_waits(const struct decider *decider) {
+  return decider->waits;
+}
+
+static void count_need(void *context, const struct engine_need *need, enum lookup_reason reason,
+                       bool cached) {
+  const struct decider *decider = context;
+  char labels[160];
+  if (decider->options.uncounted) return;
+  int len = snprintf(labels, sizeof labels, "source=\"%.*s\"", STR_ARG(need->source)); // a configured name
+  if (reason == LOOKUP_ANSWERED) {
+    snprintf(labels + len, sizeof labels - (size_t)len, ",state=\"%s\"", cached ? "cached" : "fresh");
+    metric_add(metric_counter("kairos_needs_total", "What rules were given for their needs.", labels), 1);
+    return;
+  }
+  snprintf(labels + len, sizeof labels - (size_t)len, ",reason=\"%s\"", lookup_reason_names[reason]);
+  metric_add(
+      metric_counter("kairos_needs_fallback_total", "Needs that a rule's fallback stood in for.", labels), 1);
+}
+
+/** Nobody is asked: the rule goes by its fallbacks. The call's needs are valid until the next. */
+static void go_by_fallbacks(struct decider *decider, const struct engine_rule *rule, struct str data,
+                            enum lookup_reason reason, struct str why, struct engine_call *call) {
+  struct lookup_results none = {.reason = reason, .why = why};
+  buf_clear(&decider->needs);
+  lookup_needs(rule, data, &none, count_need, decider, &decider->needs);
+  call->needs = buf_str(&decider->needs);
+}
+
+/** @return why this user cannot wait with one more event; "" if he can. */
+static struct str crowded(const struct decider *decider, const struct event *event) {
+  struct timer timer;
+  size_t at = 0, count = 0;
+  if (event->payload.len + event->metadata.len > LOOKUP_EVENT_MAX)
+    return STR("the event is larger than 16KB, too large to wait with");
+  while (record_timer_needs(decider->draft.record, &at, &timer)) count++;
+  return count >= LOOKUPS_A_USER ? STR("16 of the user's events wait for answers already") : STR("");
+}
+
+/** The rule runs when its needs are there; at once, by its fallbacks, where there is nothing to wait for. */
+static void wait_or_run(struct decider *decider, uint32_t index, struct engine_call *call,
+                        struct decision *out) {
+  const struct engine_rule *rule = &decider->rules[index];
+  const struct event *event = call->event;
+  buf_clear(&decider->waiting);
+  buf_clear(&decider->needs);
+  int64_t longest = lookup_plan(rule, event, decider->draft.record, &decider->waiting);
+  struct str why = crowded(decider, event);
+  if (longest && !why.len) {
+    buf_printf(&decider->needs, "%s%.*s", TIMER_NEEDS, STR_ARG(event->id));
+    struct effect wait = {.type = EFFECT_TIMER_SET,
+                          .timer = {.campaign = rule->campaign,
+                                    .name = buf_str(&decider->needs),
+                                    .due = call->wall + longest + LOOKUP_GRACE_MS,
+                                    .set_at = call->wall,
+                                    .data = buf_str(&decider->waiting)}};
+    if (draft_add(&decider->draft, &wait, NULL) == 0) {
+      out->waits = true;
+      return;
+    }
+    why = STR("the user's record has no room to wait in");
+  }
+  go_by_fallbacks(decider, rule, buf_str(&decider->waiting), LOOKUP_CROWDED, why, call);
+  run_rule_or_fail(decider, index, call);
+  call->needs = STR("");
+}
+
+/** Run the rule that waited, on what a LOG_LOOKUP record holds. */
+static int run_waited(struct decider *decider, struct str input, int64_t wall, struct error *err) {
+  struct event event;
+  struct str campaign, needs;
+  int rc = lookup_decode(input, &event, &campaign, &needs, err);
+  if (rc) return rc;
+  buf_clear(&decider->key);
+  buf_printf(&decider->key, "%s%.*s", TIMER_NEEDS, STR_ARG(event.id));
+  struct effect clear = {.type = EFFECT_TIMER_CLEAR,
+                         .timer = {.campaign = campaign, .name = buf_str(&decider->key)}};
+  draft_add(&decider->draft, &clear, NULL); /* taking away always fits */
+  prepare_call(decider, event.entity, &event, NULL, wall);
+  decider->call.needs = needs;
+  int rule = engine_rule_of(decider->options.engine, campaign);
+  struct campaign_answer answer;
+  if (rule >= 0) {
+    engine_input(decider->options.engine);
+    if (campaign_runs(decider, (uint32_t)rule, &decider->call, &answer)) // it may have ended meanwhile
+      run_rule_or_fail(decider, (uint32_t)rule, &decider->call);
+  } else {
+    struct error gone;
+    error_set(&gone, ERROR_NOT_FOUND,
+              "there is no campaign \"%.*s\" any more, whose rule waited for a look-up", STR_ARG(campaign));
+    fail(decider, &decider->call, campaign, STR(""), &gone);
+  }
+  return 0;
+}
+
+/** What a timer that waited led to, as LOG_LOOKUP's input. @return 0 or ERROR_CORRUPT. */
+static int encode_waited(struct decider *decider, const struct timer *timer,
+                         const struct lookup_results *results, struct buf *input, struct error *err) {
+  struct event event;
+  int rc = lookup_event(&event, timer->data, err);
+  if (rc) return rc;
+  int rule = engine_rule_of(decider->options.engine, timer->campaign);
+  buf_clear(&decider->needs);
+  if (rule >= 0)
+    lookup_needs(&decider->rules[rule], timer->data, results, count_need, decider, &decider->needs);
+  else
+    value_put_map(&decider->needs, 0);
+  lookup_encode(&event, timer->campaign, buf_str(&decider->needs), input);
+  return 0;
+}
+
+int decide_lookup_again(struct decider *decider, struct record *record, struct str input, int64_t wall,
+                        struct decision *out, struct error *err) {
+  begin(decider, record, out);
+  int rc = run_waited(decider, input, wall, err);
+  out->timers_changed = true;
+  finish(decider, out);
+  return rc;
+}
+
+int decide_lookup(struct decider *decider, struct record *record, struct entity entity, struct str campaign,
+                  struct str name, const struct lookup_results *results, int64_t wall, struct decision *out,
+                  struct buf *input) {
+  struct timer timer;
+  struct error err;
+  (void)entity;
+  *out = (struct decision){0};
+  if (!record_timer(record, campaign, name, &timer)) return 1;
+  if (encode_waited(decider, &timer, results, input, &err)) return 1; /* its timer says so when it is due */
+  return decide_lookup_again(decider, record, buf_str(input), wall, out, &err);
+}
+
+/** Nothing came in time. */
+static void stop_waiting(struct decider *decider, const struct timer *timer, int64_t wall) {
+  struct error err;
+  struct lookup_results none = {.reason = LOOKUP_TIMEOUT,
+                                .why = wall - timer->due > 1000
+                                           ? STR("there was no answer in time: the host was not running")
+                                           : STR("there was no answer in time")};
+  buf_clear(&decider->lookup);
+  int rc = encode_waited(decider, timer, &none, &decider->lookup, &err);
+  if (rc == 0) rc = run_waited(decider, buf_str(&decider->lookup), wall, &err);
+  if (rc) fail(decider, &decider->call, timer->campaign, STR(""), &err);
+}
+
 void decide_event(struct decider *decider, struct record *record, const struct event *event, int64_t wall,
                   struct decision *out) {
   begin(decider, record, out);
@@ -440,10 +603,15 @@ void decide_event(struct decider *decider, struct record *record, const struct e
   if (plan->rule_count) {
     engine_input(decider->options.engine);
     struct campaign_answer answer;
-    for (size_t i = 0; i < plan->rule_count; i++)
-      if (rollout_always(&decider->rules[plan->rules[i]].rollout) ||
-          campaign_runs(decider, plan->rules[i], &decider->call, &answer))
+    for (size_t i = 0; i < plan->rule_count; i++) {
+      const struct engine_rule *rule = &decider->rules[plan->rules[i]];
+      if (!rollout_always(&rule->rollout) && !campaign_runs(decider, plan->rules[i], &decider->call, &answer))
+        continue;
+      if (rule->need_count)
+        wait_or_run(decider, plan->rules[i], &decider->call, out);
+      else
         run_rule_or_fail(decider, plan->rules[i], &decider->call);
+    }
     out->timers_changed = true;
   }
   finish(decider, out);
@@ -491,6 +659,12 @@ void decide_timer(struct decider *decider, struct record *record, struct entity 
   struct effect clear = {.type = EFFECT_TIMER_CLEAR, .timer = timer};
   draft_add(&decider->draft, &clear, NULL); /* taking away always fits */
   prepare_call(decider, entity, NULL, &timer, wall);
+  if (timer_needs(&timer)) {
+    stop_waiting(decider, &timer, wall);
+    out->timers_changed = true;
+    finish(decider, out);
+    return;
+  }
   bool too_late = timer.late == TIMER_LATE_SKIP && wall - timer.due > timer.late_after;
   if (!too_late) {
     int rule = engine_timer_rule(decider->options.engine, timer.campaign, timer.name);
@@ -534,9 +708,10 @@ void decide_outcome(struct decider *decider, struct record *record, const struct
 }
 
 static int retry_rule(struct decider *decider, struct entity entity, const struct event *event,
-                      const struct timer *timer, const struct failure *failure, int64_t wall,
-                      struct error *err) {
+                      const struct timer *timer, struct str needs, const struct failure *failure,
+                      int64_t wall, struct error *err) {
   prepare_call(decider, entity, event, timer, wall);
+  decider->call.needs = needs;
   if (str_equal(failure->campaign, host_campaign)) {
     if (event && str_equal(event->type, STR("identify"))) return update_profile(decider, event, err);
     return error_set(err, ERROR_INVALID,
@@ -553,6 +728,9 @@ static int retry_rule(struct decider *decider, struct entity entity, const struc
                      "campaign \"%.*s\" does not run for it now: %.*s; retry it when it does, or drop it",
                      STR_ARG(failure->campaign),
                      STR_ARG(campaign_say(decider->campaigns, (uint32_t)rule, &decider->call, &answer)));
+  if (event && !needs.len && decider->rules[rule].need_count)
+    go_by_fallbacks(decider, &decider->rules[rule], STR(""), LOOKUP_NOT_ASKED,
+                    STR("the rule had no such need when the event came"), &decider->call);
   engine_input(decider->options.engine);
   return run_rule(decider, (uint32_t)rule, &decider->call, err);
 }
@@ -564,11 +742,16 @@ int decide_retry(struct decider *decider, struct record *record, struct entity e
   struct reader reader = reader_of(failure->input);
   struct event event;
   struct effect timer;
+  struct str campaign, needs = STR("");
   uint8_t type = reader_u8(&reader);
-  int rc = type == LOG_EVENT ? event_decode(&event, &reader, err) : effect_decode(&timer, &reader, err);
+  struct str rest = {(const char *)reader.at, reader_left(&reader)};
+  int rc = type == LOG_EVENT    ? event_decode(&event, &reader, err)
+           : type == LOG_LOOKUP ? lookup_decode(rest, &event, &campaign, &needs, err)
+                                : effect_decode(&timer, &reader, err);
+  bool of_timer = type != LOG_EVENT && type != LOG_LOOKUP;
   if (rc == 0)
-    rc = retry_rule(decider, entity, type == LOG_EVENT ? &event : NULL,
-                    type == LOG_EVENT ? NULL : &timer.timer, failure, wall, err);
+    rc = retry_rule(decider, entity, of_timer ? NULL : &event, of_timer ? &timer.timer : NULL, needs, failure,
+                    wall, err);
   if (rc == 0)
     rc = draft_add(&decider->draft, &(struct effect){.type = EFFECT_DEAD_CLEAR, .dead_id = failure->id}, err);
   if (rc) draft_rollback(&decider->draft);

@@ -8,6 +8,7 @@
 
 #include "engine/engine.h"
 #include "gate/gate.h"
+#include "host/lookup_need.h"
 #include "state/log.h"
 
 struct decider;
@@ -52,9 +53,11 @@ struct decision {
   struct str effects;  /**< encoded, for the log; empty if nothing happened */
   bool timers_changed; /**< the record's next timer may be another */
   bool record_changed;
+  bool waits; /**< a rule waits for what it needs: a timer_needs() of this event is in the record */
 };
 
-/** An event: windows, profile, cancelled timers, suppressions, then the subscribed rules. */
+/** An event: windows, profile, cancelled timers, suppressions, then the subscribed rules. Those with needs do
+ * not run: a timer in the record waits with the event till decide_lookup(), or till it falls due. */
 void decide_event(struct decider *decider, struct record *record, const struct event *event, int64_t wall,
                   struct decision *out);
 /** The record's timer came due: it is cleared, and its rule runs unless it is too late. While the campaign is
@@ -62,6 +65,18 @@ void decide_event(struct decider *decider, struct record *record, const struct e
  * `timer` may borrow from the record. */
 void decide_timer(struct decider *decider, struct record *record, struct entity entity,
                   const struct timer *timer, int64_t wall, struct decision *out);
+/** What the timer (campaign, name) waits for has come: it is cleared, and its rule runs on the record as it
+ * is now, at the event's own time. `campaign` and `name` may not borrow from the record.
+ * @param input  what the log's LOG_LOOKUP record shall hold is put here.
+ * @return 0; or 1 if nothing waits under that name (any more), and nothing happened. */
+int decide_lookup(struct decider *decider, struct record *record, struct entity entity, struct str campaign,
+                  struct str name, const struct lookup_results *results, int64_t wall, struct decision *out,
+                  struct buf *input);
+/** The same as it was logged. @return 0 or ERROR_CORRUPT. */
+int decide_lookup_again(struct decider *decider, struct record *record, struct str input, int64_t wall,
+                        struct decision *out, struct error *err);
+/** Whether any rule has needs. */
+bool decider_waits(const struct decider *decider);
 /** A message came to an end or will be tried again. `record` may be null where decide_outcome_needs_record()
  * says no. */
 void decide_outcome(struct decider *decider, struct record *record, const struct message *message,

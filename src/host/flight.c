@@ -98,6 +98,7 @@ static void flight_reset(struct flight *flight) {
   buf_clear(&flight->log.bytes);
   buf_clear(&flight->outbox);
   buf_clear(&flight->suppressed);
+  buf_clear(&flight->lookups);
   flight->log.records = 0;
   flight->acks.count = 0;
   flight->inputs = NULL;
@@ -112,6 +113,7 @@ void flight_free(struct flight *flight) {
   buf_deinit(&flight->log.bytes);
   buf_deinit(&flight->outbox);
   buf_deinit(&flight->suppressed);
+  buf_deinit(&flight->lookups);
   memory_free(flight->acks.items);
   memory_free(flight);
 }
@@ -130,6 +132,7 @@ static void flight_durable(struct worker *worker, struct flight *flight) {
   seen_durable_to(worker->seen, flight->log.end.segment, flight->marks);
   if (flight->outbox.len) deliver_add(worker->shared->deliver, buf_str(&flight->outbox));
   if (flight->suppressed.len) tell_suppressed(worker, flight);
+  if (flight->lookups.len) lookup_ask(worker->shared->lookup, buf_str(&flight->lookups));
   if (flight->dead) write_behind_submit(flight->dead);
   for (struct write_behind *write = flight->writes, *next; write; write = next) {
     next = write->next;
@@ -196,6 +199,7 @@ struct flight *flight_current(struct worker *worker) {
     buf_init(&flight->log.bytes);
     buf_init(&flight->outbox);
     buf_init(&flight->suppressed);
+    buf_init(&flight->lookups);
     flight_reset(flight);
   }
   worker->flight = flight;

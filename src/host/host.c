@@ -99,6 +99,7 @@ static int start(struct host *host, struct error *err) {
                               .failed = port_failed,
                               .scripts = port_scripts};
   if ((rc = deliver_new(&host->shared.deliver, host->config, host->shared.store, &port, err))) return rc;
+  if ((rc = lookup_start(&host->shared.lookup, &host->shared, err))) return rc;
   maintain_resume_workers(
       host); /* before deliver: it begins with outcomes of attempts that were interrupted */
   return deliver_start(host->shared.deliver, host->shared.log, err);
@@ -228,6 +229,7 @@ void host_drain(struct host *host, int64_t grace_ms, void (*drained)(void *conte
     task->run = drain_run;
     worker_post(host->shared.workers[i], task);
   }
+  lookup_stop(host->shared.lookup); /* what waits is durable, and asked again when the host is back */
   LOG_INFO("host", "draining");
   reload_stop(host);
   uv_timer_start(&host->clockwork, on_clockwork, DRAIN_TICK_MS, DRAIN_TICK_MS);
@@ -243,11 +245,13 @@ static void stop_workers(struct host *host) {
 void host_free(struct host *host) {
   struct worker_shared *shared = &host->shared;
   if (shared->deliver) deliver_stop(shared->deliver, 0);
+  lookup_stop(shared->lookup);
   stop_workers(host);
   reload_join(host);
   if (shared->log) log_close(shared->log);
   for (uint32_t i = 0; i < host->started_workers; i++) worker_free(shared->workers[i]);
   if (shared->deliver) deliver_free(shared->deliver);
+  lookup_free(shared->lookup);
   outcome_deinit(host);
   if (shared->ingest) ingest_shared_free(shared->ingest);
   if (shared->store) store_close(shared->store);

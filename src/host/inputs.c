@@ -171,6 +171,7 @@ static void decide_item(struct worker *worker, struct slot *slot, struct ingest_
   event_encode(event, &worker->scratch);
   conclude(worker, slot, LOG_EVENT, buf_str(&worker->scratch), &decision, due);
   seen_add(worker->seen, mark, worker->wall);
+  if (decision.waits) lookups_begin(worker, slot, event);
   flight_ack(worker, batch, item, INGEST_ACCEPTED);
 }
 
@@ -265,6 +266,9 @@ static void decide_waiting(struct worker *worker, struct slot *slot, struct wait
     break;
   case WAITING_TIMERS:
     fire_due(worker, slot);
+    break;
+  case WAITING_NEEDS:
+    lookups_begin(worker, slot, NULL);
     break;
   }
 }
@@ -523,6 +527,14 @@ void inputs_wake(struct worker *worker) {
     else
       enqueue(worker, slot, waiting_new(worker, WAITING_TIMERS));
   }
+}
+
+void inputs_look_for_needs(struct worker *worker, struct entity entity) {
+  struct slot *slot;
+  if (slot_at_hand(worker, entity, &slot))
+    lookups_begin(worker, slot, NULL);
+  else
+    enqueue(worker, slot, waiting_new(worker, WAITING_NEEDS));
 }
 
 static void wake_rang(uv_timer_t *timer) {

@@ -176,6 +176,9 @@ static int replay_record(void *context, const struct log_record *record) {
       decide_timer(replay->now->decider, &replay->record, record->entity, &timer.timer, record->at,
                    &decision);
     return rc;
+  case LOG_LOOKUP:
+    return decide_lookup_again(replay->now->decider, &replay->record, record->input, record->at, &decision,
+                               replay->err);
   case LOG_OUTCOME:
   case LOG_COMMAND:
     replay_effects(replay, record);

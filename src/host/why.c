@@ -137,7 +137,7 @@ static void put_cause(struct buf *out, struct str input) {
   uint8_t type = reader_u8(&reader);
   struct event event;
   struct effect timer;
-  if (type == LOG_EVENT && event_decode(&event, &reader, NULL) == 0)
+  if ((type == LOG_EVENT || type == LOG_LOOKUP) && event_decode(&event, &reader, NULL) == 0)
     buf_append(&cause, event.id.data, event.id.len);
   else if (type == LOG_TIMER && effect_decode(&timer, &reader, NULL) == 0 && timer.type == EFFECT_TIMER_SET)
     buf_printf(&cause, "timer:%.*s/%.*s@%" PRId64, STR_ARG(timer.timer.campaign), STR_ARG(timer.timer.name),
@@ -329,8 +329,11 @@ static void put_input(struct buf *out, struct str input) {
   struct event event;
   struct effect timer;
   value_put_string(out, STR("input"));
-  if (type == LOG_EVENT && event_decode(&event, &reader, NULL) == 0) {
-    value_put_map(out, 6);
+  if ((type == LOG_EVENT || type == LOG_LOOKUP) && event_decode(&event, &reader, NULL) == 0) {
+    reader_str(&reader); // of a look-up: the campaign
+    struct str needs = reader_str(&reader);
+    value_put_map(out, 6 + (needs.len > 0));
+    if (needs.len) put_value(out, "needs", needs);
     value_put_member_text(out, "event_id", event.id);
     value_put_member_text(out, "event_type", event.type);
     value_put_member_text(out, event.entity.kind == ENTITY_SUBJECT ? "subject" : "user_id", event.entity.id);

@@ -109,6 +109,7 @@ static void on_write_behind(uv_timer_t *handle) {
   worker->wall = clock_wall_ms();
   if (!worker->parked) {
     write_behind_due(worker);
+    if (worker->waiting_users.len) lookups_resume_some(worker);
     if (store_keeps_up(worker)) flight_pass(worker, PASS_SHARE);
   } else if (worker->flush_wanted) {
     struct flush *flush = worker->flush_wanted; /* nothing will be written; the host knows that it failed */
@@ -200,6 +201,7 @@ int worker_start(struct worker **out, struct worker_shared *shared, uint32_t ind
   buf_init(&worker->scratch);
   buf_init(&worker->entity);
   buf_init(&worker->timer_bytes);
+  buf_init(&worker->waiting_users);
   uv_sem_init(&worker->started, 0);
   uv_thread_create(&worker->thread, thread_main, worker);
   uv_sem_wait(&worker->started);
@@ -299,6 +301,7 @@ void worker_free(struct worker *worker) {
   buf_deinit(&worker->scratch);
   buf_deinit(&worker->entity);
   buf_deinit(&worker->timer_bytes);
+  buf_deinit(&worker->waiting_users);
   uv_sem_destroy(&worker->started);
   memory_free(worker);
 }
@@ -326,6 +329,7 @@ void worker_resume(struct worker *worker, struct seen *seen, struct timers *time
   worker->timers = timers;
   worker->wall = worker->resumed_at = clock_wall_ms();
   worker->parked = false;
+  lookups_resume(worker);
   measure(worker);
 }
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "host/decide.h"
+#include "host/lookup.h"
 #include "ingest/ingest.h"
 #include "state/seen.h"
 #include "state/store.h"
@@ -22,6 +23,7 @@ struct worker_shared {
   struct store *store;
   struct log *log;
   struct deliver *deliver;
+  struct lookup *lookup; /**< null: no server is configured */
   struct ingest_shared *ingest;
   struct worker **workers;
   uint32_t worker_count;

@@ -41,6 +41,7 @@ struct flight {
   struct acks acks;
   struct buf outbox;     /**< for deliver_add() */
   struct buf suppressed; /**< kind, id, channel, reason */
+  struct buf lookups;    /**< for lookup_ask() */
   struct worker_input *inputs, **inputs_end;
   struct write_behind *writes, **writes_end;
   struct write_behind *dead; /**< dead letters put or done; null if none */
@@ -57,7 +58,7 @@ struct arrival {
   struct hash128 mark; /**< seen_mark() */
 };
 
-enum waiting_type { WAITING_EVENT, WAITING_INPUT, WAITING_TIMERS };
+enum waiting_type { WAITING_EVENT, WAITING_INPUT, WAITING_TIMERS, WAITING_NEEDS };
 
 /** An input that waits for its user's record. */
 struct waiting {
@@ -122,6 +123,8 @@ struct worker {
   int64_t watermark_bucket, resumed_at;
 
   struct buf scratch, entity, timer_bytes;
+  struct buf waiting_users; /**< users whose records may hold look-ups from before the start: kind, id … */
+  size_t waiting_users_at;  /**< … from here on */
   metric_id timers_fired, timer_lateness;
   struct {
     _Atomic uint64_t users, user_bytes, dirty, timers, timer_bytes, waiting, in_flight, seen_bytes, lua_bytes,
@@ -161,6 +164,17 @@ void inputs_refuse(struct worker *worker);
 void worker_note_suppressed(void *worker, struct entity entity, struct str channel, struct str reason);
 void worker_note_message(void *worker, const struct message *message, const struct verdict *verdict);
 void worker_note_failure(void *worker, const struct entity *entity, const struct failure *failure);
+
+/** Ask for what the user's rules wait for, once his record is there. */
+void inputs_look_for_needs(struct worker *worker, struct entity entity);
+
+/* lookup_input.c */
+/** Rules of this event began to wait; null: of any, before a restart. */
+void lookups_begin(struct worker *worker, struct slot *slot, const struct event *event);
+/** Note whose records may hold look-ups from before. */
+void lookups_resume(struct worker *worker);
+/** Look at some of them. */
+void lookups_resume_some(struct worker *worker);
 
 /* worker.c */
 void worker_failed(struct worker *worker, const char *what, int code);

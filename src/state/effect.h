@@ -39,6 +39,14 @@ struct timer {
   struct str data;      /**< value, or empty */
 };
 
+/** The host's own timers: a rule waits for what it needs. The name is this and the event's id, `data` what is
+ * asked (host/lookup_need.h), `due` when it goes on without an answer. No rule can name one so. */
+#define TIMER_NEEDS "needs:"
+static inline bool timer_needs(const struct timer *timer) {
+  return timer->name.len > sizeof TIMER_NEEDS - 1 &&
+         memcmp(timer->name.data, TIMER_NEEDS, sizeof TIMER_NEEDS - 1) == 0;
+}
+
 enum outcome_kind {
   OUTCOME_ACCEPTED = 1, /**< the provider has it */
   OUTCOME_RETRY,        /**< will be tried again at `retry_at` */

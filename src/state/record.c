@@ -394,6 +394,19 @@ bool record_timer_next(const struct record *record, struct timer *out) {
   return found;
 }
 
+bool record_timer_needs(const struct record *record, size_t *at, struct timer *out) {
+  struct reader reader = reader_of(buf_str(&record->bytes));
+  struct entry entry;
+  reader_take(&reader, *at);
+  while (entry_next(&reader, &entry)) {
+    *at = (size_t)(reader.at - record->bytes.data);
+    if (entry.type != ENTRY_TIMER) continue;
+    struct reader body = reader_of(entry.body);
+    if (timer_decode(out, &body) && timer_needs(out)) return true;
+  }
+  return false;
+}
+
 bool record_timer_cancelled_by(const struct record *record, struct str event_type, struct timer *out) {
   struct reader reader = reader_of(buf_str(&record->bytes));
   struct entry entry;

@@ -72,6 +72,10 @@ bool record_timer(const struct record *record, struct str campaign, struct str n
 /** The earliest timer: by due time, then campaign, then name. @return false if there is none. */
 bool record_timer_next(const struct record *record, struct timer *out);
 
+/** The first timer at `*at` or behind it in the record that waits for what a rule needs; `*at` is then behind
+ * it. Begin with 0; the record must not change in between. @return false if there is none. */
+bool record_timer_needs(const struct record *record, size_t *at, struct timer *out);
+
 /** Any timer that an event of this type cancels: the one that stands first in the record. @return false if
  * there is none. */
 bool record_timer_cancelled_by(const struct record *record, struct str event_type, struct timer *out);

@@ -152,6 +152,18 @@ bool timers_next(const struct timers *timers, int64_t *due, struct entity *entit
   return true;
 }
 
+static void each_due(const struct timers *timers, size_t at, int64_t until,
+                     void (*each)(void *context, struct entity entity), void *context) {
+  if (at >= timers->count || timers->heap[at].due > until) return;
+  each(context, entry_entity(timers->heap[at].entry));
+  for (size_t i = 1; i <= HEAP_ARITY; i++) each_due(timers, at * HEAP_ARITY + i, until, each, context);
+}
+
+void timers_each_due(const struct timers *timers, int64_t until,
+                     void (*each)(void *context, struct entity entity), void *context) {
+  each_due(timers, 0, until, each, context);
+}
+
 size_t timers_count(const struct timers *timers) {
   return timers->count;
 }

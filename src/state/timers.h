@@ -17,6 +17,9 @@ void timers_set(struct timers *timers, struct entity entity, int64_t due);
 int64_t timers_due(const struct timers *timers, struct entity entity);
 /** The earliest. @return false if there is none. `*entity` is borrowed until the next change. */
 bool timers_next(const struct timers *timers, int64_t *due, struct entity *entity);
+/** Those due by `until`, in no order. The function must not change them. */
+void timers_each_due(const struct timers *timers, int64_t until,
+                     void (*each)(void *context, struct entity entity), void *context);
 size_t timers_count(const struct timers *timers);
 /** Heap memory it takes. */
 size_t timers_bytes(const struct timers *timers);
