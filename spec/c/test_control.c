@@ -6,6 +6,7 @@
 #include "control/control.h"
 #include "control/request.h"
 #include "event/json.h"
+#include "host/look.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -94,6 +95,30 @@ void host_command(struct host *host, struct host_command *command) {
     host->ready[host->ready_count++] = command;
     uv_idle_start(&host->turn, on_turn);
   }
+}
+
+/* Sessions and tails are the functional specs' (repl_spec, tail_spec): here none can be had. */
+bool look_is(struct str command) {
+  (void)command;
+  return false;
+}
+int look_open(struct look **out, struct host *host, struct str request, const struct look_port *port,
+              struct buf *result, struct error *err) {
+  (void)out, (void)host, (void)request, (void)port, (void)result;
+  return error_set(err, ERROR_INVALID, "there is no such command");
+}
+void look_line(struct look *look, struct str line) {
+  (void)look, (void)line;
+}
+void look_drained(struct look *look) {
+  (void)look;
+}
+bool look_idle(const struct look *look) {
+  (void)look;
+  return true;
+}
+void look_close(struct look *look) {
+  (void)look;
 }
 
 static void on_stop(uv_async_t *stop) {

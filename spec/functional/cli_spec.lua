@@ -3,7 +3,7 @@ local Host = require "spec.functional.support.host"
 local process = require "spec.functional.support.process"
 
 local COMMANDS = {
-  "run", "check", "simulate", "why", "user", "dead", "status", "suppress", "unsuppress", "pause", "resume", "backup", "version",
+  "run", "check", "simulate", "why", "user", "dead", "status", "suppress", "unsuppress", "pause", "resume", "backup", "version", "repl",
 }
 
 local function kairos(...)

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <math.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <time.h>
@@ -116,15 +117,23 @@ static void put_name(struct buf *line, const char *name, bool json) {
   buf_printf(line, json ? "\"%s\":" : "%s=", name);
 }
 
+void logger_mask(struct str text, char out[LOGGER_MASK_SIZE]) {
+  if (!mask_keyed) {
+    // Without a key a hash could be looked up.
+    snprintf(out, LOGGER_MASK_SIZE, "masked");
+    return;
+  }
+  uint64_t hash = XXH3_64bits_withSecret(text.data, text.len, mask_key, sizeof mask_key);
+  snprintf(out, LOGGER_MASK_SIZE, "~%010llx", (unsigned long long)(hash >> 24));
+}
+
 static void put_user(struct buf *line, struct str user, bool json) {
   if (atomic_load_explicit(&users_shown, memory_order_relaxed)) {
     put_text(line, user, json);
-  } else if (!mask_keyed) {
-    // Without a key a hash could be looked up.
-    put_text(line, STR("masked"), json);
   } else {
-    uint64_t hash = XXH3_64bits_withSecret(user.data, user.len, mask_key, sizeof mask_key);
-    buf_printf(line, json ? "\"~%010llx\"" : "~%010llx", (unsigned long long)(hash >> 24));
+    char masked[LOGGER_MASK_SIZE];
+    logger_mask(user, masked);
+    put_text(line, str_from(masked), json);
   }
 }
 

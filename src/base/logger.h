@@ -29,6 +29,9 @@ struct logger_site {
 /** Called once before threads start, and again when configured. `show_users`: write user ids as they are. */
 void logger_init(enum logger_level level, enum logger_format format, bool show_users);
 bool logger_enabled(enum logger_level level);
+/** What a user id is written as while ids are not shown: "~" and ten hex digits, terminated. */
+enum { LOGGER_MASK_SIZE = 12 };
+void logger_mask(struct str text, char out[LOGGER_MASK_SIZE]);
 void logger_write(struct logger_site *site, enum logger_level level, const char *component,
                   const char *message, const struct logger_field *fields, size_t count);
 

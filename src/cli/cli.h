@@ -26,7 +26,12 @@ enum cli_option {
   CLI_REASON = 1 << 8,
   CLI_JSON = 1 << 9,
   CLI_REPLAY = 1 << 10,
-  CLI_DRY_RUN = 1 << 11
+  CLI_DRY_RUN = 1 << 11,
+  CLI_EVAL = 1 << 20,
+  CLI_WORKER = 1 << 21,
+  CLI_SESSION = 1 << 22, /**< --write */
+  CLI_UNMASK = 1 << 23,
+  CLI_TAIL = 1 << 24 /**< what narrows a tail */
 };
 /** What every command that looks for a host or its directory takes. */
 enum { CLI_PLACE = CLI_CONFIG | CLI_DATA_DIR };
@@ -35,6 +40,8 @@ enum { CLI_PLACE = CLI_CONFIG | CLI_DATA_DIR };
 struct cli_arguments {
   const char *config, *data_dir, *rules, *listen, *workers, *events, *until, *reason;
   bool all, json, replay, dry_run, help;
+  const char *eval, *worker, *type, *user, *campaign, *sample;
+  bool write, unmask, decisions, events_only;
   const char *words[4]; /**< what is no option, in order */
   int word_count;
 };
@@ -52,6 +59,7 @@ struct cli_command {
 extern const struct cli_command cli_run, cli_check, cli_simulate, cli_why, cli_dead, cli_user, cli_status,
     cli_suppress, cli_unsuppress, cli_pause, cli_resume, cli_backup, cli_version, cli_reload, cli_generations,
     cli_rollback;
+extern const struct cli_command cli_repl;
 
 /* ---- option.c ---- */
 

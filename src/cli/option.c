@@ -29,6 +29,13 @@ static const struct option {
     {"replay", NULL, CLI_REPLAY, offsetof(struct cli_arguments, replay),
      "every time a rule ran, also when it asked for nothing"},
     {"dry-run", NULL, CLI_DRY_RUN, offsetof(struct cli_arguments, dry_run), "check only; change nothing"},
+    {"eval", "CODE", CLI_EVAL, offsetof(struct cli_arguments, eval), "run this and end; also -e CODE"},
+    {"worker", "N", CLI_WORKER, offsetof(struct cli_arguments, worker),
+     "the worker to run on; 0 if not given"},
+    {"write", NULL, CLI_SESSION, offsetof(struct cli_arguments, write),
+     "allow what changes the host; it is logged"},
+    {"unmask", NULL, CLI_UNMASK, offsetof(struct cli_arguments, unmask),
+     "show personal data; the log says who asked"},
     {"json", NULL, CLI_JSON, offsetof(struct cli_arguments, json), "answer in JSON"},
     {"help", NULL, 0, offsetof(struct cli_arguments, help), "this text"},
 };
@@ -146,6 +153,8 @@ int option_parse(const struct cli_command *command, int argc, char **argv, struc
   bool words_only = false;
   for (int i = 0; i < argc; i++) {
     const char *word = argv[i];
+    if (!words_only && strcmp(word, "-e") == 0 && command->options & CLI_EVAL)
+      argv[i] = "--eval", word = argv[i];
     if (!words_only && strcmp(word, "--") == 0) {
       words_only = true;
     } else if (!words_only && strcmp(word, "-h") == 0) {

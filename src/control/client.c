@@ -1,6 +1,7 @@
 #include "control/control.h"
 
 #include "base/clock.h"
+#include "control/client.h"
 #include "control/request.h"
 #include "control/socket.h"
 #include <errno.h>
@@ -48,7 +49,7 @@ static int await(int descriptor, short events, int64_t deadline_us, struct error
   }
 }
 
-static int send_line(int descriptor, struct str request_json, int64_t deadline_us, struct error *err) {
+int control_send_line(int descriptor, struct str request_json, int64_t deadline_us, struct error *err) {
   struct buf line;
   buf_init(&line);
   buf_append(&line, request_json.data, request_json.len);
@@ -88,7 +89,7 @@ static int receive_line(int descriptor, struct buf *line, int64_t deadline_us, s
   }
 }
 
-static int take_answer(struct json_parser *parser, struct buf *line, struct buf *out, struct error *err) {
+int control_take_answer(struct json_parser *parser, struct buf *line, struct buf *out, struct error *err) {
   struct buf answer;
   struct str ok, part;
   buf_init(&answer);
@@ -120,9 +121,9 @@ int control_ask(const char *path, struct str request_json, struct buf *out, stru
   buf_init(&line);
   struct json_parser *parser = json_parser_new();
   int64_t deadline_us = clock_mono_us() + patience_of(parser, request_json) * 1000;
-  int rc = send_line(descriptor, request_json, deadline_us, err);
+  int rc = control_send_line(descriptor, request_json, deadline_us, err);
   if (rc == 0) rc = receive_line(descriptor, &line, deadline_us, err);
-  if (rc == 0) rc = take_answer(parser, &line, out, err);
+  if (rc == 0) rc = control_take_answer(parser, &line, out, err);
   json_parser_free(parser);
   buf_deinit(&line);
   close(descriptor);

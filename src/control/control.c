@@ -1,9 +1,11 @@
 #include "control/control.h"
 
+#include "base/clock.h"
 #include "base/logger.h"
 #include "base/memory.h"
 #include "control/request.h"
 #include "control/socket.h"
+#include "host/look.h"
 #include <assert.h>
 #include <errno.h>
 #include <sys/socket.h>
@@ -12,15 +14,21 @@
 
 enum {
   CLIENTS_MAX = 64,
-  CLIENTS_WAITING = 128, /**< connected, not yet accepted */
-  UNREAD_MAX = 64 << 20, /**< bytes of answers that a client has not read */
-  READ_BYTES = 16 << 10  /**< asked of the kernel at once */
+  CLIENTS_WAITING = 128,     /**< connected, not yet accepted */
+  UNREAD_MAX = 64 << 20,     /**< bytes of answers that a client has not read */
+  UNREAD_LOOK_MAX = 1 << 20, /**< the same of a session or a tail */
+  READ_BYTES = 16 << 10,     /**< asked of the kernel at once */
+  SWEEP_MS = 1000,
+  IDLE_MS = 5 * 60 * 1000,       /**< a client that asks nothing … */
+  IDLE_LOOK_MS = 60 * 60 * 1000, /**< … a session in which nothing is run, or whose answers nobody reads … */
+  STUCK_MS = 60 * 60 * 1000      /**< … a reader that takes nothing of what waits for him */
 };
 
 struct control {
   uv_loop_t *loop;
   struct host *host;
   uv_pipe_t listener;
+  uv_timer_t sweep;
   char *path;
   dev_t device; /**< with `inode`: the file that was made here */
   ino_t inode;
@@ -43,6 +51,15 @@ struct client {
   bool ended;       /**< nothing more will come */
   bool reading;
   struct request *request; /**< under way, null if none */
+  struct link *link;       /**< of a session or a tail; null while requests are answered */
+  int64_t active;          /**< when it last asked, or took what it was sent; monotonic us */
+};
+
+/** Between a client and what it looks at. Its own, so that both may go first. */
+struct link {
+  struct control *control;
+  struct client *client; /**< null when that has gone */
+  struct look *look;
 };
 
 /** A command with the host. Its own, so that it may outlive its client. */
@@ -74,6 +91,11 @@ static void client_close(struct client *client) {
   struct control *control = client->control;
   if (client->request) client->request->client = NULL;
   client->request = NULL;
+  if (client->link) {
+    client->link->client = NULL;
+    look_close(client->link->look);
+  }
+  client->link = NULL;
   if (client->previous)
     client->previous->next = client->next;
   else
@@ -90,10 +112,13 @@ static void on_written(uv_write_t *write, int status) {
   struct client *client = write->handle->data;
   buf_deinit(&answer->bytes);
   memory_free(answer);
-  if (status < 0)
+  client->active = clock_mono_us();
+  if (status < 0) {
     client_close(client);
-  else if (client->ended)
-    client_step(client);
+    return;
+  }
+  if (client->link && uv_stream_get_write_queue_size(write->handle) == 0) look_drained(client->link->look);
+  if (client->ended && !uv_is_closing((uv_handle_t *)&client->pipe)) client_step(client);
 }
 
 /** Takes over the bytes. */
@@ -107,7 +132,8 @@ static void client_send(struct client *client, struct buf bytes) {
     client_close(client);
     return;
   }
-  if (uv_stream_get_write_queue_size((uv_stream_t *)&client->pipe) <= UNREAD_MAX) return;
+  size_t most = client->link ? UNREAD_LOOK_MAX : UNREAD_MAX;
+  if (uv_stream_get_write_queue_size((uv_stream_t *)&client->pipe) <= most) return;
   LOG_WARN("control", "a client that does not read its answers is dropped",
            LOG_INT("bytes", uv_stream_get_write_queue_size((uv_stream_t *)&client->pipe)));
   client_close(client);
@@ -144,7 +170,82 @@ static void on_command_done(struct host_command *command) {
   if (control->freed && control->under_way == 0) memory_free(control);
 }
 
+/* ---- sessions and tails ---- */
+
+static void link_send(void *context, struct buf bytes) {
+  struct link *link = context;
+  if (link->client)
+    client_send(link->client, bytes);
+  else
+    buf_deinit(&bytes);
+}
+
+static size_t link_unread(void *context) {
+  const struct link *link = context;
+  return link->client ? uv_stream_get_write_queue_size((uv_stream_t *)&link->client->pipe) : 0;
+}
+
+static void link_closed(void *context) {
+  struct link *link = context;
+  struct control *control = link->control;
+  memory_free(link);
+  control->under_way--;
+  if (control->freed && control->under_way == 0) memory_free(control);
+}
+
+/** Who is at the other end. */
+static void read_peer(const struct client *client, struct look_port *port) {
+  struct ucred peer;
+  socklen_t size = sizeof peer;
+  uv_os_fd_t descriptor;
+  port->uid = port->pid = -1;
+  if (uv_fileno((const uv_handle_t *)&client->pipe, &descriptor) ||
+      getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &peer, &size))
+    return;
+  port->uid = peer.uid;
+  port->pid = peer.pid;
+}
+
+/** The connection becomes a session or a tail, or is told why not. */
+static void client_look(struct client *client, struct str request) {
+  struct error err = {0};
+  struct buf result;
+  struct link *link = memory_zalloc(sizeof *link);
+  struct look_port port = {.context = link, .send = link_send, .unread = link_unread, .closed = link_closed};
+  buf_init(&result);
+  link->control = client->control;
+  link->client = client;
+  read_peer(client, &port);
+  int rc = look_open(&link->look, client->control->host, request, &port, &result, &err);
+  if (rc == 0) {
+    client->link = link;
+    client->control->under_way++;
+  } else {
+    memory_free(link);
+  }
+  client_answer(client, rc, str_from(err.message), buf_str(&result));
+  buf_deinit(&result);
+}
+
+/** @param line  with JSON_PADDING readable bytes behind. */
+static void client_look_line(struct client *client, struct str line) {
+  struct error err = {0};
+  struct buf value;
+  buf_init(&value);
+  if (json_parse(client->control->parser, line.data, line.len, &value, &err))
+    client_answer(client, ERROR_INVALID, str_from(err.message), STR(""));
+  else
+    look_line(client->link->look, buf_str(&value));
+  buf_deinit(&value);
+}
+
 /* ---- requests ---- */
+
+static struct str command_of(struct str request) {
+  struct str name;
+  if (!value_member(request, STR("command"), &name) || value_head(name).type != VALUE_STRING) return STR("");
+  return value_head(name).string;
+}
 
 static bool is_blank(struct str line) {
   for (size_t i = 0; i < line.len; i++)
@@ -170,6 +271,11 @@ static void client_run(struct client *client, struct str line) {
   struct request *request = memory_zalloc(sizeof *request);
   const struct request_command *found = NULL;
   int rc = json_parse(control->parser, line.data, line.len, &request->arguments, &err);
+  if (rc == 0 && look_is(command_of(buf_str(&request->arguments)))) {
+    client_look(client, buf_str(&request->arguments));
+    request_free(request);
+    return;
+  }
   if (rc == 0) rc = request_read(buf_str(&request->arguments), &found, &request->command, &err);
   if (rc) {
     request_free(request);
@@ -223,6 +329,7 @@ static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *unused) {
   (void)unused;
   struct client *client = stream->data;
   if (got == 0) return;
+  client->active = clock_mono_us();
   if (got > 0) {
     client->input.len += (size_t)got;
   } else if (got == UV_EOF) {
@@ -244,6 +351,8 @@ static void client_step(struct client *client) {
     if (skipped || is_blank(line)) continue;
     if (line.len > REQUEST_BYTES_MAX)
       client_refuse_length(client);
+    else if (client->link)
+      client_look_line(client, line);
     else
       client_run(client, line);
   }
@@ -255,7 +364,9 @@ static void client_step(struct client *client) {
     if (uv_is_closing((uv_handle_t *)stream)) return;
   }
   if (!client->request && client->skipping) client_forget(client, client->input.len);
-  if (client->ended && !client->request && uv_stream_get_write_queue_size(stream) == 0) {
+  // Who closes his side for writing still gets the answer to what he asked; a tail or an open session ends.
+  bool done = !client->request && (!client->link || look_idle(client->link->look));
+  if (client->ended && done && uv_stream_get_write_queue_size(stream) == 0) {
     client_close(client);
     return;
   }
@@ -272,6 +383,24 @@ static void client_step(struct client *client) {
   client->reading = wanted;
 }
 
+/* ---- who is silent for too long ---- */
+
+static int64_t patience_us(const struct client *client) {
+  bool unread = uv_stream_get_write_queue_size((const uv_stream_t *)&client->pipe) > 0;
+  if (unread) return STUCK_MS * INT64_C(1000);
+  if (client->request || (client->link && !look_idle(client->link->look))) return INT64_MAX;
+  return (client->link ? IDLE_LOOK_MS : IDLE_MS) * INT64_C(1000);
+}
+
+static void on_sweep(uv_timer_t *timer) {
+  struct control *control = timer->data;
+  int64_t now = clock_mono_us();
+  for (struct client *client = control->clients, *next; client; client = next) {
+    next = client->next;
+    if (now - client->active > patience_us(client)) client_close(client);
+  }
+}
+
 /* ---- the listener ---- */
 
 static void on_connection(uv_stream_t *listener, int status) {
@@ -282,6 +411,7 @@ static void on_connection(uv_stream_t *listener, int status) {
   }
   struct client *client = memory_zalloc(sizeof *client);
   client->control = control;
+  client->active = clock_mono_us();
   uv_pipe_init(control->loop, &client->pipe, 0);
   client->pipe.data = client;
   control->handles++;
@@ -319,7 +449,10 @@ int control_new(struct control **out, uv_loop_t *loop, struct host *host, const 
   control->parser = json_parser_new();
   control->listener.data = control;
   uv_pipe_init(loop, &control->listener, 0);
-  control->handles = 1;
+  uv_timer_init(loop, &control->sweep);
+  control->sweep.data = control;
+  uv_timer_start(&control->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
+  control->handles = 2;
   rc = uv_pipe_open(&control->listener, descriptor);
   if (rc)
     close(descriptor);
@@ -344,6 +477,7 @@ void control_close(struct control *control) {
   if (stat(control->path, &file) == 0 && file.st_dev == control->device && file.st_ino == control->inode)
     unlink(control->path);
   uv_close((uv_handle_t *)&control->listener, on_listener_closed);
+  uv_close((uv_handle_t *)&control->sweep, on_listener_closed);
   while (control->clients) client_close(control->clients);
 }
 

@@ -5,7 +5,10 @@
  * {"ok":true,"result":…} or {"ok":false,"code":"not_found","error":"…"}. Many requests may follow one another
  * on a connection; they are run one at a time and answered in order. Commands and their arguments:
  * control/request.c. A last line without its end counts when the client has closed its side for writing. A
- * client that does not read is dropped when its answers exceed 64 MB; at most 64 clients. Main thread.
+ * client that does not read is dropped when its answers exceed 64 MB; one that asks nothing for five minutes
+ * is closed. {"command":"repl"} and {"command":"tail"} turn the connection into something that stays
+ * (host/look.h): then 1 MB may be unread, and an hour may pass without a line. At most 64 clients; who comes
+ * then is told so. Main thread.
  */
 #pragma once
 
@@ -32,3 +35,19 @@ int control_ask(const char *path, struct str request_json, struct buf *out, stru
 /** Whether a host listens there, which tells control_ask()'s ERROR_NOT_FOUND from the host's own.
  * @return 1, 0, or ERROR_IO if it cannot be told (no permission). */
 int control_listens(const char *path, struct error *err);
+
+/** A connection that stays (host/look.h), and its lines. One thread. */
+struct control_stream;
+/** Connect and ask for a session or a tail. @return 0 with the answer's `result` appended; errors as
+ * control_ask(). */
+int control_stream_open(struct control_stream **out, const char *path, struct str request_json,
+                        struct buf *result, struct error *err);
+void control_stream_close(struct control_stream *stream);
+/** For poll(): readable when something may have come. */
+int control_stream_descriptor(const struct control_stream *stream);
+/** Send one line, its end not needed. @return 0 or ERROR_UNAVAILABLE. */
+int control_stream_send(struct control_stream *stream, struct str line, struct error *err);
+/** The next line, as a value. @param wait  block until there is one. @return 1 with the value in `line`
+ * (cleared first), 0 if none has come yet (or a signal came), ERROR_UNAVAILABLE when the host has closed,
+ * ERROR_CORRUPT. */
+int control_stream_receive(struct control_stream *stream, bool wait, struct buf *line, struct error *err);

@@ -36,6 +36,10 @@ static void hook(lua_State *lua, lua_Debug *where) {
   (void)where;
   struct budget *budget = &sandbox_of(lua)->budget;
   if (active != budget) return;
+  if (budget->slice) {
+    budget->slice(lua);
+    return;
+  }
   if (budget->steps_max != UINT64_MAX && !budget->spent) budget->steps += COUNT_INTERVAL;
   if ((budget->spent || budget->steps > budget->steps_max) && budget_is_spent(budget, lua))
     budget_raise(budget, lua);
@@ -143,7 +147,12 @@ void budget_spend(struct budget *budget, enum budget_spent what) {
   lua_sethook(budget->lua, hook, LUA_MASKCOUNT, 1);
 }
 
+void budget_look(lua_State *lua, int instructions) {
+  lua_sethook(lua, hook, LUA_MASKCOUNT, instructions);
+}
+
 bool budget_is_spent(struct budget *budget, lua_State *lua) {
+  if (budget->slice) return budget->spent != BUDGET_MEMORY; // between slices garbage is collected
   if (budget->spent != BUDGET_MEMORY || !sandbox_relieve(sandbox_of(lua))) return true;
   // Only garbage was in the way: the call goes on, unless its time has come meanwhile.
   if (budget->spent != BUDGET_MEMORY || budget->steps > budget->steps_max) return true;

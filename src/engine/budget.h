@@ -32,6 +32,8 @@ struct budget {
   uint64_t steps;
   uint64_t steps_max;       /**< UINT64_MAX unless counted */
   volatile int64_t seen_us; /**< thread's CPU time when a tick first found this call; 0 not yet */
+  /** Not null: the call runs in slices (repl.c). Called at a look instead of raising errors; it may yield. */
+  void (*slice)(lua_State *lua);
 };
 
 void budget_init(struct budget *budget, lua_State *lua, bool counted);
@@ -41,6 +43,8 @@ void budget_begin(struct budget *budget, int64_t limit_ms);
 void budget_end(struct budget *budget);
 /** The call under way shall end at its next instruction; nothing if none is. Also for signal handlers. */
 void budget_spend(struct budget *budget, enum budget_spent what);
+/** For calls that run in slices: look after so many instructions, and again after as many. */
+void budget_look(lua_State *lua, int instructions);
 /** Whether it is to end now. What memory was taken that nobody needs is given back first, and may save it. */
 bool budget_is_spent(struct budget *budget, lua_State *lua);
 /** Raise the error "…: used up its budget of 20 ms". */

@@ -145,6 +145,10 @@ void decider_free(struct decider *decider) {
   memory_free(decider);
 }
 
+const struct engine *decider_engine(const struct decider *decider) {
+  return decider->options.engine;
+}
+
 static void count(const struct decider *decider, metric_id metric, uint64_t amount) {
   if (!decider->options.uncounted) metric_add(metric, amount);
 }
@@ -767,6 +771,7 @@ int decide_effect(struct decider *decider, struct record *record, struct entity 
   if (rc == 0 && effect->type == EFFECT_SUPPRESS && decider->options.observer.suppressed)
     decider->options.observer.suppressed(decider->options.observer.context, entity, effect->suppress.channel,
                                          effect->suppress.reason);
+  out->timers_changed = effect->type == EFFECT_TIMER_CLEAR;
   finish(decider, out);
   return rc;
 }

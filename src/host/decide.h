@@ -47,6 +47,8 @@ struct decider_options {
 };
 struct decider *decider_new(const struct decider_options *options);
 void decider_free(struct decider *decider);
+/** The engine it was made for. */
+const struct engine *decider_engine(const struct decider *decider);
 
 /** What an input did, valid until the next one. */
 struct decision {
@@ -87,7 +89,8 @@ bool decide_outcome_needs_record(const struct message *message, enum outcome_kin
  * again, or does not run now. */
 int decide_retry(struct decider *decider, struct record *record, struct entity entity,
                  const struct failure *failure, int64_t wall, struct decision *out, struct error *err);
-/** One operator's effect (SUPPRESS, UNSUPPRESS, DEAD_CLEAR). @return 0 or ERROR_LIMIT. */
+/** One operator's effect (SUPPRESS, UNSUPPRESS, DEAD_CLEAR, ATTRIBUTE, TIMER_CLEAR). @return 0 or
+ * ERROR_LIMIT. */
 int decide_effect(struct decider *decider, struct record *record, struct entity entity,
                   const struct effect *effect, struct decision *out, struct error *err);
 /** A given-up message goes back to the outbox under its own id: MESSAGE and DEAD_CLEAR. */

@@ -73,6 +73,7 @@ static int64_t next_due(const struct slot *slot) {
 static void conclude(struct worker *worker, struct slot *slot, enum log_record_type type, struct str input,
                      const struct decision *decision, int64_t due_before) {
   uint64_t seq = worker_next_seq(worker->shared);
+  worker->decided++;
   flight_record(worker, type, slot_entity(slot), input, decision->effects, seq);
   if (decision->record_changed) {
     slot->record.seq = seq;

@@ -143,7 +143,7 @@ static const struct sent *sent_of(const struct replay *replay, struct hash128 id
   return NULL;
 }
 
-/** What is logged beside rules: suppressions by command, and outcomes that give a reservation back. */
+/** What is logged beside rules: what operators changed, and outcomes that give a reservation back. */
 static void replay_effects(struct replay *replay, const struct log_record *record) {
   struct reader reader = reader_of(record->effects);
   struct effect effect;
@@ -152,7 +152,8 @@ static void replay_effects(struct replay *replay, const struct log_record *recor
     struct message message;
     if (effect.type == EFFECT_OUTCOME && sent_of(replay, effect.outcome.message_id, &message))
       decide_outcome(replay->now->decider, &replay->record, &message, &effect.outcome, &decision);
-    if (effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS)
+    if (effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS ||
+        effect.type == EFFECT_ATTRIBUTE || effect.type == EFFECT_TIMER_CLEAR)
       decide_effect(replay->now->decider, &replay->record, record->entity, &effect, &decision, NULL);
   }
 }

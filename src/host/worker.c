@@ -70,6 +70,7 @@ static void close_handles(struct worker *worker) {
   uv_close((uv_handle_t *)&worker->check, NULL);
   uv_close((uv_handle_t *)&worker->wake, NULL);
   uv_close((uv_handle_t *)&worker->write_behind, NULL);
+  look_turns_close(&worker->turns);
   mailbox_free(worker->mailbox);
 }
 
@@ -160,6 +161,7 @@ static void handles_start(struct worker *worker) {
   uv_check_start(&worker->check, on_check);
   uv_timer_init(&worker->loop, &worker->wake);
   worker->wake.data = worker;
+  look_turns_init(&worker->turns, worker, &worker->loop);
   uv_timer_init(&worker->loop, &worker->write_behind);
   worker->write_behind.data = worker;
   uv_timer_start(&worker->write_behind, on_write_behind, TICK_MS, 0);

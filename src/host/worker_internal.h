@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/metric.h"
+#include "host/look_turn.h"
 #include "host/worker.h"
 
 /** An item's verdict, to be given when the flight is durable. */
@@ -122,6 +123,8 @@ struct worker {
   int64_t watermark[WATERMARK_BUCKETS];
   int64_t watermark_bucket, resumed_at;
 
+  struct look_turns turns; /**< of those who look into the host */
+  uint64_t decided;        /**< inputs so far */
   struct buf scratch, entity, timer_bytes;
   struct buf waiting_users; /**< users whose records may hold look-ups from before the start: kind, id … */
   size_t waiting_users_at;  /**< … from here on */

@@ -1,0 +1,183 @@
+-- Looking into the running host: what a session shows, what it may do, and that nothing it does is felt by anybody.
+local Host = require "spec.functional.support.host"
+local look = require "spec.functional.support.look"
+
+local RULES = {
+  greet = [[
+    local kairos = require "kairos"
+    local views = kairos.window { of = "viewed", by = "payload.sku", over = "1h" }
+    local kept = { count = 0 }
+    return kairos.rule {
+      name = "greet", on = { "hello", "viewed" },
+      act = function(event, user)
+        if event.type == "viewed" then
+          if user:count(views, event.payload.sku) < 2 then return end
+        end
+        user:send { channel = "push", template = "said", data = { text = "hello " .. tostring(kept.count) }, once_per = "1h" }
+        user:after("1d", { name = "later" })
+      end,
+      timers = { later = function() end },
+    }
+  ]],
+}
+
+describe("kairos repl", function()
+  local host, session
+
+  setup(function()
+    host = Host.start { rules = RULES, config = { logging = { level = "info" } } }
+    host:accept(
+      { type = "identify", user = "ada", payload = { first_name = "Ada", email = "ada@mail.example", vip = true } },
+      { type = "hello", user = "ada" },
+      { type = "viewed", user = "ada", payload = { sku = "K1" } })
+    host:said("ada", 1)
+  end)
+  teardown(function() host:remove() end)
+  before_each(function() session = look.session(host) end)
+  after_each(function() session:close() end)
+
+  it("shows an expression's value, runs a statement, keeps globals, asks for more lines", function()
+    assert.equal("2\n", session:run("1 + 1").output)
+    assert.equal('"a"\n', session:run('= "a"').output)
+    assert.equal("done", session:run("x = 20").state)
+    assert.equal("21\n2\n", session:run("x + 1, 2").output)
+    assert.equal("incomplete", session:run("for i = 1, 3 do").state)
+    assert.equal("1\n2\n3\n", session:run("for i = 1, 3 do\nprint(i) end").output)
+    assert.equal("incomplete", session:run("{ 1,").state)
+    assert.equal("failed", session:run("x = = 1").state)
+    assert.truthy(session:run("nothing.here").error:find("session:1: attempt to index global 'nothing'", 1, true))
+    local other = look.session(host)
+    assert.equal("nil\n", other:run("x").output)
+    other:close()
+  end)
+
+  it("prints values as they are written, cut where they are long, and asks no metamethod", function()
+    assert.equal('{ 1, 2, a = "x\\n", ["b c"] = true }\n', session:run('{ 1, 2, a = "x\\n", ["b c"] = true }').output)
+    assert.equal("{ t = { … itself } }\n", session:run("local t = {} t.t = t return t").output)
+    local long = session:run "('x'):rep(100000)".output
+    assert.truthy(#long < 2200 and long:find "bytes more")
+    local many = session:run("local t = {} for i = 1, 1000 do t[i] = i end return t").output
+    assert.truthy(many:find "… 800 more")
+    local evil = session:run [[setmetatable({ 1 }, { __tostring = error, __index = error, __len = error, __pairs = error })]]
+    assert.equal("{ 1 }\n", evil.output)
+    assert.equal("\"\\x1b[31m\"\n", session:run [["\27[31m"]].output)
+  end)
+
+  it("looks at a user: record, windows, past, decisions", function()
+    local ada = session:value [[user "ada"]]
+    assert.equal(true, ada.attributes.vip)
+    assert.equal(1, #ada.windows)
+    assert.equal("later", ada.timers[1].name)
+    local events = session:value [[user("ada"):events()]]
+    assert.equal(3, #events)
+    assert.equal("viewed", session:value [[user("ada"):events { last = 1 }]][1].event)
+    assert.equal("hello", session:value [[user("ada"):events { type = "hello" }]][1].event)
+    assert.equal("send", session:value [[user("ada"):decisions()]][1].decision)
+    local windows = session:value [[user("ada"):count("viewed", "K1")]]
+    assert.equal(1, windows[1].answer)
+    assert.equal(3, #session:value [[user("ada"):events()]])
+    assert.truthy(session:run([[user.ada]]).error)
+    assert.truthy(session:run([[user("ada").events()]]).error:find "colon")
+  end)
+
+  it("masks personal data until it is asked for, and says in the log who asked", function()
+    local shown = session:run([[user "ada", user("ada"):events(), user("ada"):decisions()]]).output
+    assert.falsy(shown:find "Ada")
+    assert.falsy(shown:find "ada@mail")
+    assert.falsy(shown:find '"ada"')
+    assert.equal("ada@mail.example", session:value([[user("ada", { unmask = true })]]).attributes.email)
+    assert.truthy(host:output():find "a session asked for personal data")
+    session:run ":unmask"
+    assert.truthy(session:run([[user "ada"]]).output:find "Ada")
+    assert.truthy(host:output():find("for=unmask", 1, true))
+  end)
+
+  it("tries an event: what each rule and check would say; nothing changes", function()
+    local function everything()
+      local record = session:run([[user "ada"]]).output
+      local metrics = {}
+      for line in host:get("/metrics").body:gmatch "[^\n]+" do
+        if line:find "^kairos_rule" or line:find "^kairos_decisions" or line:find "^kairos_events" then
+          metrics[#metrics + 1] = line
+        end
+      end
+      return record, table.concat(metrics, "\n"), #host:messages()
+    end
+    local record, metrics, messages = everything()
+    local tried = session:value [[try { type = "hello", user = "ada" }]]
+    assert.equal("skip", tried.rules[1].decision)
+    assert.equal("once_per", tried.messages[1].reason)
+    tried = session:value [[try { type = "hello", user = "bob" }]]
+    assert.equal("send", tried.messages[1].decision)
+    assert.equal("later", tried.changes[1].timer)
+    tried = session:value [[try { type = "viewed", user = "bob", payload = { sku = "K1" } }]]
+    assert.equal("none", tried.rules[1].decision)
+    assert.truthy(session:run([[try { typ = "x" }]]).error:find "try does not know")
+    assert.truthy(session:run([[try { type = "x" }]]).error:find "user_id")
+    local record_after, metrics_after, messages_after = everything()
+    assert.equal(record, record_after)
+    assert.equal(metrics, metrics_after)
+    assert.equal(messages, messages_after)
+    assert.equal(0, #session:value([[user "bob"]]).timers)
+  end)
+
+  it("refuses changes before :write; then makes them durably, and says who did", function()
+    for _, code in ipairs { [[user("eve"):set("vip", true)]], [[user("eve"):suppress "email"]], "pause()", "resume()",
+      [[dead_retry "all"]], [[dead_drop "all"]], [[user("eve"):cancel("greet", "later")]] } do
+      assert.truthy(session:run(code).error:find(":write", 1, true), code)
+    end
+    assert.equal("done", session:run(":write").state)
+    assert.equal("done", session:run([[user("eve"):set("vip", true)]]).state)
+    assert.equal("done", session:run([[user("eve"):suppress("email", "asked on the phone")]]).state)
+    local eve = session:value [[user "eve"]]
+    assert.equal(true, eve.attributes.vip)
+    assert.equal("asked on the phone", eve.suppressions[1].reason)
+    assert.truthy(host:output():find "a session changes the host")
+    assert.truthy(host:output():find "what=set")
+    session:run([[user("eve"):set("vip", nil)]])
+    session:run([[user("eve"):unsuppress "email"]])
+    host:accept { type = "hello", user = "eve" }
+    assert.equal("done", session:run([[user("eve"):cancel("greet", "later")]]).state)
+    assert.truthy(session:run([[user("eve"):cancel("greet", "later")]]).error:find "no timer")
+    eve = session:value [[user "eve"]]
+    assert.same({}, eve.suppressions)
+    assert.same({}, eve.timers)
+  end)
+
+  it("completes names", function()
+    local function names(text)
+      session:send { id = 900, complete = text }
+      return table.concat(session:receive().names, " ")
+    end
+    assert.equal("campaign( campaigns(", names "campa")
+    assert.truthy(names("string."):find "rep%(")
+    session:run "stuff = { alpha = 1, alpine = 2 }"
+    assert.truthy(names("stuff.al"):find "alpha")
+    session:run [[a = user "ada"]]
+    assert.equal("events(", names "a:ev")
+    assert.equal("events(", names 'user("ada"):ev')
+  end)
+
+  it("explains itself", function()
+    assert.truthy(session:run(":help").output:find "what the host knows of a user")
+    assert.truthy(session:run(":help try").output:find "Nothing is stored")
+    assert.truthy(session:run(":nonsense").error:find ":worker")
+    assert.truthy(session:run(":worker 7").error:find "0 to 1")
+    session:run "x = 5"
+    assert.equal("done", session:run(":worker 1").state)
+    assert.equal("5\n", session:run("x").output)
+  end)
+
+  it("is reached by the command line", function()
+    local result = host:command("repl", "-e", "1 + 1")
+    assert.equal("2\n", result.out)
+    assert.equal(0, result.status)
+    result = host:command("repl", "--json", "-e", '{ a = { 1, 2 }, b = "x" }')
+    assert.equal('{"a":[1,2],"b":"x"}\n', result.out)
+    result = host:command("repl", "-e", "error 'no'")
+    assert.equal(1, result.status)
+    assert.truthy(result.err:find "no")
+    assert.truthy(host:command("repl", "--unmask", "-e", [[user "ada"]]).out:find "Ada")
+    assert.truthy(host:command("repl", "--worker", "9", "-e", "1").err:find "worker")
+  end)
+end)

@@ -1,0 +1,172 @@
+#include "host/look_try.h"
+
+#include "host/generation.h"
+#include "host/replay.h"
+
+/** What was seen while it ran: the members of arrays. */
+struct seen {
+  struct buf rules, messages, failures, changes;
+  uint32_t rule_count, message_count, failure_count, change_count, window_count, generation;
+};
+
+int look_try_init(struct look_try *trial, struct str event, int64_t received, struct error *err) {
+  struct event_fault fault;
+  buf_init(&trial->bytes);
+  buf_init(&trial->record);
+  buf_append(&trial->bytes, event.data, event.len);
+  if (event_from_value(&trial->event, buf_str(&trial->bytes), received, NULL, &fault))
+    return error_set(err, ERROR_INVALID, "the event's %s: %s",
+                     *fault.pointer ? fault.pointer + 1 : "envelope", fault.message);
+  return 0;
+}
+
+void look_try_deinit(struct look_try *trial) {
+  buf_deinit(&trial->bytes);
+  buf_deinit(&trial->record);
+}
+
+static void put_value(struct buf *out, const char *name, struct str value) {
+  value_put_string(out, str_from(name));
+  if (value.len && value_valid(value))
+    buf_append(out, value.data, value.len);
+  else
+    value_put_map(out, 0);
+}
+
+static void note_run(void *context, const struct decider_run *run) {
+  struct seen *seen = context;
+  replay_describe_run(run, seen->generation, &seen->rules);
+  seen->rule_count++;
+}
+
+static void note_message(void *context, const struct message *message, const struct verdict *verdict) {
+  struct seen *seen = context;
+  struct buf *out = &seen->messages;
+  value_put_map(out, 9);
+  value_put_member_text(out, "campaign", message->campaign);
+  value_put_member_text(out, "template", message->template_name);
+  value_put_member_text(out, "channel", message->channel);
+  value_put_member_text(out, "provider", message->provider);
+  value_put_member_text(out, "to", message->to);
+  value_put_member_text(out, "decision", verdict->pass ? STR("send") : STR("skip"));
+  value_put_member_text(out, "reason", verdict->reason);
+  put_value(out, "checks", verdict->checks);
+  put_value(out, "data", message->data);
+  seen->message_count++;
+}
+
+static void note_failure(void *context, const struct entity *entity, const struct failure *failure) {
+  (void)entity;
+  struct seen *seen = context;
+  value_put_map(&seen->failures, 2);
+  value_put_member_text(&seen->failures, "campaign", failure->campaign);
+  value_put_member_text(&seen->failures, "error", failure->error);
+  seen->failure_count++;
+}
+
+static void note_effect(struct seen *seen, const struct effect *effect) {
+  struct buf *out = &seen->changes;
+  switch (effect->type) {
+  case EFFECT_WINDOW:
+    seen->window_count++;
+    return;
+  case EFFECT_ATTRIBUTE:
+    value_put_map(out, 1);
+    value_put_string(out, STR("attributes"));
+    value_put_map(out, 1);
+    value_put_string(out, effect->attribute.name);
+    if (effect->attribute.value.len)
+      buf_append(out, effect->attribute.value.data, effect->attribute.value.len);
+    else
+      value_put_nil(out);
+    break;
+  case EFFECT_TIMER_SET:
+    value_put_map(out, 3);
+    value_put_member_text(out, "timer", effect->timer.name);
+    value_put_member_text(out, "campaign", effect->timer.campaign);
+    value_put_member_integer(out, "due", effect->timer.due);
+    break;
+  case EFFECT_TIMER_CLEAR:
+    value_put_map(out, 3);
+    value_put_member_text(out, "timer", effect->timer.name);
+    value_put_member_text(out, "campaign", effect->timer.campaign);
+    value_put_member_text(out, "due", STR("cancelled"));
+    break;
+  case EFFECT_SUPPRESS:
+    value_put_map(out, 2);
+    value_put_member_text(out, "suppressed", effect->suppress.channel);
+    value_put_member_text(out, "reason", effect->suppress.reason);
+    break;
+  default:
+    return;
+  }
+  seen->change_count++;
+}
+
+static void note_effects(struct seen *seen, struct str effects) {
+  struct reader reader = reader_of(effects);
+  struct effect effect;
+  while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) note_effect(seen, &effect);
+}
+
+static void put_list(struct buf *out, const char *name, uint32_t count, const struct buf *items) {
+  value_put_string(out, str_from(name));
+  value_put_array(out, count);
+  buf_append(out, items->data, items->len);
+}
+
+static void decide(struct look_try *trial, struct engine *engine, const struct config *config,
+                   struct str paused, struct record *record, struct seen *seen) {
+  struct decider *decider = decider_new(&(struct decider_options){
+      .engine = engine,
+      .config = config,
+      .generation = trial->generation,
+      .paused = paused,
+      .record_max = config->state.record_max,
+      .uncounted = true,
+      .observer = {.context = seen, .message = note_message, .failure = note_failure, .ran = note_run}});
+  struct decision decision;
+  decide_event(decider, record, &trial->event, trial->wall, &decision);
+  note_effects(seen, decision.effects);
+  decider_free(decider);
+}
+
+int look_try_run(struct look_try *trial, const struct config *config, struct store *store, struct buf *out,
+                 struct error *err) {
+  struct ruleset *ruleset = NULL;
+  struct engine *engine = NULL;
+  struct record record;
+  struct seen seen = {.generation = trial->generation};
+  struct buf facts_bytes;
+  struct generation_facts facts;
+  buf_init(&facts_bytes);
+  struct buf *bufs[] = {&seen.rules, &seen.messages, &seen.failures, &seen.changes};
+  record_init(&record);
+  for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++) buf_init(bufs[i]);
+  int rc = record_decode(&record, buf_str(&trial->record), err);
+  if (rc == 0) rc = generation_facts_load(store, trial->generation, &facts_bytes, &facts, err);
+  if (rc == 0) rc = generation_sources_load(store, facts.sources, &ruleset, err);
+  if (rc == 0)
+    rc = engine_new(
+        &engine,
+        &(struct engine_options){
+            .ruleset = ruleset, .config = config, .generation = trial->generation, .counted_budget = true},
+        err);
+  if (rc) goto cleanup;
+  decide(trial, engine, config, facts.paused, &record, &seen);
+  value_put_map(out, 7);
+  value_put_member_integer(out, "at", event_now(&trial->event));
+  value_put_member_integer(out, "generation", trial->generation);
+  put_list(out, "rules", seen.rule_count, &seen.rules);
+  put_list(out, "messages", seen.message_count, &seen.messages);
+  put_list(out, "failures", seen.failure_count, &seen.failures);
+  put_list(out, "changes", seen.change_count, &seen.changes);
+  value_put_member_integer(out, "windows", seen.window_count);
+cleanup:
+  if (engine) engine_free(engine);
+  if (ruleset) ruleset_free(ruleset);
+  record_deinit(&record);
+  buf_deinit(&facts_bytes);
+  for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++) buf_deinit(bufs[i]);
+  return rc;
+}
