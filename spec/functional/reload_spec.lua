@@ -233,6 +233,109 @@ describe("a restart", function()
   end
 end)
 
+describe("a change of the files", function()
+  local host
+  after_each(function() host:remove() end)
+
+  local function await_generation(number)
+    return process.eventually(10 * Host.patience, function() return generation(host) == number end)
+  end
+
+  it("serves as soon as it is saved", function()
+    host = Host.start { rules = { telling = telling "one" } }
+    write(host, "telling", telling "two")
+    assert.is_true(await_generation(2))
+    tell(host, "ada")
+    assert.same({ "two" }, host:said "ada")
+    assert.equal("watch", host:ask("generations").generations[1].cause)
+  end)
+
+  it("serves when an editor renames a new file over the old one", function()
+    host = Host.start { rules = { telling = telling "one" } }
+    files.write(host.rules .. "/telling/.rule.lua.swp", "what is being typed")
+    files.write(host.rules .. "/telling/rule.lua~", telling "two")
+    os.rename(host.rules .. "/telling/rule.lua~", host.rules .. "/telling/rule.lua")
+    assert.is_true(await_generation(2))
+    -- The new file is watched as the old one was.
+    files.write(host.rules .. "/telling/4913", "")
+    files.write(host.rules .. "/telling/rule.lua", telling "three")
+    assert.is_true(await_generation(3))
+    tell(host, "ada")
+    assert.same({ "three" }, host:said "ada")
+  end)
+
+  it("in a new folder, and its going, are seen", function()
+    host = Host.start { rules = { telling = telling "one" } }
+    write(host, "other", telling("other", "other"))
+    assert.is_true(await_generation(2))
+    write(host, "other", telling("another", "other"))
+    assert.is_true(await_generation(3))
+    files.remove(host.rules .. "/other")
+    assert.is_true(await_generation(4))
+    -- The same name again is another folder.
+    write(host, "other", telling("again", "other"))
+    assert.is_true(await_generation(5))
+    write(host, "other", telling("and again", "other"))
+    assert.is_true(await_generation(6))
+  end)
+
+  it("that is broken leaves the old rules serving; that it is whole again is seen", function()
+    host = Host.start { rules = { telling = telling "one" } }
+    write(host, "telling", broken)
+    assert.is_true(process.eventually(10 * Host.patience, function()
+      return host:metric "kairos_reload_failed" == 1
+    end))
+    tell(host, "ada")
+    assert.same({ "one" }, host:said "ada")
+    local told = host:output():match "level=warn[^\n]*the new rules do not serve[^\n]*"
+    assert.truthy(told:find("rules/telling/rule.lua:5:", 1, true), told)
+    write(host, "telling", telling "two")
+    assert.is_true(await_generation(2))
+    assert.equal(0, host:metric "kairos_reload_failed")
+  end)
+
+  it("of fifty files at once is one generation", function()
+    local rules = {}
+    for index = 1, 50 do rules["c" .. index] = telling("one", "c" .. index) end
+    host = Host.start { rules = rules }
+    for index = 1, 50 do files.write(("%s/c%d/rule.lua"):format(host.rules, index), telling("two", "c" .. index)) end
+    assert.is_true(await_generation(2))
+    tell(host, "ada")
+    local said = host:said("ada", 50)
+    assert.equal(50, #said)
+    for _, text in ipairs(said) do assert.equal("two", text) end
+    assert.equal(50, #host:ask("generations").generations[1].changes.changed)
+    assert.equal(2, generation(host))
+  end)
+
+  it("is found where inotify does not watch, and where a link leads elsewhere", function()
+    host = Host.new { rules = { telling = telling "one" }, config = { rules_dir = files.temporary() .. "/current" },
+      env = { KAIROS_FAILPOINTS = "watch.inotify=error*0" } }
+    local place = host.config.rules_dir
+    process.shell(("ln -s %s %s && cp -r %s %s.new"):format(host.rules, place, host.rules, place))
+    host:run()
+    assert.truthy(host:output():find("changes are looked for every 2 seconds", 1, true))
+    files.write(place .. ".new/telling/rule.lua", telling "two")
+    process.shell(("ln -sfn %s.new %s"):format(place, place))
+    assert.is_true(await_generation(2))
+    tell(host, "ada")
+    assert.same({ "two" }, host:said "ada")
+    files.remove(place:match "^(.*)/")
+  end)
+
+  it("after a rollback ends it; without one it stays", function()
+    host = Host.start { rules = { telling = telling "one" } }
+    write(host, "telling", telling "two")
+    assert.is_true(await_generation(2))
+    host:ask "rollback"
+    files.write(host.rules .. "/telling/rule.lua", telling "two")
+    files.write(host.rules .. "/telling/notes.md", "not read")
+    assert.is_nil(process.eventually(1, function() return generation(host) ~= 3 end))
+    write(host, "telling", telling "three")
+    assert.is_true(await_generation(4))
+  end)
+end)
+
 describe("under load", function()
   local host
   after_each(function() host:remove() end)

@@ -137,6 +137,7 @@ int host_start(struct host **out, uv_loop_t *loop, const struct config *config, 
   host->checkpoint_at = clock_mono_us() + config->state.checkpoint_every * 1000;
   uv_timer_start(&host->clockwork, on_clockwork, TICK_MS, TICK_MS);
   atomic_store(&host->shared.phase, HOST_RUNNING);
+  reload_watch(host);
   *out = host;
   return 0;
 }

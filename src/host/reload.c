@@ -7,6 +7,7 @@
 #include "base/metric.h"
 #include "host/changes.h"
 #include "host/host_internal.h"
+#include "host/watch.h"
 
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -48,6 +49,7 @@ struct attempt {
   struct generation *candidate;
   struct hash128 files; /**< of what was read */
   bool unchanged, read;
+  bool known; /**< these files did not serve a moment ago, and are the same */
   int status;
   struct error err;
   struct buf paused, changes, declared;
@@ -81,6 +83,7 @@ struct reload {
   void (*job_run)(struct reload *reload);
   void (*job_done)(struct reload *reload);
   metric_id failed_gauge;
+  struct watch *watch; /**< null: files are read when somebody asks */
 };
 
 /* ---- the build thread ---- */
@@ -226,8 +229,11 @@ static int wanted(struct reload *reload, struct ruleset **out, struct error *err
     return wanted_pause(reload, request, out, err);
   default:
     rc = wanted_files(reload, out, err);
-    if (rc == 0) attempt->unchanged = files_serve(reload, request->cause, attempt->files);
-    return rc;
+    if (rc) return rc;
+    attempt->known = request->cause == GENERATION_WATCH && reload->failed &&
+                     hash128_equal(attempt->files, reload->failed_files);
+    attempt->unchanged = attempt->known || files_serve(reload, request->cause, attempt->files);
+    return 0;
   }
 }
 
@@ -316,7 +322,10 @@ static void answer_all(struct reload *reload, const char *result) {
   for (struct request *request = attempt->requests; request; request = request->next)
     answer(request, attempt->status, &attempt->err, buf_str(&bytes));
   buf_deinit(&bytes);
-  if (attempt->requests->dry_run || attempt->requests->cause == GENERATION_START) return;
+  enum generation_cause cause = attempt->requests->cause;
+  if (attempt->requests->dry_run || cause == GENERATION_START ||
+      (cause == GENERATION_WATCH && attempt->unchanged))
+    return;
   char label[64];
   snprintf(label, sizeof label, "result=\"%s\"", attempt->status ? "failed" : result);
   metric_add(
@@ -502,7 +511,7 @@ static void prepared(struct reload *reload) {
   if (attempt->status) {
     fail(reload);
   } else if (attempt->unchanged || attempt->requests->dry_run) {
-    if (attempt->unchanged && attempt->read) note_success(reload);
+    if (attempt->unchanged && attempt->read && !attempt->known) note_success(reload);
     answer_all(reload, attempt->unchanged ? "unchanged" : "checked");
     discard(reload);
     attempt_end(reload);
@@ -567,8 +576,8 @@ static void ask(struct reload *reload, const struct request *request) {
   try_next(reload);
 }
 
-void reload_look(struct host *host) {
-  struct reload *reload = host->reload;
+static void look(void *context) {
+  struct reload *reload = context;
   if (reload->stopping) return;
   for (const struct request *request = reload->waiting; request; request = request->next)
     if (asks_for_files(request) && !request->dry_run) return; /* it has not read them yet */
@@ -800,10 +809,17 @@ int reload_begin(struct host *host, struct error *err) {
   return rc;
 }
 
+void reload_watch(struct host *host) {
+  if (host->config->rules.watch)
+    host->reload->watch = watch_new(host->loop, host->config->rules_dir, look, host->reload);
+}
+
 void reload_stop(struct host *host) {
   struct reload *reload = host->reload;
   if (!reload) return;
   reload->stopping = true;
+  watch_close(reload->watch);
+  reload->watch = NULL;
   struct error err;
   error_set(&err, ERROR_UNAVAILABLE, "the host is stopping");
   while (reload->waiting) {

@@ -21,8 +21,8 @@ struct reload;
 /** When the store is recovered and the workers are parked: give them the files' rules, or, where those do not
  * load, the rules that served last. Blocking. */
 int reload_begin(struct host *host, struct error *err);
-/** Files may have changed. */
-void reload_look(struct host *host);
+/** From here on files serve as they change, if the configuration says so. */
+void reload_watch(struct host *host);
 /** RELOAD, GENERATIONS, ROLLBACK, PAUSE_CAMPAIGN, RESUME_CAMPAIGN. */
 void reload_command(struct host *host, struct host_command *command);
 /** Now and then: what had to wait for the host may go on. */
