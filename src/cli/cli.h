@@ -31,10 +31,15 @@ enum cli_option {
   CLI_WORKER = 1 << 21,
   CLI_SESSION = 1 << 22, /**< --write */
   CLI_UNMASK = 1 << 23,
-  CLI_TAIL = 1 << 24 /**< what narrows a tail */
+  CLI_TAIL = 1 << 24, /**< what narrows a tail */
+  CLI_FILTER = 1 << 25,
+  CLI_JOBS = 1 << 26,
+  CLI_SECONDS = 1 << 27
 };
 /** What every command that looks for a host or its directory takes. */
 enum { CLI_PLACE = CLI_CONFIG | CLI_DATA_DIR };
+
+enum { CLI_WORDS_MAX = 1024 };
 
 /** What was given. Null: not given. Strings are argv's. */
 struct cli_arguments {
@@ -42,7 +47,8 @@ struct cli_arguments {
   bool all, json, replay, dry_run, help;
   const char *eval, *worker, *type, *user, *campaign, *sample;
   bool write, unmask, decisions, events_only;
-  const char *words[4]; /**< what is no option, in order */
+  const char *words[CLI_WORDS_MAX]; /**< what is no option, in order */
+  const char *filter, *jobs, *seconds;
   int word_count;
 };
 
@@ -60,6 +66,7 @@ extern const struct cli_command cli_run, cli_check, cli_simulate, cli_why, cli_d
     cli_suppress, cli_unsuppress, cli_pause, cli_resume, cli_backup, cli_version, cli_reload, cli_generations,
     cli_rollback;
 extern const struct cli_command cli_repl;
+extern const struct cli_command cli_spec;
 
 /* ---- option.c ---- */
 

@@ -25,6 +25,12 @@ static const struct option {
      "let timers fire up to here: 2026-11-20, 2026-11-20T09:30 (UTC), …+01:00, or ms since 1970"},
     {"reason", "TEXT", CLI_REASON, offsetof(struct cli_arguments, reason),
      "kept with it, and shown by `kairos why`"},
+    {"filter", "PATTERN", CLI_FILTER, offsetof(struct cli_arguments, filter),
+     "only tests whose full name this Lua pattern finds"},
+    {"jobs", "N", CLI_JOBS, offsetof(struct cli_arguments, jobs),
+     "files at once; one a core unless given; -j N"},
+    {"seconds", "N", CLI_SECONDS, offsetof(struct cli_arguments, seconds),
+     "that one test may take; 10 unless given"},
     {"all", NULL, CLI_ALL, offsetof(struct cli_arguments, all), "every one there is"},
     {"replay", NULL, CLI_REPLAY, offsetof(struct cli_arguments, replay),
      "every time a rule ran, also when it asked for nothing"},
@@ -162,6 +168,9 @@ int option_parse(const struct cli_command *command, int argc, char **argv, struc
     } else if (!words_only && strncmp(word, "--", 2) == 0) {
       int rc = parse_option(command, argc, argv, &i, out);
       if (rc) return rc;
+    } else if (!words_only && strncmp(word, "-j", 2) == 0 && command->options & CLI_JOBS && !out->jobs &&
+               (word[2] || i + 1 < argc)) {
+      out->jobs = word[2] ? word + 2 : argv[++i];
     } else if (!words_only && word[0] == '-' && word[1]) {
       fprintf(stderr,
               "kairos: there is no option %s (options begin with --; a word that begins with - goes behind a "

@@ -222,6 +222,25 @@ struct ruleset *ruleset_share(struct ruleset *ruleset) {
   return ruleset;
 }
 
+static bool picked(const struct ruleset_file *file, struct str folders) {
+  struct reader reader = reader_of(folders);
+  struct str folder = {file->path, strcspn(file->path, "/")};
+  bool found = file->library || !folders.len || str_equal(folder, STR("shared"));
+  while (!found && reader_left(&reader) && !reader.bad) found = str_equal(reader_str(&reader), folder);
+  return found;
+}
+
+struct ruleset *ruleset_pick(const struct ruleset *from, struct str folders) {
+  struct reading reading = {.ruleset = memory_zalloc(sizeof *reading.ruleset)};
+  reading.ruleset->holders = 1;
+  for (size_t i = 0; i < from->count; i++) {
+    const struct ruleset_file *file = &from->files[i];
+    if (picked(file, folders)) add(&reading, file->path, file->text, file->hash, file->library);
+  }
+  finish(reading.ruleset);
+  return reading.ruleset;
+}
+
 void ruleset_encode(const struct ruleset *ruleset, struct buf *out) {
   buf_put_u8(out, RULESET_FORMAT);
   buf_put_varint(out, ruleset->count);

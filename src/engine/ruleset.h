@@ -41,6 +41,9 @@ bool ruleset_wants(const char *name);
 uint64_t ruleset_fingerprint(const char *rules_dir);
 /** One more holder. Each calls ruleset_free() once. */
 struct ruleset *ruleset_share(struct ruleset *ruleset);
+/** A copy with these folders of rules (strings, buf_put_str; none: all), and always rules/shared and the
+ * library. */
+struct ruleset *ruleset_pick(const struct ruleset *from, struct str folders);
 void ruleset_free(struct ruleset *ruleset);
 /** Its list of files: paths and hashes. The texts are kept by their hashes. */
 void ruleset_encode(const struct ruleset *ruleset, struct buf *out);

@@ -81,6 +81,10 @@ int gate_reserve_shadow(struct draft *draft, const struct message *message, stru
   return draft_add(draft, &effect, err);
 }
 
+const char *gate_check_name(size_t index) {
+  return index < CHECK_COUNT ? checks[index].name : NULL;
+}
+
 int gate_reserve(struct draft *draft, const struct message *message, struct error *err) {
   if (message->once_key == 0) return 0;
   struct effect effect = {.type = EFFECT_ONCE, .once = {message->once_key, message->once_until}};

@@ -32,6 +32,9 @@ struct gate_check {
  * @param checks  cleared, then holds the verdict's `checks` value. */
 void gate_judge(const struct gate_question *question, struct verdict *verdict, struct buf *checks);
 
+/** The name of check number `index`, in their order from 0; null past the last. */
+const char *gate_check_name(size_t index);
+
 /** Reserve what a passing message uses up (its once_per mark). */
 int gate_reserve(struct draft *draft, const struct message *message, struct error *err);
 /** Reserve what only the campaign itself asks for: what a shadow uses up is no other campaign's business. */

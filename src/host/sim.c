@@ -113,10 +113,15 @@ void sim_free(struct sim *sim) {
   timers_free(sim->timers);
   buf_deinit(&sim->entity);
   buf_deinit(&sim->input);
+  buf_deinit(&sim->entry);
   buf_deinit(&sim->history);
   buf_deinit(&sim->runs);
   buf_deinit(&sim->sent);
   memory_free(sim);
+}
+
+const struct sim_rules *sim_rules_of(const struct sim *sim) {
+  return sim->rules;
 }
 
 int64_t sim_now(const struct sim *sim) {

@@ -40,6 +40,7 @@ struct sim_options {
 /** A fresh host, with no users. Takes some microseconds. */
 struct sim *sim_new(struct sim_rules *rules, const struct sim_options *options);
 void sim_free(struct sim *sim);
+const struct sim_rules *sim_rules_of(const struct sim *sim);
 int64_t sim_now(const struct sim *sim);
 
 /** Take an event in at `event->received`, to which the clock moves if it is behind; what is due by then has

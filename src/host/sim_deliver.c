@@ -76,9 +76,9 @@ static void place(struct sim *sim, struct entry *entry, const struct message *me
 void sim_deliver_add(struct sim *sim, const struct message *decided) {
   const struct config *config = sim->rules->options.config;
   struct message message;
-  buf_clear(&sim->input);
-  outbox_entry_encode(&(struct outbox_entry){.message = *decided, .retry_at = sim->now}, &sim->input);
-  struct entry *entry = outbox_add(&sim->outbox, buf_str(&sim->input), false, &message, NULL);
+  buf_clear(&sim->entry);
+  outbox_entry_encode(&(struct outbox_entry){.message = *decided, .retry_at = sim->now}, &sim->entry);
+  struct entry *entry = outbox_add(&sim->outbox, buf_str(&sim->entry), false, &message, NULL);
   if (!entry) return; // known already
   // The gate let it pass, so there is such a provider.
   entry->provider = (int16_t)(config_provider(config, message.provider) - config->providers);

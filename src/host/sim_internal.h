@@ -35,7 +35,7 @@ struct sim {
   struct table *table;
   struct seen *seen;
   struct timers *timers;
-  struct buf entity, input; /**< scratch */
+  struct buf entity, input, entry; /**< scratch */
 
   /* messages on their way; unless it only decides */
   struct outbox outbox;

@@ -1,0 +1,163 @@
+--- Stories: what happened to a user, in words.
+
+local native = require "kairos.native"
+
+local tell = {}
+
+--- A failure shows this many steps of a story, the last ones, and so many stories.
+local STEPS_SHOWN, VALUE_SHOWN = 60, 120
+
+--- A moment in the host's zone: "Mon 2026-06-01 14:00:00 CEST".
+function tell.time(host, ms)
+  return native.time(ms, host.zone)
+end
+
+--- A value on one line, not too long.
+---@param value any
+---@param most? number  bytes
+function tell.value(value, most)
+  local text = native.json(value)
+  most = most or VALUE_SHOWN
+  if #text > most then
+    -- Not in the middle of a character.
+    while most > 0 and (text:byte(most + 1) or 0) >= 0x80 and (text:byte(most + 1) or 0) < 0xC0 do
+      most = most - 1
+    end
+    text = text:sub(1, most) .. "…"
+  end
+  return text
+end
+
+--- "email reminder", or only the channel of what has no template.
+local function name_of(message)
+  return ((message.channel or "") .. " " .. (message.template or "")):match "^%s*(.-)%s*$"
+end
+
+local function first_lines(text)
+  local lines = {}
+  for line in (text .. "\n"):gmatch "(.-)\n" do
+    lines[#lines + 1] = line
+  end
+  return lines
+end
+
+local outcomes = {
+  accepted = function(step, message)
+    return "sent: " .. message .. (step.attempt > 1 and " (attempt " .. step.attempt .. ")" or "")
+  end,
+  retry = function(step, message, host)
+    return "not sent yet: " .. message .. ", " .. step.detail .. "; again at " .. tell.time(host, step.retry_at)
+  end,
+}
+
+--- One step of a story as lines.
+local steps = {
+  event = function(step, host, say)
+    local late = step.timestamp ~= step.at and " (happened " .. tell.time(host, step.timestamp) .. ")" or ""
+    say("event " .. step.type .. late .. (next(step.payload or {}) and "  " .. tell.value(step.payload) or ""))
+  end,
+  timer = function(step, host, say)
+    local late = step.due ~= step.at and " (due " .. tell.time(host, step.due) .. ")" or ""
+    say("timer " .. step.name .. " of " .. step.campaign .. late)
+  end,
+  run = function(step, _, say)
+    local said = { send = "asks for a message", skip = "asks for a message", none = step.reason, failed = "fails" }
+    say("  rule " .. step.campaign .. ": " .. (said[step.decision] or step.decision))
+    for _, name in ipairs(require "kairos.spec.words".keys(step.facts)) do
+      say("    read " .. name .. " = " .. tell.value(step.facts[name]))
+    end
+  end,
+  decision = function(step, _, say)
+    local passes = step.decision == "send"
+    say("  " .. name_of(step) .. ": " .. (passes and "the gate lets it pass" or "held back by " .. step.reason))
+    for _, name in ipairs(tell.check_order) do
+      local answer = (step.checks or {})[name]
+      if answer then
+        say("    " .. name .. ": " .. answer)
+      end
+    end
+  end,
+  outcome = function(step, host, say, message)
+    local how = outcomes[step.outcome]
+    say("  " .. (how and how(step, message, host) or "not sent: " .. message .. ", " .. step.outcome .. ": " .. step.detail))
+  end,
+  failed = function(step, _, say)
+    for i, line in ipairs(first_lines(step.error)) do
+      say((i == 1 and "  rule " .. step.campaign .. " failed: " or "    ") .. line)
+    end
+  end,
+  attribute = function(step, _, say)
+    say("  profile: " .. step.name .. (step.value == nil and " is removed" or " = " .. tell.value(step.value)))
+  end,
+  timer_set = function(step, host, say)
+    say("  sets the timer " .. step.name .. " of " .. step.campaign .. " for " .. tell.time(host, step.due))
+  end,
+  timer_clear = function(step, _, say)
+    say("  cancels the timer " .. step.name .. " of " .. step.campaign)
+  end,
+  suppressed = function(step, _, say)
+    say("  no more messages on " .. (step.channel == "*" and "any channel" or step.channel) .. ": " .. step.reason)
+  end,
+  unsuppressed = function(step, _, say)
+    say("  messages again on " .. (step.channel == "*" and "every channel" or step.channel))
+  end,
+}
+
+--- Lines of a story: { at, text }.
+local function lines_of(host, id, is_subject)
+  local lines, messages, input = {}, {}, {}
+  tell.check_order = native.sim_names(host.id).checks
+  for _, step in ipairs(native.sim_story(host.id, id, is_subject)) do
+    if step.kind == "event" or step.kind == "timer" then
+      input = step
+    elseif step.kind == "decision" then
+      messages[step.message_id] = name_of(step)
+    end
+    -- What an identify sets stands in it, and a timer that fires is cleared by it.
+    local said = (step.kind == "attribute" and input.type == "identify")
+      or (step.kind == "timer_clear" and input.kind == "timer" and input.name == step.name)
+    local teller = not said and steps[step.kind]
+    if teller then
+      teller(step, host, function(text)
+        lines[#lines + 1] = { step.kind == "run" and input.at or step.at, text }
+      end, messages[step.message_id] or "a message")
+    end
+  end
+  return lines
+end
+
+--- What happened to a user, or to a subject: lines with the virtual time at which each happened.
+---@param host kairos.SpecHost
+---@param id string
+---@param is_subject? boolean
+---@return string
+function tell.story(host, id, is_subject)
+  local lines = lines_of(host, id, is_subject)
+  local out = { "what happened to " .. id .. ":" }
+  if #lines == 0 then
+    out[2] = "  nothing"
+  elseif #lines > STEPS_SHOWN then
+    out[2] = "  (" .. (#lines - STEPS_SHOWN) .. " earlier lines are left out)"
+  end
+  local last
+  for i = math.max(1, #lines - STEPS_SHOWN + 1), #lines do
+    local time = tell.time(host, lines[i][1])
+    out[#out + 1] = "  " .. (time == last and (" "):rep(#time) or time) .. "  " .. lines[i][2]
+    last = time
+  end
+  return table.concat(out, "\n")
+end
+
+--- A message in a line.
+function tell.message(host, message)
+  local subject = message.subject ~= "" and ' "' .. message.subject .. '"' or ""
+  return tell.time(host, message.at) .. "  " .. name_of(message) .. " to " .. (message.user or "?") .. subject
+end
+
+--- A decision in a line.
+function tell.decision(host, decision)
+  local what = decision.template and name_of(decision) or "rule " .. (decision.campaign or "")
+  return tell.time(host, decision.at) .. "  " .. what .. " to " .. (decision.user or decision.subject or "?")
+end
+
+return tell
