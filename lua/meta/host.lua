@@ -5,6 +5,8 @@
 
 ---@alias kairos.Duration string  a number and its unit, s, m, h or d: "90s", "5m", "6h", "7d"
 ---@alias kairos.Rate string  how many in how long: "5/1h"
+---@alias kairos.Purpose string  what a message is for, as the configuration calls it: "marketing", "transactional"
+---@alias kairos.Cap string  at most so many in how long: "3/7d"; or by the calendar: "1/1d calendar" (1w, 1month)
 ---@alias kairos.Path string  a field of the payload: "payload.sku"
 ---@alias kairos.Name string  letters, digits, _ . and -
 ---@alias kairos.EventType string  as its sender names it: "order.completed"
@@ -52,6 +54,9 @@
 ---@field channel "email"|"sms"|"push"|"webhook"
 ---@field template kairos.Template  a file of the campaign's folder, without its ending
 ---@field data? table<string, any>  for the template; what it does not say comes from the profile
+---@field purpose? kairos.Purpose  what it is for, as the configuration calls it
+---@field cap? kairos.Cap  most of the campaign's messages that name a cap, to one user: "2/7d", "1/1d calendar"
+---@field on_cap? "skip"|"defer"  what becomes of one more than any cap allows; as its purpose says unless given
 ---@field once_per? kairos.Duration  not again within this time: "7d"
 ---@field expires_in? kairos.Duration  not after this time: "6h"
 ---@field limit? kairos.Rate  for the whole host: "1000/1h"
@@ -105,6 +110,12 @@ function User:allow(throttle, key) end
 ---@param over kairos.Duration  "7d"
 ---@return boolean
 function User:once(key, over) end
+
+--- Whether a message of this purpose may go, as far as the user's consent is concerned.
+---@param purpose kairos.Purpose  as the configuration calls it
+---@param channel? "email"|"sms"|"push"|"webhook"  unless given: by what was said of every channel
+---@return boolean
+function User:consents(purpose, channel) end
 
 --- Set an attribute of the profile; nil removes it. Seen by all campaigns.
 ---@param name string

@@ -64,9 +64,9 @@ static void test_suppressed_while_waiting(void **state) {
   entry.message.user.kind = ENTITY_SUBJECT;
   fixture_add(fixture, &entry);
   struct entity ada = {ENTITY_USER, STR("ada")}, bob = {ENTITY_USER, STR("bob")};
-  deliver_suppressed(fixture->deliver, ada, STR("webhook"), STR("unsubscribed"));
+  deliver_suppressed(fixture->deliver, ada, STR("webhook"), STR(""), STR("unsubscribed"));
   expect_outcome(fixture, 0, 1, OUTCOME_CANCELLED, 0, "unsubscribed");
-  deliver_suppressed(fixture->deliver, bob, STR("*"), STR("complained"));
+  deliver_suppressed(fixture->deliver, bob, STR("*"), STR(""), STR("complained"));
   expect_outcome(fixture, 1, 3, OUTCOME_CANCELLED, 0, "complained");
   deliver_pause(fixture->deliver, STR("*"), false);
   WAIT_FOR(atomic_load(&fixture->count) == 4);
@@ -86,7 +86,8 @@ static void test_suppressed_in_flight(void **state) {
   fixture_start(fixture);
   fixture_send(fixture, 1, "hook");
   WAIT_FOR(atomic_load(&server->received) == 1);
-  deliver_suppressed(fixture->deliver, (struct entity){ENTITY_USER, STR("ada")}, STR("*"), STR("bounced"));
+  deliver_suppressed(fixture->deliver, (struct entity){ENTITY_USER, STR("ada")}, STR("*"), STR(""),
+                     STR("bounced"));
   expect_outcome(fixture, 0, 1, OUTCOME_RETRY, 1, "500");
   expect_outcome(fixture, 1, 1, OUTCOME_CANCELLED, 1, "bounced");
   assert_int_equal(atomic_load(&server->received), 1);
@@ -684,7 +685,7 @@ static void *feed(void *argument) {
     fixture_add(feeder->fixture, &entry);
     if (i % 100 == 0)
       deliver_suppressed(feeder->fixture->deliver, (struct entity){ENTITY_USER, STR("nobody")}, STR("*"),
-                         STR("x"));
+                         STR(""), STR("x"));
   }
   return NULL;
 }

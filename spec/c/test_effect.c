@@ -97,6 +97,11 @@ static void samples(struct effect out[SAMPLES]) {
   *sent = (struct effect){.type = EFFECT_MESSAGE};
   sent->message.message = some_message();
   sent->message.verdict = (struct verdict){true, STR(""), STR("\x80")};
+  sent->message.message.purpose = STR("marketing");
+  sent->message.message.cap = (struct cap){3, CAP_ROLLING, 604800000};
+  sent->message.message.on_cap = MESSAGE_ON_CAP_DEFER;
+  sent->message.message.not_before = 1760000300000;
+  sent->message.message.reserved = MESSAGE_COUNTERS;
   struct effect *held = &out[n++];
   *held = (struct effect){.type = EFFECT_MESSAGE};
   held->message.message = some_message();
@@ -130,6 +135,13 @@ static void samples(struct effect out[SAMPLES]) {
                                            STR("202"),
                                            STR("id-1"),
                                            STR("m")}};
+  out[n++] = (struct effect){.type = EFFECT_CONSENT,
+                             .consent = {STR("newsletter"), STR("email"), true, 1760000000000, STR("event")}};
+  out[n++] =
+      (struct effect){.type = EFFECT_CONSENT, .consent = {STR(""), STR("*"), false, INT64_MIN, STR("")}};
+  out[n++] = (struct effect){.type = EFFECT_COUNT_SEND,
+                             .counted = {STR("marketing"), 1760000000000, 1759999999000, 604800000}};
+  out[n++] = (struct effect){.type = EFFECT_COUNT_SEND, .counted = {STR("*"), 1760000000000, INT64_MIN, 0}};
   while (n < SAMPLES) out[n++] = (struct effect){.type = EFFECT_DEAD_CLEAR, .dead_id = {9, UINT64_MAX}};
 }
 
@@ -154,6 +166,10 @@ static void same_message(const struct message *a, const struct message *b) {
   assert_true(a->at == b->at && a->accepted == b->accepted && a->expires == b->expires);
   assert_true(a->once_key == b->once_key && a->once_until == b->once_until);
   assert_int_equal(a->generation, b->generation);
+  same_str(a->purpose, b->purpose);
+  assert_true(a->cap.count == b->cap.count && a->cap.period == b->cap.period &&
+              a->cap.over_ms == b->cap.over_ms);
+  assert_true(a->on_cap == b->on_cap && a->not_before == b->not_before && a->reserved == b->reserved);
 }
 
 static void same(const struct effect *a, const struct effect *b) {
@@ -213,6 +229,17 @@ static void same(const struct effect *a, const struct effect *b) {
     same_str(a->outcome.detail, b->outcome.detail);
     same_str(a->outcome.provider_id, b->outcome.provider_id);
     same_str(a->outcome.message, b->outcome.message);
+    break;
+  case EFFECT_CONSENT:
+    same_str(a->consent.purpose, b->consent.purpose);
+    same_str(a->consent.channel, b->consent.channel);
+    same_str(a->consent.source, b->consent.source);
+    assert_true(a->consent.granted == b->consent.granted && a->consent.at == b->consent.at);
+    break;
+  case EFFECT_COUNT_SEND:
+    same_str(a->counted.counter, b->counted.counter);
+    assert_true(a->counted.at == b->counted.at && a->counted.wall == b->counted.wall);
+    assert_true(a->counted.keep == b->counted.keep);
     break;
   case EFFECT_DEAD_CLEAR:
     assert_true(hash128_equal(a->dead_id, b->dead_id));

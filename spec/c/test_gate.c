@@ -49,7 +49,12 @@ static int tear_down(void **state) {
 }
 
 static void ask(struct fixture *fixture, int64_t now, int64_t wall) {
-  struct gate_question question = {&fixture->record, &fixture->message, fixture->config, now, wall};
+  struct gate_question question = {.record = &fixture->record,
+                                   .message = &fixture->message,
+                                   .config = fixture->config,
+                                   .purpose = config_purpose(fixture->config, fixture->message.purpose),
+                                   .now = now,
+                                   .wall = wall};
   gate_judge(&question, &fixture->verdict, &fixture->checks);
   assert_true(value_valid(fixture->verdict.checks));
   assert_int_equal(fixture->verdict.pass, fixture->verdict.reason.len == 0);
@@ -69,7 +74,8 @@ static void test_pass(void **state) {
   struct fixture *fixture = *state;
   ask(fixture, NOW, NOW);
   expect(fixture, "",
-         "{\"address\":\"there is an address\",\"suppressed\":\"not suppressed\",\"once_per\":\"not "
+         "{\"address\":\"there is an address\",\"suppressed\":\"not suppressed\",\"consent\":\"none "
+         "needed\",\"once_per\":\"not "
          "limited\",\"expired\":\"does not expire\"}");
 }
 
@@ -132,14 +138,16 @@ static void test_once_per(void **state) {
   limit(fixture, NOW);
   ask(fixture, NOW, NOW);
   expect(fixture, "",
-         "{\"address\":\"there is an address\",\"suppressed\":\"not suppressed\",\"once_per\":\"none before "
+         "{\"address\":\"there is an address\",\"suppressed\":\"not suppressed\",\"consent\":\"none "
+         "needed\",\"once_per\":\"none before "
          "it stands\",\"expired\":\"does not expire\"}");
   assert_int_equal(gate_reserve(&fixture->draft, &fixture->message, NULL), 0);
   struct message first = fixture->message;
   limit(fixture, NOW + 1);
   ask(fixture, NOW + 1, NOW + 1);
   expect(fixture, "once_per",
-         "{\"address\":\"there is an address\",\"suppressed\":\"not suppressed\",\"once_per\":\"once in 7d, "
+         "{\"address\":\"there is an address\",\"suppressed\":\"not suppressed\",\"consent\":\"none "
+         "needed\",\"once_per\":\"once in 7d, "
          "and one was decided before: again from "
          "2026-11-27 09:12:05 UTC\"}");
   // The boundary: a mark until T stands before T, not at T.

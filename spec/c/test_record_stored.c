@@ -29,7 +29,7 @@ static struct effect random_effect(void) {
       "................................................................................"
       "................................................................................";
   int64_t now = T + between(0, 5000000);
-  switch (between(0, 9)) {
+  switch (between(0, 11)) {
   case 0:
     return attribute(names[between(0, 5)], between(0, 5) ? values[between(0, 4)] : (struct str){text, 242});
   case 1:
@@ -51,6 +51,15 @@ static struct effect random_effect(void) {
   case 5:
     return (struct effect){.type = between(0, 1) ? EFFECT_SUPPRESS : EFFECT_UNSUPPRESS,
                            .suppress = {between(0, 1) ? STR("email") : STR("*"), STR("bounced"), now}};
+  case 6:
+    return (struct effect){.type = EFFECT_CONSENT,
+                           .consent = {between(0, 1) ? STR("newsletter") : STR("marketing"),
+                                       between(0, 1) ? STR("email") : STR("*"), between(0, 1), now,
+                                       STR("event")}};
+  case 7:
+    return (struct effect){.type = EFFECT_COUNT_SEND,
+                           .counted = {between(0, 1) ? STR("marketing") : STR("*"),
+                                       T + between(0, 3) * 1000000, now, between(0, 2) * 1000000}};
   default: {
     int kind = (int)between(1, 5);
     bool valued = kind == WINDOW_LAST || kind == WINDOW_FIRST;
@@ -133,9 +142,11 @@ static void test_stored_form(void **state) {
   record.seq = 300;
   struct buf stored = {0};
   record_encode(&record, &stored);
-  stored.data[0] = 2;
+  stored.data[0] = 1; // what was written before there were consents
+  assert_int_equal(record_decode(&record, buf_str(&stored), &err), 0);
+  stored.data[0] = 3;
   assert_int_equal(record_decode(&record, buf_str(&stored), &err), ERROR_VERSION);
-  assert_non_null(strstr(err.message, "format 2"));
+  assert_non_null(strstr(err.message, "format 3"));
   stored.data[0] = 0;
   assert_int_equal(record_decode(&record, buf_str(&stored), &err), ERROR_CORRUPT);
   assert_int_equal(record_decode(&record, STR(""), &err), ERROR_CORRUPT);

@@ -159,7 +159,7 @@ static void stored_entries_survive_and_broken_ones_are_refused(void **state) {
     assert_int_equal(outbox_entry_decode(&back, (struct str){(char *)bytes.data, len}, &err), ERROR_CORRUPT);
   buf_put_u8(&bytes, 0);
   assert_int_equal(outbox_entry_decode(&back, buf_str(&bytes), &err), ERROR_CORRUPT);
-  bytes.data[0] = 2;
+  bytes.data[0] = 3;
   assert_int_equal(outbox_entry_decode(&back, buf_str(&bytes), &err), ERROR_VERSION);
   for (int i = 0; i < 2; i++) {
     struct dead_letter letter;

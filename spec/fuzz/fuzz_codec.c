@@ -71,7 +71,8 @@ static bool take_effects(struct str bytes, struct buf *out) {
     HOLDS(effect_name(effect.type)[0] != '?');
     effect_encode(&effect, out);
     kept += effect.type == EFFECT_MESSAGE || effect.type == EFFECT_OUTCOME || effect.type == EFFECT_FAILURE ||
-            effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS;
+            effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS ||
+            effect.type == EFFECT_CONSENT;
     struct dead_letter letter, again;
     if (!dead_letter_from(&letter, &record, &effect)) continue;
     buf_clear(&letters);
@@ -241,6 +242,8 @@ static void seed_effects(void) {
       {.type = EFFECT_TIMER_CLEAR, .timer = seed_timer},
       {.type = EFFECT_SUPPRESS, .suppress = {STR("email"), STR("bounced"), FUZZ_NOW}},
       {.type = EFFECT_UNSUPPRESS, .suppress = {STR("*"), STR(""), FUZZ_NOW}},
+      {.type = EFFECT_CONSENT, .consent = {STR("newsletter"), STR("email"), true, FUZZ_NOW, STR("event")}},
+      {.type = EFFECT_COUNT_SEND, .counted = {STR("marketing"), FUZZ_NOW, FUZZ_NOW, 7 * 86400000LL}},
       {.type = EFFECT_MESSAGE, .message = {seed_message(true), {true, STR(""), STR("\x80")}}},
       {.type = EFFECT_MESSAGE, .message = {seed_message(false), {false, STR("suppressed"), STR("\x80")}}},
       {.type = EFFECT_FAILURE,

@@ -1,6 +1,7 @@
 #include "base/quantity.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /** A hundred years: `now + duration` then never wraps. */
 #define DURATION_MAX (36500LL * 86400000)
@@ -10,6 +11,10 @@
 static const char duration_help[] =
     "a whole number and a unit (ms, s, m, h, d, w), such as \"30s\" or \"1h30m\"";
 static const char size_help[] = "a whole number of bytes, or with a unit (KB, MB, GB), such as \"64MB\"";
+static const char cap_help[] =
+    "how many, \"/\" and in how long, such as \"3/7d\", or in a day, a week or a month of the "
+    "calendar: \"1/1d calendar\", \"3/1w calendar\", \"5/1month calendar\"";
+static const char hours_help[] = "from when to when, such as \"21:00-08:00\"";
 static const char rate_help[] = "how many, \"/\" and in how long, such as \"100/s\" or \"1000/10m\"";
 
 /** `text` fit to be quoted: short, and without control characters. */
@@ -140,4 +145,79 @@ int quantity_rate(struct str text, struct rate *out, struct error *err) {
     return error_set(err, ERROR_INVALID, "\"%s\" is too fast: a rate counts to 1000000000000 at most",
                      shown(text).text);
   return error_set(err, ERROR_INVALID, "\"%s\" is no rate: write %s", shown(text).text, rate_help);
+}
+
+#define DAY_MS 86400000LL
+
+/** What stands before " calendar". @return whether it is a period of the calendar. */
+static bool take_calendar(struct str time, struct cap *cap) {
+  // With two hours more, for the days on which clocks are set; such shifts were never larger since 1970 but
+  // by a whole day, which then has no midnight of its own.
+  static const struct {
+    struct str name;
+    enum cap_period period;
+    int64_t days;
+  } periods[] = {{STR("1d"), CAP_DAY, 1},      {STR("day"), CAP_DAY, 1},   {STR("1w"), CAP_WEEK, 7},
+                 {STR("7d"), CAP_WEEK, 7},     {STR("week"), CAP_WEEK, 7}, {STR("1month"), CAP_MONTH, 31},
+                 {STR("month"), CAP_MONTH, 31}};
+  for (size_t i = 0; i < sizeof periods / sizeof periods[0]; i++) {
+    if (!str_equal(time, periods[i].name)) continue;
+    cap->period = periods[i].period;
+    cap->over_ms = periods[i].days * DAY_MS + 7200000;
+    return true;
+  }
+  return false;
+}
+
+int quantity_cap(struct str text, struct cap *out, struct error *err) {
+  static const struct str calendar = STR(" calendar");
+  uint64_t count;
+  bool over = false;
+  size_t at = 0;
+  if (take_number(text, &at, COUNT_MAX, &count, &over) && at < text.len && text.data[at] == '/') {
+    struct str time = {text.data + at + 1, text.len - at - 1};
+    struct cap cap = {.count = (uint32_t)count, .period = CAP_ROLLING};
+    bool good;
+    if (time.len > calendar.len &&
+        memcmp(time.data + time.len - calendar.len, calendar.data, calendar.len) == 0) {
+      time.len -= calendar.len;
+      good = take_calendar(time, &cap);
+    } else {
+      good = quantity_duration(time, &cap.over_ms, NULL) == 0;
+      if (good && cap.over_ms > 366 * DAY_MS)
+        return error_set(err, ERROR_INVALID, "\"%s\" looks back too far: a cap counts over at most 366d",
+                         shown(text).text);
+    }
+    if (good && count <= CAP_COUNT_MAX) {
+      *out = cap;
+      return 0;
+    }
+    over = good;
+  }
+  if (over)
+    return error_set(err, ERROR_INVALID, "\"%s\" is too many: a cap counts to %d at most", shown(text).text,
+                     CAP_COUNT_MAX);
+  return error_set(err, ERROR_INVALID, "\"%s\" is no cap: write %s", shown(text).text, cap_help);
+}
+
+/** "08:00". */
+static bool take_clock(struct str text, uint16_t *out) {
+  if (text.len != 5 || text.data[2] != ':') return false;
+  for (size_t i = 0; i < 5; i++)
+    if (i != 2 && (text.data[i] < '0' || text.data[i] > '9')) return false;
+  int hour = (text.data[0] - '0') * 10 + text.data[1] - '0',
+      minute = (text.data[3] - '0') * 10 + text.data[4] - '0';
+  *out = (uint16_t)(hour * 60 + minute);
+  return hour < 24 && minute < 60;
+}
+
+int quantity_hours(struct str text, struct hours *out, struct error *err) {
+  struct hours hours;
+  if (text.len == 11 && text.data[5] == '-' && take_clock((struct str){text.data, 5}, &hours.from) &&
+      take_clock((struct str){text.data + 6, 5}, &hours.to) && hours.from != hours.to) {
+    *out = hours;
+    return 0;
+  }
+  return error_set(err, ERROR_INVALID, "\"%s\" are no hours of the day: write %s", shown(text).text,
+                   hours_help);
 }

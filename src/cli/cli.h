@@ -27,6 +27,7 @@ enum cli_option {
   CLI_JSON = 1 << 9,
   CLI_REPLAY = 1 << 10,
   CLI_DRY_RUN = 1 << 11,
+  CLI_CHANNEL = 1 << 12,
   CLI_EVAL = 1 << 20,
   CLI_WORKER = 1 << 21,
   CLI_SESSION = 1 << 22, /**< --write */
@@ -43,7 +44,7 @@ enum { CLI_WORDS_MAX = 1024 };
 
 /** What was given. Null: not given. Strings are argv's. */
 struct cli_arguments {
-  const char *config, *data_dir, *rules, *listen, *workers, *events, *until, *reason;
+  const char *config, *data_dir, *rules, *listen, *workers, *events, *until, *reason, *channel;
   bool all, json, replay, dry_run, help;
   const char *eval, *worker, *type, *user, *campaign, *sample;
   bool write, unmask, decisions, events_only;
@@ -63,8 +64,8 @@ struct cli_command {
 };
 
 extern const struct cli_command cli_run, cli_check, cli_simulate, cli_why, cli_dead, cli_user, cli_status,
-    cli_suppress, cli_unsuppress, cli_pause, cli_resume, cli_backup, cli_version, cli_reload, cli_generations,
-    cli_rollback;
+    cli_suppress, cli_unsuppress, cli_consent, cli_pause, cli_resume, cli_backup, cli_version, cli_reload,
+    cli_generations, cli_rollback;
 extern const struct cli_command cli_repl;
 extern const struct cli_command cli_spec;
 

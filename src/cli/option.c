@@ -31,6 +31,8 @@ static const struct option {
      "files at once; one a core unless given; -j N"},
     {"seconds", "N", CLI_SECONDS, offsetof(struct cli_arguments, seconds),
      "that one test may take; 10 unless given"},
+    {"channel", "CHANNEL", CLI_CHANNEL, offsetof(struct cli_arguments, channel),
+     "email, sms, push or webhook; every one unless given"},
     {"all", NULL, CLI_ALL, offsetof(struct cli_arguments, all), "every one there is"},
     {"replay", NULL, CLI_REPLAY, offsetof(struct cli_arguments, replay),
      "every time a rule ran, also when it asked for nothing"},

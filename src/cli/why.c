@@ -184,6 +184,17 @@ static void suppression_block(struct str decision, struct str kind) {
   putchar('\n');
 }
 
+static void consent_block(struct str decision, struct str kind) {
+  struct str channel = print_member_text(decision, "channel"), source = print_member_text(decision, "source");
+  printf("%.*s: ", STR_ARG(kind));
+  print_text(stdout, print_member_text(decision, "purpose"), 0);
+  printf(" on ");
+  print_text(stdout, str_equal(channel, STR("*")) ? STR("every channel") : channel, 0);
+  printf(" (");
+  print_text(stdout, source, 0);
+  printf(")\n");
+}
+
 /** What a rule that ran looked at, and why that came to nothing. */
 static void run_block(struct str row) {
   struct str decision = print_member_text(row, "decision"), reason = print_member_text(row, "reason");
@@ -215,6 +226,8 @@ static void decision_block(struct str decision) {
     not_run_block(decision);
   else if (member(decision, "message_id").len)
     message_block(decision);
+  else if (member(decision, "purpose").len)
+    consent_block(decision, kind);
   else
     suppression_block(decision, kind);
 }

@@ -12,11 +12,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define FILE_MAX     (1 << 20)
-#define DEPTH_MAX    32
-#define BUILT_IN     "files"
-#define SENDGRID_URL "https://api.sendgrid.com/v3/mail/send"
-#define WORKERS_MAX  256
+#define FILE_MAX      (1 << 20)
+#define DEPTH_MAX     32
+#define BUILT_IN      "files"
+#define TRANSACTIONAL "transactional"
+#define SENDGRID_URL  "https://api.sendgrid.com/v3/mail/send"
+#define WORKERS_MAX   256
 
 /** What config_free() gets back from a `struct config *`. */
 struct box {
@@ -60,10 +61,23 @@ const struct config_lookup *config_lookup(const struct config *config, struct st
   return NULL;
 }
 
-const struct config_provider *config_route(const struct config *config, struct str channel) {
-  for (int i = 0; i < CONFIG_CHANNELS; i++)
-    if (str_equal(channel, str_from(config_channel_names[i]))) return config->routes.providers[i];
+const struct config_purpose *config_purpose(const struct config *config, struct str name) {
+  for (uint32_t i = 0; i < config->purpose_count; i++) {
+    const char *known = config->purposes[i].name;
+    if (known && str_equal(name, str_from(known))) return &config->purposes[i];
+  }
   return NULL;
+}
+
+int config_channel(struct str channel) {
+  for (int i = 0; i < CONFIG_CHANNELS; i++)
+    if (str_equal(channel, str_from(config_channel_names[i]))) return i;
+  return -1;
+}
+
+const struct config_provider *config_route(const struct config *config, struct str channel) {
+  int at = config_channel(channel);
+  return at < 0 ? NULL : config->routes.providers[at];
 }
 
 /** Cores this process may run on, which a container may have made fewer than there are. */
@@ -93,6 +107,30 @@ static void add_built_in(struct box *box) {
   files->type = CONFIG_PROVIDER_FILE;
   config->providers = providers;
   config->provider_count++;
+}
+
+static void set_transactional(struct config_purpose *purpose) {
+  purpose->consent = CONFIG_CONSENT_NONE;
+  purpose->transactional = true;
+}
+
+/** The built-in purposes, likewise. */
+static void add_built_in_purposes(struct box *box) {
+  static const char *const names[] = {"marketing", TRANSACTIONAL};
+  struct config *config = &box->config;
+  size_t size = sizeof *config->purposes;
+  struct config_purpose *purposes = config_pool_alloc(&box->pool, (config->purpose_count + 2) * size);
+  if (config->purpose_count) memcpy(purposes, config->purposes, config->purpose_count * size);
+  uint32_t count = config->purpose_count;
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    if (config_purpose(config, str_from(names[i]))) continue;
+    struct config_purpose *purpose = &purposes[count++];
+    config_reader_defaults(&config_purpose_list.table, purpose, &box->pool);
+    purpose->name = names[i];
+    if (strcmp(names[i], TRANSACTIONAL) == 0) set_transactional(purpose);
+  }
+  config->purposes = purposes;
+  config->purpose_count = count;
 }
 
 struct check {
@@ -152,10 +190,25 @@ static void check_lookup(const struct check *check, struct config_lookup *lookup
   lookup->url = config_pool_text(pool, url);
 }
 
+/** A purpose that takes the built-in name means the same, unless it says otherwise. */
+static void check_purpose(const struct check *check, struct config_purpose *purpose, const char *key) {
+  static const char *const not_for_transactional[] = {"caps", "quiet_hours"};
+  if (purpose->name && strcmp(purpose->name, TRANSACTIONAL) == 0) {
+    if (!is_given(check, "transactional")) purpose->transactional = true;
+    if (!is_given(check, "consent")) purpose->consent = CONFIG_CONSENT_NONE;
+  }
+  if (!purpose->transactional) return;
+  for (size_t i = 0; i < sizeof not_for_transactional / sizeof *not_for_transactional; i++)
+    if (is_given(check, not_for_transactional[i]))
+      complain(check, key, not_for_transactional[i],
+               "caps and quiet hours do not concern a transactional purpose");
+}
+
 static const char *item_name(const struct config_list *list, const void *items, size_t index) {
   const void *item = (const char *)items + index * list->item_size;
   if (list == &config_provider_list) return ((const struct config_provider *)item)->name;
   if (list == &config_lookup_list) return ((const struct config_lookup *)item)->name;
+  if (list == &config_purpose_list) return ((const struct config_purpose *)item)->name;
   return ((const struct config_api_key *)item)->name;
 }
 
@@ -176,6 +229,7 @@ static void item_done(struct config_reader *reader, const struct config_list *li
     check_provider(&check, &((struct config_provider *)items)[index], key, item);
   if (list == &config_lookup_list)
     check_lookup(&check, &((struct config_lookup *)items)[index], key, reader->pool);
+  if (list == &config_purpose_list) check_purpose(&check, &((struct config_purpose *)items)[index], key);
 }
 
 static void check_route(const struct check *check, struct config *config, int channel) {
@@ -211,6 +265,21 @@ static void check_route(const struct check *check, struct config *config, int ch
   buf_deinit(&message);
 }
 
+static void check_default_purpose(const struct check *check, struct config *config) {
+  if (config_reader_place(check->table, check->places, "default_purpose")->bad) return;
+  struct str name = str_from(config->default_purpose_name);
+  config->default_purpose = config_purpose(config, name);
+  if (config->default_purpose) return;
+  struct buf message;
+  buf_init(&message);
+  buf_printf(&message, "unknown purpose \"%.*s\"; known:", STR_ARG(name));
+  for (uint32_t i = 0; i < config->purpose_count; i++)
+    if (config->purposes[i].name) buf_printf(&message, "%s %s", i ? "," : "", config->purposes[i].name);
+  buf_put_u8(&message, 0);
+  complain(check, "", "default_purpose", (const char *)message.data);
+  buf_deinit(&message);
+}
+
 /** What needs more than one key, then the values that follow from others. */
 static void finish(const struct check *check, struct box *box) {
   struct config *config = &box->config;
@@ -221,6 +290,8 @@ static void finish(const struct check *check, struct box *box) {
     complain(check, "", "http.tls.key", "found no http.tls.certificate beside it, expected both or neither");
   add_built_in(box);
   for (int i = 0; i < CONFIG_CHANNELS; i++) check_route(check, config, i);
+  add_built_in_purposes(box);
+  check_default_purpose(check, config);
   if (config->workers == 0) config->workers = count_cores();
   box->socket_given = config->control.socket != NULL;
   const size_t longest = sizeof((struct sockaddr_un *)0)->sun_path - 1;

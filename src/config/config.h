@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/logger.h"
 #include "base/quantity.h"
+#include "base/zone.h"
 #include "config/config_report.h"
 
 enum config_provider_type { CONFIG_PROVIDER_FILE, CONFIG_PROVIDER_WEBHOOK, CONFIG_PROVIDER_SENDGRID };
@@ -80,6 +81,37 @@ enum config_channel {
 };
 extern const char *const config_channel_names[CONFIG_CHANNELS + 1]; /**< null at the end */
 
+/** Frequency caps: none is passed. */
+struct config_caps {
+  const char *text; /**< as written, comma-separated; null: none */
+  const struct cap *items;
+  uint32_t count;
+};
+
+struct config_hours {
+  const char *text; /**< as written; null: none */
+  struct hours hours;
+};
+
+/** Whose word a purpose needs. */
+enum config_consent {
+  CONFIG_CONSENT_NONE,    /**< nobody's */
+  CONFIG_CONSENT_OPT_OUT, /**< it goes unless the user withdrew consent */
+  CONFIG_CONSENT_OPT_IN   /**< it goes only if the user granted consent */
+};
+/** What becomes of a message that may not go now. */
+enum config_wait { CONFIG_SKIP, CONFIG_DEFER };
+
+/** What messages are for: each send names one. */
+struct config_purpose {
+  const char *name; /**< [a-z0-9_-], at most 64 bytes */
+  enum config_consent consent;
+  bool transactional; /**< caps and quiet hours do not concern it */
+  struct config_caps caps;
+  enum config_wait on_cap, on_quiet;
+  struct config_hours quiet_hours;
+};
+
 struct config {
   struct config_address listen;
   const char *data_dir, *rules_dir; /**< relative to the working directory, as given */
@@ -123,8 +155,16 @@ struct config {
   struct {
     bool paused;
     uint64_t outbox_max;
+    int64_t defer_max; /**< longest that a message waits for quiet hours or a cap */
   } delivery;
-  const char *time_zone; /**< of users whose profile names none */
+  const char *time_zone;           /**< of users whose profile names none */
+  struct config_purpose *purposes; /**< the configured ones, then the built-in "marketing" and "transactional"
+                                      unless configured */
+  uint32_t purpose_count;
+  const char *default_purpose_name;
+  const struct config_purpose *default_purpose; /**< never null once loaded */
+  struct config_caps caps;                      /**< over all purposes that are not transactional */
+  struct config_hours quiet_hours[CONFIG_CHANNELS];
   struct config_provider
       *providers; /**< the configured ones, then the built-in "files" unless one has its name */
   uint32_t provider_count;
@@ -173,5 +213,9 @@ const struct config_provider *config_route(const struct config *config, struct s
 const struct config_provider *config_provider(const struct config *config, struct str name);
 /** @return the look-up server of that name, or null. */
 const struct config_lookup *config_lookup(const struct config *config, struct str name);
+/** @return the purpose of that name, or null. */
+const struct config_purpose *config_purpose(const struct config *config, struct str name);
+/** @return the channel's place in `routes`, or -1. */
+int config_channel(struct str channel);
 /** The whole configuration as YAML, each key with its meaning; names of secrets, never secrets. */
 void config_write(const struct config *config, struct buf *out);

@@ -162,6 +162,12 @@ void config_field_expected(const struct config_field *field, struct buf *out) {
   case CONFIG_RATE:
     buf_printf(out, "a rate such as \"100/s\" or \"1000/10m\"");
     break;
+  case CONFIG_CAPS:
+    buf_printf(out, "a list of caps such as [\"3/7d\", \"1/1d calendar\"]");
+    break;
+  case CONFIG_HOURS:
+    buf_printf(out, "hours such as \"21:00-08:00\"");
+    break;
   case CONFIG_ZONE:
     buf_printf(out, "a time zone such as Europe/Berlin");
     break;
@@ -354,6 +360,36 @@ static int parse_zone(const struct config_field *field, struct str text, void *a
   return rc ? rc : parse_text(field, text, at, pool, err);
 }
 
+static struct str trimmed(struct str text) {
+  while (text.len && text.data[0] == ' ') text.data++, text.len--;
+  while (text.len && text.data[text.len - 1] == ' ') text.len--;
+  return text;
+}
+
+/** Caps with commas between them. */
+static int parse_caps(struct str text, struct config_caps *out, struct config_pool *pool, struct error *err) {
+  size_t most = 1;
+  for (size_t i = 0; i < text.len; i++) most += text.data[i] == ',';
+  struct cap *caps = config_pool_alloc(pool, most * sizeof *caps);
+  uint32_t count = 0;
+  for (size_t at = 0; at < text.len;) {
+    const char *comma = memchr(text.data + at, ',', text.len - at);
+    size_t end = comma ? (size_t)(comma - text.data) : text.len;
+    int rc = quantity_cap(trimmed((struct str){text.data + at, end - at}), &caps[count++], err);
+    if (rc) return rc;
+    at = end + 1;
+  }
+  *out = (struct config_caps){count ? config_pool_text(pool, text) : NULL, caps, count};
+  return 0;
+}
+
+static int parse_hours(struct str text, struct config_hours *out, struct config_pool *pool,
+                       struct error *err) {
+  int rc = quantity_hours(text, &out->hours, err);
+  if (rc == 0) out->text = config_pool_text(pool, text);
+  return rc;
+}
+
 int config_field_parse(const struct config_field *field, struct str text, bool quoted, void *base,
                        struct config_pool *pool, struct error *err) {
   void *at = place(field, base);
@@ -379,6 +415,10 @@ int config_field_parse(const struct config_field *field, struct str text, bool q
     return parse_number(field, text, quoted, base, err);
   case CONFIG_RATE:
     return quantity_rate(text, at, err);
+  case CONFIG_CAPS:
+    return parse_caps(text, at, pool, err);
+  case CONFIG_HOURS:
+    return parse_hours(text, at, pool, err);
   case CONFIG_ZONE:
     return parse_zone(field, text, at, pool, err);
   case CONFIG_CHOICE:
@@ -409,6 +449,19 @@ static void put_text(const char *text, struct buf *out) {
     buf_put_u8(out, (uint8_t)*text);
   }
   buf_put_u8(out, '"');
+}
+
+/** A list in one line. */
+static void put_caps(const struct config_caps *caps, struct buf *out) {
+  if (!caps->text) return;
+  buf_printf(out, "[");
+  for (const char *at = caps->text; *at;) {
+    size_t len = strcspn(at, ",");
+    struct str one = trimmed((struct str){at, len});
+    buf_printf(out, "%s\"%.*s\"", at == caps->text ? "" : ", ", STR_ARG(one));
+    at += len + (at[len] == ',');
+  }
+  buf_printf(out, "]");
 }
 
 void config_field_write(const struct config_field *field, const void *base, struct buf *out) {
@@ -445,6 +498,12 @@ void config_field_write(const struct config_field *field, const void *base, stru
     put_number(&over, (uint64_t)rate->over_ms, out);
     break;
   }
+  case CONFIG_CAPS:
+    put_caps(at, out);
+    break;
+  case CONFIG_HOURS:
+    put_text(((const struct config_hours *)at)->text, out);
+    break;
   case CONFIG_CHOICE:
     buf_printf(out, "%s", field->choices[*(const int *)at]);
     break;

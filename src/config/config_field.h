@@ -18,6 +18,8 @@ enum config_kind {
   CONFIG_DURATION, /**< int64_t ms, min to max */
   CONFIG_SIZE,     /**< uint64_t bytes, min to max */
   CONFIG_RATE,     /**< struct rate */
+  CONFIG_CAPS,     /**< struct config_caps: a list of caps, or one */
+  CONFIG_HOURS,    /**< struct config_hours */
   CONFIG_ZONE,     /**< const char *: a time zone's name */
   CONFIG_CHOICE,   /**< an enum: the position in `choices` */
   CONFIG_LIST      /**< a pointer to items, as `list` says */

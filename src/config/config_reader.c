@@ -143,6 +143,32 @@ static void read_list(struct config_reader *reader, const yaml_node_t *node, con
   *(uint32_t *)((char *)base + list->count_offset) = (uint32_t)count;
 }
 
+/** A list of single values, as if it were written in one with commas. */
+static void read_line(struct config_reader *reader, const yaml_node_t *node, const char *key,
+                      const struct config_field *field, void *base, struct config_place *place) {
+  struct buf line;
+  buf_init(&line);
+  struct error err = {0};
+  const yaml_node_item_t *first = node->data.sequence.items.start, *end = node->data.sequence.items.top;
+  for (const yaml_node_item_t *at = first; at < end && !place->bad; at++) {
+    const yaml_node_t *item = yaml_document_get_node(reader->document, *at);
+    struct config_place where = place_of(item);
+    place->bad = item->type != YAML_SCALAR_NODE || is_nothing(item) ||
+                 memchr(scalar_text(item).data, ',', scalar_text(item).len);
+    if (place->bad)
+      config_report_add(reader->report, where.line, where.column, key,
+                        "found %s in the list, expected text such as \"3/7d\"",
+                        item->type == YAML_SCALAR_NODE && !is_nothing(item) ? "a comma" : kind_name(item));
+    else
+      buf_printf(&line, "%s%.*s", at == first ? "" : ",", STR_ARG(scalar_text(item)));
+  }
+  if (!place->bad && config_field_parse(field, buf_str(&line), true, base, reader->pool, &err)) {
+    place->bad = true;
+    config_report_add(reader->report, place->line, place->column, key, "%s", err.message);
+  }
+  buf_deinit(&line);
+}
+
 static void read_value(struct config_reader *reader, const yaml_node_t *node, const char *key,
                        const struct config_field *field, void *base, struct config_place *place) {
   *place = place_of(node);
@@ -154,6 +180,8 @@ static void read_value(struct config_reader *reader, const yaml_node_t *node, co
                       config_shown(str_from(tag)).text);
   } else if (field->kind == CONFIG_LIST && (node->type == YAML_SEQUENCE_NODE || is_nothing(node))) {
     if (node->type == YAML_SEQUENCE_NODE) read_list(reader, node, key, field, base);
+  } else if (field->kind == CONFIG_CAPS && node->type == YAML_SEQUENCE_NODE) {
+    read_line(reader, node, key, field, base, place);
   } else if (field->kind == CONFIG_LIST || node->type != YAML_SCALAR_NODE || is_nothing(node)) {
     place->bad = true;
     struct buf expected;

@@ -17,6 +17,8 @@
 const char *const config_channel_names[] = {"email", "sms", "push", "webhook", NULL};
 static const char *const provider_types[] = {"file", "webhook", "sendgrid", NULL};
 static const char *const ambiguous_answers[] = {"hold", "resend", NULL};
+static const char *const consents[] = {"none", "opt_out", "opt_in", NULL};
+static const char *const waits[] = {"skip", "defer", NULL};
 static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
 static const char *const formats[] = {"logfmt", "json", NULL};
 
@@ -73,6 +75,20 @@ static const struct config_field lookup_fields[] = {
 const struct config_list config_lookup_list = {
   {lookup_fields, COUNT(lookup_fields)}, sizeof(struct config_lookup), offsetof(struct config, lookup_count)};
 
+#define AT(member)  offsetof(struct config_purpose, member)
+static const struct config_field purpose_fields[] = {
+  {KEY("name", NAME, name, NULL, "what user:send calls it"), .required = true},
+  {KEY("consent", CHOICE, consent, "opt_out", "whether the user must have agreed"), .choices = consents},
+  {KEY("transactional", BOOL, transactional, "false", "caps and quiet hours do not concern it")},
+  {KEY("caps", CAPS, caps, NULL, "most messages to a user in a time")},
+  {KEY("on_cap", CHOICE, on_cap, "skip", "what becomes of one more"), .choices = waits},
+  {KEY("quiet_hours", HOURS, quiet_hours, NULL, "when nobody is to be disturbed")},
+  {KEY("on_quiet", CHOICE, on_quiet, "defer", "what becomes of a message then"), .choices = waits},
+};
+#undef AT
+const struct config_list config_purpose_list = {
+  {purpose_fields, COUNT(purpose_fields)}, sizeof(struct config_purpose), offsetof(struct config, purpose_count)};
+
 #define AT(member)  offsetof(struct config, member)
 static const struct config_field fields[] = {
   {KEY("listen", ADDRESS, listen, "127.0.0.1:8080", "address and port of the HTTP server")},
@@ -119,8 +135,16 @@ static const struct config_field fields[] = {
 
   {KEY("delivery.paused", BOOL, delivery.paused, "false", "start without handing anything over")},
   {KEY("delivery.outbox_max", SIZE, delivery.outbox_max, "256MB", "messages waiting for their provider"), .min = MB, .max = 1024 * GB},
+  {KEY("delivery.defer_max", DURATION, delivery.defer_max, "7d", "longest wait for quiet hours or a cap"), .min = MINUTE, .max = 31 * DAY},
 
   {KEY("time_zone", ZONE, time_zone, "UTC", "where users live whose profile does not say")},
+  {KEY("purposes", LIST, purposes, NULL, "what messages are for"), .list = &config_purpose_list},
+  {KEY("default_purpose", NAME, default_purpose_name, "marketing", "purpose of a send that names none")},
+  {KEY("caps", CAPS, caps, NULL, "most messages to a user in a time, over all purposes that are not transactional")},
+  {KEY("quiet_hours.email", HOURS, quiet_hours[CONFIG_CHANNEL_EMAIL], NULL, "quiet hours of this channel")},
+  {KEY("quiet_hours.sms", HOURS, quiet_hours[CONFIG_CHANNEL_SMS], NULL, "quiet hours of this channel")},
+  {KEY("quiet_hours.push", HOURS, quiet_hours[CONFIG_CHANNEL_PUSH], NULL, "quiet hours of this channel")},
+  {KEY("quiet_hours.webhook", HOURS, quiet_hours[CONFIG_CHANNEL_WEBHOOK], NULL, "quiet hours of this channel")},
 
   {KEY("providers", LIST, providers, NULL, "accounts that messages leave through"), .list = &config_provider_list},
   {KEY("routes.email", NAME, routes.names[CONFIG_CHANNEL_EMAIL], "files", "provider of this channel")},

@@ -7,3 +7,4 @@ extern const struct config_table config_keys;
 extern const struct config_list config_provider_list;
 extern const struct config_list config_api_key_list;
 extern const struct config_list config_lookup_list;
+extern const struct config_list config_purpose_list;

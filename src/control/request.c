@@ -11,6 +11,8 @@ static const struct request_command commands[] = {
     {"user", HOST_USER, REQUEST_USER, 0, PATIENCE_MS, false},
     {"suppress", HOST_SUPPRESS, REQUEST_USER, REQUEST_CHANNEL | REQUEST_TEXT, PATIENCE_MS, true},
     {"unsuppress", HOST_UNSUPPRESS, REQUEST_USER, REQUEST_CHANNEL, PATIENCE_MS, true},
+    {"grant", HOST_GRANT, REQUEST_USER | REQUEST_TEXT, REQUEST_CHANNEL, PATIENCE_MS, true},
+    {"withdraw", HOST_WITHDRAW, REQUEST_USER | REQUEST_TEXT, REQUEST_CHANNEL, PATIENCE_MS, true},
     {"pause", HOST_PAUSE, 0, REQUEST_CHANNEL, PATIENCE_MS, true},
     {"resume", HOST_RESUME, 0, REQUEST_CHANNEL, PATIENCE_MS, true},
     {"dead_list", HOST_DEAD_LIST, 0, REQUEST_TEXT, PATIENCE_MS, false},

@@ -373,7 +373,7 @@ void deliver_settled(struct deliver *deliver, struct deliver_settled *settled) {
 struct suppressed_mail {
   struct mail mail;
   struct deliver *deliver;
-  struct buf bytes; /**< user's kind and id, channel, reason */
+  struct buf bytes; /**< user's kind and id, channel, purpose, reason */
 };
 
 static void run_suppressed(struct mail *mail, bool cancelled) {
@@ -382,11 +382,13 @@ static void run_suppressed(struct mail *mail, bool cancelled) {
   struct reader reader = reader_of(buf_str(&suppressed->bytes));
   struct entity user = {.kind = reader_u8(&reader)};
   user.id = reader_str(&reader);
-  struct str channel = reader_str(&reader), reason = reader_str(&reader);
+  struct str channel = reader_str(&reader), purpose = reader_str(&reader), reason = reader_str(&reader);
   struct entry *entry = cancelled ? NULL : outbox_of_user(&deliver->outbox, user, NULL);
   while (entry) {
     struct entry *next = outbox_of_user(&deliver->outbox, user, entry);
-    if (str_equal(channel, STR("*")) || str_equal(channel, outbox_message(entry).channel))
+    struct message message = outbox_message(entry);
+    if ((str_equal(channel, STR("*")) || str_equal(channel, message.channel)) &&
+        (purpose.len == 0 || str_equal(purpose, message.purpose)))
       ending_cancel(deliver, entry, reason);
     entry = next;
   }
@@ -394,13 +396,15 @@ static void run_suppressed(struct mail *mail, bool cancelled) {
   memory_free(suppressed);
 }
 
-void deliver_suppressed(struct deliver *deliver, struct entity user, struct str channel, struct str reason) {
+void deliver_suppressed(struct deliver *deliver, struct entity user, struct str channel, struct str purpose,
+                        struct str reason) {
   struct suppressed_mail *suppressed = memory_zalloc(sizeof *suppressed);
   suppressed->mail.run = run_suppressed;
   suppressed->deliver = deliver;
   buf_put_u8(&suppressed->bytes, (uint8_t)user.kind);
   buf_put_str(&suppressed->bytes, user.id);
   buf_put_str(&suppressed->bytes, channel);
+  buf_put_str(&suppressed->bytes, purpose);
   buf_put_str(&suppressed->bytes, reason);
   mailbox_send(deliver->mailbox, &suppressed->mail);
 }

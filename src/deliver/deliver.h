@@ -87,9 +87,10 @@ struct deliver_settled {
   void (*done)(struct deliver_settled *settled);
 };
 void deliver_settled(struct deliver *deliver, struct deliver_settled *settled);
-/** The user must get nothing more on this channel ("*" any): waiting messages end as CANCELLED. Any thread.
- */
-void deliver_suppressed(struct deliver *deliver, struct entity user, struct str channel, struct str reason);
+/** The user must get nothing more on this channel ("*" any) for this purpose ("" any): waiting messages end
+ * as CANCELLED. Any thread. */
+void deliver_suppressed(struct deliver *deliver, struct entity user, struct str channel, struct str purpose,
+                        struct str reason);
 /** Pause or resume a provider, or all ("*"). Any thread. @return false if there is no such provider. */
 bool deliver_pause(struct deliver *deliver, struct str provider, bool paused);
 /** Write the outbox behind: everything handed over before this call is in the store when the mail arrives at

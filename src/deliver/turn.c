@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/logger.h"
 #include "base/memory.h"
+#include "state/consent.h"
 
 #include <stdio.h>
 
@@ -163,19 +164,22 @@ static void submit_batch(struct deliver *deliver) {
   log_submit(deliver->log, batch);
 }
 
-/** A suppression that came while this entry lay in the store is in the user's record, and nowhere else.
- * @return whether it may go on. */
+/** A suppression, or a consent withdrawn, that came while this entry lay in the store is in the user's
+ * record, and nowhere else. @return whether it may go on. */
 static bool pass_record(struct deliver *deliver, struct provider *provider, struct entry *entry,
                         const struct message *message, int64_t now_ms) {
   struct record record;
-  struct suppression found;
+  struct suppression found = {.reason = STR("consent withdrawn")};
+  const struct config_purpose *purpose = config_purpose(deliver->config, message->purpose);
   record_init(&record);
   int rc = store_get_user(deliver->store, message->user, &record, NULL);
-  if (rc == 0 && record_suppressed(&record, message->channel, &found)) {
+  if (rc == ERROR_NOT_FOUND) rc = 0; // nothing is known of the user, so nothing was said
+  if (rc == 0 && (record_suppressed(&record, message->channel, &found) ||
+                  (purpose && !consent_allows(&record, purpose, message->channel, NULL)))) {
     ending_cancel(deliver, entry, found.reason);
     ending_report(deliver, entry, message,
                   &(struct ending){.kind = OUTCOME_CANCELLED, .detail = str_from(entry->cancelled)});
-  } else if (rc && rc != ERROR_NOT_FOUND) {
+  } else if (rc) {
     entry->retry_at = now_ms + LOOK_AGAIN_MS;
     queue_delay(&provider->queue, entry);
   } else {

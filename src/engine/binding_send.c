@@ -1,4 +1,5 @@
 /* user:send: a message, decided once with everything its delivery needs. */
+#include "base/suggest.h"
 #include "engine/convert.h"
 #include "engine/internal.h"
 
@@ -9,8 +10,8 @@ enum {
   ADDRESS_MAX = 4096 /**< push tokens are the longest */
 };
 
-static const char *const fields[] = {"channel", "template", "data",     "once_per", "expires_in",
-                                     "limit",   "to",       "provider", NULL};
+static const char *const fields[] = {"channel",  "template",   "data",  "purpose", "cap",      "on_cap",
+                                     "once_per", "expires_in", "limit", "to",      "provider", NULL};
 static const char method[] = "user:send";
 
 /** Which attribute holds the address on a channel. */
@@ -127,6 +128,39 @@ static struct str merge_data(struct engine *engine, struct str given, int index)
   return buf_str(&engine->map);
 }
 
+struct str binding_purpose(lua_State *lua, struct str name) {
+  struct engine *engine = engine_of(lua);
+  const struct config *config = engine->options.config;
+  const struct config_purpose *purpose = name.len ? config_purpose(config, name) : config->default_purpose;
+  if (purpose) return str_from(purpose->name);
+  struct suggestion suggestion = {0};
+  for (uint32_t i = 0; i < config->purpose_count; i++)
+    suggestion_offer(&suggestion, name, str_from(config->purposes[i].name));
+  buf_clear(&engine->text);
+  suggestion_append(&suggestion, &engine->text);
+  for (uint32_t i = 0; i < config->purpose_count; i++)
+    buf_printf(&engine->text, "%s%s", i ? ", " : "; there are: ", config->purposes[i].name);
+  sandbox_raise(lua, ERROR_SCRIPT, "the configuration has no purpose `%.*s`%.*s", STR_ARG(name),
+                STR_ARG(buf_str(&engine->text)));
+}
+
+/** The send's own cap, and what becomes of one more. */
+static void set_cap(lua_State *lua, struct message *message) {
+  struct str text = binding_field(lua, 2, "cap", false, method),
+             on_cap = binding_field(lua, 2, "on_cap", false, method);
+  struct error err;
+  if (text.len && quantity_cap(text, &message->cap, &err))
+    sandbox_raise(lua, ERROR_SCRIPT, "`cap` of user:send: %s", err.message);
+  if (!on_cap.len) return;
+  if (str_equal(on_cap, STR("skip")))
+    message->on_cap = MESSAGE_ON_CAP_SKIP;
+  else if (str_equal(on_cap, STR("defer")))
+    message->on_cap = MESSAGE_ON_CAP_DEFER;
+  else
+    sandbox_raise(lua, ERROR_SCRIPT, "`on_cap` of user:send is \"%.*s\"; write \"skip\" or \"defer\"",
+                  STR_ARG(on_cap));
+}
+
 /** A limit is named by campaign and rate: one that changes begins anew. */
 static void set_limit(lua_State *lua, struct message *message) {
   struct str text = binding_field(lua, 2, "limit", false, method);
@@ -171,6 +205,8 @@ int binding_send(lua_State *lua) {
   if (message.to.len > ADDRESS_MAX)
     sandbox_raise(lua, ERROR_SCRIPT, "`to` of user:send is longer than %d bytes", ADDRESS_MAX);
   if (!message.to.len) message.to = address_of(engine, message.channel);
+  message.purpose = binding_purpose(lua, binding_field(lua, 2, "purpose", false, method));
+  set_cap(lua, &message);
   set_limit(lua, &message);
   if (binding_raw_field(lua, 2, "expires_in"))
     message.expires = call->wall + binding_duration(lua, -1, "`expires_in` of user:send");

@@ -1,8 +1,9 @@
 /* `user`: what a rule knows of a user and asks for. One object a state; whose user it is, the call under way
  * says. */
+#include "base/suggest.h"
 #include "engine/convert.h"
 #include "engine/internal.h"
-#include "base/suggest.h"
+#include "state/consent.h"
 
 const char object_user[] = "user";
 
@@ -215,6 +216,38 @@ static int user_once(lua_State *lua) {
   return 1;
 }
 
+/** consents(purpose, channel) -> whether a message of this purpose may go as far as the user's word goes. */
+static int user_consents(lua_State *lua) {
+  static const char method[] = "user:consents";
+  struct engine *engine = engine_of(lua);
+  const struct engine_call *call = binding_call(lua, method);
+  if (lua_type(lua, 2) != LUA_TSTRING || lua_objlen(lua, 2) == 0 ||
+      (!lua_isnoneornil(lua, 3) && lua_type(lua, 3) != LUA_TSTRING))
+    sandbox_raise(lua, ERROR_SCRIPT,
+                  "write user:consents(\"newsletter\") or user:consents(\"newsletter\", \"email\")");
+  struct str name, channel = STR("*");
+  name.data = lua_tolstring(lua, 2, &name.len);
+  if (lua_type(lua, 3) == LUA_TSTRING) {
+    channel.data = lua_tolstring(lua, 3, &channel.len);
+    if (config_channel(channel) < 0) {
+      buf_clear(&engine->text);
+      engine_list_channels(channel, &engine->text);
+      sandbox_raise(lua, ERROR_SCRIPT, "there is no channel `%.*s`%.*s", STR_ARG(channel),
+                    STR_ARG(buf_str(&engine->text)));
+    }
+  }
+  const struct config_purpose *purpose = config_purpose(engine->options.config, binding_purpose(lua, name));
+  bool consents = consent_allows(call->draft->record, purpose, channel, NULL);
+  buf_clear(&engine->text);
+  buf_printf(&engine->text, "%.*s%s%.*s", STR_ARG(name), lua_isnoneornil(lua, 3) ? "" : " on ",
+             lua_isnoneornil(lua, 3) ? 0 : (int)channel.len, channel.data);
+  struct str key = buf_str(&engine->text);
+  if (facts_begin(&engine->facts, hash64(key, hash64(STR("consents"), 0)), STR("consents"), key))
+    value_put_bool(&engine->facts.body, consents);
+  lua_pushboolean(lua, consents);
+  return 1;
+}
+
 /* ---- the object ---- */
 
 static void add_methods(lua_State *lua, const luaL_Reg *methods) {
@@ -225,7 +258,8 @@ static void add_methods(lua_State *lua, const luaL_Reg *methods) {
 }
 
 void binding_user_push(lua_State *lua) {
-  static const luaL_Reg own[] = {{"once", user_once}, {"send", binding_send}, {NULL, NULL}};
+  static const luaL_Reg own[] = {
+      {"once", user_once}, {"consents", user_consents}, {"send", binding_send}, {NULL, NULL}};
   struct object *user = lua_newuserdata(lua, sizeof *user);
   *user = (struct object){.type = object_user};
   lua_createtable(lua, 0, 4);

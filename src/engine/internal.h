@@ -158,6 +158,9 @@ void binding_note_needs(struct engine *engine);
 extern const luaL_Reg binding_window[]; /**< user:count, sum, last, first, distinct, allow */
 extern const luaL_Reg binding_timer[];  /**< user:after, at, cancel */
 int binding_send(lua_State *lua);       /**< user:send */
+/** The configuration's own text of a purpose's name ("": the default's); raises, with what is near, if there
+ * is none. */
+struct str binding_purpose(lua_State *lua, struct str name);
 
 /** The call under way, whose user's method `method` ("user:count") is asked. Raises if there is none, or
  * `user` was not passed. */

@@ -6,19 +6,10 @@
 
 /** In the order in which they are asked: what is true of the user for good comes before what passes. */
 static const struct gate_check checks[] = {
-    {"address", address_ask},
-    {"suppressed", suppressed_ask},
-    {"once_per", once_per_ask},
-    {"expired", expired_ask},
+    {"address", address_ask},   {"suppressed", suppressed_ask}, {"consent", consent_ask},
+    {"once_per", once_per_ask}, {"expired", expired_ask},
 };
 enum { CHECK_COUNT = sizeof checks / sizeof checks[0] };
-
-void gate_pass(struct gate_answer *answer, const char *text) {
-  answer->pass = true;
-  size_t len = strnlen(text, sizeof answer->text - 1);
-  memcpy(answer->text, text, len);
-  answer->text[len] = 0;
-}
 
 /** Take away a character that the end cut through. */
 static void trim_cut(char *text, size_t len) {
@@ -30,13 +21,32 @@ static void trim_cut(char *text, size_t len) {
   if (len - lead < need) text[lead] = 0;
 }
 
+static void say(struct gate_answer *answer, const char *format, va_list args) {
+  int len = vsnprintf(answer->text, sizeof answer->text, format, args);
+  if (len >= (int)sizeof answer->text) trim_cut(answer->text, sizeof answer->text - 1);
+}
+
+void gate_pass(struct gate_answer *answer, const char *text) {
+  answer->pass = true;
+  size_t len = strnlen(text, sizeof answer->text - 1);
+  memcpy(answer->text, text, len);
+  answer->text[len] = 0;
+}
+
 void gate_refuse(struct gate_answer *answer, const char *format, ...) {
   answer->pass = false;
   va_list args;
   va_start(args, format);
-  int len = vsnprintf(answer->text, sizeof answer->text, format, args);
+  say(answer, format, args);
   va_end(args);
-  if (len >= (int)sizeof answer->text) trim_cut(answer->text, sizeof answer->text - 1);
+}
+
+void gate_answer(struct gate_answer *answer, bool pass, const char *format, ...) {
+  answer->pass = pass;
+  va_list args;
+  va_start(args, format);
+  say(answer, format, args);
+  va_end(args);
 }
 
 struct gate_moment gate_moment(int64_t ms) {

@@ -13,8 +13,9 @@ struct gate_question {
   const struct record *record;
   const struct message *message;
   const struct config *config;
-  int64_t now;  /**< the rule's now, ms */
-  int64_t wall; /**< wall clock, ms (virtual in simulate) */
+  const struct config_purpose *purpose; /**< the message's; null if the configuration has none of that name */
+  int64_t now;                          /**< the rule's now, ms */
+  int64_t wall;                         /**< wall clock, ms (virtual in simulate) */
 };
 
 /** A check's answer. */

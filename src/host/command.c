@@ -223,6 +223,55 @@ static int decide_suppress(struct worker_input *input, struct decider *decider, 
   return decide_effect(decider, record, operation->entity, &effect, out, err);
 }
 
+/** An operator's word for the user's: said now. */
+static int decide_consent(struct worker_input *input, struct decider *decider, struct record *record,
+                          int64_t wall, struct decision *out, struct error *err) {
+  struct operation *operation = of_input(input);
+  const struct host_command *command = operation->command;
+  struct effect effect = {.type = EFFECT_CONSENT,
+                          .consent = {.purpose = command->text,
+                                      .channel = command->channel,
+                                      .granted = command->type == HOST_GRANT,
+                                      .at = wall,
+                                      .source = STR("operator")}};
+  return decide_effect(decider, record, operation->entity, &effect, out, err);
+}
+
+static int check_consent(struct operation *operation) {
+  struct host_command *command = operation->command;
+  const struct config *config = operation->host->config;
+  if (config_channel(command->channel) < 0 && !str_equal(command->channel, STR("*")))
+    return error_set(&command->err, ERROR_INVALID,
+                     "there is no channel \"%.*s\"; there are email, sms, push, webhook",
+                     STR_ARG(command->channel));
+  if (config_purpose(config, command->text)) return 0;
+  struct buf known;
+  buf_init(&known);
+  for (uint32_t i = 0; i < config->purpose_count; i++)
+    buf_printf(&known, "%s%s", i ? ", " : "", config->purposes[i].name);
+  int rc = error_set(&command->err, ERROR_INVALID,
+                     "the host's configuration has no purpose \"%.*s\"; there are %.*s",
+                     STR_ARG(command->text), STR_ARG(buf_str(&known)));
+  buf_deinit(&known);
+  return rc;
+}
+
+static void consent_start(struct operation *operation) {
+  const struct host_command *command = operation->command;
+  int rc = check_consent(operation);
+  if (rc) {
+    answer_later(operation, rc);
+    return;
+  }
+  operation->input.type = LOG_COMMAND;
+  operation->input.decide = decide_consent;
+  operation->input.settled = input_settled;
+  buf_printf(&operation->log_input, "%s %.*s %.*s", command->type == HOST_GRANT ? "grant" : "withdraw",
+             STR_ARG(command->text), STR_ARG(command->channel));
+  operation->input.log_input = buf_str(&operation->log_input);
+  input_start(operation);
+}
+
 static void suppress_start(struct operation *operation) {
   const struct host_command *command = operation->command;
   operation->input.type = LOG_COMMAND;
@@ -431,6 +480,10 @@ void host_command(struct host *host, struct host_command *command) {
   case HOST_SUPPRESS:
   case HOST_UNSUPPRESS:
     suppress_start(operation);
+    break;
+  case HOST_GRANT:
+  case HOST_WITHDRAW:
+    consent_start(operation);
     break;
   case HOST_PAUSE:
   case HOST_RESUME:

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/metric.h"
 #include "host/campaign.h"
+#include "state/consent.h"
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -35,6 +36,9 @@ struct decider {
   bool waits;
   struct campaigns *campaigns;
 };
+
+/** Of an event that tells of a consent, bytes; a longer source is not kept. */
+enum { CONSENT_PURPOSE_MAX = 64, CONSENT_SOURCE_MAX = 256 };
 
 /** The campaign name that dead letters of the host's own steps carry. */
 static const struct str host_campaign = {"kairos", 6};
@@ -217,11 +221,13 @@ static int judge_messages(struct decider *decider, uint32_t rule, const struct e
     struct effect effect = {.type = EFFECT_MESSAGE};
     int rc = message_decode(&effect.message.message, &reader, err);
     if (rc) return rc;
-    struct gate_question question = {.record = decider->draft.record,
-                                     .message = &effect.message.message,
-                                     .config = decider->options.config,
-                                     .now = call->now,
-                                     .wall = call->wall};
+    struct gate_question question = {
+        .record = decider->draft.record,
+        .message = &effect.message.message,
+        .config = decider->options.config,
+        .purpose = config_purpose(decider->options.config, effect.message.message.purpose),
+        .now = call->now,
+        .wall = call->wall};
     gate_judge(&question, &effect.message.verdict, &decider->checks);
     if (effect.message.verdict.pass) {
       rc = shadow ? gate_reserve_shadow(&decider->draft, &effect.message.message, err)
@@ -389,6 +395,46 @@ static int suppress_from(struct decider *decider, const struct event *event, int
   return rc;
 }
 
+/** Tell of what the user's word now forbids; a newer one may have been there already. */
+static void announce_consent(struct decider *decider, struct entity entity, const struct consent *consent) {
+  const struct config_purpose *purpose = config_purpose(decider->options.config, consent->purpose);
+  if (!purpose || consent->granted || !decider->options.observer.withdrawn) return;
+  for (int i = 0; i < CONFIG_CHANNELS; i++) {
+    struct str channel = str_from(config_channel_names[i]);
+    bool meant = str_equal(consent->channel, STR("*")) || str_equal(consent->channel, channel);
+    if (meant && !consent_allows(decider->draft.record, purpose, channel, NULL))
+      decider->options.observer.withdrawn(decider->options.observer.context, entity, consent->purpose,
+                                          channel);
+  }
+}
+
+/** `consent.granted` and `consent.withdrawn`: the user's word on a purpose. */
+static int take_consent(struct decider *decider, const struct event *event, bool granted, struct error *err) {
+  struct consent consent = {
+      .channel = STR("*"), .granted = granted, .at = event_now(event), .source = STR("event")};
+  if (!payload_text(event, STR("purpose"), &consent.purpose) || consent.purpose.len > CONSENT_PURPOSE_MAX)
+    return error_set(
+        err, ERROR_INVALID,
+        "/payload/purpose of %.*s must name a purpose, such as \"newsletter\": text of at most %d bytes",
+        STR_ARG(event->type), CONSENT_PURPOSE_MAX);
+  struct str found;
+  if (value_member(event->payload, STR("channel"), &found) && value_head(found).type != VALUE_NIL &&
+      (!payload_text(event, STR("channel"), &consent.channel) ||
+       (config_channel(consent.channel) < 0 && !str_equal(consent.channel, STR("*")))))
+    return error_set(
+        err, ERROR_INVALID,
+        "/payload/channel of %.*s must be email, sms, push or webhook; leave it out for every channel",
+        STR_ARG(event->type));
+  if (payload_text(event, STR("source"), &found) && found.len <= CONSENT_SOURCE_MAX) consent.source = found;
+  // However full the record is, who says no to a purpose that we have is heard.
+  bool heard = !granted && config_purpose(decider->options.config, consent.purpose);
+  if (heard) decider->draft.record_max = SIZE_MAX;
+  int rc = draft_add(&decider->draft, &(struct effect){.type = EFFECT_CONSENT, .consent = consent}, err);
+  decider->draft.record_max = decider->options.record_max;
+  if (rc == 0) announce_consent(decider, event->entity, &consent);
+  return rc;
+}
+
 /** Timers that this event cancels. */
 static int cancel_timers(struct decider *decider, const struct event *event, struct decision *out,
                          struct error *err) {
@@ -419,7 +465,14 @@ static void host_steps(struct decider *decider, const struct plan *plan, struct 
     suppress_from(decider, event, call->wall, &err);
     decider->draft.record_max = decider->options.record_max;
   }
-  int rc = cancel_timers(decider, event, out, &err);
+  int rc = 0;
+  if (event->type.len > 8 && memcmp(event->type.data, "consent.", 8) == 0) {
+    bool granted = str_equal(event->type, STR("consent.granted"));
+    if (granted || str_equal(event->type, STR("consent.withdrawn")))
+      rc = take_consent(decider, event, granted, &err);
+  }
+  int cancelled = cancel_timers(decider, event, out, &err);
+  if (cancelled) rc = cancelled;
   for (size_t i = 0; i < plan->window_count; i++) {
     int one = observe_window(decider, plan->windows[i], event, &err);
     if (one) rc = one;
@@ -718,6 +771,10 @@ static int retry_rule(struct decider *decider, struct entity entity, const struc
   decider->call.needs = needs;
   if (str_equal(failure->campaign, host_campaign)) {
     if (event && str_equal(event->type, STR("identify"))) return update_profile(decider, event, err);
+    if (event && str_equal(event->type, STR("consent.granted")))
+      return take_consent(decider, event, true, err);
+    if (event && str_equal(event->type, STR("consent.withdrawn")))
+      return take_consent(decider, event, false, err);
     return error_set(err, ERROR_INVALID,
                      "a window had no room for this event; it cannot be counted later, only dropped");
   }
@@ -772,6 +829,7 @@ int decide_effect(struct decider *decider, struct record *record, struct entity 
     decider->options.observer.suppressed(decider->options.observer.context, entity, effect->suppress.channel,
                                          effect->suppress.reason);
   out->timers_changed = effect->type == EFFECT_TIMER_CLEAR;
+  if (rc == 0 && effect->type == EFFECT_CONSENT) announce_consent(decider, entity, &effect->consent);
   finish(decider, out);
   return rc;
 }
@@ -784,6 +842,10 @@ int decide_resend(struct decider *decider, struct record *record, const struct m
     return error_set(err, ERROR_INVALID,
                      "the user must get nothing on this channel (%.*s); drop the letter instead",
                      STR_ARG(suppression.reason));
+  const struct config_purpose *purpose = config_purpose(decider->options.config, message->purpose);
+  if (purpose && !consent_allows(record, purpose, message->channel, NULL))
+    return error_set(err, ERROR_INVALID, "the user does not consent to %s; drop the letter instead",
+                     purpose->name);
   if (message->once_key && !record_once(record, message->once_key, message->at, NULL)) {
     int reserved = gate_reserve(&decider->draft, message, err); /* it was given back when the message ended */
     if (reserved) return reserved;

@@ -34,6 +34,8 @@ struct decider_observer {
   void (*ran)(void *context, const struct decider_run *run);
   /** The user must get nothing more on a channel. May be null. */
   void (*suppressed)(void *context, struct entity entity, struct str channel, struct str reason);
+  /** The user must get nothing more for this purpose on a channel. May be null. */
+  void (*withdrawn)(void *context, struct entity entity, struct str purpose, struct str channel);
 };
 
 struct decider_options {
@@ -89,7 +91,7 @@ bool decide_outcome_needs_record(const struct message *message, enum outcome_kin
  * again, or does not run now. */
 int decide_retry(struct decider *decider, struct record *record, struct entity entity,
                  const struct failure *failure, int64_t wall, struct decision *out, struct error *err);
-/** One operator's effect (SUPPRESS, UNSUPPRESS, DEAD_CLEAR, ATTRIBUTE, TIMER_CLEAR). @return 0 or
+/** One operator's effect (SUPPRESS, UNSUPPRESS, CONSENT, DEAD_CLEAR, ATTRIBUTE, TIMER_CLEAR). @return 0 or
  * ERROR_LIMIT. */
 int decide_effect(struct decider *decider, struct record *record, struct entity entity,
                   const struct effect *effect, struct decision *out, struct error *err);

@@ -118,20 +118,28 @@ void flight_free(struct flight *flight) {
   memory_free(flight);
 }
 
-static void tell_suppressed(struct worker *worker, struct flight *flight) {
+/** Messages, and the suppressions that end those before them, in the order in which they fell. */
+static void hand_over(struct worker *worker, const struct flight *flight) {
   struct reader reader = reader_of(buf_str(&flight->suppressed));
+  struct deliver *deliver = worker->shared->deliver;
+  struct str outbox = buf_str(&flight->outbox);
+  size_t done = 0;
   while (reader_left(&reader) && !reader.bad) {
+    size_t before = reader_u64(&reader);
     enum entity_kind kind = reader_u8(&reader);
-    struct str id = reader_str(&reader), channel = reader_str(&reader), reason = reader_str(&reader);
-    deliver_suppressed(worker->shared->deliver, (struct entity){kind, id}, channel, reason);
+    struct str id = reader_str(&reader), channel = reader_str(&reader), purpose = reader_str(&reader),
+               reason = reader_str(&reader);
+    if (before > done) deliver_add(deliver, (struct str){outbox.data + done, before - done});
+    done = before;
+    deliver_suppressed(deliver, (struct entity){kind, id}, channel, purpose, reason);
   }
+  if (outbox.len > done) deliver_add(deliver, (struct str){outbox.data + done, outbox.len - done});
 }
 
-/** What waited for the flight can go: messages before the suppressions that may end them. */
+/** What waited for the flight can go. */
 static void flight_durable(struct worker *worker, struct flight *flight) {
   seen_durable_to(worker->seen, flight->log.end.segment, flight->marks);
-  if (flight->outbox.len) deliver_add(worker->shared->deliver, buf_str(&flight->outbox));
-  if (flight->suppressed.len) tell_suppressed(worker, flight);
+  hand_over(worker, flight);
   if (flight->lookups.len) lookup_ask(worker->shared->lookup, buf_str(&flight->lookups));
   if (flight->dead) write_behind_submit(flight->dead);
   for (struct write_behind *write = flight->writes, *next; write; write = next) {

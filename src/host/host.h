@@ -35,6 +35,8 @@ enum host_command_type {
   HOST_USER,     /**< user: result: value map from record_describe() */
   HOST_SUPPRESS, /**< user, channel ("*" any), text reason */
   HOST_UNSUPPRESS, /**< user, channel */
+  HOST_GRANT,      /**< user, text = purpose, channel ("*" every): the user consents */
+  HOST_WITHDRAW,   /**< likewise: the user does not */
   HOST_PAUSE,      /**< channel = provider's name, or "*" for all */
   HOST_RESUME,
   HOST_DEAD_LIST,   /**< text: filter by kind "rule" / "message" or "": result: value array */

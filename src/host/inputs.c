@@ -53,13 +53,24 @@ void worker_note_failure(void *context, const struct entity *entity, const struc
            LOG_USER("user", entity->id));
 }
 
-void worker_note_suppressed(void *context, struct entity entity, struct str channel, struct str reason) {
-  struct worker *worker = context;
-  struct buf *suppressed = &flight_current(worker)->suppressed;
+static void note_forbidden(struct worker *worker, struct entity entity, struct str channel,
+                           struct str purpose, struct str reason) {
+  struct flight *flight = flight_current(worker);
+  struct buf *suppressed = &flight->suppressed;
+  buf_put_u64(suppressed, flight->outbox.len);
   buf_put_u8(suppressed, (uint8_t)entity.kind);
   buf_put_str(suppressed, entity.id);
   buf_put_str(suppressed, channel);
+  buf_put_str(suppressed, purpose);
   buf_put_str(suppressed, reason);
+}
+
+void worker_note_suppressed(void *context, struct entity entity, struct str channel, struct str reason) {
+  note_forbidden(context, entity, channel, STR(""), reason);
+}
+
+void worker_note_withdrawn(void *context, struct entity entity, struct str purpose, struct str channel) {
+  note_forbidden(context, entity, channel, purpose, STR("consent withdrawn"));
 }
 
 /* ---- deciding on a record that is there ---- */

@@ -152,7 +152,7 @@ static void replay_effects(struct replay *replay, const struct log_record *recor
     struct message message;
     if (effect.type == EFFECT_OUTCOME && sent_of(replay, effect.outcome.message_id, &message))
       decide_outcome(replay->now->decider, &replay->record, &message, &effect.outcome, &decision);
-    if (effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS ||
+    if (effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS || effect.type == EFFECT_CONSENT ||
         effect.type == EFFECT_ATTRIBUTE || effect.type == EFFECT_TIMER_CLEAR)
       decide_effect(replay->now->decider, &replay->record, record->entity, &effect, &decision, NULL);
   }

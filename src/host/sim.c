@@ -30,7 +30,15 @@ static void note_suppressed(void *context, struct entity entity, struct str chan
   struct sim *sim = ((struct sim_rules *)context)->current;
   const struct decider_observer *observer = &sim->options.observer;
   if (observer->suppressed) observer->suppressed(observer->context, entity, channel, reason);
-  if (!sim->rules->options.decides_only) sim_deliver_suppressed(sim, entity, channel, reason);
+  if (!sim->rules->options.decides_only) sim_deliver_suppressed(sim, entity, channel, STR(""), reason);
+}
+
+static void note_withdrawn(void *context, struct entity entity, struct str purpose, struct str channel) {
+  struct sim *sim = ((struct sim_rules *)context)->current;
+  const struct decider_observer *observer = &sim->options.observer;
+  if (observer->withdrawn) observer->withdrawn(observer->context, entity, purpose, channel);
+  if (!sim->rules->options.decides_only)
+    sim_deliver_suppressed(sim, entity, channel, purpose, STR("consent withdrawn"));
 }
 
 int sim_rules_new(struct sim_rules **out, const struct sim_rules_options *options, struct error *err) {
@@ -52,7 +60,8 @@ int sim_rules_new(struct sim_rules **out, const struct sim_rules_options *option
                                       .message = note_message,
                                       .failure = note_failure,
                                       .ran = note_run,
-                                      .suppressed = note_suppressed};
+                                      .suppressed = note_suppressed,
+                                      .withdrawn = note_withdrawn};
   rules->decider = decider_new(&(struct decider_options){.engine = rules->engine,
                                                          .config = options->config,
                                                          .generation = 1,

@@ -86,7 +86,8 @@ void sim_user(const struct sim *sim, struct entity entity, struct buf *out);
  * "decision" { campaign, template, channel, decision, reason, checks, message_id, to }, "attempt" { attempt,
  * message_id }, "outcome" { outcome, detail, attempt, message_id, retry_at }, "failed" { campaign, error },
  * "attribute" { name, value }, "timer_set" { campaign, name, due }, "timer_clear" { campaign, name },
- * "suppressed" and "unsuppressed" { channel, reason }. */
+ * "suppressed" and "unsuppressed" { channel, reason }, "consent_granted" and "consent_withdrawn" { purpose,
+ * channel, source }. */
 void sim_story(const struct sim *sim, struct entity entity, struct buf *out);
 /** Everybody of whom anything is known, in the order of appearance: array of { user } or { subject }. */
 void sim_entities(const struct sim *sim, struct buf *out);

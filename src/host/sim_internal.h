@@ -64,6 +64,7 @@ void sim_decided(struct sim *sim, enum log_record_type type, struct entity entit
 void sim_deliver_init(struct sim *sim);
 void sim_deliver_deinit(struct sim *sim);
 void sim_deliver_add(struct sim *sim, const struct message *message);
-void sim_deliver_suppressed(struct sim *sim, struct entity user, struct str channel, struct str reason);
+void sim_deliver_suppressed(struct sim *sim, struct entity user, struct str channel, struct str purpose,
+                            struct str reason);
 /** Everything that can go on now, goes on. */
 void sim_deliver_turn(struct sim *sim);

@@ -224,6 +224,12 @@ static void tell_effect(struct story *story, const struct log_record *record, co
     value_put_member_text(out, "channel", effect->suppress.channel);
     value_put_member_text(out, "reason", effect->suppress.reason);
     return;
+  case EFFECT_CONSENT:
+    out = row(story, record->at, effect->consent.granted ? "consent_granted" : "consent_withdrawn", 3);
+    value_put_member_text(out, "purpose", effect->consent.purpose);
+    value_put_member_text(out, "channel", effect->consent.channel);
+    value_put_member_text(out, "source", effect->consent.source);
+    return;
   case EFFECT_MESSAGE:
     out = row(story, record->at, "decision", 8);
     value_put_member_text(out, "campaign", message->campaign);

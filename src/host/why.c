@@ -193,13 +193,15 @@ static void add_message(struct why *why, const struct log_record *record, const 
   value_put_member_text(out, "template", message->template_name);
   value_put_member_text(out, "channel", message->channel);
   value_put_member_text(out, "provider", message->provider);
+  if (message->purpose.len) value_put_member_text(out, "purpose", message->purpose);
+  if (message->not_before) value_put_member_integer(out, "not_before", message->not_before);
   put_id(out, "message_id", message->id);
   value_put_member_text(out, "cause", message->cause);
   value_put_member_text(out, "decision", verdict->pass ? STR("send") : STR("skip"));
   value_put_member_text(out, "reason", verdict->reason);
   put_value(out, "facts", message->facts);
   put_value(out, "checks", verdict->checks);
-  decision->pair_count = 15;
+  decision->pair_count = 15u + (message->purpose.len > 0) + (message->not_before != 0);
 }
 
 static void add_failure(struct why *why, const struct log_record *record, const struct failure *failure) {
@@ -255,6 +257,21 @@ static void add_suppression(struct why *why, const struct log_record *record, co
   decision->pair_count = 5;
 }
 
+static void add_consent(struct why *why, const struct log_record *record, const struct consent *consent) {
+  if (why->filter.len && !str_equal(buf_str(&why->filter), consent->purpose)) return;
+  struct decision *decision = decision_add(why);
+  struct buf *out = &decision->pairs;
+  put_entity(out, record->entity);
+  value_put_member_integer(out, "at", consent->at);
+  value_put_member_integer(out, "accepted", record->at);
+  value_put_member_text(out, "decision",
+                        consent->granted ? STR("consent granted") : STR("consent withdrawn"));
+  value_put_member_text(out, "purpose", consent->purpose);
+  value_put_member_text(out, "channel", consent->channel);
+  value_put_member_text(out, "source", consent->source);
+  decision->pair_count = 7;
+}
+
 static void add_attempt(struct why *why, const struct log_record *record) {
   struct reader reader = reader_of(record->input);
   struct hash128 id;
@@ -295,6 +312,9 @@ int why_add(void *context, const struct log_record *record) {
     case EFFECT_SUPPRESS:
     case EFFECT_UNSUPPRESS:
       add_suppression(why, record, &effect);
+      break;
+    case EFFECT_CONSENT:
+      add_consent(why, record, &effect.consent);
       break;
     case EFFECT_OUTCOME: {
       struct decision *decision = decision_of(why, effect.outcome.message_id);

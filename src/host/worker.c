@@ -143,7 +143,8 @@ struct decider_observer worker_observer(struct worker *worker) {
   return (struct decider_observer){.context = worker,
                                    .message = worker_note_message,
                                    .failure = worker_note_failure,
-                                   .suppressed = worker_note_suppressed};
+                                   .suppressed = worker_note_suppressed,
+                                   .withdrawn = worker_note_withdrawn};
 }
 
 void worker_adopt(struct worker *worker, const struct worker_rules *rules) {

@@ -41,7 +41,7 @@ struct flight {
   struct worker *worker;
   struct acks acks;
   struct buf outbox;     /**< for deliver_add() */
-  struct buf suppressed; /**< kind, id, channel, reason */
+  struct buf suppressed; /**< length of `outbox` before it, kind, id, channel, purpose ("": any), reason */
   struct buf lookups;    /**< for lookup_ask() */
   struct worker_input *inputs, **inputs_end;
   struct write_behind *writes, **writes_end;
@@ -165,6 +165,7 @@ void inputs_schedule(struct worker *worker);
 /** Refuse all that waits. */
 void inputs_refuse(struct worker *worker);
 void worker_note_suppressed(void *worker, struct entity entity, struct str channel, struct str reason);
+void worker_note_withdrawn(void *worker, struct entity entity, struct str purpose, struct str channel);
 void worker_note_message(void *worker, const struct message *message, const struct verdict *verdict);
 void worker_note_failure(void *worker, const struct entity *entity, const struct failure *failure);
 

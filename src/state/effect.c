@@ -6,10 +6,11 @@
 enum { ENTRY_KIND = 7, ENTRY_KEYED = 8, ENTRY_ONE = 16, ENTRY_KNOWN = 31 };
 
 const char *effect_name(enum effect_type type) {
-  static const char *const names[] = {"?",         "window",      "attribute",  "throttle",   "once",
-                                      "timer_set", "timer_clear", "suppress",   "unsuppress", "message",
-                                      "failure",   "outcome",     "dead_clear", "not_run"};
-  return type >= EFFECT_WINDOW && type <= EFFECT_NOT_RUN ? names[type] : names[0];
+  static const char *const names[] = {"?",          "window",    "attribute",   "throttle",
+                                      "once",       "timer_set", "timer_clear", "suppress",
+                                      "unsuppress", "message",   "failure",     "outcome",
+                                      "dead_clear", "not_run",   "consent",     "count_send"};
+  return type >= EFFECT_WINDOW && type <= EFFECT_COUNT_SEND ? names[type] : names[0];
 }
 
 static uint32_t read_u32(struct reader *reader) {
@@ -146,6 +147,39 @@ static void not_run_decode(struct not_run *not_run, struct reader *reader) {
   not_run->moved_to = reader_zigzag(reader);
 }
 
+void consent_encode(const struct consent *consent, struct buf *out) {
+  buf_put_str(out, consent->purpose);
+  buf_put_str(out, consent->channel);
+  buf_put_u8(out, consent->granted);
+  buf_put_zigzag(out, consent->at);
+  buf_put_str(out, consent->source);
+}
+
+bool consent_decode(struct consent *consent, struct reader *reader) {
+  consent->purpose = reader_str(reader);
+  consent->channel = reader_str(reader);
+  uint8_t granted = reader_u8(reader);
+  consent->granted = granted == 1;
+  consent->at = reader_zigzag(reader);
+  consent->source = reader_str(reader);
+  return !reader->bad && granted <= 1;
+}
+
+static void counted_encode(const struct counted_send *counted, struct buf *out) {
+  buf_put_str(out, counted->counter);
+  buf_put_zigzag(out, counted->at);
+  stored_put_after(out, counted->wall, counted->at);
+  buf_put_zigzag(out, counted->keep);
+}
+
+static void counted_decode(struct counted_send *counted, struct reader *reader) {
+  counted->counter = reader_str(reader);
+  counted->at = reader_zigzag(reader);
+  counted->wall = stored_after(reader, counted->at);
+  counted->keep = reader_zigzag(reader);
+  if (counted->keep < 0) reader->bad = true;
+}
+
 void effect_encode(const struct effect *effect, struct buf *out) {
   buf_put_u8(out, (uint8_t)effect->type);
   switch (effect->type) {
@@ -192,6 +226,12 @@ void effect_encode(const struct effect *effect, struct buf *out) {
     break;
   case EFFECT_NOT_RUN:
     not_run_encode(&effect->not_run, out);
+    break;
+  case EFFECT_CONSENT:
+    consent_encode(&effect->consent, out);
+    break;
+  case EFFECT_COUNT_SEND:
+    counted_encode(&effect->counted, out);
     break;
   }
 }
@@ -247,9 +287,15 @@ int effect_decode(struct effect *effect, struct reader *reader, struct error *er
   case EFFECT_NOT_RUN:
     not_run_decode(&effect->not_run, reader);
     break;
+  case EFFECT_CONSENT:
+    if (!consent_decode(&effect->consent, reader)) reader->bad = true;
+    break;
+  case EFFECT_COUNT_SEND:
+    counted_decode(&effect->counted, reader);
+    break;
   default:
     return error_set(err, ERROR_CORRUPT, "effect: type %d is not known to this version, which knows %d to %d",
-                     (int)effect->type, (int)EFFECT_WINDOW, (int)EFFECT_NOT_RUN);
+                     (int)effect->type, (int)EFFECT_WINDOW, (int)EFFECT_COUNT_SEND);
   }
   if (reader->bad)
     return error_set(err, ERROR_CORRUPT, "effect \"%s\": cut short or malformed", effect_name(effect->type));

@@ -23,7 +23,9 @@ enum effect_type {
   EFFECT_FAILURE,    /**< a rule failed on this input: dead letter */
   EFFECT_OUTCOME,    /**< a message came to its end, or will be tried again */
   EFFECT_DEAD_CLEAR, /**< a dead letter was retried or dropped */
-  EFFECT_NOT_RUN     /**< a timer came due and its rule was not run: for the ledger */
+  EFFECT_NOT_RUN,    /**< a timer came due and its rule was not run: for the ledger */
+  EFFECT_CONSENT,    /**< consent to a purpose, granted or withdrawn */
+  EFFECT_COUNT_SEND  /**< a message counts for a cap, or counts no more */
 };
 
 /** What becomes of a timer that comes due long after its time. */
@@ -65,6 +67,24 @@ struct outcome {
   struct str detail;      /**< "202", "timeout", "connection refused", …; no personal data */
   struct str provider_id; /**< the provider's own id for the message, or "" */
   struct str message;     /**< for dead letters: the encoded struct message, else empty */
+};
+
+/** What a user said of a purpose. */
+struct consent {
+  struct str purpose;
+  struct str channel; /**< "*": every channel */
+  bool granted;       /**< else withdrawn */
+  int64_t at;         /**< event time, ms: the newest word holds, whenever it arrives */
+  struct str source;  /**< where it came from: "event", "operator", … */
+};
+
+/** A place taken under a cap, or given back. */
+struct counted_send {
+  struct str counter; /**< see gate/cap.c */
+  int64_t at;         /**< wall clock ms from which on the message may go */
+  int64_t wall;       /**< now */
+  int64_t
+      keep; /**< how far caps look back, ms: what is older than this at `wall` is forgotten; 0: give back */
 };
 
 struct failure {
@@ -111,6 +131,8 @@ struct effect {
     struct outcome outcome;
     struct hash128 dead_id;
     struct not_run not_run;
+    struct consent consent;
+    struct counted_send counted;
   };
 };
 
@@ -130,3 +152,9 @@ void timer_encode_times(const struct timer *timer, struct buf *out);
 void timer_encode(const struct timer *timer, struct buf *out);
 /** Borrows from the reader's bytes. @return false if malformed. */
 bool timer_decode(struct timer *timer, struct reader *reader);
+
+/** A consent's stored form, in effects and in the record. Borrows from the reader's bytes. @return false if
+ * malformed.
+ */
+void consent_encode(const struct consent *consent, struct buf *out);
+bool consent_decode(struct consent *consent, struct reader *reader);

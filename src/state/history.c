@@ -13,7 +13,8 @@ static int next_decision(struct reader *reader, struct str *decision, struct err
     if (rc) return rc;
     *decision = (struct str){(const char *)start, (size_t)(reader->at - start)};
     if (effect.type == EFFECT_MESSAGE || effect.type == EFFECT_OUTCOME || effect.type == EFFECT_FAILURE ||
-        effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS || effect.type == EFFECT_NOT_RUN)
+        effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS || effect.type == EFFECT_NOT_RUN ||
+        effect.type == EFFECT_CONSENT)
       return 1;
   }
   return 0;

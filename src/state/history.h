@@ -4,7 +4,8 @@
 
 #include "state/store.h"
 
-/** Of encoded effects, append those that the ledger keeps: MESSAGE, OUTCOME, FAILURE, SUPPRESS, UNSUPPRESS.
+/** Of encoded effects, append those that the ledger keeps: MESSAGE, OUTCOME, FAILURE, SUPPRESS, UNSUPPRESS,
+ * CONSENT.
  * @return 0 or ERROR_CORRUPT. */
 int history_decisions(struct str effects, struct buf *out, struct error *err);
 

@@ -2,12 +2,53 @@
 
 #include "state/stored.h"
 
-enum { MESSAGE_LIMIT = 1, MESSAGE_ONCE = 2, MESSAGE_EXPIRES = 4, MESSAGE_KNOWN = 7 };
+enum { MESSAGE_LIMIT = 1, MESSAGE_ONCE = 2, MESSAGE_EXPIRES = 4, MESSAGE_GATE = 8, MESSAGE_KNOWN = 15 };
+
+/* The byte behind the purpose: on_cap in the low 2 bits, what is there, and `reserved` in the high ones. */
+enum { GATE_ON_CAP = 3, GATE_CAP = 4, GATE_DEFERRED = 8, GATE_RESERVED_SHIFT = 4, GATE_KNOWN = 0x7f };
+
+static bool has_gate(const struct message *message) {
+  return message->purpose.len || message->cap.period || message->on_cap || message->not_before ||
+         message->reserved;
+}
+
+/** What the gate goes by. */
+static void gate_encode(const struct message *message, struct buf *out) {
+  bool capped = message->cap.period != CAP_NONE, deferred = message->not_before != 0;
+  buf_put_str(out, message->purpose);
+  buf_put_u8(out, (uint8_t)((unsigned)message->on_cap | (capped ? GATE_CAP : 0) |
+                            (deferred ? GATE_DEFERRED : 0) | message->reserved << GATE_RESERVED_SHIFT));
+  if (capped) {
+    buf_put_varint(out, message->cap.count);
+    buf_put_u8(out, (uint8_t)message->cap.period);
+    buf_put_zigzag(out, message->cap.over_ms);
+  }
+  if (deferred) stored_put_after(out, message->not_before, message->accepted);
+}
+
+static void gate_decode(struct message *message, struct reader *reader) {
+  message->purpose = reader_str(reader);
+  unsigned bits = reader_u8(reader);
+  message->on_cap = bits & GATE_ON_CAP;
+  message->reserved = bits >> GATE_RESERVED_SHIFT;
+  if (bits & GATE_CAP) {
+    uint64_t count = reader_varint(reader);
+    message->cap.count = (uint32_t)count;
+    message->cap.period = reader_u8(reader);
+    message->cap.over_ms = reader_zigzag(reader);
+    if (count > CAP_COUNT_MAX || message->cap.period < CAP_ROLLING || message->cap.period > CAP_MONTH ||
+        message->cap.over_ms <= 0)
+      reader->bad = true;
+  }
+  if (bits & GATE_DEFERRED) message->not_before = stored_after(reader, message->accepted);
+  if (bits > GATE_KNOWN || message->on_cap > MESSAGE_ON_CAP_DEFER) reader->bad = true;
+}
 
 void message_encode(const struct message *message, struct buf *out) {
   bool limited = message->limit_name.len > 0;
-  buf_put_u8(out, (uint8_t)((limited ? MESSAGE_LIMIT : 0) | (message->once_key ? MESSAGE_ONCE : 0) |
-                            (message->expires ? MESSAGE_EXPIRES : 0)));
+  buf_put_u8(out,
+             (uint8_t)((limited ? MESSAGE_LIMIT : 0) | (message->once_key ? MESSAGE_ONCE : 0) |
+                       (message->expires ? MESSAGE_EXPIRES : 0) | (has_gate(message) ? MESSAGE_GATE : 0)));
   stored_put_hash(out, message->id);
   buf_put_u8(out, (uint8_t)message->user.kind);
   buf_put_str(out, message->user.id);
@@ -35,6 +76,7 @@ void message_encode(const struct message *message, struct buf *out) {
     buf_put_u64(out, count);
     buf_put_zigzag(out, message->limit_over);
   }
+  if (has_gate(message)) gate_encode(message, out);
   buf_put_varint(out, message->generation);
 }
 
@@ -68,6 +110,8 @@ int message_decode(struct message *message, struct reader *reader, struct error 
     memcpy(&message->limit_count, &count, sizeof count);
     message->limit_over = reader_zigzag(reader);
   }
+  message->purpose = STR("");
+  if (flags & MESSAGE_GATE) gate_decode(message, reader);
   uint64_t generation = reader_varint(reader);
   message->generation = (uint32_t)generation;
   if (reader->bad) return error_set(err, ERROR_CORRUPT, "message: cut short or malformed");

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/hash.h"
+#include "base/quantity.h"
 #include "event/event.h"
 
 /** What the gate said. `reason` names the check that decided ("once_per", "suppressed", "expired", …), "" for
@@ -11,6 +12,17 @@ struct verdict {
   bool pass;
   struct str reason;
   struct str checks; /**< value: a map of check name -> answer in words, in the order asked */
+};
+
+/** What a send says about a message that a cap does not let pass. */
+enum message_on_cap { MESSAGE_ON_CAP_AS_PURPOSE, MESSAGE_ON_CAP_SKIP, MESSAGE_ON_CAP_DEFER };
+
+/** Whose caps count a message: flags. */
+enum message_counter {
+  MESSAGE_COUNT_ALL = 1,      /**< all purposes together */
+  MESSAGE_COUNT_PURPOSE = 2,  /**< the purpose */
+  MESSAGE_COUNT_CAMPAIGN = 4, /**< the campaign, for the send's own cap */
+  MESSAGE_COUNTERS = 7
 };
 
 struct message {
@@ -32,11 +44,21 @@ struct message {
   int64_t expires;              /**< wall clock ms after which it must not go; 0 never */
   uint64_t once_key;            /**< mark reserved for once_per, 0 none … */
   int64_t once_until;           /**< … until then */
+  struct str purpose; /**< as the configuration calls it; "" in what was decided before there were any */
+  struct cap cap;     /**< the send's own, for its campaign; CAP_NONE: none */
+  enum message_on_cap on_cap;
+  int64_t not_before; /**< deferred: wall clock ms before which it may not go; 0: at once */
+  unsigned reserved;  /**< enum message_counter: where its place is taken, as of message_counted_at() */
   uint32_t generation;
 };
 
-/** Stored form, as in effects, outbox and dead letters. Fields that are not in use (limit, once_key, expires)
- * take no room. */
+/** When it counts for caps: from when on it may go, wall clock ms. */
+static inline int64_t message_counted_at(const struct message *message) {
+  return message->not_before ? message->not_before : message->accepted;
+}
+
+/** Stored form, as in effects, outbox and dead letters. Fields that are not in use (limit, once_key, expires,
+ * purpose, cap, not_before) take no room. */
 void message_encode(const struct message *message, struct buf *out);
 /** Borrows from the reader's bytes. The values in it are not looked into. @return 0 or ERROR_CORRUPT. */
 int message_decode(struct message *message, struct reader *reader, struct error *err);

@@ -1,7 +1,8 @@
 #include "state/store.h"
 #include "state/stored.h"
 
-enum { FORMAT = 1, ENTRY_OPEN = 1 };
+/* Format 2: messages may have a purpose. */
+enum { FORMAT = 2, ENTRY_OPEN = 1 };
 
 void outbox_entry_encode(const struct outbox_entry *entry, struct buf *out) {
   buf_put_u8(out, FORMAT);

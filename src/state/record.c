@@ -6,7 +6,8 @@
 
 #include <stdio.h>
 
-enum { RECORD_FORMAT = 1 };
+/* Format 2: consents and counters. */
+enum { RECORD_FORMAT = 2 };
 
 void record_init(struct record *record) {
   *record = (struct record){0};
@@ -89,6 +90,9 @@ static bool entry_valid(const struct entry *entry) {
     reader_str(&reader);
     reader_zigzag(&reader);
     break;
+  case ENTRY_CONSENT:
+  case ENTRY_COUNTER:
+    return record_valid_gate(entry);
   default:
     return false;
   }
@@ -119,8 +123,7 @@ int record_decode(struct record *record, struct str stored, struct error *err) {
   return 0;
 }
 
-/** The entry of `type` whose body begins with the string `name`. */
-static bool find_named(const struct record *record, enum entry_type type, struct str name,
+bool record_find_named(const struct record *record, enum entry_type type, struct str name,
                        struct entry *entry) {
   struct reader reader = reader_of(buf_str(&record->bytes));
   while (entry_next(&reader, entry)) {
@@ -147,7 +150,7 @@ static bool find_timer(const struct record *record, struct str campaign, struct 
 
 static int apply_attribute(struct record *record, struct str name, struct str value, size_t max) {
   struct entry old;
-  find_named(record, ENTRY_ATTRIBUTE, name, &old);
+  record_find_named(record, ENTRY_ATTRIBUTE, name, &old);
   if (value.len == 0 || (value.len == 1 && value_head(value).type == VALUE_NIL)) {
     record_remove(record, &old);
     return 0;
@@ -205,7 +208,7 @@ static int apply_suppress(struct record *record, struct str channel, struct str 
   struct buf time = {bytes, 0, sizeof bytes};
   buf_put_zigzag(&time, at);
   size_t len = str_size(channel) + str_size(reason) + time.len;
-  find_named(record, ENTRY_SUPPRESS, channel, &old);
+  record_find_named(record, ENTRY_SUPPRESS, channel, &old);
   if (!record_fits(record, entry_taken(&old), entry_size(len), max)) return ERROR_LIMIT;
   uint8_t *body = str_write(record_place(record, &old, ENTRY_SUPPRESS, len), channel);
   memcpy(str_write(body, reason), time.data, time.len);
@@ -234,8 +237,13 @@ static int apply(struct record *record, const struct effect *effect, size_t max)
     return apply_suppress(record, effect->suppress.channel, effect->suppress.reason, effect->suppress.at,
                           max);
   case EFFECT_UNSUPPRESS:
-    if (find_named(record, ENTRY_SUPPRESS, effect->suppress.channel, &entry)) record_remove(record, &entry);
+    if (record_find_named(record, ENTRY_SUPPRESS, effect->suppress.channel, &entry))
+      record_remove(record, &entry);
     return 0;
+  case EFFECT_CONSENT:
+    return record_apply_consent(record, &effect->consent, max);
+  case EFFECT_COUNT_SEND:
+    return record_apply_counted(record, &effect->counted, max);
   case EFFECT_MESSAGE:
   case EFFECT_FAILURE:
   case EFFECT_OUTCOME:
@@ -261,6 +269,12 @@ static void name_effect(const struct effect *effect, char out[256]) {
     break;
   case EFFECT_SUPPRESS:
     snprintf(out, 256, "suppression of \"%.*s\"", STR_ARG(effect->suppress.channel));
+    break;
+  case EFFECT_CONSENT:
+    snprintf(out, 256, "consent to \"%.*s\"", STR_ARG(effect->consent.purpose));
+    break;
+  case EFFECT_COUNT_SEND:
+    snprintf(out, 256, "the cap of \"%.*s\"", STR_ARG(effect->counted.counter));
     break;
   default:
     snprintf(out, 256, "%s", effect_name(effect->type));
@@ -306,6 +320,8 @@ static bool tidy_entry(struct record *record, const struct entry *entry, int64_t
   case ENTRY_WINDOW:
   case ENTRY_KEYS:
     return record_tidy_window(record, entry, now);
+  case ENTRY_COUNTER:
+    return record_tidy_counter(record, entry, now);
   case ENTRY_ONCE:
     if (entry_number(entry) > now) return false;
     break;
@@ -335,7 +351,7 @@ void record_tidy(struct record *record, int64_t now) {
 
 bool record_attribute(const struct record *record, struct str name, struct str *value) {
   struct entry entry;
-  if (!find_named(record, ENTRY_ATTRIBUTE, name, &entry)) return false;
+  if (!record_find_named(record, ENTRY_ATTRIBUTE, name, &entry)) return false;
   *value = entry_attribute(&entry, &name);
   return true;
 }
@@ -355,8 +371,8 @@ int64_t record_throttle(const struct record *record, uint64_t key) {
 
 bool record_suppressed(const struct record *record, struct str channel, struct suppression *out) {
   struct entry entry;
-  if (!find_named(record, ENTRY_SUPPRESS, channel, &entry) &&
-      !find_named(record, ENTRY_SUPPRESS, STR("*"), &entry))
+  if (!record_find_named(record, ENTRY_SUPPRESS, channel, &entry) &&
+      !record_find_named(record, ENTRY_SUPPRESS, STR("*"), &entry))
     return false;
   if (out) *out = entry_suppression(&entry);
   return true;

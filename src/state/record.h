@@ -15,6 +15,9 @@ struct record {
   uint64_t seq; /**< sequence number of the last input applied; 0 for a record that is new */
 };
 
+/** Most sends that one counter of caps remembers, those that are to come included. */
+enum { RECORD_COUNTED_MAX = 250 };
+
 struct suppression {
   struct str channel, reason;
   int64_t at;
@@ -68,6 +71,12 @@ int64_t record_throttle(const struct record *record, uint64_t key);
 /** Whether the channel, or every channel ("*"), is suppressed; `out` (or null) is the channel's own
  * suppression if there is one. */
 bool record_suppressed(const struct record *record, struct str channel, struct suppression *out);
+/** The newest word on the purpose for this channel: the channel's own, or that for every channel; of two of
+ * one time the withdrawal. @return false if nothing was said. */
+bool record_consent(const struct record *record, struct str purpose, struct str channel, struct consent *out);
+/** The moments, ascending, at which messages count for caps under this name; what is old may be among them.
+ * @return how many. */
+size_t record_counted(const struct record *record, struct str counter, int64_t times[RECORD_COUNTED_MAX]);
 bool record_timer(const struct record *record, struct str campaign, struct str name, struct timer *out);
 /** The earliest timer: by due time, then campaign, then name. @return false if there is none. */
 bool record_timer_next(const struct record *record, struct timer *out);
@@ -83,5 +92,7 @@ bool record_timer_cancelled_by(const struct record *record, struct str event_typ
 /** Walk all entries as values for `why` and the console: append one map {seq, bytes, attributes: {name:
  * value}, windows: [{id (hex), kind, over_ms, entries, basis ("exact", "buckets", "hyperloglog"), newest, and
  * if keyed keys, evicted}], once (how many), throttles: {key (hex): arrival}, timers: [{campaign, name, due,
- * set_at, late, …}], suppressions: [{channel, reason, at}]}. */
+ * set_at, late, …}], suppressions: [{channel, reason, at}],
+ * consents: [{purpose, channel, consent ("granted", "withdrawn"), at, source}], counted: {counter: [time]}}.
+ */
 void record_describe(const struct record *record, struct buf *out);

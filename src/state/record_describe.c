@@ -79,6 +79,27 @@ static void put_timer(struct buf *out, const struct entry *entry) {
   }
 }
 
+static void put_consent(struct buf *out, const struct entry *entry) {
+  struct reader reader = reader_of(entry->body);
+  struct consent consent;
+  consent_decode(&consent, &reader);
+  value_put_map(out, 5);
+  put_named(out, "purpose", consent.purpose);
+  put_named(out, "channel", consent.channel);
+  put_named(out, "consent", consent.granted ? STR("granted") : STR("withdrawn"));
+  put_member(out, "at", consent.at);
+  put_named(out, "source", consent.source);
+}
+
+static void put_counter(struct buf *out, const struct entry *entry) {
+  int64_t times[RECORD_COUNTED_MAX];
+  struct str name;
+  size_t count = entry_counter(entry, &name, times);
+  value_put_string(out, name);
+  value_put_array(out, (uint32_t)count);
+  for (size_t i = 0; i < count; i++) value_put_integer(out, times[i]);
+}
+
 static void put_entry(struct buf *out, const struct entry *entry) {
   struct reader reader = reader_of(entry->body);
   struct suppression suppression;
@@ -107,6 +128,12 @@ static void put_entry(struct buf *out, const struct entry *entry) {
     put_named(out, "reason", suppression.reason);
     put_member(out, "at", suppression.at);
     break;
+  case ENTRY_CONSENT:
+    put_consent(out, entry);
+    break;
+  case ENTRY_COUNTER:
+    put_counter(out, entry);
+    break;
   case ENTRY_ONCE:
     break;
   }
@@ -128,7 +155,7 @@ static void put_entries(struct buf *out, const struct record *record, enum entry
 }
 
 void record_describe(const struct record *record, struct buf *out) {
-  value_put_map(out, 8);
+  value_put_map(out, 10);
   put_member(out, "seq", (int64_t)record->seq);
   put_member(out, "bytes", (int64_t)record->bytes.len);
   put_text(out, "attributes");
@@ -148,4 +175,10 @@ void record_describe(const struct record *record, struct buf *out) {
   put_text(out, "suppressions");
   value_put_array(out, count_entries(record, ENTRY_SUPPRESS));
   put_entries(out, record, ENTRY_SUPPRESS);
+  put_text(out, "consents");
+  value_put_array(out, count_entries(record, ENTRY_CONSENT));
+  put_entries(out, record, ENTRY_CONSENT);
+  put_text(out, "counted");
+  value_put_map(out, count_entries(record, ENTRY_COUNTER));
+  put_entries(out, record, ENTRY_COUNTER);
 }

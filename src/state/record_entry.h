@@ -8,6 +8,8 @@
  *   ONCE      = key:u64 until:zigzag
  *   TIMER     = a timer as timer_encode() has it
  *   SUPPRESS  = channel:str reason:str at:zigzag
+ *   CONSENT   = a consent as consent_encode() has it
+ *   COUNTER   = name:str keep:zigzag (time:zigzag gap:varint*), ascending
  * `over` is minutes * 2 if it is whole minutes, else ms * 2 + 1.
  */
 #pragma once
@@ -21,7 +23,9 @@ enum entry_type {
   ENTRY_THROTTLE,
   ENTRY_ONCE,
   ENTRY_TIMER,
-  ENTRY_SUPPRESS
+  ENTRY_SUPPRESS,
+  ENTRY_CONSENT,
+  ENTRY_COUNTER
 };
 
 struct entry {
@@ -99,6 +103,20 @@ void record_remove(struct record *record, const struct entry *entry);
 struct suppression entry_suppression(const struct entry *entry);
 /** An ATTRIBUTE entry's content. */
 struct str entry_attribute(const struct entry *entry, struct str *name);
+
+/** The entry of `type` whose body begins with the string `name`. */
+bool record_find_named(const struct record *record, enum entry_type type, struct str name,
+                       struct entry *entry);
+
+/** Apply a CONSENT or COUNT_SEND effect. @return 0 or ERROR_LIMIT, without a message. */
+int record_apply_consent(struct record *record, const struct consent *consent, size_t max);
+int record_apply_counted(struct record *record, const struct counted_send *counted, size_t max);
+/** Drop times that no cap looks back to at `now`. @return whether the entry itself is gone. */
+bool record_tidy_counter(struct record *record, const struct entry *entry, int64_t now);
+/** @return whether the body of a CONSENT or COUNTER entry is well formed. */
+bool record_valid_gate(const struct entry *entry);
+/** A COUNTER entry's content. @return how many times. */
+size_t entry_counter(const struct entry *entry, struct str *name, int64_t times[RECORD_COUNTED_MAX]);
 
 /** Apply a WINDOW effect. @return 0, ERROR_LIMIT or ERROR_INVALID, without a message. */
 int record_apply_window(struct record *record, const struct window_entry *entry, size_t max);

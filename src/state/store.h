@@ -132,7 +132,7 @@ int store_scan_dead(struct store *store, int (*visit)(void *context, const struc
                     void *context, struct error *err);
 /** One user's sealed past, segment by segment in the order of sequence numbers, from ledger and log slices
  * merged: records as the log had them, effects reduced to decisions (MESSAGE, OUTCOME, FAILURE, SUPPRESS,
- * UNSUPPRESS). state/history.h adds the unsealed tail. */
+ * UNSUPPRESS, CONSENT). state/history.h adds the unsealed tail. */
 int store_scan_history(struct store *store, struct entity entity,
                        int (*visit)(void *context, const struct log_record *record), void *context,
                        struct error *err);
