@@ -62,7 +62,8 @@ local steps = {
   end,
   run = function(step, _, say)
     local said = { send = "asks for a message", skip = "asks for a message", none = step.reason, failed = "fails" }
-    say("  rule " .. step.campaign .. ": " .. (said[step.decision] or step.decision))
+    say("  rule " .. step.campaign .. (step.ran == false and " does not run: " .. step.reason
+      or ": " .. (said[step.decision] or step.decision)))
     for _, name in ipairs(require "kairos.spec.words".keys(step.facts)) do
       say("    read " .. name .. " = " .. tell.value(step.facts[name]))
     end

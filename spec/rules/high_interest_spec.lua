@@ -1,0 +1,62 @@
+-- rules/high_interest: help for a shopper who looks at one product three times in ten minutes without buying.
+local sim = require "kairos.spec"
+
+describe("high_interest", function()
+  local host
+  before_each(function()
+    host = sim.host { rules = "rules/high_interest" }
+    host:profile { user = "ada", first_name = "Ada", email = "ada@mail.example" }
+  end)
+
+  local function look(sku)
+    host:event { type = "product.viewed", user = "ada", payload = { sku = sku, name = "Kettle " .. sku, price = 59 } }
+  end
+
+  it("offers help at the third look", function()
+    look "K1"
+    host:advance "4m"
+    look "K1"
+    host:advance "4m"
+    assert.not_sent(host)
+    look "K1"
+    assert.sent(host, { to = "ada", template = "still_interested", subject = "Can we help you with the Kettle K1?",
+      text_has = "It is 59 EUR" })
+  end)
+
+  it("does not if the looks are further apart", function()
+    look "K1"
+    host:advance "5m"
+    look "K1"
+    host:advance "5m" -- the first look is ten minutes old, and no longer counted
+    look "K1"
+    assert.not_sent(host)
+    assert.why(host, { to = "ada", decision = "none", because = "`when` said no" })
+  end)
+
+  it("counts each product for itself", function()
+    look "K1"
+    look "K2"
+    look "K1"
+    look "K2"
+    assert.not_sent(host)
+    look "K2"
+    assert.sent(host, { to = "ada", data = { sku = "K2" }, times = 1 })
+  end)
+
+  it("leaves those alone who have just bought", function()
+    look "K1"
+    look "K1"
+    host:event { type = "order.completed", user = "ada" }
+    look "K1"
+    assert.not_sent(host)
+  end)
+
+  it("offers it once a week", function()
+    for _ = 1, 4 do look "K1" end
+    assert.sent(host, 1)
+    assert.held_back(host, { to = "ada", by = "once_per", times = 1 })
+    host:advance "7d"
+    for _ = 1, 3 do look "K2" end
+    assert.sent(host, 2)
+  end)
+end)
