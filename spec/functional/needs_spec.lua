@@ -62,6 +62,12 @@ describe("a rule with needs", function()
     host:accept(fields)
   end
 
+  --- Rules on disk are other ones now.
+  local function reload()
+    local result = host:command "reload"
+    assert.equal(0, result.status, result.out .. result.err)
+  end
+
   before_each(function()
     sink = Sink.start()
     sink:answer { default = json { left = 2 } }
@@ -86,5 +92,388 @@ describe("a rule with needs", function()
       assert.is_nil(request.headers["content-type"])
       assert.is_nil(request.headers["content-length"])
     end)
+
+    it("does not run if its `when` says no to the answer", function()
+      start()
+      sink:answer { next = { json { left = 7 } }, default = json { left = 1 } }
+      view "ada"
+      sink:await(1)
+      view("ada", "K2")
+      assert.same({ "1 fresh views 2" }, host:said "ada")
+    end)
+
+    it("fills the path in from event and profile, escaped", function()
+      start { declaration = 'path = "/s/{{payload.sku}}/{{ user.city }}?of={{user.id}}&at={{event.payload.at.shop}}"' }
+      host:accept { type = "identify", user = "ada o", payload = { city = "Köln/Süd?" } }
+      host:accept { type = "product.viewed", user = "ada o", payload = { sku = "a b&../c", at = { shop = 7.5 } } }
+      host:said "ada o"
+      assert.equal("/s/a%20b%26..%2Fc/K%C3%B6ln%2FS%C3%BCd%3F?of=ada%20o&at=7.5", sink:requests()[1].path)
+    end)
+
+    it("sends the secret in its header", function()
+      start { shop = { secret_env = "KAIROS_TEST_LOOKUP" }, env = { KAIROS_TEST_LOOKUP = "s3cret" } }
+      view "ada"
+      host:said "ada"
+      assert.equal("Bearer s3cret", sink:requests()[1].headers.authorization)
+      host:remove()
+      start { shop = { secret_env = "KAIROS_TEST_LOOKUP", header = "X-Api-Key" }, env = { KAIROS_TEST_LOOKUP = "s3cret" } }
+      view "bob"
+      host:said "bob"
+      assert.equal("s3cret", sink:requests()[2].headers["x-api-key"])
+    end)
+
+    it("may have several needs, and goes on when all are there", function()
+      start { rules = { both = [[
+local kairos = require "kairos"
+local function of(path, fallback) return kairos.needs { from = "shop", path = path, timeout = "600ms", fallback = fallback } end
+return kairos.rule {
+  name = "both", on = "product.viewed",
+  needs = {
+    stock = of("/stock/{{payload.sku}}", { left = 0 }), price = of("/price", { cents = -1 }), city = of("/c/{{user.city}}", "none"),
+  },
+  act = function(event, user, needs)
+    local text = ("%d %s %d %s %s: %s"):format(needs.stock.left, needs.stock_state, needs.price.cents, needs.price_state,
+      needs.city, needs.city_why)
+    user:send { channel = "push", template = "said", data = { text = text } }
+  end,
+}]] } }
+      sink:answer { paths = { ["/stock/K1"] = json { left = 5 }, ["/price"] = { act = "hang" } } }
+      view "ada"
+      assert.same({ "5 fresh -1 fallback none: there is no user.city" }, host:said "ada")
+    end)
+
+    it("gets tables that nobody can write, as deep as they come", function()
+      start { rules = { deep = [[
+local kairos = require "kairos"
+return kairos.rule {
+  name = "deep", on = "product.viewed",
+  needs = { stock = kairos.needs { from = "shop", path = "/stock", fallback = {} } },
+  act = function(event, user, needs)
+    local text = tostring(needs.stock.shops[2].city) .. #needs.stock.shops .. tostring(needs.stock.none)
+    local ok, why = pcall(function() needs.stock.shops[1].city = "x" end)
+    user:send { channel = "push", template = "said", data = { text = text .. tostring(ok), answer = needs.stock } }
+  end,
+}]] } }
+      sink:answer { default = json { shops = { { city = "Bonn" }, { city = "Ulm" } } } }
+      view "ada"
+      assert.same({ "Ulm2nilfalse" }, host:said "ada")
+    end)
+  end)
+
+  describe("goes by its fallback, and says why, when", function()
+    local function falls_back(why, user)
+      user = user or "ada"
+      view(user)
+      assert.same({ "0 fallback " .. why .. " views 1" }, host:said(user))
+    end
+
+    it("the server is too slow; the event was accepted at once", function()
+      start { declaration = BY_SKU .. ', timeout = "300ms"' }
+      sink:answer { default = { act = "hang" } }
+      falls_back "there was no answer in time"
+      assert.equal(1, host:metric("kairos_needs_fallback_total", 'source="shop",reason="timeout"'))
+    end)
+    it("nobody listens there; then its breaker leaves it alone, until it is back", function()
+      start { shop = { breaker_failures = 3, breaker_open = "500ms" } }
+      sink:stop()
+      for i = 1, 3 do falls_back("the server could not be asked: Connection refused", "u" .. i) end
+      falls_back("the server failed too often of late, and is left alone", "u4")
+      assert.equal("open", host:ask("status").lookups.shop.breaker)
+      local back = Sink.start { port = sink.port }
+      back:answer { default = json { left = 2 } }
+      local number = 0
+      local said = process.eventually(10 * Host.patience, function()
+        number = number + 1
+        view("back" .. number)
+        return host:said("back" .. number)[1] == "2 fresh views 1"
+      end)
+      assert.truthy(said)
+      assert.equal("closed", host:ask("status").lookups.shop.breaker)
+      back:remove()
+    end)
+    it("it hangs up", function()
+      start()
+      sink:answer { default = { act = "close" } }
+      view "ada"
+      assert.truthy(host:said("ada")[1]:find("^0 fallback the server could not be asked: "))
+    end)
+    it("it answers with an error, or elsewhere", function()
+      start()
+      sink:answer { next = { { status = 500 }, { status = 404 },
+        { status = 302, headers = { Location = sink.url:gsub("/hook", "/elsewhere") } } } }
+      falls_back("the server answered 500", "u1")
+      falls_back("the server answered 404", "u2")
+      falls_back("the server answered 302; redirects are not followed", "u3")
+      assert.equal(3, #sink:requests())
+    end)
+    it("the answer is no JSON, or says that it is none", function()
+      start()
+      local html = { status = 200, body = "{}", headers = { ["Content-Type"] = "text/html" } }
+      sink:answer { next = { json(nil, { body = '{"left":' }), html, json(nil, { body = "" }) } }
+      view "u1"
+      assert.truthy(host:said("u1")[1]:find("^0 fallback the answer is not JSON: "))
+      falls_back('the answer is no JSON but "text/html"', "u2")
+      view "u3"
+      assert.truthy(host:said("u3")[1]:find("^0 fallback the answer is not JSON: "))
+    end)
+    it("it is larger than 64 KB, or than any memory", function()
+      start()
+      sink:answer { next = { json(nil, { size = 64 * 1024 + 1 }), json(nil, { size = 10 * 1024 * 1024 }) } }
+      falls_back("the answer is larger than 64 KB", "u1")
+      falls_back("the answer is larger than 64 KB", "u2")
+    end)
+    it("it lacks what the fallback has, or has it otherwise", function()
+      start()
+      sink:answer { next = { json {}, json { left = "2" }, json "2", json { 2 }, json { left = 2, more = {} } } }
+      falls_back("the answer's left is missing, the fallback's a number", "u1")
+      falls_back("the answer's left is a text, the fallback's a number", "u2")
+      falls_back("the answer is a text, the fallback a table", "u3")
+      falls_back("the answer is a list, the fallback a table", "u4")
+      view "u5"
+      assert.same({ "2 fresh views 1" }, host:said "u5")
+    end)
+    it("a placeholder has no value, or one that leads elsewhere: nobody is asked", function()
+      start()
+      view("ada", {})
+      assert.same({ "0 fallback there is no payload.sku views 1" }, host:said "ada")
+      view("bob", "..")
+      assert.same({ '0 fallback the path would have a segment "." or ".." views 1' }, host:said "bob")
+      view("cem", ("x"):rep(3000))
+      assert.same({ "0 fallback payload.sku is longer than 2048 bytes views 1" }, host:said "cem")
+      view("dan", "")
+      assert.same({ "0 fallback there is no payload.sku views 1" }, host:said "dan")
+      assert.same({}, sink:requests())
+    end)
+    it("too many wait already: nothing else waits for them", function()
+      start { config = { needs = { waiting = 5 } }, declaration = BY_SKU .. ', timeout = "20s"' }
+      sink:answer { default = { act = "hang" } }
+      local events = {}
+      for i = 1, 40 do events[i] = { type = "product.viewed", user = "u" .. i, payload = { sku = "K" .. i } } end
+      host:accept(unpack(events))
+      local messages = host:await_messages(35)
+      assert.equal(35, #messages)
+      for _, message in ipairs(messages) do
+        assert.equal("0 fallback too many look-ups wait views 1", message.body)
+      end
+      assert.equal(5, host:metric "kairos_needs_waiting")
+      assert.equal(35, host:metric("kairos_needs_fallback_total", 'source="shop",reason="crowded"'))
+    end)
+    it("too many of one user's events wait, or the event is too large to wait with", function()
+      start { declaration = BY_SKU .. ', timeout = "20s"' }
+      sink:answer { default = { act = "hang" } }
+      view("big", "K1", { payload = { sku = "K1", text = ("x"):rep(17 * 1024) } })
+      assert.same({ "0 fallback the event is larger than 16KB, too large to wait with views 1" }, host:said "big")
+      for i = 1, 16 do view("ada", "K" .. i) end
+      view("ada", "K17")
+      assert.same({ "0 fallback 16 of the user's events wait for answers already views 17" }, host:said "ada")
+    end)
+  end)
+
+  describe("and a cache", function()
+    it("asks once for as long as it may, whoever asks", function()
+      start { declaration = BY_SKU .. ', cache = "1m"' }
+      view "ada"
+      assert.same({ "2 fresh views 1" }, host:said "ada")
+      sink:answer { default = json { left = 1 } }
+      view "bob"
+      assert.same({ "2 cached views 1" }, host:said "bob")
+      view("cem", "K2")
+      assert.same({ "1 fresh views 1" }, host:said "cem")
+      assert.equal(2, #sink:requests())
+      assert.equal(1, host:metric("kairos_needs_total", 'source="shop",state="cached"'))
+    end)
+    it("keeps failures for a moment only", function()
+      start { declaration = BY_SKU .. ', cache = "1m"' }
+      sink:answer { next = { { status = 500 } }, default = json { left = 2 } }
+      view "ada"
+      view "bob"
+      assert.same({ "0 fallback the server answered 500 views 1" }, host:said "ada")
+      assert.same({ "0 fallback the server answered 500 views 1" }, host:said "bob")
+      local number = 0
+      assert.truthy(process.eventually(10, function()
+        number = number + 1
+        view("u" .. number)
+        return host:said("u" .. number)[1] == "2 fresh views 1"
+      end))
+      assert.equal(2, #sink:requests())
+    end)
+    it("asks the same at once but once, without one too", function()
+      start()
+      sink:answer { default = json({ left = 2 }, { delay = 500 }) }
+      local events = {}
+      for i = 1, 100 do events[i] = { type = "product.viewed", user = "u" .. i, payload = { sku = "K1" } } end
+      host:accept(unpack(events))
+      assert.equal(100, #host:await_messages(100))
+      assert.equal(1, #sink:requests())
+      assert.equal(100, host:metric("kairos_needs_total", 'source="shop",state="fresh"'))
+    end)
+  end)
+
+  describe("that waits", function()
+    it("does not hold up the user's other events, and is judged at its own event's time", function()
+      start { declaration = BY_SKU .. ', timeout = "10s"', rules = nil }
+      sink:answer { next = { json({ left = 2 }, { delay = 800 }) }, default = json { left = 1 } }
+      local now = Host.now()
+      view("ada", "K1", { at = now - 2000 })
+      sink:await(1)
+      view("ada", "K2", { at = now - 1000 })
+      view("ada", "K3", { at = now })
+      assert.same({ "1 fresh views 2", "1 fresh views 3" }, host:said("ada", 2))
+      assert.same({ "1 fresh views 2", "1 fresh views 3", "2 fresh views 1" }, host:said("ada", 3))
+    end)
+
+    it("sees what was set while it waited", function()
+      start { rules = { late = [[
+local kairos = require "kairos"
+return kairos.rule {
+  name = "late", on = "product.viewed",
+  needs = { stock = kairos.needs { from = "shop", path = "/stock", timeout = "10s", fallback = { left = 0 } } },
+  act = function(event, user, needs)
+    user:send { channel = "push", template = "said", data = { text = tostring(user.city) } }
+  end,
+}]] } }
+      sink:answer { default = json({ left = 2 }, { delay = 500 }) }
+      view "ada"
+      host:accept { type = "identify", user = "ada", payload = { city = "Ulm" } }
+      assert.same({ "Ulm" }, host:said "ada")
+    end)
+
+    it("is shown among the user's timers, and `why --replay` gives what it was given", function()
+      start { declaration = BY_SKU .. ', timeout = "10s"' }
+      sink:answer { default = json({ left = 2 }, { delay = 700 }) }
+      view("ada", "K1", { id = "e1" })
+      sink:await(1)
+      local timers = host:ask("user", "ada").timers
+      assert.equal("needs:e1", timers[1].name)
+      assert.equal("/stock/K1", timers[1].data.asks[1].path)
+      host:said "ada"
+      assert.same({}, host:ask("user", "ada").timers)
+      local why = host:ask("why", "ada")[1]
+      assert.equal("e1", why.cause)
+      assert.equal(2, why.facts["needs.stock"].left)
+      assert.equal("fresh", why.facts["needs.stock_state"])
+      sink:answer { default = json { left = 99 } }
+      local replay = host:ask("why", "ada", "--replay")
+      local ran = replay[#replay]
+      assert.equal("send", ran.decision)
+      assert.same(why.facts, ran.facts)
+      assert.equal(1, #sink:requests())
+    end)
+
+    it("is asked for again after kill -9, once", function()
+      start { declaration = BY_SKU .. ', timeout = "20s"' }
+      sink:answer { next = { { act = "hang" } }, default = json { left = 2 } }
+      view "ada"
+      sink:await(1)
+      host:kill()
+      host:run()
+      assert.same({ "2 fresh views 1" }, host:said "ada")
+      assert.equal(2, #sink:requests())
+      host:kill()
+      host:run()
+      socket.sleep(0.3)
+      assert.same({ "2 fresh views 1" }, host:said "ada")
+      assert.equal(2, #sink:requests())
+      assert.same({}, host:dead(0))
+    end)
+
+    for _, moment in ipairs { "lookup.asked", "lookup.found", "lookup.settled" } do
+      it("takes effect once when the host dies at " .. moment, function()
+        start { declaration = BY_SKU .. ', timeout = "20s"' }
+        host:kill()
+        host:run { KAIROS_FAILPOINTS = moment .. "=kill" }
+        view "ada"
+        assert.equal("signal 9", host.process:wait(10))
+        host:run()
+        assert.same({ "2 fresh views 1" }, host:said "ada")
+        host:kill()
+        host:run()
+        socket.sleep(0.3)
+        assert.same({ "2 fresh views 1" }, host:said "ada")
+        assert.equal(1, #host:ask("why", "ada"))
+        assert.same({}, host:dead(0))
+      end)
+    end
+
+    it("takes effect once when the log fails meanwhile", function()
+      start { declaration = BY_SKU .. ', timeout = "20s"' }
+      host:kill()
+      host:run { KAIROS_FAILPOINTS = "log.fsync=error@2" }
+      sink:answer { next = { json({ left = 2 }, { delay = 2500 }) }, default = json { left = 1 } }
+      view "ada"
+      sink:await(1)
+      local answer = host:post(Host.event { type = "other", user = "bob" })
+      assert.equal(503, answer.status)
+      assert.same({ "2 fresh views 1" }, host:said "ada")
+      assert.equal(1, host:metric "kairos_recoveries")
+      assert.equal(1, #sink:requests())
+    end)
+
+    it("goes on without an answer if the host comes back too late", function()
+      start { declaration = BY_SKU .. ', timeout = "400ms"' }
+      sink:answer { default = { act = "hang" } }
+      view "ada"
+      sink:await(1)
+      host:kill()
+      socket.sleep(2.5)
+      host:run()
+      assert.same({ "0 fallback there was no answer in time: the host was not running views 1" }, host:said "ada")
+      assert.equal(1, #sink:requests())
+    end)
+
+    it("does not hold up the host's end, and is asked for again after it", function()
+      start { declaration = BY_SKU .. ', timeout = "20s"' }
+      sink:answer { next = { { act = "hang" } }, default = json { left = 2 } }
+      view "ada"
+      sink:await(1)
+      assert.equal(0, host:stop(5))
+      host:run()
+      assert.same({ "2 fresh views 1" }, host:said "ada")
+    end)
+
+    it("runs as the rules are when the answer comes", function()
+      start { declaration = BY_SKU .. ', timeout = "20s"' }
+      sink:answer { default = json({ left = 2 }, { delay = 1500 }) }
+      view "ada"
+      sink:await(1)
+      local files = require "spec.functional.support.files"
+      files.write(host.rules .. "/stock/rule.lua", (stock_rule(BY_SKU):gsub('" views "', '" seen "')))
+      reload()
+      assert.same({ "2 fresh seen 1" }, host:said "ada")
+    end)
+
+    it("that fails is a dead letter with its answer, and is retried with it", function()
+      start { declaration = BY_SKU }
+      local files = require "spec.functional.support.files"
+      files.write(host.rules .. "/stock/rule.lua", stock_rule(BY_SKU, 'error "not today"'))
+      reload()
+      view("ada", "K1", { id = "e7" })
+      local letter = host:dead(1)[1]
+      local shown = host:ask("dead", "show", letter.id)
+      assert.equal("e7", shown.cause)
+      assert.equal(2, shown.input.needs.stock.left)
+      sink:answer { default = json { left = 99 } }
+      files.write(host.rules .. "/stock/rule.lua", stock_rule(BY_SKU))
+      reload()
+      assert.equal(0, host:command("dead", "retry", letter.id).status)
+      assert.same({ "2 fresh views 1" }, host:said "ada")
+      assert.equal(1, #sink:requests())
+      assert.same({}, host:dead(0))
+    end)
+  end)
+
+  it("asks a server by no more requests at once than it may, nor faster", function()
+    start { shop = { concurrency = 2 }, declaration = BY_SKU .. ', timeout = "10s"' }
+    sink:answer { default = json({ left = 2 }, { delay = 200 }) }
+    local events = {}
+    for i = 1, 8 do events[i] = { type = "product.viewed", user = "u" .. i, payload = { sku = "K" .. i } } end
+    host:accept(unpack(events))
+    sink:await(2)
+    local shop = host:ask("status").lookups.shop
+    assert.is_true(shop.in_flight <= 2)
+    assert.equal(8, #host:await_messages(8))
+    local connections = {}
+    for _, request in ipairs(sink:requests()) do connections[request.connection] = true end
+    assert.equal(2, (function() local count = 0 for _ in pairs(connections) do count = count + 1 end return count end)())
   end)
 end)

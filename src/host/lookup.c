@@ -1,4 +1,5 @@
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/logger.h"
 #include "base/memory.h"
 #include "deliver/http_memory.h"
@@ -194,6 +195,7 @@ static int fetch_send(struct lookup *lookup, struct fetch *fetch, struct error *
   fetch->epoch = breaker_begin(&source->breaker);
   source->running++;
   source->asked++;
+  (void)FAILPOINT("lookup.asked");
   return 0;
 }
 

@@ -1,4 +1,5 @@
 /* The worker's side of look-ups: events that begin to wait, and what came, as inputs of their users. */
+#include "base/failpoint.h"
 #include "base/memory.h"
 #include "host/lookup_internal.h"
 #include "host/worker_internal.h"
@@ -27,6 +28,7 @@ static int input_decide(struct worker_input *input, struct decider *decider, str
                         int64_t wall, struct decision *out, struct error *err) {
   struct lookup_input *found = of_input(input);
   (void)err;
+  (void)FAILPOINT("lookup.found"); // it is known, and not durable
   int rc = decide_lookup(decider, record, input->entity, found->campaign, found->name, &found->results, wall,
                          out, &found->logged);
   input->log_input = buf_str(&found->logged);
@@ -43,6 +45,7 @@ static void input_home(struct mail *mail, bool cancelled) {
 static void input_settled(struct worker_input *input, struct worker *worker, int status) {
   struct lookup_input *found = of_input(input);
   (void)worker, (void)status;
+  (void)FAILPOINT("lookup.settled"); // it is durable, and nobody knows
   buf_deinit(&found->logged);
   if (found->lookup)
     lookup_home(found->lookup, &found->home);

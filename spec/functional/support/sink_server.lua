@@ -1,8 +1,8 @@
 --- A provider to deliver to: records each request and answers as it was ordered. Started by sink.lua with arguments
 --- DIRECTORY PORT [CERTIFICATE KEY]; leaves `port` and `requests.ndjson` in the folder.
--- Orders come by POST /_orders: {"next": [order, …], "default": order}; an order is
+-- Orders come by POST /_orders: {"next": [order, …], "paths": {path: order}, "default": order}; an order is
 --   {"status": 200, "headers": {…}, "body": "…", "delay": ms}, or {"act": "hang"} (never answer), or
---   {"act": "close"} (read the request, then hang up).
+--   {"act": "close"} (read the request, then hang up). `size` = bytes of body instead of one.
 local cjson = require "cjson"
 local socket = require "socket"
 
@@ -17,7 +17,7 @@ local ready = assert(io.open(directory .. "/port", "w"))
 ready:write(port)
 ready:close()
 
-local orders = { next = {}, default = { status = 200 } }
+local orders = { next = {}, paths = {}, default = { status = 200 } }
 local waiting = {} -- socket -> coroutine that wants to read
 local sleeping = {} -- {at, coroutine}
 local count, connections = 0, 0
@@ -68,7 +68,7 @@ end
 local reasons = { [200] = "OK", [202] = "Accepted", [400] = "Bad Request", [429] = "Too Many Requests", [500] = "Error" }
 
 local function respond(link, order)
-  local body = order.body or ""
+  local body = order.size and (" "):rep(order.size) or order.body or ""
   local lines = { ("HTTP/1.1 %d %s"):format(order.status or 200, reasons[order.status or 200] or "Answer") }
   for name, value in pairs(order.headers or {}) do lines[#lines + 1] = name .. ": " .. value end
   lines[#lines + 1] = "Content-Length: " .. #body
@@ -87,12 +87,12 @@ local function serve(link, number)
     if not body then break end
     if path == "/_orders" then
       orders = cjson.decode(body)
-      orders.next = orders.next or {}
+      orders.next, orders.paths = orders.next or {}, orders.paths or {}
       orders.default = orders.default or { status = 200 }
       respond(link, { status = 200 })
     else
       count = count + 1
-      local order = table.remove(orders.next, 1) or orders.default
+      local order = table.remove(orders.next, 1) or orders.paths[path] or orders.default
       requests:write(cjson.encode {
         number = count, at = math.floor(socket.gettime() * 1000), connection = number,
         method = method, path = path, headers = headers, body = body, answered = order.status or order.act,
