@@ -11,12 +11,14 @@ local check = {}
 ---@return string
 local function describe(value)
   if type(value) == "string" then
-    return '"' .. value .. '"'
+    return #value <= 80 and '"' .. value .. '"' or '"' .. value:sub(1, 80) .. '" …'
   elseif type(value) == "number" or type(value) == "boolean" then
     return tostring(value)
   end
   return "a " .. type(value)
 end
+
+check.describe = describe
 
 local function text(value)
   if type(value) ~= "string" or value == "" then

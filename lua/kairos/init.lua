@@ -34,13 +34,30 @@ local kairos = {
   now = core.now,
 }
 
+--- Loaded by the host for the files whose text has the name in it.
+---@class kairos
+---@field date kairos.date  dates, time zones, durations: kairos/date.lua
+---@field geo kairos.geo  places: kairos/geo.lua
+---@field money kairos.money  exact sums: kairos/money.lua
+---@field sample kairos.sample  shares of the users: kairos/sample.lua
+---@field set kairos.set  lists without order: kairos/set.lua
+---@field text kairos.text  letters and words: kairos/text.lua
+local parts = { "date", "geo", "money", "sample", "set", "text" }
 local names = {}
+for i, name in ipairs(parts) do
+  names[i] = name
+  parts[name] = true
+end
 for name in pairs(kairos) do
   names[#names + 1] = name
 end
+table.sort(names)
 
 return setmetatable(kairos, {
   __index = function(_, name)
+    if parts[name] then
+      core.fail("kairos." .. name .. " is not loaded; write local " .. name .. " = kairos." .. name .. " at the top of the file")
+    end
     local meant = core.nearest(tostring(name), names)
     core.fail("there is no kairos." .. tostring(name) .. (meant and "; did you mean kairos." .. meant .. "?"
       or "; there are: kairos." .. table.concat(names, ", kairos.")))

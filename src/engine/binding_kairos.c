@@ -117,9 +117,11 @@ void binding_kairos_push(lua_State *lua) {
                                        {"throttle", binding_declare_throttle},
                                        {"needs", binding_declare_needs},
                                        {NULL, NULL}};
+  static const luaL_Reg *const lists[] = {functions, binding_library};
   lua_newtable(lua);
-  for (const luaL_Reg *function = functions; function->name; function++) {
-    lua_pushcfunction(lua, function->func);
-    lua_setfield(lua, -2, function->name);
-  }
+  for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+    for (const luaL_Reg *function = lists[i]; function->name; function++) {
+      lua_pushcfunction(lua, function->func);
+      lua_setfield(lua, -2, function->name);
+    }
 }

@@ -1,7 +1,7 @@
 /* user:after, user:at, user:cancel: timers by name, never by closure. */
+#include "base/suggest.h"
 #include "engine/convert.h"
 #include "engine/internal.h"
-#include "base/suggest.h"
 
 #include <math.h>
 

@@ -126,6 +126,9 @@ void modules_begin(lua_State *lua);
 /** Load and run a file of the campaign being loaded, and push what it returns (nil becomes true). Remembered.
  */
 void modules_load(lua_State *lua, const struct ruleset_file *file);
+/** Load the parts of the library (kairos.date, money, …) that `text` names: a file that does without them
+ * does not wait for them. */
+void modules_offer_parts(lua_State *lua, struct str text);
 /** Push everything that the campaign being loaded holds on to. */
 void modules_push_kept(lua_State *lua);
 /** Push what a library file returns, loaded once a state. @param name  "kairos.core" */
@@ -155,9 +158,10 @@ void binding_take_needs(lua_State *lua, const struct engine_rule *rule, struct e
 void binding_push_needs(lua_State *lua);
 /** Note the same among the call's facts. */
 void binding_note_needs(struct engine *engine);
-extern const luaL_Reg binding_window[]; /**< user:count, sum, last, first, distinct, allow */
-extern const luaL_Reg binding_timer[];  /**< user:after, at, cancel */
-int binding_send(lua_State *lua);       /**< user:send */
+extern const luaL_Reg binding_window[];  /**< user:count, sum, last, first, distinct, allow */
+extern const luaL_Reg binding_timer[];   /**< user:after, at, cancel */
+extern const luaL_Reg binding_library[]; /**< kairos.core: time zones, hash, charge */
+int binding_send(lua_State *lua);        /**< user:send */
 /** The configuration's own text of a purpose's name ("": the default's); raises, with what is near, if there
  * is none. */
 struct str binding_purpose(lua_State *lua, struct str name);

@@ -1,8 +1,8 @@
 /* Files, their environments, and `require`: a campaign sees `kairos`, the modules of its own folder and those
  * of rules/shared. */
+#include "base/suggest.h"
 #include "engine/bindings.h"
 #include "engine/internal.h"
-#include "base/suggest.h"
 
 #include <ctype.h>
 
@@ -118,7 +118,7 @@ static int require(lua_State *lua) {
   if (lua_type(lua, 1) != LUA_TSTRING) sandbox_raise(lua, ERROR_SCRIPT, "write require \"name\"");
   name.data = lua_tolstring(lua, 1, &name.len);
   folder.data = lua_tolstring(lua, lua_upvalueindex(1), &folder.len);
-  if (!sandbox_of(lua)->loading)
+  if (folder.len && !sandbox_of(lua)->loading)
     sandbox_raise(lua, ERROR_SCRIPT, "require belongs at the top of the file, outside of functions");
   if (!folder.len || str_equal(name, STR("kairos")))
     modules_push_library(lua, name);
@@ -176,6 +176,22 @@ void modules_push_library(lua_State *lua, struct str name) {
   lua_pushvalue(lua, -3);
   lua_rawset(lua, -3);
   lua_pop(lua, 1);
+}
+
+void modules_offer_parts(lua_State *lua, struct str text) {
+  static const char *const parts[] = {"date",   "geo", "money",
+                                      "sample", "set", "text"}; // lua/kairos/init.lua knows them too
+  for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+    if (!memmem(text.data, text.len, parts[i], strlen(parts[i]))) continue;
+    char name[32];
+    snprintf(name, sizeof name, "kairos.%s", parts[i]);
+    modules_push_library(lua, STR("kairos"));
+    modules_push_library(lua, str_from(name));
+    lua_pushstring(lua, parts[i]);
+    lua_insert(lua, -2);
+    lua_rawset(lua, -3);
+    lua_pop(lua, 1);
+  }
 }
 
 /* ---- rule files ---- */
@@ -257,6 +273,7 @@ void modules_load(lua_State *lua, const struct ruleset_file *file) {
   struct str path = str_from(file->path);
   luaL_checkstack(lua, 16, "too many modules");
   int base = lua_gettop(lua);
+  modules_offer_parts(lua, file->text);
   push_registry(lua, &loaded_key);
   lua_pushboolean(lua, false); // loading
   lua_setfield(lua, -2, file->path);
