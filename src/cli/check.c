@@ -1,17 +1,20 @@
 #include "cli/cli.h"
 #include "cli/problems.h"
+#include "cli/review.h"
 #include "engine/engine.h"
+#include "event/value.h"
 
 struct check {
   struct config *config;
   struct ruleset *ruleset; /**< null until it has been read */
+  struct problems found;   /**< while the rules were loaded */
   struct problems problems;
 };
 
 /** An error_taker. */
 static void take_error(void *context, const struct error *err) {
   struct check *check = context;
-  problems_add_error(&check->problems, err, check->config->rules_dir, check->ruleset);
+  problems_add_error(&check->found, err, check->config->rules_dir, check->ruleset);
 }
 
 /** The configuration, or the defaults if it has problems: the rules are worth reading all the same. */
@@ -58,6 +61,19 @@ static size_t load_rules(struct check *check) {
   return count;
 }
 
+/** What was found while the rules were loaded and what the review says, in one order; the former alone where
+ * there can be no review. @return campaigns. */
+static size_t review_rules(struct check *check, size_t campaigns) {
+  struct error err = {0};
+  struct review_input input = {.config = check->config, .ruleset = check->ruleset, .found = &check->found};
+  if (check->ruleset && review_run(&input, &check->problems, &campaigns, &err) == 0) return campaigns;
+  if (err.code) take_error(check, &err);
+  struct reader reader = reader_of(buf_str(&check->found.list));
+  for (uint32_t i = 0; i < check->found.count; i++)
+    problems_add_value(&check->problems, value_slice(&reader));
+  return campaigns;
+}
+
 static void print_summary(const struct problems *problems, size_t campaigns) {
   printf("%zu campaign%s, ", campaigns, campaigns == 1 ? "" : "s");
   if (problems->errors + problems->warnings == 0)
@@ -70,20 +86,22 @@ static void print_summary(const struct problems *problems, size_t campaigns) {
 static int run(const struct cli_arguments *arguments) {
   logger_init(LOGGER_WARN, LOGGER_LOGFMT, false);
   struct check check = {0};
+  problems_init(&check.found);
   problems_init(&check.problems);
   check.config = load_config(arguments, &check.problems);
   int rc = setup_override(arguments, check.config);
   if (rc == CLI_DONE) {
-    size_t campaigns = load_rules(&check);
+    size_t campaigns = review_rules(&check, load_rules(&check));
     if (arguments->json) {
       problems_print_json(&check.problems, campaigns, stdout);
     } else {
       problems_print(&check.problems, stderr);
       print_summary(&check.problems, campaigns);
     }
-    if (check.problems.errors) rc = CLI_FAILED;
+    if (check.problems.errors || (arguments->strict && check.problems.warnings)) rc = CLI_FAILED;
   }
   if (check.ruleset) ruleset_free(check.ruleset);
+  problems_deinit(&check.found);
   problems_deinit(&check.problems);
   config_free(check.config);
   return rc;
@@ -92,14 +110,18 @@ static int run(const struct cli_arguments *arguments) {
 const struct cli_command cli_check = {
     .name = "check",
     .words = "",
-    .options = CLI_CONFIG | CLI_DATA_DIR | CLI_RULES | CLI_JSON,
-    .summary = "read configuration and rules without starting",
-    .help = "Everything that would keep the host from starting: unknown or wrong keys of\n"
-            "the configuration, secrets that are not in the environment, rules that do not\n"
-            "load, templates with unknown variables. Each problem is a line with its file\n"
-            "and line; the exit is 1 if there is one.\n"
+    .options = CLI_CONFIG | CLI_DATA_DIR | CLI_RULES | CLI_JSON | CLI_STRICT,
+    .summary = "read configuration and rules as a reviewer",
+    .help = "Reads the configuration and every campaign, and tells all of what is wrong in\n"
+            "one run: what would keep the host from starting, and what would not do what\n"
+            "it looks like. Each with file, line and column, the line itself with a mark,\n"
+            "and what to write instead. Nothing is sent, and no host is needed.\n"
+            "\n"
+            "The exit is 1 if there is an error; with --strict, also if there is a warning.\n"
+            "Notes (a campaign without a spec) are in the JSON alone.\n"
             "\n"
             "  kairos check\n"
-            "  kairos check --config /etc/kairos.yaml --rules rules\n",
+            "  kairos check --config /etc/kairos.yaml --rules rules\n"
+            "  kairos check --json --strict\n",
     .run = run,
 };

@@ -44,6 +44,7 @@ static const struct option {
      "allow what changes the host; it is logged"},
     {"unmask", NULL, CLI_UNMASK, offsetof(struct cli_arguments, unmask),
      "show personal data; the log says who asked"},
+    {"strict", NULL, CLI_STRICT, offsetof(struct cli_arguments, strict), "fail on warnings too"},
     {"json", NULL, CLI_JSON, offsetof(struct cli_arguments, json), "answer in JSON"},
     {"help", NULL, 0, offsetof(struct cli_arguments, help), "this text"},
 };

@@ -21,11 +21,6 @@ void problems_deinit(struct problems *problems) {
   buf_deinit(&problems->list);
 }
 
-void problems_clear(struct problems *problems) {
-  problems_deinit(problems);
-  problems_init(problems);
-}
-
 void problems_add_value(struct problems *problems, struct str value) {
   struct str severity = print_member_text(value, "severity");
   buf_append(&problems->list, value.data, value.len);
@@ -268,7 +263,10 @@ static void print_one(FILE *out, struct str problem) {
 
 void problems_print(const struct problems *problems, FILE *out) {
   struct reader reader = reader_of(buf_str(&problems->list));
-  for (uint32_t i = 0; i < problems->count && !reader.bad; i++) print_one(out, value_slice(&reader));
+  for (uint32_t i = 0; i < problems->count && !reader.bad; i++) {
+    struct str problem = value_slice(&reader);
+    if (!str_equal(print_member_text(problem, "severity"), STR("note"))) print_one(out, problem);
+  }
 }
 
 void problems_print_json(const struct problems *problems, size_t campaigns, FILE *out) {

@@ -19,8 +19,6 @@ struct problems {
 };
 void problems_init(struct problems *problems);
 void problems_deinit(struct problems *problems);
-/** Forget all of them. */
-void problems_clear(struct problems *problems);
 
 /** Every problem of a configuration file. */
 void problems_add_config(struct problems *problems, const struct config_report *report);
@@ -32,7 +30,8 @@ void problems_add_error(struct problems *problems, const struct error *err, cons
 /** A problem that is a value already. */
 void problems_add_value(struct problems *problems, struct str value);
 
-/** Each as "file:line:column: severity: message; instead", with the line and a mark below what is meant. */
+/** Each as "file:line:column: severity: message; instead", with the line and a mark below what is meant.
+ * Notes are for machines. */
 void problems_print(const struct problems *problems, FILE *out);
 /** One object: {campaigns, errors, warnings, notes, problems: […]}. */
 void problems_print_json(const struct problems *problems, size_t campaigns, FILE *out);

@@ -1,5 +1,8 @@
 #include "engine/bindings.h"
 
+#include "engine/engine.h"
+#include "event/value.h"
+
 /** A library table as rule files see it. */
 struct library {
   const char *name;            /**< "" for what stands in no table */
@@ -56,6 +59,42 @@ const char *bindings_missing(struct str name) {
   for (size_t i = 0; i < sizeof missing / sizeof *missing; i++)
     if (str_equal(name, str_from(missing[i].name))) return missing[i].instead;
   return NULL;
+}
+
+static uint32_t count_names(const struct library *library) {
+  uint32_t count = 0;
+  for (const char *const *name = library->standard; *name; name++) count++;
+  for (const luaL_Reg *function = library->functions; function->name; function++) count++;
+  return count;
+}
+
+static void put_names(struct buf *out, const struct library *library) {
+  for (const char *const *name = library->standard; *name; name++) {
+    value_put_string(out, str_from(*name));
+    value_put_bool(out, true);
+  }
+  for (const luaL_Reg *function = library->functions; function->name; function++) {
+    value_put_string(out, str_from(function->name));
+    value_put_bool(out, true);
+  }
+}
+
+void engine_names(struct buf *out) {
+  value_put_map(out, LIBRARIES - 1 + count_names(&libraries[0]) + 1);
+  put_names(out, &libraries[0]);
+  value_put_string(out, STR("require"));
+  value_put_bool(out, true);
+  for (size_t i = 1; i < LIBRARIES; i++) {
+    value_put_string(out, str_from(libraries[i].name));
+    value_put_map(out, count_names(&libraries[i]));
+    put_names(out, &libraries[i]);
+  }
+}
+
+void engine_missing(struct buf *out) {
+  value_put_map(out, sizeof missing / sizeof *missing);
+  for (size_t i = 0; i < sizeof missing / sizeof *missing; i++)
+    value_put_member_text(out, missing[i].name, str_from(missing[i].instead));
 }
 
 /** Fill the table on top with a library. Reads LuaJIT's own from the state's globals. */

@@ -107,6 +107,11 @@ void engine_input(struct engine *engine);
  * back. */
 int engine_run(struct engine *engine, uint32_t rule, struct engine_call *call, struct error *err);
 
+/** Append what a rule file sees: a map, name -> true, or of a library table a map, name -> true. */
+void engine_names(struct buf *out);
+/** Append what people look for in a rule file and do not find: a map, name -> what to write instead. */
+void engine_missing(struct buf *out);
+
 size_t engine_memory(const struct engine *engine); /**< bytes that Lua holds */
 
 /** Provider mappings (lua/kairos/providers) in a Lua state of their own, for deliver_port.scripts. */

@@ -8,6 +8,8 @@
 #include <stdio.h>
 
 #define SHARED_FOLDER "shared"
+/** JSON Schemas of the events' payloads, for `kairos check`: no campaign. */
+#define SCHEMAS_FOLDER "schemas"
 
 enum {
   LOAD_BUDGETS = 50,        /**< loading a campaign may take so many times the budget of a call … */
@@ -155,7 +157,7 @@ static int find_folders(struct engine *engine, struct error *err) {
   for (size_t i = 0; i < ruleset->count; i++) {
     const struct ruleset_file *file = &ruleset->files[i];
     struct str path = str_from(file->path), name;
-    if (file->library) continue;
+    if (file->library || str_equal(folder_of(path), STR(SCHEMAS_FOLDER))) continue;
     if (!folder || !str_equal(folder->name, folder_of(path))) {
       engine->folders = memory_realloc(engine->folders, (engine->folder_count + 1) * sizeof *engine->folders);
       folder = &engine->folders[engine->folder_count++];

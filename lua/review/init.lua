@@ -1,0 +1,504 @@
+--- The review behind `kairos check`: reads all campaigns as somebody would who knows the library and means well.
+--
+-- Each file is parsed by luacheck; what its expressions are is worked out from the library's annotations (annotations.lua,
+-- types.lua); then rules.lua and values.lua look at each file, and this module at all of them together: types of events, names
+-- of rules, templates and their variables. Nothing of the campaigns is run. What cannot be known is not reported.
+
+local native = require "kairos.native"
+
+local found_luacheck = pcall(require, "luacheck.check_state")
+
+local review = {}
+
+--- At most so many problems of one file: what has more is not the file that was meant.
+local PROBLEMS_MAX = 100
+
+--- Types that mean something to the host itself.
+local OWN_TYPES = { identify = true, ["message.bounced"] = true, ["message.complained"] = true, ["message.unsubscribed"] = true,
+  ["message.clicked"] = true, ["message.opened"] = true, ["message.delivered"] = true }
+
+--- Whether one letter too many, missing, wrong or swapped makes the one of the other; or only case and separators differ.
+local function close(a, b)
+  if a == b then return false end
+  if a:lower():gsub("[^%w]", "") == b:lower():gsub("[^%w]", "") then return true end
+  local la, lb = #a, #b
+  if math.min(la, lb) < 4 or math.abs(la - lb) > 1 then return false end
+  local from = 1
+  while from <= la and from <= lb and a:byte(from) == b:byte(from) do from = from + 1 end
+  local end_a, end_b = la, lb
+  while end_a >= from and end_b >= from and a:byte(end_a) == b:byte(end_b) do end_a, end_b = end_a - 1, end_b - 1 end
+  local rest_a, rest_b = a:sub(from, end_a), b:sub(from, end_b)
+  return #rest_a <= 1 and #rest_b <= 1 or #rest_a == 2 and rest_a:reverse() == rest_b
+end
+
+local function read_file(path)
+  local file = io.open(path, "rb")
+  local text = file and file:read "*a"
+  if file then file:close() end
+  return text
+end
+
+--- The text of the library's files by module name.
+local function library_files(library, directory)
+  local files = {}
+  for _, file in ipairs(library) do
+    local name = file.path:gsub("%.lua$", ""):gsub("/", "."):gsub("%.init$", "")
+    files[name] = file.text
+  end
+  files["meta.host"] = read_file(directory .. "/meta/host.lua") or ""
+  return files
+end
+
+local Facts = {}
+Facts.__index = Facts
+
+--- An event type is named at a node.
+function Facts:use_type(source, node, how, name)
+  name = name or node[1]
+  if name == "" then return end
+  self.uses[#self.uses + 1] = { name = name, source = source, node = node, how = how }
+  self.types[name] = (self.types[name] or 0) + 1
+end
+
+--- Event types that nobody declares, or that are nearly another.
+local function review_types(facts, schemas)
+  local values = require "review.values"
+  local names = {}
+  for name in pairs(facts.types) do names[#names + 1] = name end
+  table.sort(names)
+  local known = next(schemas) ~= nil
+  local rank = { on = 3, of = 2, cancel_on = 1 }
+  local first = {}
+  for _, use in ipairs(facts.uses) do first[use.name] = first[use.name] or use end
+  for _, use in ipairs(facts.uses) do
+    local name = use.name
+    if OWN_TYPES[name] or schemas[name] then
+      goto continue
+    end
+    if known then
+      local list = {}
+      for schema in pairs(schemas) do list[schema] = true end
+      for own in pairs(OWN_TYPES) do list[own] = true end
+      local near = values.nearest(name, list)
+      use.source:problem("warning", "event-type", use.node, ('no schema describes events of type "%s"'):format(name),
+        near and ('write "%s"'):format(near) or ("write rules/schemas/%s.json"):format(name))
+      goto continue
+    end
+    for _, other in ipairs(names) do
+      local here, there = facts.types[name], facts.types[other]
+      if close(name, other) and (here < there or here == there and (rank[use.how] < rank[first[other].how]
+        or rank[use.how] == rank[first[other].how] and first[name].order > first[other].order)) then
+        use.source:problem("warning", "event-type", use.node, ('"%s" is nearly the "%s" of %s:%d'):format(name, other,
+          first[other].source.shown, first[other].node.line), ('write "%s" if it is the same'):format(other))
+        break
+      end
+    end
+    ::continue::
+  end
+end
+
+--- The names that JSON Schema `schema` gives the members of an object; nil if it does not say.
+local function properties_of(schema)
+  return type(schema) == "table" and type(schema.properties) == "table" and schema.properties or nil
+end
+
+local function review_rules(types)
+  local seen = {}
+  for _, rule in ipairs(types.rules) do
+    if rule.name then
+      local before = seen[rule.name]
+      if before then
+        local name = rule.fields.name or rule.node[1]
+        rule.source:problem("error", "duplicate", name, ("a rule named `%s` is in %s:%d already"):format(rule.name,
+          before.source.shown, before.node.line), "give this one another name")
+      else
+        seen[rule.name] = rule
+      end
+    end
+    if not rule.unclear and not rule.timers_unclear and not rule.timers_set_unclear then
+      local names = {}
+      for name in pairs(rule.timers) do names[#names + 1] = name end
+      table.sort(names)
+      for _, name in ipairs(names) do
+        if not rule.timers_set[name] then
+          rule.source:problem("warning", "timer", rule.timers[name], ("nothing sets the timer `%s`"):format(name),
+            ('write user:after("1h", { name = "%s" }) in act'):format(name))
+        end
+      end
+    end
+  end
+end
+
+--- What a send's `data` holds: a set of names, or nil if that cannot be told.
+local function data_names(types, send, schemas)
+  local node = send.fields.data
+  if not node then return {} end
+  local one = types:of(send.source, node)
+  if not one then return nil end
+  if one.kind == "table" then
+    local names = {}
+    for _, item in ipairs(one.node) do
+      if item.tag ~= "Pair" or item[1].tag ~= "String" then return nil end
+      names[item[1][1]] = item[2]
+    end
+    -- A table that is filled later says nothing.
+    return one.node == node and names or nil
+  end
+  local payload = one.kind == "class" and one.class.name == "kairos.Payload"
+  local timer_data = one.kind == "given" and one.path == "data"
+  if not payload and not timer_data or not send.fn then return nil end
+  local names = {}
+  for rule in pairs(send.fn.in_rules) do
+    if payload then
+      if rule.on_unclear then return nil end
+      for name in pairs(rule.on) do
+        local members = properties_of(schemas[name])
+        if not members then return nil end
+        for member in pairs(members) do names[member] = true end
+      end
+    else
+      if rule.timers_set_unclear or next(rule.timers_set) == nil then return nil end
+      for _, datas in pairs(rule.timers_set) do
+        for _, data in ipairs(datas) do
+          local of = data and types:of(rule.source, data)
+          if of and of.kind == "class" and of.class.name == "kairos.Payload" then
+            for name in pairs(rule.on) do
+              local members = properties_of(schemas[name])
+              if not members then return nil end
+              for member in pairs(members) do names[member] = true end
+            end
+          elseif not of or of.kind ~= "table" or of.node ~= data then
+            return nil
+          else
+            for _, item in ipairs(of.node) do
+              if item.tag ~= "Pair" or item[1].tag ~= "String" then return nil end
+              names[item[1][1]] = true
+            end
+          end
+        end
+      end
+    end
+  end
+  return names
+end
+
+local function template_problem(problems, input, template, place, message, instead)
+  problems[#problems + 1] = { file = input.rules_dir .. "/" .. template.path, line = place.line, column = place.column,
+    end_column = place.end_column, severity = "warning", code = "template", message = message, instead = instead,
+    text = (template.lines[place.line] or ""):sub(1, 4000) }
+end
+
+--- Templates: there, used, and with variables that something provides.
+local function review_templates(types, facts, input, all, problems)
+  local values = require "review.values"
+  local by_campaign, unclear, used = {}, {}, {}
+  for _, template in ipairs(all) do
+    by_campaign[template.campaign] = by_campaign[template.campaign] or {}
+    by_campaign[template.campaign][template.name] = template
+  end
+  local identify = properties_of(input.schemas.identify)
+  local attributes = {}
+  for name in pairs(facts.attributes) do attributes[name] = true end
+  for name in pairs(identify or {}) do attributes[name] = true end
+  local function provided(name, names) return names[name] or attributes[name] end
+  local said = {}
+
+  for _, send in ipairs(facts.sends) do
+    local campaigns = { [send.source.campaign] = true }
+    if send.source.campaign == "shared" then
+      campaigns = {}
+      for rule in pairs(send.fn and send.fn.in_rules or {}) do campaigns[rule.source.campaign] = true end
+    end
+    local node = send.fields.template
+    local one = node and types:of(send.source, node)
+    for campaign in pairs(campaigns) do
+      used[campaign] = used[campaign] or {}
+      local there = by_campaign[campaign] or {}
+      if not (one and one.kind == "string" and one.value) then
+        unclear[campaign] = true
+      elseif not there[one.value] then
+        local near = values.nearest(one.value, there)
+        if near then used[campaign][near] = true end
+        send.source:problem("error", "template", node, ("there is no template `%s` in rules/%s"):format(one.value, campaign),
+          near and ('write "%s"'):format(near) or ("write rules/%s/%s.html"):format(campaign, one.value))
+      else
+        local template = there[one.value]
+        used[campaign][one.value] = true
+        local names = not (send.unclear and not send.fields.data) and data_names(types, send, input.schemas)
+        for _, variable in ipairs(names and template.variables or {}) do
+          local guarded = true -- only by itself, or by what is no list
+          for _, section in ipairs(variable.within) do
+            local value = names[section]
+            guarded = guarded and (section == variable.name or attributes[section] ~= nil and type(value) ~= "table")
+          end
+          local key = template.path .. ":" .. variable.line .. ":" .. variable.column
+          if guarded and not provided(variable.name, names) and not said[key] then
+            local near
+            for _, set in ipairs { names, attributes } do
+              local list = {}
+              for name in pairs(set) do list[#list + 1] = name end
+              table.sort(list)
+              for _, name in ipairs(list) do near = near or close(variable.name, name) and name or nil end
+            end
+            if near or identify and not facts.attributes_unclear then
+              said[key] = true
+              template_problem(problems, input, template, variable,
+                ("nothing provides `%s`: neither the data of %s:%d nor the profile"):format(variable.name, send.source.shown,
+                  send.node.line),
+                near and "write {{" .. near .. "}}"
+                or ("add it to data, or write {{#%s}}…{{/%s}} around it"):format(variable.name, variable.name))
+            end
+          end
+        end
+      end
+    end
+  end
+
+  for _, template in ipairs(all) do
+    for partial in pairs(template.partials) do
+      used[template.campaign] = used[template.campaign] or {}
+      used[template.campaign][partial] = true
+    end
+  end
+  for _, template in ipairs(all) do
+    local campaign = template.campaign
+    local source = types.sources[campaign .. "/rule.lua"]
+    if campaign ~= "shared" and source and source.ast and not unclear[campaign]
+      and not (used[campaign] or {})[template.name] and not facts.named_templates[campaign .. "/" .. template.name] then
+      template_problem(problems, input, template, { line = 1, column = 1, end_column = 1 }, "no rule sends this template",
+        "delete the file, or send it")
+    end
+  end
+end
+
+--- Purpose and frequency: what the gate needs to judge a message.
+local function review_sends(types, facts, input)
+  local values = require "review.values"
+  local class = types.known.classes["kairos.SendSpec"]
+  if not class then return end
+  local purposes = next(input.purposes or {}) and input.purposes
+  for _, send in ipairs(facts.sends) do
+    local provider = send.fields.provider
+    if provider and provider.tag == "String" and next(input.providers) then
+      local known = {}
+      for _, name in ipairs(input.providers) do known[name] = true end
+      if not known[provider[1]] then
+        send.source:problem("error", "send", provider, ("the configuration has no provider `%s`"):format(provider[1]),
+          values.choose(provider[1], known))
+      end
+    end
+    if not send.unclear and class.fields.purpose and purposes then
+      local node = send.fields.purpose
+      local one = node and types:of(send.source, node)
+      local purpose = one and one.kind == "string" and one.value
+      if not node then
+        send.source:problem("warning", "purpose", send.place, "this message has no purpose, so consent cannot be asked for",
+          'write purpose = "marketing", or another of the configuration')
+      elseif purpose and not purposes[purpose] then
+        send.source:problem("error", "purpose", node, ("the configuration has no purpose `%s`"):format(purpose),
+          values.choose(purpose, purposes))
+      end
+      local transactional = node and (not purpose or (purposes[purpose] or {}).transactional)
+      local bounded = send.fields.once_per or send.fields.cap or purpose and (purposes[purpose] or {}).capped
+      if not transactional and not bounded then
+        send.source:problem("warning", "cap", send.place, "nothing bounds how often one user gets this message",
+          'write once_per = "7d"' .. (class.fields.cap and ' or cap = "3/7d"' or ""))
+      end
+    end
+  end
+end
+
+local function review_attributes(facts)
+  for _, read in ipairs(facts.attribute_reads) do
+    if not facts.attributes[read.name] and facts.attribute_counts[read.name] == 1 then
+      for _, name in ipairs(facts.attribute_names) do
+        if close(read.name, name) then
+          read.source:problem("warning", "attribute", read.node, ("nothing sets the attribute `%s`"):format(read.name),
+            ("write %s"):format(name))
+          break
+        end
+      end
+    end
+  end
+end
+
+local function statement_range(source, line)
+  for _, statement in ipairs(source and source.ast or {}) do
+    local last = statement.line
+    for number = statement.line, #source.state.line_offsets do
+      if source.state.line_offsets[number] > (statement.end_offset or 0) then break end
+      last = number
+    end
+    if line >= statement.line and line <= last then return statement.line, last end
+  end
+  return line, line
+end
+
+local function words_in_quotes(text)
+  local words = {}
+  for word in (text or ""):gmatch "`([^`]+)`" do words[word] = true end
+  return words
+end
+
+--- What the host said while it loaded the rules, but for what the review says better.
+local function merge(input, types, problems)
+  local shown = {}
+  for _, source in ipairs(types.list) do shown[source.shown] = source end
+  local by_file = {}
+  for _, problem in ipairs(problems) do
+    by_file[problem.file] = by_file[problem.file] or {}
+    table.insert(by_file[problem.file], problem)
+  end
+  for _, found in ipairs(input.found) do
+    local source = shown[found.file]
+    local same = source and source.fault and not source.fault.deep and found.severity == "error"
+    local template = found.message:match "^there is no template `([^`]+)`"
+    if template and source then -- it is there, but does not load, which has been said
+      for path in pairs(input.templates) do
+        same = same or path:match "^([^/]+)/" == source.campaign and path:match "([^/]+)%.%w+$" == template
+      end
+    end
+    local words = words_in_quotes(found.message)
+    local from, to = statement_range(source, found.line)
+    for _, problem in ipairs(by_file[found.file] or {}) do
+      if problem.severity == "error" then
+        local alike = false
+        for word in pairs(words_in_quotes(problem.message)) do alike = alike or words[word] end
+        same = same or problem.line == found.line or found.line > 0 and problem.line >= from and problem.line <= to and alike
+          or found.line == 0 and (problem.code == "no-rule" or problem.code == "duplicate" or problem.code == "syntax")
+      end
+    end
+    if not same then problems[#problems + 1] = found end
+  end
+end
+
+local severities = { error = 1, warning = 2, note = 3 }
+
+local function sort(problems)
+  for index, problem in ipairs(problems) do problem.order = index end
+  table.sort(problems, function(a, b)
+    if a.file ~= b.file then return a.file < b.file end
+    if a.line ~= b.line then return a.line < b.line end
+    if a.column ~= b.column then return a.column < b.column end
+    if a.severity ~= b.severity then return severities[a.severity] < severities[b.severity] end
+    return a.order < b.order
+  end)
+  local kept, counts, said = {}, {}, {}
+  for _, problem in ipairs(problems) do
+    problem.order = nil
+    local key = ("%s:%d:%d:%s"):format(problem.file, problem.line, problem.column, problem.message)
+    local count = (counts[problem.file] or 0) + 1
+    if not said[key] then
+      said[key] = true
+      counts[problem.file] = count
+      if count <= PROBLEMS_MAX then
+        kept[#kept + 1] = problem
+      elseif count == PROBLEMS_MAX + 1 then
+        kept[#kept + 1] = { file = problem.file, line = problem.line, column = problem.column, end_column = problem.end_column,
+          severity = problem.severity, code = "more", message = "there are more problems in this file; these come first" }
+      end
+    end
+  end
+  return kept
+end
+
+--- How deep nodes lie in one another; what is deeper than the review can follow is left to the host.
+local DEPTH_MAX = 180
+local function depth_of(node, depth)
+  if depth > DEPTH_MAX then return depth end
+  local deepest = depth
+  for index = 1, #node do
+    if type(node[index]) == "table" then
+      deepest = math.max(deepest, depth_of(node[index], depth + 1))
+      if deepest > DEPTH_MAX then return deepest end
+    end
+  end
+  return deepest
+end
+
+---@class review.Input
+---@field files { path: string, text: string }[]  of the rules folder
+---@field library { path: string, text: string }[]
+---@field library_dir string
+---@field rules_dir string  in front of the files' paths where they are shown
+---@field specs_dir? string
+---@field found table[]  problems that the host told while it loaded them
+---@field names table  what a rule file sees
+---@field missing table<string, string>  what people look for, and what to write instead
+---@field providers string[]
+---@field purposes? table<string, table>
+---@field schemas? table<string, table>  JSON Schema of an event type's payload
+
+--- Review all campaigns. Says so by an error if luacheck is not installed.
+---@param input review.Input
+---@return { problems: table[], campaigns: number }
+function review.run(input)
+  if not found_luacheck then
+    error("kairos check needs luacheck to read Lua: install Debian's package lua-check (tools/setup does)", 0)
+  end
+  local annotations, Source, types_of = require "review.annotations", require "review.source", require "review.types"
+  local rules, syntax, templates = require "review.rules", require "review.syntax", require "review.templates"
+  input.schemas = input.schemas or {}
+  local known = annotations.read(library_files(input.library, input.library_dir))
+  local types = types_of.new(known, input.names)
+  local facts = setmetatable({ sends = {}, windows = {}, uses = {}, types = {}, attributes = {}, attribute_reads = {},
+    attribute_counts = {}, named_templates = {} }, Facts)
+  facts.schemas = input.schemas
+
+  local sources, all_templates, problems, campaigns = {}, {}, {}, 0
+  input.templates = {}
+  for _, file in ipairs(input.files) do
+    local path = file.path
+    if path:find "%.lua$" then
+      local source = Source.new(path, file.text, input.rules_dir .. "/" .. path)
+      sources[#sources + 1] = source
+      if path:find "^[^/]+/rule%.lua$" then campaigns = campaigns + 1 end
+      if source.fault then
+        syntax.explain(source)
+      elseif depth_of(source.ast, 0) > DEPTH_MAX then
+        source.ast = nil
+        source:problem("warning", "too-deep", { line = 1, column = 1, end_column = 2 }, "nested too deeply to be reviewed",
+          "split it into functions")
+      end
+    elseif path:find "%.%w+$" then
+      input.templates[path] = true
+      all_templates[#all_templates + 1] = templates.read(path, file.text)
+    end
+  end
+  types:add(sources)
+  types:follow()
+  for _, source in ipairs(sources) do
+    if source.ast then rules.review(types, source, facts, input) end
+  end
+  for index, use in ipairs(facts.uses) do use.order = index end
+  facts.attribute_names = {}
+  for name in pairs(facts.attributes) do facts.attribute_names[#facts.attribute_names + 1] = name end
+  for name in pairs(properties_of(input.schemas.identify) or {}) do
+    facts.attribute_names[#facts.attribute_names + 1] = name
+    facts.attributes[name] = true
+  end
+  table.sort(facts.attribute_names)
+  review_types(facts, input.schemas)
+  review_rules(types)
+  review_templates(types, facts, input, all_templates, problems)
+  review_sends(types, facts, input)
+  review_attributes(facts)
+  for _, source in ipairs(sources) do
+    for _, problem in ipairs(source.problems) do problems[#problems + 1] = problem end
+  end
+  merge(input, types, problems)
+  problems = sort(problems)
+  if input.specs_dir then
+    for _, source in ipairs(sources) do
+      local name = source.path:match "^([^/]+)/rule%.lua$"
+      local spec = name and ("%s/%s_spec.lua"):format(input.specs_dir, name)
+      if spec and not native.exists(spec) then
+        problems[#problems + 1] = { file = source.shown, line = 0, column = 0, severity = "note", code = "no-spec",
+          message = "this campaign has no spec", instead = "write " .. spec }
+      end
+    end
+  end
+  return { problems = problems, campaigns = campaigns }
+end
+
+return review

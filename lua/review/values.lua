@@ -1,0 +1,384 @@
+--- Whether what is handed to the library is what it takes: fields, arguments, durations, and what to write instead.
+
+local native = require "kairos.native"
+
+local values = {}
+
+--- What to write for a type; the library's own errors show the same.
+local examples = {
+  ["kairos.Duration"] = '"10m"', ["kairos.Rate"] = '"5/1h"', ["kairos.Path"] = '"payload.sku"',
+  ["kairos.EventType"] = '"order.completed"', ["kairos.Name"] = '"high_interest"',
+  ["kairos.Template"] = '"hello"', ["kairos.Key"] = "event.payload.sku",
+}
+
+local units = { ms = "ms", s = "s", sec = "s", secs = "s", second = "s", seconds = "s", m = "m", min = "m", mins = "m",
+  minute = "m", minutes = "m", h = "h", hr = "h", hrs = "h", hour = "h", hours = "h", d = "d", day = "d", days = "d",
+  w = "w", week = "w", weeks = "w" }
+local longer = { month = 30, months = 30, y = 365, year = 365, years = 365 }
+
+--- The duration that `text` means: "10 min" -> "10m"; nil if that cannot be told.
+local function duration_meant(text)
+  local number, unit = text:lower():match "^%s*(%d+)%s*(%a+)%s*$"
+  if not number then
+    unit = text:lower():match "^%s*an?%s+(%a+)%s*$" or text:lower():match "^%s*(%a+)%s*$"
+    number = unit and (units[unit] or longer[unit]) and #unit > 1 and "1"
+  end
+  if not number then return nil end
+  if units[unit] then return number .. units[unit] end
+  if longer[unit] then return ("%dd"):format(number * longer[unit]) end
+end
+
+--- A number and its unit from milliseconds or seconds cannot be told apart, so a number gets an example.
+local kinds = {
+  ["kairos.Duration"] = function(text)
+    local why = native.duration(text)
+    if why ~= "" then return why, duration_meant(text) end
+  end,
+  ["kairos.Rate"] = function(text)
+    local why = native.rate(text)
+    if why ~= "" then
+      local count, unit = text:lower():match "^%s*(%d+)%s*/%s*(.-)%s*$"
+      if not count then count, unit = text:lower():match "^%s*(%d+)%s*per%s+(.-)%s*$" end
+      local over = unit and duration_meant(unit)
+      if unit and #unit == 1 and units[unit] then over = "1" .. unit end
+      return why, over and ("%d/%s"):format(count, over)
+    end
+  end,
+  ["kairos.Path"] = function(text)
+    if text:find "^payload%.[^.]" and not text:find "%.$" then return nil end
+    local rest = text:gsub("^event%.", ""):gsub("^payload%.?", ""):gsub("%.$", "")
+    return "must begin with \"payload.\": it is a path into the event", rest ~= "" and "payload." .. rest or nil
+  end,
+  ["kairos.Name"] = function(text)
+    if #text <= 64 and text:find "^[%w_.-]+$" then return nil end
+    local meant = text:gsub("^%s+", ""):gsub("%s+$", ""):gsub("[^%w_.-]+", "_"):sub(1, 64)
+    return "must be a name: letters, digits, _ . and -", meant:find "%w" and meant or nil
+  end,
+  ["kairos.EventType"] = function(text)
+    if text == "" then return "must be an event type" end
+    if text:find "^%s" or text:find "%s$" then
+      return "begins or ends with a blank", text:gsub("^%s+", ""):gsub("%s+$", "")
+    end
+  end,
+}
+
+local described = {
+  ["kairos.Duration"] = "a duration in quotes", ["kairos.Rate"] = "a rate in quotes", ["kairos.Path"] = "a path in quotes",
+  ["kairos.Name"] = "a name in quotes", ["kairos.EventType"] = "an event type in quotes",
+  ["kairos.Template"] = "the name of a template in quotes", ["kairos.Key"] = "text, a number, true or false",
+}
+
+--- The nearest of the names in `set` (a set, or a list), or nil.
+function values.nearest(meant, set)
+  local list = {}
+  if set[1] ~= nil then
+    list = set
+  else
+    for name in pairs(set) do list[#list + 1] = name end
+    table.sort(list)
+  end
+  if #list == 0 then return nil end
+  local found = native.nearest(meant, list)
+  return found ~= "" and found or nil
+end
+
+--- "write x", or which there are.
+function values.choose(meant, set)
+  local near = values.nearest(meant, set)
+  if near then return "write " .. near end
+  local list = {}
+  if set[1] ~= nil then
+    for _, name in ipairs(set) do list[#list + 1] = name end
+  else
+    for name in pairs(set) do list[#list + 1] = name end
+  end
+  table.sort(list)
+  if #list == 0 then return nil end
+  if #list > 12 then
+    for index = #list, 13, -1 do list[index] = nil end
+    list[13] = "…"
+  end
+  return "there are: " .. table.concat(list, ", ")
+end
+
+local function article(kind)
+  return kind == "given" and "a value of the event" or kind == "class" and "an object" or kind == "nil" and "nil"
+    or kind == "string" and "text" or "a " .. kind
+end
+
+--- How a value is named in a problem.
+local function describe(one, node)
+  if node.tag == "String" then return '"' .. (#node[1] > 40 and node[1]:sub(1, 40) .. "…" or node[1]) .. '"' end
+  if node.tag == "Number" then return tostring(node[1]) end
+  if node.tag == "True" then return "true" end
+  if node.tag == "False" then return "false" end
+  return one.kind == "class" and "the " .. one.class.name:match("[^.]*$"):lower() or article(one.kind)
+end
+
+---@class review.Check
+---@field types table  review.types
+---@field source review.Source
+
+--- Whether the type `one` of a value may be what annotation `wanted` asks for. Unknown may be anything.
+local function fits(known, one, wanted)
+  if not one or not wanted or wanted.kind == "any" or one.kind == "given" then return true end
+  if one.kind == "nil" then return wanted.optional end
+  local kind = wanted.kind
+  if kind == "union" then
+    for _, each in ipairs(wanted.list) do
+      if fits(known, one, each) then return true end
+    end
+    return false
+  elseif kind == "literal" then
+    return one.kind == "string"
+  elseif kind == "array" or kind == "table" then
+    return one.kind == "table" or one.kind == "class" or one.kind == "module"
+  elseif kind == "class" then
+    if known.aliases[wanted.name] then return fits(known, one, known.aliases[wanted.name]) end
+    if one.kind == "class" then
+      return one.class.name == wanted.name or one.class.name:find "Payload$" ~= nil and wanted.name:find "Spec$" == nil
+    end
+    local class = known.classes[wanted.name]
+    return one.kind == "module" or one.kind == "table" and class and next(class.fields) ~= nil
+  elseif kind == "string" then
+    return one.kind == "string"
+  end
+  return one.kind == kind
+end
+
+--- A list of the texts that a union allows; nil if it allows others.
+local function choices(wanted)
+  if wanted.kind == "literal" then return { wanted.value } end
+  if wanted.kind ~= "union" then return nil end
+  local list = {}
+  for _, each in ipairs(wanted.list) do
+    if each.kind ~= "literal" then return nil end
+    list[#list + 1] = each.value
+  end
+  return list
+end
+
+local function example_of(wanted, name, description)
+  local quoted = (wanted.kind == "string" or wanted.kind == "number") and description and description:match '"[^"]+"'
+  if quoted then return quoted end
+  if name == "on" or name == "of" or name == "cancel_on" then return '"order.completed"' end
+  if wanted.kind == "class" then return examples[wanted.name] end
+  if wanted.kind == "function" then
+    local params = {}
+    for index, param in ipairs(wanted.params) do params[index] = param.name end
+    return "function(" .. table.concat(params, ", ") .. ") … end"
+  end
+  local list = choices(wanted)
+  if list then return '"' .. list[1] .. '"' end
+  if wanted.kind == "union" then return example_of(wanted.list[1]) end
+  if wanted.kind == "number" then return "1" end
+  if wanted.kind == "table" then return "{ … }" end
+  if wanted.kind == "string" then return '"…"' end
+end
+
+local function wanted_text(known, wanted)
+  if wanted.kind == "class" then
+    if described[wanted.name] then return described[wanted.name] end
+    local short = wanted.name:match "[^.]*$"
+    if known.aliases[wanted.name] then return wanted_text(known, known.aliases[wanted.name]) end
+    if short:find "Spec$" then return "a table in braces" end
+    return "a " .. short:lower()
+  end
+  if wanted.kind == "function" then return "a function" end
+  if wanted.kind == "array" then return "a list" end
+  if wanted.kind == "string" then return "text" end
+  local list = choices(wanted)
+  if list then return list[2] and "one of " .. table.concat(list, ", ") or '"' .. list[1] .. '"' end
+  if wanted.kind == "union" then
+    local parts = {}
+    for _, each in ipairs(wanted.list) do
+      if each.kind ~= "nil" then parts[#parts + 1] = wanted_text(known, each) end
+    end
+    return table.concat(parts, " or ")
+  end
+  return "a " .. wanted.kind
+end
+
+local check_fields
+
+--- Check one value. `what` names it: "`over` of kairos.window"; `name` is the field's or parameter's.
+local function check_value(self, wanted, node, what, name, description)
+  local types, source = self.types, self.source
+  local known = types.known
+  if not wanted then return end
+  local one = types:of(source, node)
+  if not fits(known, one, wanted) then
+    local instead = example_of(wanted, name, description)
+    if wanted.kind == "function" and (node.tag == "Call" or node.tag == "Invoke") then
+      return source:problem("error", "argument", node, ("%s is called here and now, not when an event comes"):format(what),
+        "write " .. (name or "") .. (name and " = " or "") .. (instead or "function() … end"))
+    end
+    local class = wanted.kind == "class" and known.classes[wanted.name]
+    if class and class.order[1] then
+      local first = class.order[1]
+      return source:problem("error", "argument", node, ("%s takes a table in braces, not %s"):format(what, describe(one, node)),
+        ("write { %s = … }"):format(first))
+    end
+    return source:problem("error", "argument", node,
+      ("%s must be %s, not %s"):format(what, wanted_text(known, wanted), describe(one, node)),
+      instead and (name and ("write %s = %s"):format(name, instead) or "write " .. instead))
+  end
+  if wanted.kind == "function" and not one and (node.tag == "Call" or node.tag == "Invoke") then
+    return source:problem("error", "argument", node, ("%s is called here and now, not when an event comes"):format(what),
+      "write " .. (name or "") .. (name and " = " or "") .. (example_of(wanted, name) or "function() … end"))
+  end
+  if not one then return end
+  local kind = wanted.kind == "class" and kinds[wanted.name]
+  if wanted.kind == "union" and one.kind == "string" then
+    for _, each in ipairs(wanted.list) do kind = kind or each.kind == "class" and kinds[each.name] end
+  end
+  if kind and one.kind == "string" and one.value then
+    local why, meant = kind(one.value)
+    if why then
+      local instead = meant and ('"%s"'):format(meant) or example_of(wanted, name)
+      -- What the host says of it quotes the text; here it stands marked in its line.
+      why = why:gsub('^".-" ', "")
+      if meant then why = why:gsub(": write .*$", "") end
+      if why:find ": write " then instead = nil end
+      return source:problem("error", "argument", node, ("%s %s"):format(what, why), instead and "write " .. instead)
+    end
+  end
+  local list = choices(wanted)
+  if list and one.kind == "string" and one.value then
+    for _, choice in ipairs(list) do
+      if choice == one.value then return end
+    end
+    local near = values.nearest(one.value, list)
+    return source:problem("error", "argument", node, ('%s cannot be "%s"'):format(what, one.value),
+      near and ('write "%s"'):format(near) or "there are: " .. table.concat(list, ", "))
+  end
+  if (wanted.kind == "array" or wanted.kind == "union") and one.kind == "table" then
+    local of = wanted.of
+    for _, each in ipairs(wanted.list or {}) do of = of or each.of end
+    if of then
+      local seen = {}
+      for _, item in ipairs(one.node) do
+        if item.tag ~= "Pair" then check_value(self, of, item, what, nil) end
+        if item.tag == "String" and seen[item[1]] then
+          source:problem("warning", "twice", item, ('%s has "%s" twice'):format(what, item[1]), "delete one")
+        end
+        if item.tag == "String" then seen[item[1]] = true end
+      end
+    end
+  elseif wanted.kind == "table" and wanted.values and one.kind == "table" and one.node and one.source == source then
+    for _, item in ipairs(one.node) do
+      if item.tag == "Pair" and item[1].tag == "String" then
+        check_value(self, wanted.values, item[2], ("`%s` of %s"):format(item[1][1], what:gsub("`", "")), item[1][1])
+      elseif item.tag ~= "Pair" and wanted.values.kind == "function" then
+        source:problem("error", "argument", item, ("%s must name each function"):format(what), "write name = function(…) … end")
+      end
+    end
+  elseif wanted.kind == "class" and one.kind == "table" and known.classes[wanted.name] then
+    check_fields(self, known.classes[wanted.name], one.node, what, one.source == source and node == one.node)
+  end
+end
+
+--- Check a table against the fields of a class. @param whole  nothing can be added to it later
+function check_fields(self, class, node, what, whole)
+  local source, types = self.source, self.types
+  if not whole then return end
+  local seen, positional = {}, false
+  for _, item in ipairs(node) do
+    if item.tag == "Pair" and item[1].tag == "String" then
+      local name = item[1][1]
+      local field = types:member(class, name)
+      if seen[name] then
+        source:problem("warning", "twice", item[1], ("`%s` stands twice in %s; the last one counts"):format(name, what),
+          "delete one")
+      end
+      seen[name] = true
+      if not field and not types:is_open(class) then
+        source:problem("error", "unknown-field", item[1], ("%s has no field `%s`"):format(what, name),
+          values.choose(name, class.order))
+        local near = values.nearest(name, class.order)
+        if near then seen[near] = true end
+      elseif field then
+        check_value(self, field.type, item[2], ("`%s` of %s"):format(name, what), name, field.description)
+      end
+    elseif item.tag == "Pair" then
+      positional = true
+    elseif not types:is_open(class) then
+      positional = true
+      if item.tag == "Op" and item[1] == "eq" and item[2].tag == "Id" then
+        source:problem("error", "argument", item, "`==` compares, it does not give a value",
+          ("write %s = …"):format(item[2][1]))
+        item[2].told = true
+        seen[item[2][1]] = true
+      else
+        local first = class.order[1]
+        source:problem("error", "argument", item, ("%s takes named fields"):format(what), ("write %s = …"):format(first))
+      end
+    end
+  end
+  if positional then return end
+  for _, name in ipairs(class.order) do
+    local field = class.fields[name]
+    if not field.optional and field.type and not seen[name] then
+      source:problem("error", "missing-field", { line = node.line, offset = node.offset, end_offset = node.offset },
+        ("%s needs `%s`"):format(what, name), ("write %s = %s"):format(name, example_of(field.type, name) or "…"))
+    end
+  end
+end
+
+values.check_value = check_value
+
+--- How a parameter's argument is written.
+local function shown_param(known, param)
+  if param.type and param.type.kind == "class" then
+    local class = known.classes[param.type.name]
+    if param.name == "spec" and class and class.order[1] then return ("{ %s = … }"):format(class.order[1]) end
+    if examples[param.type.name] and param.name ~= "name" then return examples[param.type.name] end
+  end
+  return param.name
+end
+
+--- The call as it is written, with the arguments that are there.
+local function shown_call(self, node, first, annotated, name)
+  local parts = {}
+  for index, param in ipairs(annotated.params) do
+    local given = node[first + index - 1]
+    local fitting = given and fits(self.types.known, self.types:of(self.source, given), param.type)
+    local ok, text = pcall(function()
+      return self.source.state.source:get_substring(given.offset, given.end_offset)
+    end)
+    if not given and param.optional then break end
+    parts[index] = fitting and ok and #text <= 40 and not text:find "\n" and text or shown_param(self.types.known, param)
+  end
+  if #parts == 1 and parts[1]:find "^{" then return name .. " " .. parts[1] end
+  return ("%s(%s)"):format(name, table.concat(parts, ", "))
+end
+
+--- Check the arguments of a call. @param first  index of the first argument's node
+function values.check_call(self, node, first, annotated, name)
+  local source = self.source
+  local given = #node - first + 1
+  local last = node[#node]
+  local open = given > 0 and (last.tag == "Call" or last.tag == "Invoke" or last.tag == "Dots")
+  for index, param in ipairs(annotated.params) do
+    if param.name == "..." then break end
+    if not node[first + index - 1] and not param.optional and param.type and not open then
+      source:problem("error", "argument", node, param.name == "spec" and ("%s takes a table in braces"):format(name)
+        or ("%s needs `%s`"):format(name, param.name), "write " .. shown_call(self, node, first, annotated, name))
+      return
+    end
+  end
+  local before = #source.problems
+  for index, param in ipairs(annotated.params) do
+    local argument = node[first + index - 1]
+    if param.name == "..." then return end
+    local what = param.name == "spec" and name or ("`%s` of %s"):format(param.name, name)
+    if argument then check_value(self, param.type, argument, what, nil) end
+  end
+  if given > #annotated.params and #source.problems == before then
+    source:problem("warning", "argument", node[first + #annotated.params],
+      ("%s takes %s"):format(name, #annotated.params == 0 and "nothing" or #annotated.params == 1 and "one value"
+        or #annotated.params .. " values"), "write " .. shown_call(self, node, first, annotated, name))
+  end
+end
+
+return values

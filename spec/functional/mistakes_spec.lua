@@ -1,0 +1,809 @@
+-- What a beginner gets wrong, found by writing campaigns as one, and what kairos check answers: the place, what is wrong, and what
+-- to write. Every problem that it finds in the file is named here, so none of them brings false alarms with it.
+local Host = require "spec.functional.support.host"
+local files = require "spec.functional.support.files"
+local process = require "spec.functional.support.process"
+
+--- A campaign whose `act` is this; its first line is line 5.
+local function act(body)
+  return ([[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "order.completed",
+  act = function(event, user)
+%s
+  end,
+}
+]]):format(body)
+end
+
+--- A campaign whose `when` is this; its first line is line 6, and `top` is line 2.
+local function when(body, top)
+  return ([[
+local kairos = require "kairos"
+%s
+return kairos.rule {
+  on = "order.completed",
+  when = function(event, user)
+%s
+  end,
+  act = function(event, user)
+    user:set("seen", true)
+  end,
+}
+]]):format(top or "", body)
+end
+
+-- { what, rule.lua, what is said …, files = what else is in the folder }; there is a template hello.html where the rule names it.
+local mistakes = {
+  { "missing end", [[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "order.completed",
+  act = function(event, user)
+    if event.payload.total > 3 then
+      user:set("big", true)
+  end,
+}
+]],
+    "7:3: error: `if` of line 5 is not closed; write end above this line" },
+  { "= for ==", act [[
+    if event.payload.total = 3 then
+      user:set("x", 1)
+    end]],
+    "5:28: error: `=` gives a value, it does not compare; write ==" },
+  { "!=", act [[
+    if event.payload.total != 3 then
+      user:set("x", 1)
+    end]],
+    "5:28: error: there is no `!=` in Lua; write ~=" },
+  { "+=", act [[
+    local n = user.orders or 0
+    n += 1
+    user:set("orders", n)]],
+    "6:5: error: there is no `+=` in Lua; write n = n + 1" },
+  { "++", act [[
+    local n = user.orders or 0
+    n++
+    user:set("orders", n)]],
+    "6:6: error: there is no `++` in Lua; write n = n + 1" },
+  { "&&", act [[
+    if event.payload.total > 3 && event.payload.vip then
+      user:set("x", 1)
+    end]],
+    "5:32: error: there is no `&&` in Lua; write and" },
+  { "||", act [[
+    if event.payload.total > 3 || event.payload.vip then
+      user:set("x", 1)
+    end]],
+    "5:32: error: there is no `||` in Lua; write or" },
+  { "!", act [[
+    if !event.payload.vip then
+      user:set("x", 1)
+    end]],
+    "5:8: error: there is no `!` in Lua; write not" },
+  { "null", act [[
+    if event.payload.vip == null then
+      user:set("x", 1)
+    end]],
+    "5:29: error: there is nothing named `null` here; write nil" },
+  { "missing comma", [[
+local kairos = require "kairos"
+return kairos.rule {
+  name = "suspect"
+  on = "order.completed",
+  act = function(event, user)
+    user:set("x", 1)
+  end,
+}
+]],
+    "3:19: error: a comma is missing before `on`; write ," },
+  { "missing comma after end", [[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "order.completed",
+  when = function(event, user)
+    return true
+  end
+  act = function(event, user)
+    user:set("x", 1)
+  end,
+}
+]],
+    "6:6: error: a comma is missing before `act`; write ," },
+  { "smart quotes", [[
+local kairos = require “kairos”
+return kairos.rule {
+  on = "order.completed",
+  act = function(event, user)
+    user:set("x", 1)
+  end,
+}
+]],
+    '1:24: error: `“` is a quote of a word processor; write "' },
+  { "else if", act [[
+    if event.payload.total > 3 then
+      user:set("x", 1)
+    else if event.payload.total > 2 then
+      user:set("x", 2)
+    end]],
+    "7:5: error: `else if` begins another `if`, which wants an `end` of its own; write elseif" },
+  { "elif", act [[
+    if event.payload.total > 3 then
+      user:set("x", 1)
+    elif event.payload.total > 2 then
+      user:set("x", 2)
+    end]],
+    "7:5: error: there is no `elif` in Lua; write elseif" },
+  { "no then", act [[
+    if event.payload.total > 3
+      user:set("x", 1)
+    end]],
+    "5:31: error: the condition of `if` ends with `then`; write then" },
+  { "no do", act [[
+    for _, item in ipairs(event.payload.items)
+      user:set("x", item.sku)
+    end]],
+    "5:47: error: the head of a loop ends with `do`; write do" },
+  { "unclosed string", act [[
+    user:set("x, 1)]],
+    '5:14: error: the text that begins here is not closed; write " at its end, on the same line' },
+  { "end too many", act [[
+    user:set("x", 1)
+    end]],
+    "6:5: error: there is one `end` too many; delete it" },
+  { "brace missing", [[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "order.completed",
+  act = function(event, user)
+    user:set("x", 1)
+  end,
+]],
+    "6:7: error: `{` of line 2 is not closed; write }" },
+  { "paren missing", act [[
+    user:set("x", 1]],
+    "6:3: error: `(` of line 5 is not closed; write ) before `end`" },
+  { "function name in table", [[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "order.completed",
+  function act(event, user)
+    user:set("x", 1)
+  end,
+}
+]],
+    "4:3: error: a function in a table is written like any other field; write act = function(…)" },
+  { "colon", [[
+local kairos = require "kairos"
+return kairos.rule {
+  on: "order.completed",
+  act = function(event, user)
+    user:set("x", 1)
+  end,
+}
+]],
+    "3:5: error: a field has `=` in front of its value; write on = …" },
+  { "json keys", [[
+local kairos = require "kairos"
+return kairos.rule {
+  "on": "order.completed",
+  act = function(event, user)
+    user:set("x", 1)
+  end,
+}
+]],
+    "3:7: error: a field's name has no quotes, and `=` stands in front of its value; write on = …" },
+  { "quoted =", [[
+local kairos = require "kairos"
+return kairos.rule {
+  "on" = "order.completed",
+  act = function(event, user)
+    user:set("x", 1)
+  end,
+}
+]],
+    "3:8: error: a field's name has no quotes, and `=` stands in front of its value; write on = …" },
+  { "let", [[
+let kairos = require "kairos"
+return kairos.rule {
+  on = "order.completed",
+  act = function(event, user)
+    user:set("x", 1)
+  end,
+}
+]],
+    "1:1: error: there is no `let` in Lua; write local kairos" },
+  { "// comment", act [[
+    // remember
+    user:set("x", 1)]],
+    "5:5: error: a comment begins with --; write -- instead of //" },
+  { "# comment", act [[
+    # remember
+    user:set("x", 1)]],
+    "5:5: error: a comment begins with --; write -- instead of #" },
+  { "ternary", act [[
+    user:set("x", event.payload.vip ? 1 : 0)]],
+    "5:37: error: there is no `?` in Lua; write condition and this or that" },
+  { "unquoted duration", act [[
+    user:once("x", 7d)]],
+    '5:20: error: a duration stands in quotes; write "7d"' },
+  { "=>", act [[
+    if event.payload.total => 3 then
+      user:set("x", 1)
+    end]],
+    "5:28: error: there is no `=>` in Lua; write >=" },
+  { "named args in parens", act [[
+    user:send(channel = "email", template = "hello")]],
+    "5:23: error: named values stand in braces; write { channel = … } instead of (channel = …)" },
+  { "comma in args", when([[
+    return user:count(views event.payload.sku) > 3]],
+    'local views = kairos.window { of = "product.viewed", by = "payload.sku", over = "1d" }'),
+    "6:28: error: a comma is missing before `event`; write ," },
+  { "when no return", when([[
+    user:count(orders) >= 3]],
+    'local orders = kairos.window { of = "order.completed", over = "1d" }'),
+    "6:24: error: nothing comes of this comparison; write return in front of it, or put it behind if" },
+  { "text after return", [[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "order.completed",
+  act = function(event, user)
+    user:set("x", 1)
+  end,
+}
+local views = 1
+]],
+    "8:1: error: nothing can stand behind the last `return` of a file; move it above" },
+  { "keyword field", act [[
+    user:set("x", event.payload.end)]],
+    "5:33: error: `end` is a word of Lua's own; write [\"end\"] instead of .end" },
+  { "value missing 2", act [[
+    local x =
+    if x then user:set("x", 1) end]],
+    "6:5: error: a value is missing before `if`" },
+  { "kairos not required", [[
+return kairos.rule {
+  on = "order.completed",
+  act = function(event, user)
+    user:set("x", 1)
+  end,
+}
+]],
+    '1:8: error: there is no `kairos` here; write local kairos = require "kairos" at the top of the file' },
+  { "misspelt local", when([[
+    return user:count(oders) >= 3]],
+    'local orders = kairos.window { of = "order.completed", over = "1d" }'),
+    "6:23: error: there is nothing named `oders` here; write orders" },
+  { "global", act [[
+    count = (user.count_of_orders or 0) + 1
+    user:set("count_of_orders", count)]],
+    "5:5: error: `count` is not declared; write local count = … if it is for this call, user:set if it shall last" },
+  { "top global", [[
+kairos = require "kairos"
+return kairos.rule {
+  on = "order.completed",
+  act = function(event, user)
+    user:set("x", 1)
+  end,
+}
+]],
+    "1:1: warning: `kairos` is not declared; write local kairos = …" },
+  { "os.time", act [[
+    user:set("at", os.time())]],
+    "5:14: error: `at` means something else already: user.at; choose another name",
+    "5:20: error: there is no `os` here; rules do no I/O and have no clock of their own; the time is "
+      .. "event.timestamp or kairos.now()" },
+  { "os.date", act [[
+    if os.date("%H") == "9" then user:set("x", 1) end]],
+    "5:8: error: there is no `os` here; rules do no I/O and have no clock of their own; the time is "
+      .. "event.timestamp or kairos.now()" },
+  { "randomseed", act [[
+    math.randomseed(5)
+    user:set("x", math.random(3))]],
+    "5:10: error: math.random follows from event, user and campaign: a replay throws the same dice; delete this line" },
+  { "string.fromat", act [[
+    user:set("x", string.fromat("%d", 3))]],
+    "5:26: error: there is no `string.fromat` here; write string.format" },
+  { "require socket", [[
+local kairos = require "kairos"
+local http = require "socket.http"
+return kairos.rule {
+  on = "order.completed",
+  act = function(event, user)
+    user:set("x", http.get(event.payload.url))
+  end,
+}
+]],
+    "2:22: error: there is no module `socket.http`; a rule has kairos, and modules of your own" },
+  { "require helper misspelt", [[
+local kairos = require "kairos"
+local helpers = require "shared.helprs"
+return kairos.rule {
+  on = "order.completed",
+  act = function(event, user)
+    helpers.f(user)
+  end,
+}
+]],
+    '2:25: error: there is no module `shared.helprs`; write require "shared.helpers"',
+    files = { ["../shared/helpers.lua"] = "return { f = function(user) user:set('x', 1) end }" } },
+  { "kairos.windw", [[
+local kairos = require "kairos"
+local views = kairos.windw { of = "product.viewed", over = "1d" }
+return kairos.rule {
+  on = "order.completed",
+  when = function(_, user) return user:count(views) > 1 end,
+  act = function(event, user)
+    user:set("x", 1)
+  end,
+}
+]],
+    "2:22: error: there is no `kairos.windw`; write kairos.window" },
+  { "onn", [[
+local kairos = require "kairos"
+return kairos.rule {
+  onn = "order.completed",
+  act = function(event, user)
+    user:set("x", 1)
+  end,
+}
+]],
+    "3:3: error: kairos.rule has no field `onn`; write on" },
+  { "no act", [[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "order.completed",
+}
+]],
+    "2:20: error: kairos.rule needs `act`; write act = function(event, user) … end" },
+  { "no on", [[
+local kairos = require "kairos"
+return kairos.rule {
+  act = function(event, user)
+    user:set("x", 1)
+  end,
+}
+]],
+    '2:20: error: kairos.rule needs `on`; write on = "order.completed"' },
+  { "name spaces", [[
+local kairos = require "kairos"
+return kairos.rule {
+  name = "Third order",
+  on = "order.completed",
+  act = function(event, user)
+    user:set("x", 1)
+  end,
+}
+]],
+    '3:10: error: `name` of kairos.rule must be a name: letters, digits, _ . and -; write "Third_order"' },
+  { "when true", [[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "order.completed",
+  when = true,
+  act = function(event, user)
+    user:set("x", 1)
+  end,
+}
+]],
+    "4:10: error: `when` of kairos.rule must be a function, not true; write when = function(event, user) … end" },
+  { "act = call", [[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "order.completed",
+  act = user:send { channel = "email", template = "hello" },
+}
+]],
+    "4:9: error: `act` of kairos.rule is called here and now, not when an event comes; write act = "
+      .. "function(event, user) … end",
+    "4:9: error: there is no `user` here; it is handed to `when`, `act` and the functions of `timers`: "
+      .. "function(event, user) … end" },
+  { "no return rule", [[
+local kairos = require "kairos"
+kairos.rule {
+  on = "order.completed",
+  act = function(event, user)
+    user:set("x", 1)
+  end,
+}
+]],
+    "2:1: error: the rule is not given to the host; write return kairos.rule { … }" },
+  { "return table", [[
+return {
+  on = "order.completed",
+  act = function(event, user)
+    user:set("x", 1)
+  end,
+}
+]],
+    "1:1: error: this table is no rule; write return kairos.rule { … }" },
+  { "swapped", [[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "order.completed",
+  act = function(user, event)
+    user:set("x", 1)
+  end,
+}
+]],
+    "4:18: error: `act` is given the event first, then the user; write function(event, user)",
+    "5:10: error: `user` is the event, it has no `set`; write function(event, user): the event comes first" },
+  { "only user", [[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "order.completed",
+  act = function(user)
+    user:send { channel = "email", template = "hello", once_per = "1d" }
+  end,
+}
+]],
+    "5:10: error: `user` is the event, it has no `send`; write function(event, user): the event comes first" },
+  { "name == ", [[
+local kairos = require "kairos"
+return kairos.rule {
+  on == "order.completed",
+  act = function(event, user)
+    user:set("x", 1)
+  end,
+}
+]],
+    "3:3: error: `==` compares, it does not give a value; write on = …" },
+  { "rollout number", [[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "order.completed", rollout = 25,
+  act = function(event, user)
+    user:set("x", 1)
+  end,
+}
+]],
+    '3:37: error: `rollout` of kairos.rule must be text, not 25; write rollout = "25%"' },
+  { "mode", [[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "order.completed", mode = "shaddow",
+  act = function(event, user)
+    user:set("x", 1)
+  end,
+}
+]],
+    '3:34: error: `mode` of kairos.rule cannot be "shaddow"; write "shadow"' },
+  { "10min", when([[
+    return user:count(orders) >= 3]],
+    'local orders = kairos.window { of = "order.completed", over = "10min" }'),
+    '2:63: error: `over` of kairos.window is no duration; write "10m"' },
+  { "7 days", when([[
+    return user:count(orders) >= 3]],
+    'local orders = kairos.window { of = "order.completed", over = "7 days" }'),
+    '2:63: error: `over` of kairos.window is no duration; write "7d"' },
+  { "over number", when([[
+    return user:count(orders) >= 3]],
+    'local orders = kairos.window { of = "order.completed", over = 10 }'),
+    '2:63: error: `over` of kairos.window must be a duration in quotes, not 10; write over = "10m"' },
+  { "ovr", when([[
+    return user:count(orders) >= 3]],
+    'local orders = kairos.window { of = "order.completed", ovr = "10m" }'),
+    "2:56: error: kairos.window has no field `ovr`; write over" },
+  { "by without payload", when([[
+    return user:count(orders, event.payload.sku) >= 3]],
+    'local orders = kairos.window { of = "order.completed", by = "sku", over = "10m" }'),
+    '2:61: error: `by` of kairos.window must begin with "payload.": it is a path into the event; write "payload.sku"' },
+  { "never read", when([[
+    return event.payload.total > 3]],
+    'local orders = kairos.window { of = "order.completed", over = "10m" }'),
+    "2:7: warning: the window `orders` is never read; write user:count(orders), or delete it" },
+  { "sum read by count", when([[
+    return user:count(spent) >= 3]],
+    'local spent = kairos.window { of = "order.completed", sum = "payload.total", over = "10m" }'),
+    "6:17: error: this window answers user:sum, not user:count; write user:sum, or declare a window without `sum`" },
+  { "count read by sum", when([[
+    return user:sum(spent) >= 3]],
+    'local spent = kairos.window { of = "order.completed", over = "10m" }'),
+    "6:17: error: this window answers user:count, not user:sum; write user:count, or declare a window with "
+      .. 'sum = "payload.…"' },
+  { "keyed without key", when([[
+    return user:count(views) >= 3]],
+    'local views = kairos.window { of = "product.viewed", by = "payload.sku", over = "10m" }'),
+    "6:12: error: this window is kept apart by payload.sku; write which: user:count(views, event.payload.sku)" },
+  { "unkeyed with key", when([[
+    return user:count(views, event.payload.sku) >= 3]],
+    'local views = kairos.window { of = "product.viewed", over = "10m" }'),
+    '6:30: error: this window has no key; write user:count(views), or give the window by = "payload.…"' },
+  { "count of type", when([[
+    return user:count("order.completed") >= 3]]),
+    "6:23: error: user:count takes a window, not the name of an event type; write local events = "
+      .. 'kairos.window { of = "order.completed", over = "7d" } at the top of the file, and user:count(events) here' },
+  { "window in function", when([[
+    local orders = kairos.window { of = "order.completed", over = "1d" }
+    return user:count(orders) >= 3]]),
+    "6:20: error: kairos.window belongs at the top of the file: the host must know it before an event comes; "
+      .. "move it to the top" },
+  { "dot call", when([[
+    return user.count(orders) >= 3]],
+    'local orders = kairos.window { of = "order.completed", over = "1d" }'),
+    "6:12: error: user.count is called with a colon; write user:count" },
+  { "coutn", when([[
+    return user:coutn(orders) >= 3]],
+    'local orders = kairos.window { of = "order.completed", over = "1d" }'),
+    "6:17: error: user has no `coutn`; write user:count" },
+  { "kairos:window", when([[
+    return user:count(orders) >= 3]],
+    'local orders = kairos:window { of = "order.completed", over = "1d" }'),
+    "2:23: error: kairos.window is called with a dot; write kairos.window" },
+  { "paylod", act [[
+    user:set("x", event.paylod.total)]],
+    "5:25: error: the event has no `paylod`; write event.payload" },
+  { "event.sku", act [[
+    user:set("x", event.sku)]],
+    "5:25: error: the event has no `sku`; write event.payload.sku for what its sender says" },
+  { "payload write", act [[
+    event.payload.total = 5
+    user:set("x", event.payload.total)]],
+    "5:5: error: the event is read-only; copy what you want to change into a table of your own" },
+  { "user.x =", act [[
+    user.seen = true]],
+    '5:5: error: attributes are not set like this; write user:set("seen", value)' },
+  { "send in when", when([[
+    user:send { channel = "email", template = "hello", once_per = "7d" }
+    return true]]),
+    "6:5: error: `when` only answers whether the rule acts; write user:send in act" },
+  { "set no value", act [[
+    user:set("x")]],
+    '5:5: error: user:set needs a value; write user:set("x", true); nil removes it' },
+  { "once no duration", act [[
+    if user:once("x") then user:set("y", 1) end]],
+    '5:8: error: user:once needs `over`; write user:once("x", "10m")' },
+  { "after number", act [[
+    user:after(300, { name = "later" })]],
+    '5:16: error: `time` of user:after must be a duration in quotes, not 300; write "10m"',
+    "5:30: error: the rule has no timer `later`; write timers = { later = function(timer, user) … end } in kairos.rule" },
+  { "after no timer", act [[
+    user:after("5m", { name = "later" })]],
+    "5:31: error: the rule has no timer `later`; write timers = { later = function(timer, user) … end } in kairos.rule" },
+  { "after misspelt", [[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "order.completed",
+  act = function(event, user)
+    user:after("5m", { name = "remnider" })
+  end,
+  timers = {
+    reminder = function(timer, user)
+      user:set("x", timer.name)
+    end,
+  },
+}
+]],
+    '5:31: error: the rule has no timer `remnider`; write "reminder"' },
+  { "after table first", act [[
+    user:after { time = "5m", name = "later" }]],
+    '5:5: error: user:after takes a table in braces; write user:after("10m", { name = … })' },
+  { "after without table", [[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "order.completed",
+  act = function(event, user)
+    user:after("5m", "reminder")
+  end,
+  timers = {
+    reminder = function(timer, user)
+      user:set("x", timer.name)
+    end,
+  },
+}
+]],
+    '5:22: error: user:after takes a table in braces, not "reminder"; write { name = … }' },
+  { "timer payload", [[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "order.completed",
+  act = function(event, user)
+    user:after("5m", { name = "reminder" })
+  end,
+  timers = {
+    reminder = function(event, user)
+      user:set("x", event.payload.sku)
+    end,
+  },
+}
+]],
+    "9:27: error: a timer has no `payload`; write event.data for what user:after was given as data" },
+  { "timers list", [[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "order.completed",
+  act = function(event, user)
+    user:after("5m", { name = "reminder" })
+  end,
+  timers = {
+    function(timer, user)
+      user:set("x", timer.name)
+    end,
+  },
+}
+]],
+    "8:5: error: `timers` of kairos.rule must name each function; write name = function(…) … end" },
+  { "state table", [[
+local kairos = require "kairos"
+local seen = {}
+return kairos.rule {
+  on = "order.completed",
+  act = function(event, user)
+    seen[event.user] = true
+    user:set("x", 1)
+  end,
+}
+]],
+    "6:5: error: rules keep no state between events; write user:set, and read the attribute" },
+  { "state number", [[
+local kairos = require "kairos"
+local count = 0
+return kairos.rule {
+  on = "order.completed",
+  act = function(event, user)
+    count = count + 1
+    user:set("x", count)
+  end,
+}
+]],
+    '6:5: error: rules keep no state between events; write user:set("count", value), and read user.count' },
+  { "cancel_on slip", [[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "order.completed",
+  act = function(event, user)
+    user:after("5m", { name = "reminder", cancel_on = "order.complete" })
+  end,
+  timers = {
+    reminder = function(timer, user)
+      user:set("x", timer.name)
+    end,
+  },
+}
+]],
+    '5:55: warning: "order.complete" is nearly the "order.completed" of rule.lua:3; write "order.completed" '
+      .. "if it is the same" },
+  { "type slip", when([[
+    return user:count(orders) >= 3]],
+    'local orders = kairos.window { of = "order_completed", over = "1d" }'),
+    '2:37: warning: "order_completed" is nearly the "order.completed" of rule.lua:4; write "order.completed" '
+      .. "if it is the same" },
+  { "template slip", act [[
+    user:send { channel = "email", template = "helo", once_per = "7d" }]],
+    '5:47: error: there is no template `helo` in rules/suspect; write "hello"',
+    files = { ["hello.html"] = "Hello" } },
+  { "no template", act [[
+    user:send { channel = "email", template = "welcome", once_per = "7d" }]],
+    "5:47: error: there is no template `welcome` in rules/suspect; write rules/suspect/welcome.html" },
+  { "channel slip", act [[
+    user:send { channel = "e-mail", template = "hello", once_per = "7d" }]],
+    '5:27: error: `channel` of user:send cannot be "e-mail"; write "email"' },
+  { "no channel", act [[
+    user:send { template = "hello", once_per = "7d" }]],
+    '5:15: error: user:send needs `channel`; write channel = "email"' },
+  { "onceper", act [[
+    user:send { channel = "email", template = "hello", onceper = "7d" }]],
+    "5:56: error: user:send has no field `onceper`; write once_per" },
+  { "once_per week", act [[
+    user:send { channel = "email", template = "hello", once_per = "1 month" }]],
+    '5:67: error: `once_per` of user:send is no duration; write "30d"' },
+  { "positional", act [[
+    user:send("email", "hello")]],
+    '5:15: error: user:send takes a table in braces, not "email"; write { channel = … }' },
+  { "variable slip", act [[
+    user:send { channel = "email", template = "hello", data = { title = "Sir" }, once_per = "7d" }]],
+    "hello.html:4:9: warning: nothing provides `titel`: neither the data of rule.lua:5 nor the profile; write {{title}}",
+    files = { ["hello.html"] = "---\nsubject: hi\n---\nHello {{titel}}" } },
+  { "template unused", act [[
+    user:send { channel = "email", template = "hello", once_per = "7d" }]],
+    "hello_again.html:1:1: warning: no rule sends this template; delete the file, or send it",
+    files = { ["hello_again.html"] = "x" } },
+  { "data = event", act [[
+    user:send { channel = "email", template = "hello", data = event, once_per = "7d" }]],
+    "5:63: warning: the template would see the event's own fields, not what its sender says; write data = event.payload" },
+  { "count == text", when([[
+    return user:count(orders) == "3"]],
+    'local orders = kairos.window { of = "order.completed", over = "1d" }'),
+    "6:34: warning: a number never equals text; write 3" },
+  { "count >= text", when([[
+    return user:count(orders) >= "3"]],
+    'local orders = kairos.window { of = "order.completed", over = "1d" }'),
+    "6:34: error: a number cannot be compared with text by >=; write 3" },
+  { "return count", when([[
+    return user:count(orders)]],
+    'local orders = kairos.window { of = "order.completed", over = "1d" }'),
+    "6:12: warning: a number is true, even 0; write > 0 behind it" },
+  { "if count", when([[
+    if user:count(orders) then return true end]],
+    'local orders = kairos.window { of = "order.completed", over = "1d" }'),
+    "6:8: warning: a number is true, even 0; write > 0 behind it" },
+  { "not ==", when([[
+    return not event.payload.kind == "gift"]]),
+    "6:12: warning: `not` belongs to what stands behind it alone: this compares false with it; write "
+      .. 'event.payload.kind ~= "gift"' },
+  { "== or", when([[
+    return event.payload.kind == "gift" or "card"]]),
+    "6:12: warning: this is always true: what stands behind `or` is a condition of its own; write … or "
+      .. 'event.payload.kind == "card"' },
+  { "type never", when([[
+    return event.type == "cart.updated"]]),
+    '6:26: warning: the rule gets no event of type "cart.updated"; add it to its `on`, which has: order.completed' },
+  { "text +", act [[
+    user:set("x", "orders: " + event.payload.total)]],
+    "5:19: error: `+` adds numbers; write .. to join text" },
+  { "items[0]", act [[
+    user:set("x", event.payload.items[0].sku)]],
+    "5:39: warning: lists begin at 1 in Lua; write [1]" },
+  { "unused", act [[
+    local total = event.payload.total
+    user:set("x", 1)]],
+    "5:11: warning: `total` is never used; delete it" },
+  { "unreachable", act [[
+    do return end
+    user:set("x", 1)]],
+    "6:5: warning: this is never reached; delete it, or move it above" },
+  { "nothing done", act [[
+    user:last(sku)]],
+    "5:5: warning: nothing is done with what user:last answers; write it behind if or return",
+    "5:15: error: there is nothing named `sku` here; if it is yours, declare it above: local sku = …" },
+  { "timer never set", [[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "order.completed",
+  act = function(event, user)
+    user:set("x", 1)
+  end,
+  timers = {
+    reminder = function(timer, user)
+      user:set("x", timer.name)
+    end,
+  },
+}
+]],
+    '8:5: warning: nothing sets the timer `reminder`; write user:after("1h", { name = "reminder" }) in act' },
+  { "attr slip", act [[
+    if user.frist_name == nil then user:set("first_name", event.payload.name) end]],
+    "5:13: warning: nothing sets the attribute `frist_name`; write first_name" },
+}
+
+describe("a beginner's mistake", function()
+  local directory
+  before_each(function() directory = files.temporary() end)
+  after_each(function() files.remove(directory) end)
+
+  local function check(rule, others)
+    local folder = directory .. "/suspect/"
+    files.write(folder .. "rule.lua", rule)
+    if rule:find('"hello"', 1, true) then files.write(folder .. "hello.html", "Hello") end
+    for name, text in pairs(others or {}) do files.write(folder .. name, text) end
+    local result = process.run { command = { Host.binary, "check", "--rules", directory }, seconds = 60 * Host.patience }
+    local said = {}
+    for line in result.err:gmatch "[^\n]+" do
+      -- The place and the message; below them stands the line with its mark.
+      local message = not line:find "^ " and line:gsub((directory .. "/suspect/"):gsub("%p", "%%%0"), "")
+      if message then said[#said + 1] = (message:gsub("^rule%.lua:", "")) end
+    end
+    return said, result
+  end
+
+  for _, mistake in ipairs(mistakes) do
+    it("is answered: " .. mistake[1], function()
+      local expected = {}
+      for index = 3, #mistake do expected[#expected + 1] = mistake[index] end
+      local said, result = check(mistake[2], mistake.files)
+      assert.same(expected, said)
+      local failed = table.concat(expected, "\n"):find("%f[%w]error: ") ~= nil
+      assert.equal(failed and 1 or 0, result.status)
+    end)
+  end
+
+  it("is shown with its line and a mark below what is meant", function()
+    local _, result = check(act [[
+    user:coutn("x")]])
+    assert.truthy(result.err:find([[
+     5 |     user:coutn("x")
+       |          ^~~~~
+]], 1, true), result.err)
+  end)
+end)

@@ -1,0 +1,17 @@
+/** The review of rule files behind `kairos check` (lua/review), with what it needs of the host. */
+#pragma once
+
+#include "cli/problems.h"
+
+struct review_input {
+  const struct config *config; /**< rules_dir and library_dir as they were read */
+  const struct ruleset *ruleset;
+  const struct problems
+      *found; /**< what loading them brought to light; the review leaves out what it says better */
+};
+
+/** Add what the review finds, `found` included, in the order of places.
+ * @param campaigns  out: how many there are.
+ * @return 0, or an error (luacheck is not installed, a schema is no JSON): then nothing was added. */
+int review_run(const struct review_input *input, struct problems *problems, size_t *campaigns,
+               struct error *err);
