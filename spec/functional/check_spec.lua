@@ -43,7 +43,7 @@ describe("kairos check", function()
     local answer = cjson.decode(result.out)
     assert.equal(#answer.problems, answer.errors + answer.warnings + answer.notes)
     local problem = answer.problems[1]
-    assert.same({ "error", 2, 22, 25 }, { problem.severity, problem.line, problem.column, problem.end_column })
+    assert.same({ "error", 2, 20, 21 }, { problem.severity, problem.line, problem.column, problem.end_column })
     assert.equal('return kairos.rule { onn = "x" }', problem.text)
   end)
 end)
