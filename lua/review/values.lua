@@ -165,7 +165,7 @@ local function example_of(wanted, name, description)
   if wanted.kind == "class" then return examples[wanted.name] end
   if wanted.kind == "function" then
     local params = {}
-    for index, param in ipairs(wanted.params) do params[index] = param.name end
+    for index, param in ipairs(wanted.params) do params[index] = index <= 2 and param.name or nil end
     return "function(" .. table.concat(params, ", ") .. ") … end"
   end
   local list = choices(wanted)
@@ -199,6 +199,13 @@ local function wanted_text(known, wanted)
   return "a " .. wanted.kind
 end
 
+--- A call stands where a function is wanted.
+local function called_now(source, node, what, name, example)
+  node[1].told = true
+  return source:problem("error", "argument", node, ("%s is called here and now, not when an event comes"):format(what),
+    "write " .. (name and name .. " = " or "") .. (example or "function() … end"))
+end
+
 local check_fields
 
 --- Check one value. `what` names it: "`over` of kairos.window"; `name` is the field's or parameter's.
@@ -210,8 +217,7 @@ local function check_value(self, wanted, node, what, name, description)
   if not fits(known, one, wanted) then
     local instead = example_of(wanted, name, description)
     if wanted.kind == "function" and (node.tag == "Call" or node.tag == "Invoke") then
-      return source:problem("error", "argument", node, ("%s is called here and now, not when an event comes"):format(what),
-        "write " .. (name or "") .. (name and " = " or "") .. (instead or "function() … end"))
+      return called_now(source, node, what, name, instead)
     end
     local class = wanted.kind == "class" and known.classes[wanted.name]
     if class and class.order[1] then
@@ -224,8 +230,7 @@ local function check_value(self, wanted, node, what, name, description)
       instead and (name and ("write %s = %s"):format(name, instead) or "write " .. instead))
   end
   if wanted.kind == "function" and not one and (node.tag == "Call" or node.tag == "Invoke") then
-    return source:problem("error", "argument", node, ("%s is called here and now, not when an event comes"):format(what),
-      "write " .. (name or "") .. (name and " = " or "") .. (example_of(wanted, name) or "function() … end"))
+    return called_now(source, node, what, name, example_of(wanted, name))
   end
   if not one then return end
   local kind = wanted.kind == "class" and kinds[wanted.name]

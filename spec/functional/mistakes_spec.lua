@@ -396,8 +396,6 @@ return kairos.rule {
 }
 ]],
     "4:9: error: `act` of kairos.rule is called here and now, not when an event comes; write act = "
-      .. "function(event, user) … end",
-    "4:9: error: there is no `user` here; it is handed to `when`, `act` and the functions of `timers`: "
       .. "function(event, user) … end" },
   { "no return rule", [[
 local kairos = require "kairos"
