@@ -117,6 +117,10 @@ bool look_idle(const struct look *look) {
   (void)look;
   return true;
 }
+bool look_streams(const struct look *look) {
+  (void)look;
+  return false;
+}
 void look_close(struct look *look) {
   (void)look;
 }

@@ -3,7 +3,8 @@ local Host = require "spec.functional.support.host"
 local process = require "spec.functional.support.process"
 
 local COMMANDS = {
-  "run", "check", "simulate", "why", "user", "dead", "status", "suppress", "unsuppress", "pause", "resume", "backup", "version", "repl",
+  "run", "check", "simulate", "why", "user", "dead", "status", "suppress", "unsuppress", "pause", "resume", "backup", "version",
+  "repl", "tail",
 }
 
 local function kairos(...)

@@ -67,7 +67,7 @@ struct cli_command {
 extern const struct cli_command cli_run, cli_check, cli_simulate, cli_why, cli_dead, cli_user, cli_status,
     cli_suppress, cli_unsuppress, cli_consent, cli_pause, cli_resume, cli_backup, cli_version, cli_reload,
     cli_generations, cli_rollback;
-extern const struct cli_command cli_repl;
+extern const struct cli_command cli_repl, cli_tail;
 extern const struct cli_command cli_spec, cli_new;
 
 /* ---- option.c ---- */

@@ -117,7 +117,7 @@ static void on_written(uv_write_t *write, int status) {
     client_close(client);
     return;
   }
-  if (client->link && uv_stream_get_write_queue_size(write->handle) == 0) look_drained(client->link->look);
+  if (client->link) look_drained(client->link->look);
   if (client->ended && !uv_is_closing((uv_handle_t *)&client->pipe)) client_step(client);
 }
 
@@ -388,7 +388,8 @@ static void client_step(struct client *client) {
 static int64_t patience_us(const struct client *client) {
   bool unread = uv_stream_get_write_queue_size((const uv_stream_t *)&client->pipe) > 0;
   if (unread) return STUCK_MS * INT64_C(1000);
-  if (client->request || (client->link && !look_idle(client->link->look))) return INT64_MAX;
+  if (client->request) return INT64_MAX;
+  if (client->link && (look_streams(client->link->look) || !look_idle(client->link->look))) return INT64_MAX;
   return (client->link ? IDLE_LOOK_MS : IDLE_MS) * INT64_C(1000);
 }
 

@@ -20,6 +20,7 @@ enum {
 
 void worker_note_message(void *context, const struct message *message, const struct verdict *verdict) {
   struct worker *worker = context;
+  if (__builtin_expect(worker->taps != NULL, 0)) tail_message(worker, message, verdict);
   if (!verdict->pass) return;
   struct buf *outbox = &flight_current(worker)->outbox;
   size_t at = outbox->len;
@@ -48,6 +49,7 @@ void worker_note_failure(void *context, const struct entity *entity, const struc
       flight_dead(worker),
       &(struct dead_letter){
           .id = failure->id, .kind = DEAD_RULE, .entity = *entity, .at = failure->at, .failure = *failure});
+  if (worker->taps) tail_failure(worker, entity, failure, place_of(failure->error));
   LOG_WARN("rules", "a rule failed; `kairos dead show` says why", LOG_TEXT("dead_letter", id),
            LOG_STR("campaign", failure->campaign), LOG_STR("place", place_of(failure->error)),
            LOG_USER("user", entity->id));
@@ -57,6 +59,7 @@ static void note_forbidden(struct worker *worker, struct entity entity, struct s
                            struct str purpose, struct str reason) {
   struct flight *flight = flight_current(worker);
   struct buf *suppressed = &flight->suppressed;
+  if (worker->taps) tail_suppressed(worker, entity, channel, reason);
   buf_put_u64(suppressed, flight->outbox.len);
   buf_put_u8(suppressed, (uint8_t)entity.kind);
   buf_put_str(suppressed, entity.id);
@@ -178,7 +181,10 @@ static void decide_item(struct worker *worker, struct slot *slot, struct ingest_
     due = INT64_MAX;
   }
   struct decision decision;
+  worker->deciding = event;
+  if (__builtin_expect(worker->taps != NULL, 0)) tail_event(worker, event);
   decide_event(worker->decider, &slot->record, event, worker->wall, &decision);
+  worker->deciding = NULL;
   buf_clear(&worker->scratch);
   event_encode(event, &worker->scratch);
   conclude(worker, slot, LOG_EVENT, buf_str(&worker->scratch), &decision, due);

@@ -1,6 +1,6 @@
 #include "host/look_internal.h"
 
-static const struct look_kind *const kinds[] = {&look_session};
+static const struct look_kind *const kinds[] = {&look_session, &look_tail};
 
 static const struct look_kind *kind_of(struct str command) {
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
@@ -36,6 +36,10 @@ void look_drained(struct look *look) {
 
 bool look_idle(const struct look *look) {
   return look->kind->idle(look);
+}
+
+bool look_streams(const struct look *look) {
+  return look->kind->streams;
 }
 
 void look_close(struct look *look) {

@@ -12,7 +12,7 @@
  * between two turns of its loop, and where events come in, rests LOOK_REST_MS after each. At most
  * LOOK_SESSIONS_MAX sessions.
  *
- * {"command":"tail", …} is tail.h's.
+ * {"command":"tail", …} is tail.h's. At most LOOK_TAILS_MAX.
  *
  * All functions: main thread.
  */
@@ -44,9 +44,11 @@ int look_open(struct look **out, struct host *host, struct str request, const st
               struct buf *result, struct error *err);
 /** A further line, as a value. */
 void look_line(struct look *look, struct str line);
-/** The reader has taken all that was sent. */
+/** The reader has taken some of what was sent. */
 void look_drained(struct look *look);
-/** Whether it is at rest: nothing runs, and nothing will come by itself. */
+/** Whether it is at rest: nothing runs that the other side waits for. */
 bool look_idle(const struct look *look);
+/** Whether it sends without being asked. */
+bool look_streams(const struct look *look);
 /** No more is sent. */
 void look_close(struct look *look);

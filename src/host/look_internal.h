@@ -15,6 +15,7 @@ struct look_kind {
   void (*drained)(struct look *look);
   bool (*idle)(const struct look *look);
   void (*close)(struct look *look);
+  bool streams;
 };
 extern const struct look_kind look_session, look_tail;
 

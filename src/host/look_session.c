@@ -357,5 +357,9 @@ static int session_open(struct look **out, struct host *host, struct str request
   return 0;
 }
 
-const struct look_kind look_session = {"repl",          session_open, session_line,
-                                       session_drained, session_idle, session_close};
+const struct look_kind look_session = {.name = "repl",
+                                       .open = session_open,
+                                       .line = session_line,
+                                       .drained = session_drained,
+                                       .idle = session_idle,
+                                       .close = session_close};

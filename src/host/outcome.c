@@ -52,6 +52,7 @@ static void outcome_settled(struct worker_input *input, struct worker *worker, i
     memory_free(outcome);
     return;
   }
+  worker_outcome_seen(worker, outcome->message.user, &outcome->outcome);
   if (is_dead(outcome->outcome.kind))
     worker_dead_put(worker, &(struct dead_letter){.id = outcome->message.id,
                                                   .kind = DEAD_MESSAGE,

@@ -109,7 +109,7 @@ static void put_list(struct buf *out, const char *name, uint32_t count, const st
   buf_append(out, items->data, items->len);
 }
 
-static struct str outcome_name(enum outcome_kind kind) {
+struct str why_outcome_name(enum outcome_kind kind) {
   switch (kind) {
   case OUTCOME_ACCEPTED:
     return STR("accepted");
@@ -318,7 +318,8 @@ int why_add(void *context, const struct log_record *record) {
       break;
     case EFFECT_OUTCOME: {
       struct decision *decision = decision_of(why, effect.outcome.message_id);
-      if (decision) add_outcome(decision, outcome_name(effect.outcome.kind), &effect.outcome, record->seq);
+      if (decision)
+        add_outcome(decision, why_outcome_name(effect.outcome.kind), &effect.outcome, record->seq);
       break;
     }
     default:
@@ -404,7 +405,7 @@ static void describe_message(const struct dead_letter *letter, bool whole, struc
   value_put_member_text(out, "campaign", message.campaign);
   value_put_member_text(out, "rule", message.rule);
   value_put_member_integer(out, "generation", message.generation);
-  value_put_member_text(out, "outcome", outcome_name(outcome->kind));
+  value_put_member_text(out, "outcome", why_outcome_name(outcome->kind));
   value_put_member_text(out, "detail", outcome->detail);
   value_put_member_integer(out, "attempt", outcome->attempt);
   value_put_member_text(out, "template", message.template_name);

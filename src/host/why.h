@@ -24,6 +24,9 @@ void why_free(struct why *why);
 int why_add(void *why, const struct log_record *record);
 void why_result(const struct why *why, struct buf *out);
 
+/** "accepted", "retry", … */
+struct str why_outcome_name(enum outcome_kind kind);
+
 /** The same from a directory where no host runs (opened read-only). */
 int why_offline(const char *data_dir, struct entity user, struct str filter, struct buf *result,
                 struct error *err);

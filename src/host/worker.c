@@ -78,6 +78,7 @@ static void close_handles(struct worker *worker) {
  * fetch. */
 static void turn_end(struct worker *worker) {
   inputs_decide(worker);
+  if (__builtin_expect(worker->taps != NULL, 0)) tail_flush(worker);
   if (worker->stopping) {
     acks_give(worker, &worker->refused, false);
     close_handles(worker);
@@ -304,6 +305,7 @@ void worker_free(struct worker *worker) {
   buf_deinit(&worker->scratch);
   buf_deinit(&worker->entity);
   buf_deinit(&worker->timer_bytes);
+  buf_deinit(&worker->tail_line);
   buf_deinit(&worker->waiting_users);
   uv_sem_destroy(&worker->started);
   memory_free(worker);
@@ -373,6 +375,10 @@ void worker_drain(struct worker *worker) {
 
 uint64_t worker_open(struct worker *worker) {
   return atomic_load_explicit(&worker->figures.open, memory_order_acquire);
+}
+
+void worker_outcome_seen(struct worker *worker, struct entity entity, const struct outcome *outcome) {
+  if (worker->taps) tail_outcome(worker, entity, outcome);
 }
 
 void worker_sealed(struct worker *worker, uint64_t segment) {

@@ -95,6 +95,8 @@ void worker_written(struct worker *worker, void (*done)(void *context), void *co
 /** The dead letters' store follows what the input being decided does to them. */
 void worker_dead_put(struct worker *worker, const struct dead_letter *letter);
 void worker_dead_done(struct worker *worker, struct entity entity, struct hash128 id);
+/** For those who watch. */
+void worker_outcome_seen(struct worker *worker, struct entity entity, const struct outcome *outcome);
 void worker_sealed(struct worker *worker, uint64_t segment);
 
 /** An input that is not an event, for the user it concerns; decided when the record is there, answered when

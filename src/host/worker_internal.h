@@ -4,6 +4,7 @@
 
 #include "base/metric.h"
 #include "host/look_turn.h"
+#include "host/tail.h"
 #include "host/worker.h"
 
 /** An item's verdict, to be given when the flight is durable. */
@@ -123,8 +124,11 @@ struct worker {
   int64_t watermark[WATERMARK_BUCKETS];
   int64_t watermark_bucket, resumed_at;
 
-  struct look_turns turns; /**< of those who look into the host */
-  uint64_t decided;        /**< inputs so far */
+  struct look_turns turns;      /**< of those who look into the host */
+  uint64_t decided;             /**< inputs so far */
+  struct tap *taps;             /**< of those who watch; null: nobody does */
+  const struct event *deciding; /**< for them */
+  struct buf tail_line;
   struct buf scratch, entity, timer_bytes;
   struct buf waiting_users; /**< users whose records may hold look-ups from before the start: kind, id … */
   size_t waiting_users_at;  /**< … from here on */

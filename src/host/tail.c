@@ -1,0 +1,170 @@
+#include "host/tail.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "host/mask.h"
+#include "host/tail_internal.h"
+#include "host/why.h"
+#include "host/worker_internal.h"
+
+enum { SAMPLE_ALL = 10000 };
+
+/** What a line is about, for the filters. */
+struct about {
+  bool event;
+  struct entity entity;
+  struct str campaign, reason;
+};
+
+static bool wants(const struct tail_filter *filter, const struct worker *worker, const struct about *about) {
+  if (about->event ? !filter->events : !filter->decisions) return false;
+  if (filter->user.len && !str_equal(filter->user, about->entity.id)) return false;
+  if (filter->campaign.len && !str_equal(filter->campaign, about->campaign)) return false;
+  if (filter->reason.len && !str_equal(filter->reason, about->reason)) return false;
+  if (filter->type.len && !(worker->deciding && str_equal(filter->type, worker->deciding->type)))
+    return false;
+  return filter->sample >= SAMPLE_ALL || hash64(about->entity.id, 0) % SAMPLE_ALL < filter->sample;
+}
+
+/** Whether any tail wants it: only then is a line made. */
+static bool wanted(const struct worker *worker, const struct about *about) {
+  for (const struct tap *tap = worker->taps; tap; tap = tap->next)
+    if (wants(&tap->tail->filter, worker, about)) return true;
+  return false;
+}
+
+static void begin(struct worker *worker, struct buf *out, const char *what, struct entity entity,
+                  uint32_t members) {
+  buf_clear(out);
+  value_put_map(out, 4 + members);
+  value_put_member_text(out, "what", str_from(what));
+  value_put_member_integer(out, "at", worker->wall);
+  value_put_member_integer(out, "worker", worker->index);
+  value_put_member_text(out, entity.kind == ENTITY_SUBJECT ? "subject" : "user", entity.id);
+}
+
+static void put_id(struct buf *out, struct hash128 id) {
+  char hex[33];
+  hash128_hex(id, hex);
+  value_put_member_text(out, "message_id", str_from(hex));
+}
+
+static void append(struct tap *tap, struct str value) {
+  struct tail *tail = tap->tail;
+  size_t behind = atomic_load_explicit(&tail->in_mail, memory_order_relaxed) +
+                  atomic_load_explicit(&tail->unread, memory_order_relaxed);
+  if (tap->pending.len > TAIL_TURN_MAX || behind + tap->pending.len > TAIL_UNREAD_MAX) {
+    atomic_fetch_add_explicit(&tail->lost, 1, memory_order_relaxed);
+    return;
+  }
+  value_to_json(value, &tap->pending);
+  buf_put_u8(&tap->pending, '\n');
+}
+
+/** The line, for all that want it. */
+static void give(struct worker *worker, const struct about *about, const struct buf *line) {
+  struct buf masked;
+  buf_init(&masked);
+  for (struct tap *tap = worker->taps; tap; tap = tap->next) {
+    if (!wants(&tap->tail->filter, worker, about)) continue;
+    if (!tap->tail->filter.unmask && !masked.len) mask_value(buf_str(line), &masked);
+    append(tap, tap->tail->filter.unmask ? buf_str(line) : buf_str(&masked));
+  }
+  buf_deinit(&masked);
+}
+
+void tail_event(struct worker *worker, const struct event *event) {
+  struct about about = {.event = true, .entity = event->entity};
+  if (!wanted(worker, &about)) return;
+  struct buf *line = &worker->tail_line;
+  begin(worker, line, "event", event->entity, 4);
+  value_put_member_text(line, "type", event->type);
+  value_put_member_text(line, "id", event->id);
+  value_put_member_integer(line, "timestamp", event->timestamp);
+  value_put_string(line, STR("payload"));
+  if (event->payload.len > TAIL_PAYLOAD_MAX)
+    value_put_string(line, STR("(more than 8 KB)"));
+  else
+    buf_append(line, event->payload.data, event->payload.len);
+  give(worker, &about, line);
+}
+
+void tail_message(struct worker *worker, const struct message *message, const struct verdict *verdict) {
+  struct about about = {.entity = message->user, .campaign = message->campaign, .reason = verdict->reason};
+  if (!wanted(worker, &about)) return;
+  struct buf *line = &worker->tail_line;
+  begin(worker, line, verdict->pass ? "send" : "skip", message->user, 8);
+  value_put_member_text(line, "campaign", message->campaign);
+  value_put_member_text(line, "template", message->template_name);
+  value_put_member_text(line, "channel", message->channel);
+  value_put_member_text(line, "provider", message->provider);
+  value_put_member_text(line, "to", message->to);
+  value_put_member_text(line, "reason", verdict->reason);
+  put_id(line, message->id);
+  value_put_member_text(line, "cause", message->cause);
+  give(worker, &about, line);
+}
+
+void tail_failure(struct worker *worker, const struct entity *entity, const struct failure *failure,
+                  struct str place) {
+  struct about about = {.entity = *entity, .campaign = failure->campaign, .reason = STR("failed")};
+  if (!wanted(worker, &about)) return;
+  struct buf *line = &worker->tail_line;
+  begin(worker, line, "failed", *entity, 2);
+  value_put_member_text(line, "campaign", failure->campaign);
+  value_put_member_text(line, "error", place); // the rest is the author's, and may be about a person
+  give(worker, &about, line);
+}
+
+void tail_outcome(struct worker *worker, struct entity entity, const struct outcome *outcome) {
+  struct about about = {.entity = entity, .reason = why_outcome_name(outcome->kind)};
+  if (!wanted(worker, &about)) return;
+  struct buf *line = &worker->tail_line;
+  begin(worker, line, "outcome", entity, 4);
+  value_put_member_text(line, "outcome", about.reason);
+  put_id(line, outcome->message_id);
+  value_put_member_integer(line, "attempt", outcome->attempt);
+  value_put_member_text(line, "detail", outcome->detail);
+  give(worker, &about, line);
+}
+
+void tail_suppressed(struct worker *worker, struct entity entity, struct str channel, struct str reason) {
+  struct about about = {.entity = entity, .reason = reason};
+  if (!wanted(worker, &about)) return;
+  struct buf *line = &worker->tail_line;
+  begin(worker, line, "suppressed", entity, 2);
+  value_put_member_text(line, "channel", channel);
+  value_put_member_text(line, "reason", reason);
+  give(worker, &about, line);
+}
+
+/* ---- on the way to main ---- */
+
+void tail_flush(struct worker *worker) {
+  for (struct tap *tap = worker->taps; tap; tap = tap->next) {
+    if (!tap->pending.len) continue;
+    struct tail_lines *lines = memory_alloc(sizeof *lines);
+    *lines = (struct tail_lines){.mail.run = tail_arrived, .tail = tap->tail, .bytes = tap->pending};
+    buf_init(&tap->pending);
+    atomic_fetch_add_explicit(&tap->tail->in_mail, lines->bytes.len, memory_order_relaxed);
+    mailbox_send(tap->tail->main, &lines->mail);
+  }
+}
+
+void tail_attach(struct worker *worker, struct worker_task *task) {
+  struct tap *tap = (struct tap *)task;
+  tap->next = worker->taps;
+  worker->taps = tap;
+}
+
+void tail_detach(struct worker *worker, struct worker_task *task) {
+  struct tap *tap = (struct tap *)task;
+  tail_flush(worker);
+  for (struct tap **at = &worker->taps; *at; at = &(*at)->next) {
+    if (*at != tap) continue;
+    *at = tap->next;
+    break;
+  }
+  tap->gone.run = tail_detached;
+  mailbox_send(tap->tail->main, &tap->gone); // behind all that it has sent
+}

@@ -1,0 +1,34 @@
+/** The stream of what is decided, for those who watch: filtered on the workers, where it is decided, and sent
+ * to main in lines. Where nobody watches, an input costs one look at a pointer.
+ *
+ * {"command":"tail"} may have: "type" (of the event, or of the event that caused a decision), "user",
+ * "campaign" (decisions alone), "reason" (a gate's, an outcome's or a suppression's), "events" or
+ * "decisions": false to leave them out, "sample": so many of 10,000 users, always the same ones, "unmask".
+ * After {"ok":true,"result":{}} follow lines:
+ *   {"what":"event", at, worker, user|subject, type, id, timestamp, payload}
+ *   {"what":"send"|"skip", at, worker, user, campaign, template, channel, provider, to, reason, message_id,
+ * cause}
+ *   {"what":"failed", …, campaign, error} {"what":"outcome", …, outcome, message_id, attempt, detail}
+ *   {"what":"suppressed", …, channel, reason} {"lost":N}
+ * in the order in which one worker decided them; what is shown is decided, not yet durable. A reader who is
+ * TAIL_UNREAD_MAX behind loses lines, and is told how many when it reads again.
+ */
+#pragma once
+
+#include "host/decide.h"
+#include "host/worker.h"
+
+enum { TAIL_UNREAD_MAX = 512 << 10, TAIL_TURN_MAX = 64 << 10, TAIL_PAYLOAD_MAX = 8 << 10 };
+
+struct tap; /**< one tail's end on one worker */
+
+/* ---- worker's thread; only while worker->taps is not null ---- */
+
+void tail_event(struct worker *worker, const struct event *event);
+void tail_message(struct worker *worker, const struct message *message, const struct verdict *verdict);
+void tail_failure(struct worker *worker, const struct entity *entity, const struct failure *failure,
+                  struct str place);
+void tail_outcome(struct worker *worker, struct entity entity, const struct outcome *outcome);
+void tail_suppressed(struct worker *worker, struct entity entity, struct str channel, struct str reason);
+/** At a turn's end: send what has come together. */
+void tail_flush(struct worker *worker);
