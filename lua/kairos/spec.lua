@@ -110,7 +110,7 @@ local spec = {}
 
 ---@class kairos.SpecHost
 ---@field package id number
----@field package zone string?
+---@field package zone string
 local Host = {}
 Host.__index = function(_, name)
   local method = rawget(Host, name)
@@ -142,7 +142,7 @@ function spec.host(options)
   getmetatable(guard).__gc = function()
     native.sim_close(id)
   end
-  local zone = type(options.at) == "string" and options.at:match "%s(%a[%w_/+-]*)%s*$" or nil
+  local zone = type(options.at) == "string" and options.at:match "%s(%a[%w_/+-]*)%s*$" or "UTC"
   return setmetatable({ id = id, zone = zone, guard = guard, serial = 0, failures_known = {} }, Host)
 end
 
