@@ -336,6 +336,75 @@ describe("a change of the files", function()
   end)
 end)
 
+describe("the canary", function()
+  local host
+  after_each(function() host:remove() end)
+
+  local function write_spec(campaign, text)
+    files.make(host.directory .. "/spec/rules")
+    files.write(("%s/spec/rules/%s_spec.lua"):format(host.directory, campaign), text)
+  end
+
+  local function saying(text)
+    return ([[
+local sim = require "kairos.spec"
+describe("telling", function()
+  it("says it", function()
+    local host = sim.host { rules = "rules/telling" }
+    host:event { type = "tell", user = "ada" }
+    assert.sent(host, { to = "ada", template = "said", data = { text = "%s" } })
+  end)
+end)
+]]):format(text)
+  end
+
+  it("runs the specs of the campaigns that changed, and a failing one keeps the old rules serving", function()
+    host = Host.start { rules = { telling = telling "one", other = telling("other", "other") }, config = unwatched }
+    write_spec("telling", saying "two")
+    write_spec("other", "error 'not run'")
+    write(host, "telling", telling "two")
+    local answer = host:ask "reload"
+    assert.equal("serving", answer.result)
+    assert.same({ files = 1, passed = 1, pending = 0 }, answer.specs)
+    write(host, "telling", telling "three")
+    local refused = host:command "reload"
+    assert.equal(1, refused.status)
+    assert.truthy(refused.err:find("spec/rules/telling_spec.lua:", 1, true), refused.err)
+    assert.truthy(refused.err:find("says it", 1, true), refused.err)
+    tell(host, "ada")
+    assert.same({ "other", "two" }, host:said("ada", 2))
+    assert.is_nil(files.read(host.data .. "/canary/kairos.yaml"):match "%S")
+  end)
+
+  it("has no secrets in its environment, and none of the host's sockets", function()
+    host = Host.start { rules = { telling = telling "one" }, env = { SHOP_SECRET = "whsec_" .. ("c2"):rep(16) },
+      config = { rules = { watch = false },
+        providers = { { name = "shop", type = "webhook", url = "http://127.0.0.1:1/", secret_env = "SHOP_SECRET" } } } }
+    write_spec("telling", [[
+describe("a spec", function()
+  it("sees nothing of the host's", function()
+    assert.equal("canary", os.getenv "SHOP_SECRET")
+    assert.is_nil(os.getenv "KAIROS_FAILPOINTS")
+  end)
+end)
+]])
+    write(host, "telling", telling "two")
+    assert.equal(1, host:ask("reload").specs.passed)
+  end)
+
+  it("is tried again when its spec is mended", function()
+    host = Host.start { rules = { telling = telling "one" } }
+    write_spec("telling", saying "three")
+    write(host, "telling", telling "two")
+    assert.is_true(process.eventually(20 * Host.patience, function()
+      return host:metric "kairos_reload_failed" == 1
+    end))
+    write_spec("telling", saying "two")
+    assert.is_true(process.eventually(20 * Host.patience, function() return generation(host) == 2 end))
+    assert.equal(0, host:metric "kairos_reload_failed")
+  end)
+end)
+
 describe("under load", function()
   local host
   after_each(function() host:remove() end)

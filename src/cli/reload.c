@@ -38,6 +38,11 @@ static void show_changes(struct str result) {
   show_texts(declared, "templates_added", "template added", "");
   show_texts(declared, "templates_changed", "template changed", "");
   show_texts(declared, "templates_removed", "template removed", "");
+  struct str specs = part(result, "specs");
+  long long files = print_member_integer(specs, "files");
+  if (files)
+    printf("  %-18s%lld passed, of %lld file%s\n", "specs", (long long)print_member_integer(specs, "passed"),
+           files, files == 1 ? "" : "s");
 }
 
 static void show_result(struct str result) {

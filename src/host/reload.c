@@ -5,10 +5,12 @@
 #include "base/logger.h"
 #include "base/memory.h"
 #include "base/metric.h"
+#include "host/canary.h"
 #include "host/changes.h"
 #include "host/host_internal.h"
 #include "host/watch.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -52,7 +54,8 @@ struct attempt {
   bool known; /**< these files did not serve a moment ago, and are the same */
   int status;
   struct error err;
-  struct buf paused, changes, declared;
+  struct buf paused, changes, declared, specs;
+  uint64_t specs_seen; /**< canary_specs() */
   uint32_t restores;
   int64_t began; /**< monotonic us */
   int tries;
@@ -61,7 +64,7 @@ struct attempt {
 struct reload {
   struct host *host;
   enum step step;
-  bool stopping;
+  atomic_bool stopping;
   struct request *waiting, **waiting_end;
   struct generation *serving;
   struct attempt attempt;
@@ -71,6 +74,7 @@ struct reload {
   /** Files on disk that do not serve, and why. */
   bool failed;
   struct hash128 failed_files;
+  uint64_t failed_specs;
   char *failed_reason;
   struct buf failures[FAILURES_KEPT]; /**< the newest at `failure_count - 1`, round and round: values */
   uint32_t failure_count;
@@ -83,6 +87,7 @@ struct reload {
   void (*job_run)(struct reload *reload);
   void (*job_done)(struct reload *reload);
   metric_id failed_gauge;
+  char specs_folder[PATH_MAX];
   struct watch *watch; /**< null: files are read when somebody asks */
 };
 
@@ -217,6 +222,7 @@ static bool files_serve(const struct reload *reload, enum generation_cause cause
 
 static int wanted(struct reload *reload, struct ruleset **out, struct error *err) {
   struct attempt *attempt = &reload->attempt;
+  attempt->specs_seen = canary_specs(reload->host->config);
   const struct request *request = attempt->requests;
   int rc;
   if (reload->serving && reload->serving->facts.paused.len)
@@ -231,10 +237,26 @@ static int wanted(struct reload *reload, struct ruleset **out, struct error *err
     rc = wanted_files(reload, out, err);
     if (rc) return rc;
     attempt->known = request->cause == GENERATION_WATCH && reload->failed &&
-                     hash128_equal(attempt->files, reload->failed_files);
+                     hash128_equal(attempt->files, reload->failed_files) &&
+                     attempt->specs_seen == reload->failed_specs;
     attempt->unchanged = attempt->known || files_serve(reload, request->cause, attempt->files);
     return 0;
   }
+}
+
+/** Rules that served before, or are the same, need no trial; and those of a first start have nobody to go on
+ * in their place. */
+static int try_out(struct reload *reload, const struct ruleset *sources, struct error *err) {
+  struct attempt *attempt = &reload->attempt;
+  enum generation_cause cause = attempt->requests->cause;
+  if (!reload->serving ||
+      (cause != GENERATION_START && cause != GENERATION_WATCH && cause != GENERATION_COMMAND))
+    return 0;
+  struct canary_options options = {.config = reload->host->config,
+                                   .ruleset = sources,
+                                   .changes = buf_str(&attempt->changes),
+                                   .stop = &reload->stopping};
+  return canary_run(&options, &attempt->specs, err);
 }
 
 static int build(struct reload *reload, struct ruleset *sources, struct error *err) {
@@ -243,6 +265,8 @@ static int build(struct reload *reload, struct ruleset *sources, struct error *e
   const struct generation *serving = reload->serving;
   const struct request *request = attempt->requests;
   changes_of_sources(serving ? serving->ruleset : NULL, sources, &attempt->changes);
+  int rc = try_out(reload, sources, err);
+  if (rc) return rc;
   struct generation_facts facts = {.number = host->shared.generation + 1,
                                    .cause = request->cause,
                                    .at = clock_wall_ms(),
@@ -253,7 +277,7 @@ static int build(struct reload *reload, struct ruleset *sources, struct error *e
                                    .paused = buf_str(&attempt->paused),
                                    .changes = buf_str(&attempt->changes)};
   attempt->candidate = generation_new(&facts, ruleset_share(sources), host->shared.worker_count);
-  int rc = generation_build(attempt->candidate, host->config, host->shared.workers[0], 0, err);
+  rc = generation_build(attempt->candidate, host->config, host->shared.workers[0], 0, err);
   if (rc) return rc;
   changes_of_declarations(serving ? serving->workers[0].engine : NULL, attempt->candidate->workers[0].engine,
                           &attempt->declared);
@@ -279,7 +303,7 @@ static void put_result(const struct reload *reload, const char *result, struct b
   const struct generation *now = attempt->candidate ? attempt->candidate : reload->serving;
   char hex[33];
   hash128_hex(now->facts.sources, hex);
-  value_put_map(out, 7);
+  value_put_map(out, 8);
   value_put_member_text(out, "result", str_from(result));
   value_put_member_integer(out, "generation", now->facts.number);
   value_put_member_text(out, "ruleset", str_from(hex));
@@ -293,6 +317,11 @@ static void put_result(const struct reload *reload, const char *result, struct b
   value_put_string(out, STR("declared"));
   if (attempt->declared.len)
     buf_append(out, attempt->declared.data, attempt->declared.len);
+  else
+    value_put_nil(out);
+  value_put_string(out, STR("specs"));
+  if (attempt->specs.len)
+    buf_append(out, attempt->specs.data, attempt->specs.len);
   else
     value_put_nil(out);
 }
@@ -342,6 +371,7 @@ static void attempt_end(struct reload *reload) {
   buf_deinit(&attempt->paused);
   buf_deinit(&attempt->changes);
   buf_deinit(&attempt->declared);
+  buf_deinit(&attempt->specs);
   *attempt = (struct attempt){0};
   reload->step = STEP_IDLE;
 }
@@ -371,6 +401,7 @@ static void note_failure(struct reload *reload) {
   enum generation_cause cause = attempt->requests->cause;
   if (cause != GENERATION_START && cause != GENERATION_WATCH && cause != GENERATION_COMMAND) return;
   reload->failed = true;
+  reload->failed_specs = attempt->specs_seen;
   reload->failed_files = attempt->read ? attempt->files : (struct hash128){0};
   memory_free(reload->failed_reason);
   reload->failed_reason = memory_dup(attempt->err.message, strlen(attempt->err.message));
@@ -574,6 +605,11 @@ static void ask(struct reload *reload, const struct request *request) {
   *reload->waiting_end = copy;
   reload->waiting_end = &copy->next;
   try_next(reload);
+}
+
+static uint64_t fingerprint(void *context) {
+  const struct config *config = ((struct reload *)context)->host->config;
+  return ruleset_fingerprint(config->rules_dir) + canary_specs(config);
 }
 
 static void look(void *context) {
@@ -810,8 +846,14 @@ int reload_begin(struct host *host, struct error *err) {
 }
 
 void reload_watch(struct host *host) {
-  if (host->config->rules.watch)
-    host->reload->watch = watch_new(host->loop, host->config->rules_dir, look, host->reload);
+  struct reload *reload = host->reload;
+  if (!host->config->rules.watch) return;
+  canary_folder(host->config, reload->specs_folder, sizeof reload->specs_folder);
+  reload->watch = watch_new(host->loop, &(struct watch_options){.directory = host->config->rules_dir,
+                                                                .beside = reload->specs_folder,
+                                                                .fingerprint = fingerprint,
+                                                                .changed = look,
+                                                                .context = reload});
 }
 
 void reload_stop(struct host *host) {

@@ -30,9 +30,7 @@ struct folder {
 
 struct watch {
   uv_loop_t *loop;
-  const char *directory;
-  void (*changed)(void *context);
-  void *context;
+  struct watch_options options;
   struct folder *folders;
   uv_timer_t quiet, look;
   int64_t first; /**< of the changes that have not been told yet, monotonic us; 0 none */
@@ -54,7 +52,7 @@ static void let_go(struct watch *watch) {
 static void on_quiet(uv_timer_t *timer) {
   struct watch *watch = timer->data;
   watch->first = 0;
-  watch->changed(watch->context);
+  watch->options.changed(watch->options.context);
 }
 
 static void touched(struct watch *watch) {
@@ -136,15 +134,16 @@ static void want_folder(struct watch *watch, const char *path, bool root) {
 
 static void rescan(struct watch *watch) {
   for (struct folder *folder = watch->folders; folder; folder = folder->next) folder->found = false;
-  want_folder(watch, watch->directory, true);
-  DIR *stream = opendir(watch->directory);
+  want_folder(watch, watch->options.directory, true);
+  DIR *stream = opendir(watch->options.directory);
   for (struct dirent *entry; stream && (entry = readdir(stream));) {
     char path[4096];
     if (*entry->d_name == '.') continue;
-    if (snprintf(path, sizeof path, "%s/%s", watch->directory, entry->d_name) < (int)sizeof path)
+    if (snprintf(path, sizeof path, "%s/%s", watch->options.directory, entry->d_name) < (int)sizeof path)
       want_folder(watch, path, false);
   }
   if (stream) closedir(stream);
+  if (watch->options.beside) want_folder(watch, watch->options.beside, false);
   for (struct folder **at = &watch->folders; *at;) {
     struct folder *folder = *at;
     if (folder->found) {
@@ -162,7 +161,7 @@ static void on_look(uv_timer_t *timer);
 
 static void look_work(uv_work_t *work) {
   struct watch *watch = work->data;
-  watch->seen_now = ruleset_fingerprint(watch->directory);
+  watch->seen_now = watch->options.fingerprint(watch->options.context);
 }
 
 static void look_worked(uv_work_t *work, int status) {
@@ -187,11 +186,9 @@ static void on_look(uv_timer_t *timer) {
 
 /* ---- life ---- */
 
-struct watch *watch_new(uv_loop_t *loop, const char *directory, void (*changed)(void *context),
-                        void *context) {
+struct watch *watch_new(uv_loop_t *loop, const struct watch_options *options) {
   struct watch *watch = memory_zalloc(sizeof *watch);
-  *watch =
-      (struct watch){.loop = loop, .directory = directory, .changed = changed, .context = context, .open = 2};
+  *watch = (struct watch){.loop = loop, .options = *options, .open = 2};
   uv_timer_init(loop, &watch->quiet);
   uv_timer_init(loop, &watch->look);
   watch->quiet.data = watch->look.data = watch->work.data = watch;
