@@ -147,8 +147,8 @@ local function campaign(name)
   return found[1]
 end
 describe("campaign", 'campaign "welcome"        one of them', [[
-campaign "welcome" shows how often its rule ran, what it sent, what the gate held back by reason, how often it failed,
-and the time of a run (p50, p99, in microseconds), since the host started.]])
+campaign "welcome" shows how it runs, how often its rule ran and failed, what it decided, what the gate held back by reason
+(skips), and the time of a run (p50, p99, in microseconds; -1 before the first), since the host started.]])
 
 local function status()
   return question "status"

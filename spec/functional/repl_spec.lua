@@ -92,6 +92,24 @@ describe("kairos repl", function()
     assert.truthy(host:output():find("for=unmask", 1, true))
   end)
 
+  it("looks at campaigns, queues, generations and the whole", function()
+    host:accept { type = "hello", user = "ada" } -- once more: held back
+    local greet = session:value [[campaign "greet"]]
+    assert.equal("live", greet.mode)
+    assert.same({ "hello", "viewed" }, greet.on)
+    assert.equal(1, greet.skips.once_per)
+    assert.equal(1, greet.decisions.skip)
+    assert.truthy(greet.calls >= 3 and greet.errors == 0 and greet.decisions.send >= 1)
+    assert.truthy(greet.p50_us >= 0 and greet.p99_us >= greet.p50_us)
+    assert.equal(1, #session:value "campaigns()")
+    assert.truthy(session:run([[campaign "gret"]]).error:find "there are: greet")
+    assert.equal(2, #session:value("queues()").workers)
+    assert.equal("closed", session:value("queues()").providers.files.breaker)
+    assert.equal(1, #session:value("generations()").generations)
+    assert.equal("running", session:value("status()").phase)
+    assert.same({}, session:value "dead()")
+  end)
+
   it("tries an event: what each rule and check would say; nothing changes", function()
     local function everything()
       local record = session:run([[user "ada"]]).output

@@ -236,6 +236,47 @@ static uint64_t sum_slot(uint32_t slot) {
   return sum;
 }
 
+static const struct family *family_of(const char *name, enum kind kind) {
+  const struct family *family = families;
+  while (family && !(family->kind == kind && strcmp(family->name, name) == 0)) family = family->next;
+  return family;
+}
+
+void metric_each(const char *name, void (*visit)(void *context, const char *labels, uint64_t value),
+                 void *context) {
+  pthread_mutex_lock(&lock);
+  const struct family *family = family_of(name, KIND_COUNTER);
+  for (const struct series *series = family ? family->first : NULL; series; series = series->next)
+    visit(context, series->labels ? series->labels : "", sum_slot(series->id));
+  pthread_mutex_unlock(&lock);
+}
+
+static int64_t quantile_of(uint32_t first, double quantile) {
+  uint64_t counts[BUCKETS + 1], all = 0, below = 0;
+  for (uint32_t i = 0; i <= BUCKETS; i++) all += counts[i] = sum_slot(first + i);
+  if (!all) return -1;
+  double rank = quantile * (double)all;
+  for (uint32_t i = 0; i < BUCKETS; i++) {
+    if (counts[i] && (double)(below + counts[i]) >= rank) {
+      int64_t start = i ? bucket_us[i - 1] : 0;
+      double share = (rank - (double)below) / (double)counts[i];
+      return start + (int64_t)(share * (double)(bucket_us[i] - start));
+    }
+    below += counts[i];
+  }
+  return bucket_us[BUCKETS - 1];
+}
+
+int64_t metric_quantile_us(const char *name, const char *labels, double quantile) {
+  int64_t found = -1;
+  pthread_mutex_lock(&lock);
+  const struct family *family = family_of(name, KIND_HISTOGRAM);
+  for (const struct series *series = family ? family->first : NULL; series; series = series->next)
+    if (same_labels(series->labels, labels)) found = quantile_of(series->id, quantile);
+  pthread_mutex_unlock(&lock);
+  return found;
+}
+
 static void write_histogram(struct buf *out, const char *name, const struct series *series) {
   const char *labels = series->labels ? series->labels : "";
   const char *comma = series->labels ? "," : "";

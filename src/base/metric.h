@@ -24,6 +24,13 @@ void metric_add(metric_id id, uint64_t amount);
 void metric_set(metric_id id, int64_t value);
 void metric_observe_us(metric_id id, int64_t microseconds);
 
+/** Walk a family's counters as they stand. The visitor must not register. Any thread. */
+void metric_each(const char *name, void (*visit)(void *context, const char *labels, uint64_t value),
+                 void *context);
+/** A histogram's quantile, taken from its buckets (linear within one), in microseconds; past the last bucket,
+ * that one's end. @param labels  as registered, or null. @return -1 if nothing was observed. Any thread. */
+int64_t metric_quantile_us(const char *name, const char *labels, double quantile);
+
 /** The escaped form of a label's value, appended. */
 void metric_label_escape(struct buf *out, struct str value);
 /** Everything in the text exposition format 0.0.4. Any thread. */

@@ -17,8 +17,15 @@ struct plan {
   size_t rule_count;
 };
 
+enum { SKIP_REASONS = 16 };
+
 struct rule_metrics {
   metric_id calls, errors, seconds, sent, skipped, shadowed;
+  struct skip_reason {
+    char name[24];
+    metric_id skips;
+  } reasons[SKIP_REASONS]; /**< made as they come; the last one takes what there is no room for */
+  unsigned reason_count;
 };
 
 struct decider {
@@ -242,6 +249,36 @@ static int judge_messages(struct decider *decider, uint32_t rule, const struct e
   return 0;
 }
 
+static metric_id skips_metric(struct str campaign, struct str reason) {
+  struct buf label;
+  buf_init(&label);
+  buf_printf(&label, "campaign=\"");
+  metric_label_escape(&label, campaign);
+  buf_printf(&label, "\",reason=\"");
+  metric_label_escape(&label, reason);
+  buf_append(&label, "\"", 2);
+  metric_id metric = metric_counter("kairos_skips_total", "Messages that the gate held back, by its reason.",
+                                    (const char *)label.data);
+  buf_deinit(&label);
+  return metric;
+}
+
+/** Why the gate held a message back, in a counter of its own. */
+static void count_skip(struct decider *decider, uint32_t rule, struct str reason) {
+  struct rule_metrics *metrics = &decider->metrics[rule];
+  if (decider->options.uncounted) return;
+  unsigned i = 0;
+  while (i < metrics->reason_count && !str_equal(str_from(metrics->reasons[i].name), reason)) i++;
+  if (i == SKIP_REASONS) i--;
+  if (i == metrics->reason_count) {
+    if (i == SKIP_REASONS - 1 || reason.len >= sizeof metrics->reasons->name) reason = STR("other");
+    memcpy(metrics->reasons[i].name, reason.data, reason.len);
+    metrics->reasons[i].skips = skips_metric(decider->rules[rule].campaign, reason);
+    metrics->reason_count++;
+  }
+  metric_add(metrics->reasons[i].skips, 1);
+}
+
 /** Tell of the messages decided since the mark: only now is it sure that they stay. */
 static void announce_messages(struct decider *decider, uint32_t rule, struct decider_run *run) {
   const struct rule_metrics *metrics = &decider->metrics[rule];
@@ -255,6 +292,7 @@ static void announce_messages(struct decider *decider, uint32_t rule, struct dec
     run->passed += pass;
     run->shadowed += shadowed;
     count(decider, pass ? metrics->sent : shadowed ? metrics->shadowed : metrics->skipped, 1);
+    if (!pass && !shadowed) count_skip(decider, rule, effect.message.verdict.reason);
     if (decider->options.observer.message)
       decider->options.observer.message(decider->options.observer.context, &effect.message.message,
                                         &effect.message.verdict);
