@@ -236,6 +236,25 @@ function Host:provider(answers)
   end
 end
 
+--- What a server of the configuration's `lookups` answers to kairos.needs from now on. Unless told, rules fall back.
+---@param server string  "shop"
+---@param path string  as it is asked, "/stock/K1"; "*" for all that nothing else is said of
+---@param answer any  what the JSON of the answer says: { left = 2 }
+function Host:lookup(server, path, answer)
+  if answer == nil then
+    words.fail 'host:lookup needs an answer: host:lookup("shop", "/stock/K1", { left = 2 })'
+  end
+  ask("host:lookup: ", native.sim_lookup, self.id, server, path, answer)
+end
+
+--- The same server fails: rules go by their fallbacks.
+---@param server string
+---@param path string
+---@param how? "timeout"|number  "timeout" (the rule waits its time) or a status such as 503, which is the default
+function Host:lookup_fails(server, path, how)
+  ask("host:lookup_fails: ", native.sim_lookup_fails, self.id, server, path, how or 503)
+end
+
 --- Messages that went out, oldest first.
 ---@param like? kairos.SpecSent  only these
 ---@return kairos.SpecMessage[]

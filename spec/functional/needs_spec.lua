@@ -462,6 +462,89 @@ return kairos.rule {
     end)
   end)
 
+  describe("on a virtual clock", function()
+    local files = require "spec.functional.support.files"
+
+    it("goes by what a spec says that look-ups answer, and asks nobody", function()
+      start { declaration = BY_SKU .. ', timeout = "5s"' }
+      files.write(host.directory .. "/spec/rules/stock_spec.lua", [=[
+local sim = require "kairos.spec"
+describe("stock", function()
+  local host
+  before_each(function() host = sim.host { rules = "stock" } end)
+  local function view(sku) host:event { type = "product.viewed", user = "ada", payload = { sku = sku } } end
+  it("is told", function()
+    host:lookup("shop", "/stock/K1", { left = 2 })
+    view "K1"
+    assert.sent(host, { to = "ada", text_has = "2 fresh views 1" })
+    assert.why(host, { to = "ada", facts = { ["needs.stock_state"] = "fresh" } })
+  end)
+  it("falls back", function()
+    host:lookup("shop", "*", { left = 2 })
+    host:lookup_fails("shop", "/stock/K2", 503)
+    host:lookup_fails("shop", "/stock/K3", "timeout")
+    view "K2"
+    assert.sent(host, { text_has = "0 fallback the server answered 503" })
+    view "K3"
+    assert.sent(host, 1)
+    view "K4"
+    assert.sent(host, { text_has = "2 fresh views 3" })
+    host:advance "6s"
+    assert.sent(host, { text_has = "0 fallback there was no answer in time" })
+    assert.sent(host, 3)
+  end)
+  it("falls back where nothing was said", function()
+    view "K9"
+    assert.sent(host, { text_has = "0 fallback nobody is asked here, and nothing was said that it answers" })
+  end)
+  it("knows its servers", function()
+    assert.has_error(function() host:lookup("shup", "/", 1) end)
+  end)
+  it("tells its story", function()
+    host:lookup("shop", "*", { left = 1 })
+    view "K1"
+    print(host:story "ada")
+  end)
+end)
+]=])
+      local result = host:command("spec", host.directory .. "/spec/rules/stock_spec.lua")
+      assert.equal(0, result.status, result.out .. result.err)
+      assert.same({}, sink:requests())
+    end)
+
+    it("goes by what `simulate` is given, or falls back", function()
+      start()
+      local events, lookups = host.directory .. "/events.ndjson", host.directory .. "/lookups.json"
+      files.write(events, Host.ndjson {
+        Host.event { id = "e1", type = "product.viewed", user = "ada", payload = { sku = "K1" }, at = 1700000000000 },
+        Host.event { id = "e2", type = "product.viewed", user = "bob", payload = { sku = "K2" }, at = 1700000000500 },
+      })
+      files.write(lookups, '{"shop": {"/stock/K1": {"left": 9}}}')
+      local function simulate(...)
+        local result = host:command("simulate", "--events", events, ...)
+        local users = {}
+        for user in result.out:gmatch '"user_id":"(%w+)"' do users[#users + 1] = user end
+        return users, result
+      end
+      assert.same({ "ada", "bob" }, (simulate()))
+      assert.same({ "bob" }, (simulate("--lookups", lookups)))
+      files.write(lookups, '{"shup": {}}')
+      assert.same({ "ada", "bob" }, (simulate("--lookups", lookups)))
+      for text, complaint in pairs {
+        ['{"shup": {"/a": 1}}'] = 'the configuration has no look-up server "shup"',
+        ["[]"] = "it must be an object of servers",
+        ['{"shop": 1}'] = '"shop" must be an object of paths',
+        ["{"] = "lookups.json: ",
+      } do
+        files.write(lookups, text)
+        local _, result = simulate("--lookups", lookups)
+        assert.equal(1, result.status)
+        assert.truthy(result.err:find(complaint, 1, true), result.err)
+      end
+      assert.same({}, sink:requests())
+    end)
+  end)
+
   it("asks a server by no more requests at once than it may, nor faster", function()
     start { shop = { concurrency = 2 }, declaration = BY_SKU .. ', timeout = "10s"' }
     sink:answer { default = json({ left = 2 }, { delay = 200 }) }

@@ -36,7 +36,8 @@ enum cli_option {
   CLI_FILTER = 1 << 25,
   CLI_JOBS = 1 << 26,
   CLI_SECONDS = 1 << 27,
-  CLI_STRICT = 1 << 28
+  CLI_STRICT = 1 << 28,
+  CLI_LOOKUPS = 1 << 29
 };
 /** What every command that looks for a host or its directory takes. */
 enum { CLI_PLACE = CLI_CONFIG | CLI_DATA_DIR };
@@ -45,7 +46,7 @@ enum { CLI_WORDS_MAX = 1024 };
 
 /** What was given. Null: not given. Strings are argv's. */
 struct cli_arguments {
-  const char *config, *data_dir, *rules, *listen, *workers, *events, *until, *reason, *channel;
+  const char *config, *data_dir, *rules, *listen, *workers, *events, *lookups, *until, *reason, *channel;
   bool all, json, replay, dry_run, strict, help;
   const char *eval, *worker, *type, *user, *campaign, *sample;
   bool write, unmask, decisions, events_only;

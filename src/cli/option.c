@@ -21,6 +21,8 @@ static const struct option {
      "threads that run rules; 0: one a core"},
     {"events", "FILE", CLI_EVENTS, offsetof(struct cli_arguments, events),
      "events, one JSON object a line; - for standard input"},
+    {"lookups", "FILE", CLI_LOOKUPS, offsetof(struct cli_arguments, lookups),
+     "what look-ups answer, as JSON: {\"server\": {\"/path\": answer}}; else rules fall back"},
     {"until", "TIME", CLI_UNTIL, offsetof(struct cli_arguments, until),
      "let timers fire up to here: 2026-11-20, 2026-11-20T09:30 (UTC), …+01:00, or ms since 1970"},
     {"reason", "TEXT", CLI_REASON, offsetof(struct cli_arguments, reason),

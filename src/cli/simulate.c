@@ -15,6 +15,7 @@ static int simulate(const struct cli_arguments *arguments, struct config *config
     rc = simulate_run(&(struct simulate_options){.config = config,
                                                  .ruleset = ruleset,
                                                  .events_path = arguments->events,
+                                                 .lookups_path = arguments->lookups,
                                                  .until = until,
                                                  .out = stdout},
                       &result, &err);
@@ -55,7 +56,7 @@ static int run(const struct cli_arguments *arguments) {
 const struct cli_command cli_simulate = {
     .name = "simulate",
     .words = "",
-    .options = CLI_CONFIG | CLI_RULES | CLI_EVENTS | CLI_UNTIL,
+    .options = CLI_CONFIG | CLI_RULES | CLI_EVENTS | CLI_LOOKUPS | CLI_UNTIL,
     .summary = "run events from a file through the rules on a virtual clock; send nothing",
     .help = "The same engine, state code and gate as live, at full speed. Events are taken\n"
             "by timestamp, then in the file's order; at one moment events go before timers.\n"

@@ -126,6 +126,8 @@ void sim_free(struct sim *sim) {
   buf_deinit(&sim->history);
   buf_deinit(&sim->runs);
   buf_deinit(&sim->sent);
+  buf_deinit(&sim->lookups);
+  buf_deinit(&sim->asks);
   memory_free(sim);
 }
 
@@ -183,6 +185,7 @@ bool sim_event(struct sim *sim, const struct event *event) {
   buf_clear(&sim->input);
   if (!sim->rules->options.decides_only) event_encode(event, &sim->input);
   sim_decided(sim, LOG_EVENT, event->entity, buf_str(&sim->input), &decision, slot);
+  if (decision.waits) sim_lookups_begin(sim, slot, event->id);
   return true;
 }
 
@@ -199,6 +202,7 @@ static void fire(struct sim *sim, struct entity entity) {
     timers_set(sim->timers, entity, INT64_MAX);
     return;
   }
+  if (timer_needs(&timer) && sim_lookup_ends(sim, slot, timer.campaign, timer.name, true)) return;
   buf_clear(&sim->input);
   if (!sim->rules->options.decides_only)
     effect_encode(&(struct effect){.type = EFFECT_TIMER_SET, .timer = timer}, &sim->input);

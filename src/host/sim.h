@@ -68,6 +68,14 @@ struct sim_answer {
  */
 bool sim_provider(struct sim *sim, struct str name, struct sim_answer answer, uint64_t times);
 
+/* ---- look-ups ---- */
+
+/** What a look-up server of the configuration says to a path ("*": all others) from now on; what nothing was
+ * said of falls back. Rules go on at once, or for LOOKUP_TIMEOUT when their time is over.
+ * @param value  with LOOKUP_ANSWERED. @param why  else. @return false if there is no such server. */
+bool sim_lookup(struct sim *sim, struct str source, struct str path, struct str value,
+                enum lookup_reason reason, struct str why);
+
 /* ---- what happened; each appends one value ---- */
 
 /** Messages that a provider accepted, as they went: array of { at, user, to, campaign, template, channel,
@@ -82,12 +90,12 @@ void sim_dead(const struct sim *sim, struct buf *out);
 /** A user's record, as record_describe() says it; nil if there is none. */
 void sim_user(const struct sim *sim, struct entity entity, struct buf *out);
 /** All that happened to one user or subject, in order: array of maps { at, kind, … }; kind: "event" { type,
- * id, timestamp, payload }, "timer" { campaign, name, due }, "run" { campaign, decision, reason, facts },
- * "decision" { campaign, template, channel, decision, reason, checks, message_id, to }, "attempt" { attempt,
- * message_id }, "outcome" { outcome, detail, attempt, message_id, retry_at }, "failed" { campaign, error },
- * "attribute" { name, value }, "timer_set" { campaign, name, due }, "timer_clear" { campaign, name },
- * "suppressed" and "unsuppressed" { channel, reason }, "consent_granted" and "consent_withdrawn" { purpose,
- * channel, source }. */
+ * id, timestamp, payload }, "timer" { campaign, name, due }, "lookup" { campaign, needs }, "run" { campaign,
+ * decision, reason, facts }, "decision" { campaign, template, channel, decision, reason, checks, message_id,
+ * to }, "attempt" { attempt, message_id }, "outcome" { outcome, detail, attempt, message_id, retry_at },
+ * "failed" { campaign, error }, "attribute" { name, value }, "timer_set" { campaign, name, due },
+ * "timer_clear" { campaign, name }, "suppressed" and "unsuppressed" { channel, reason }, "consent_granted"
+ * and "consent_withdrawn" { purpose, channel, source }. */
 void sim_story(const struct sim *sim, struct entity entity, struct buf *out);
 /** Everybody of whom anything is known, in the order of appearance: array of { user } or { subject }. */
 void sim_entities(const struct sim *sim, struct buf *out);

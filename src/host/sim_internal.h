@@ -36,6 +36,8 @@ struct sim {
   struct seen *seen;
   struct timers *timers;
   struct buf entity, input, entry; /**< scratch */
+  struct buf lookups;              /**< what sim_lookup() was told, one after the other */
+  struct buf asks;                 /**< scratch: a timer that waits */
 
   /* messages on their way; unless it only decides */
   struct outbox outbox;
@@ -59,6 +61,14 @@ struct slot *sim_slot(struct sim *sim, struct entity entity);
 /** The input has been decided: remember it, and when its user's next timer is due. */
 void sim_decided(struct sim *sim, enum log_record_type type, struct entity entity, struct str input,
                  const struct decision *decision, struct slot *slot);
+
+/* sim_lookup.c */
+/** Rules of this event wait: their look-ups end now, unless they are to take too long. */
+void sim_lookups_begin(struct sim *sim, struct slot *slot, struct str event_id);
+/** A timer_needs() ends; its names may be the record's. @param late  it is due: what was to take too long
+ * has. @return whether it has ended.
+ */
+bool sim_lookup_ends(struct sim *sim, struct slot *slot, struct str campaign, struct str name, bool late);
 
 /* sim_deliver.c */
 void sim_deliver_init(struct sim *sim);

@@ -451,6 +451,46 @@ static int set_provider(void *context, struct str arguments, struct buf *result,
   return 0;
 }
 
+/** What a look-up answers: host, server, path, answer. */
+static int set_lookup(void *context, struct str arguments, struct buf *result, struct error *err) {
+  struct sim *sim;
+  struct str server, path;
+  (void)result;
+  int rc = host_argument(context, arguments, &sim, err);
+  if (rc == 0) rc = text_argument(arguments, 1, "the name of a server of `lookups`", &server, err);
+  if (rc == 0) rc = text_argument(arguments, 2, "the path, such as \"/stock/K1\",", &path, err);
+  if (rc == 0 && !sim_lookup(sim, server, path, argument(arguments, 3), LOOKUP_ANSWERED, STR("")))
+    rc = error_set(
+        err, ERROR_NOT_FOUND,
+        "the configuration has no look-up server `%.*s`; give the host one: sim.host { config = { lookups = "
+        "{ { name = \"shop\", url = \"https://shop.example\" } } } }",
+        STR_ARG(server));
+  return rc;
+}
+
+/** How a look-up fails: host, server, path, "timeout" or a status. */
+static int fail_lookup(void *context, struct str arguments, struct buf *result, struct error *err) {
+  struct sim *sim;
+  struct str server, path, text, how = argument(arguments, 3);
+  double status = 0;
+  char why[80];
+  (void)result;
+  int rc = host_argument(context, arguments, &sim, err);
+  if (rc == 0) rc = text_argument(arguments, 1, "the name of a server of `lookups`", &server, err);
+  if (rc == 0) rc = text_argument(arguments, 2, "the path, such as \"/stock/K1\",", &path, err);
+  if (rc) return rc;
+  bool timeout = is_text(how, &text) && str_equal(text, STR("timeout"));
+  if (!timeout && (!value_as_number(how, &status) || status < 300 || status > 599))
+    return error_set(err, ERROR_INVALID, "a look-up fails by \"timeout\", or by a status from 300 to 599");
+  if (timeout)
+    snprintf(why, sizeof why, "there was no answer in time");
+  else
+    snprintf(why, sizeof why, "the server answered %d", (int)status);
+  if (!sim_lookup(sim, server, path, STR(""), timeout ? LOOKUP_TIMEOUT : LOOKUP_STATUS, str_from(why)))
+    rc = error_set(err, ERROR_NOT_FOUND, "the configuration has no look-up server `%.*s`", STR_ARG(server));
+  return rc;
+}
+
 static int tell_now(void *context, struct str arguments, struct buf *result, struct error *err) {
   struct sim *sim;
   int rc = host_argument(context, arguments, &sim, err);
@@ -612,13 +652,13 @@ void sim_script_provide(struct sim_script *scripted, struct script *script) {
     const char *name;
     script_function *function;
   } functions[] = {
-      {"sim_host", open_host},   {"sim_close", close_host}, {"sim_event", give_event},
-      {"sim_advance", advance},  {"sim_at", go_to},         {"sim_provider", set_provider},
-      {"sim_now", tell_now},     {"sim_sent", tell_sent},   {"sim_decisions", tell_decisions},
-      {"sim_runs", tell_runs},   {"sim_dead", tell_dead},   {"sim_entities", tell_entities},
-      {"sim_user", tell_user},   {"sim_story", tell_story}, {"sim_names", tell_names},
-      {"nearest", tell_nearest}, {"time", tell_time},       {"moment", tell_moment},
-      {"json", tell_json},
+      {"sim_host", open_host},   {"sim_close", close_host},  {"sim_event", give_event},
+      {"sim_advance", advance},  {"sim_at", go_to},          {"sim_provider", set_provider},
+      {"sim_now", tell_now},     {"sim_sent", tell_sent},    {"sim_decisions", tell_decisions},
+      {"sim_runs", tell_runs},   {"sim_dead", tell_dead},    {"sim_entities", tell_entities},
+      {"sim_user", tell_user},   {"sim_story", tell_story},  {"sim_names", tell_names},
+      {"nearest", tell_nearest}, {"time", tell_time},        {"moment", tell_moment},
+      {"json", tell_json},       {"sim_lookup", set_lookup}, {"sim_lookup_fails", fail_lookup},
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
     script_provide(script, functions[i].name, functions[i].function, scripted);

@@ -159,6 +159,7 @@ static void tell_input(struct story *story, const struct log_record *record) {
   struct reader reader = reader_of(record->input);
   struct event event;
   struct effect timer;
+  struct str campaign, needs;
   struct buf *out;
   if (record->type == LOG_EVENT && event_decode(&event, &reader, NULL) == 0) {
     out = row(story, record->at, "event", 4);
@@ -171,6 +172,11 @@ static void tell_input(struct story *story, const struct log_record *record) {
     value_put_member_text(out, "campaign", timer.timer.campaign);
     value_put_member_text(out, "name", timer.timer.name);
     value_put_member_integer(out, "due", timer.timer.due);
+  } else if (record->type == LOG_LOOKUP &&
+             lookup_decode(record->input, &event, &campaign, &needs, NULL) == 0) {
+    out = row(story, record->at, "lookup", 2);
+    value_put_member_text(out, "campaign", campaign);
+    put_value(out, "needs", needs);
   } else if (record->type == LOG_ATTEMPT) {
     struct hash128 id;
     id.high = reader_u64(&reader);

@@ -7,6 +7,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+enum { LOOKUPS_CHUNK = 64 << 10, LOOKUPS_MAX = 64 << 20 };
+
 /** An event of the input, by where it lies in `values`. */
 struct simulated_event {
   int64_t timestamp;
@@ -81,6 +83,67 @@ static int read_events(struct simulation *simulation, struct error *err) {
   free(line);
   json_parser_free(parser);
   if (!standard_input) fclose(file);
+  return rc;
+}
+
+/** A whole file, with room behind it for the parser. */
+static int read_file(const char *path, struct buf *out, struct error *err) {
+  FILE *file = fopen(path, "r");
+  if (!file) return error_set_errno(err, errno, "cannot read the look-ups from %s", path);
+  size_t got;
+  do {
+    got = fread(buf_reserve(out, LOOKUPS_CHUNK), 1, LOOKUPS_CHUNK, file);
+    out->len += got;
+  } while (got && out->len <= LOOKUPS_MAX);
+  int rc = ferror(file) ? error_set_errno(err, errno, "reading %s", path)
+           : out->len > LOOKUPS_MAX
+               ? error_set(err, ERROR_LIMIT, "%s is larger than %d MB", path, LOOKUPS_MAX >> 20)
+               : 0;
+  fclose(file);
+  memset(buf_reserve(out, JSON_PADDING), 0, JSON_PADDING);
+  return rc;
+}
+
+static int take_server(struct simulation *simulation, struct str server, struct str paths,
+                       struct error *err) {
+  struct reader reader = reader_of(paths);
+  struct value map = value_read(&reader);
+  if (map.type != VALUE_MAP)
+    return error_set(err, ERROR_INVALID,
+                     "%s: \"%.*s\" must be an object of paths: {\"/stock/K1\": {\"left\": 2}}",
+                     simulation->options->lookups_path, STR_ARG(server));
+  for (uint32_t i = 0; i < map.count; i++) {
+    struct str path = value_read(&reader).string, answer = value_slice(&reader);
+    if (!sim_lookup(simulation->sim, server, path, answer, LOOKUP_ANSWERED, STR("")))
+      return error_set(err, ERROR_NOT_FOUND, "%s: the configuration has no look-up server \"%.*s\"",
+                       simulation->options->lookups_path, STR_ARG(server));
+  }
+  return 0;
+}
+
+/** What look-ups answer. */
+static int read_lookups(struct simulation *simulation, struct error *err) {
+  const char *path = simulation->options->lookups_path;
+  if (!path) return 0;
+  struct json_parser *parser = json_parser_new();
+  struct buf text, value;
+  buf_init(&text);
+  buf_init(&value);
+  int rc = read_file(path, &text, err);
+  if (rc == 0 && (rc = json_parse(parser, (const char *)text.data, text.len, &value, err)))
+    error_prefix(err, "%s", path);
+  struct reader reader = reader_of(buf_str(&value));
+  struct value map = rc == 0 ? value_read(&reader) : (struct value){0};
+  if (rc == 0 && map.type != VALUE_MAP)
+    rc = error_set(err, ERROR_INVALID,
+                   "%s: it must be an object of servers: {\"shop\": {\"/stock/K1\": {\"left\": 2}}}", path);
+  for (uint32_t i = 0; rc == 0 && i < map.count; i++) {
+    struct str server = value_read(&reader).string;
+    rc = take_server(simulation, server, value_slice(&reader), err);
+  }
+  json_parser_free(parser);
+  buf_deinit(&text);
+  buf_deinit(&value);
   return rc;
 }
 
@@ -166,7 +229,8 @@ int simulate_run(const struct simulate_options *options, struct simulate_result 
                  .observer = {.context = &simulation, .message = print_decision, .failure = print_failure}});
   buf_init(&simulation.values);
   buf_init(&simulation.json);
-  rc = read_events(&simulation, err);
+  rc = read_lookups(&simulation, err);
+  if (rc == 0) rc = read_events(&simulation, err);
   if (rc == 0) run(&simulation);
   if (rc == 0 && fflush(options->out)) rc = error_set_errno(err, errno, "writing the decisions");
   sim_free(simulation.sim);

@@ -10,8 +10,10 @@ struct simulate_options {
   const struct config *config;
   const struct ruleset *ruleset;
   const char *events_path; /**< NDJSON; "-" standard input */
-  int64_t until;           /**< ms; INT64_MIN: the last event's timestamp. Timers due at or before it fire */
-  FILE *out;               /**< one JSON line a decision */
+  const char
+      *lookups_path; /**< JSON: {"server": {"/path": answer, "*": answer}}; null: all look-ups fall back */
+  int64_t until;     /**< ms; INT64_MIN: the last event's timestamp. Timers due at or before it fire */
+  FILE *out;         /**< one JSON line a decision */
 };
 
 struct simulate_result {

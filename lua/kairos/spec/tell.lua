@@ -60,6 +60,9 @@ local steps = {
     local late = step.due ~= step.at and " (due " .. tell.time(host, step.due) .. ")" or ""
     say("timer " .. step.name .. " of " .. step.campaign .. late)
   end,
+  lookup = function(step, _, say)
+    say("what " .. step.campaign .. " waited for is there")
+  end,
   run = function(step, _, say)
     local said = { send = "asks for a message", skip = "asks for a message", none = step.reason, failed = "fails" }
     say("  rule " .. step.campaign .. (step.ran == false and " does not run: " .. step.reason
@@ -91,6 +94,9 @@ local steps = {
     say("  profile: " .. step.name .. (step.value == nil and " is removed" or " = " .. tell.value(step.value)))
   end,
   timer_set = function(step, host, say)
+    if step.name:find "^needs:" then
+      return say("  rule " .. step.campaign .. " waits for what it needs, until " .. tell.time(host, step.due) .. " at most")
+    end
     say("  sets the timer " .. step.name .. " of " .. step.campaign .. " for " .. tell.time(host, step.due))
   end,
   timer_clear = function(step, _, say)
@@ -109,7 +115,7 @@ local function lines_of(host, id, is_subject)
   local lines, messages, input = {}, {}, {}
   tell.check_order = native.sim_names(host.id).checks
   for _, step in ipairs(native.sim_story(host.id, id, is_subject)) do
-    if step.kind == "event" or step.kind == "timer" then
+    if step.kind == "event" or step.kind == "timer" or step.kind == "lookup" then
       input = step
     elseif step.kind == "decision" then
       messages[step.message_id] = name_of(step)
@@ -117,6 +123,7 @@ local function lines_of(host, id, is_subject)
     -- What an identify sets stands in it, and a timer that fires is cleared by it.
     local said = (step.kind == "attribute" and input.type == "identify")
       or (step.kind == "timer_clear" and input.kind == "timer" and input.name == step.name)
+      or (step.kind == "timer_clear" and input.kind == "lookup" and step.name:find "^needs:")
     local teller = not said and steps[step.kind]
     if teller then
       teller(step, host, function(text)
