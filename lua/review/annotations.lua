@@ -1,8 +1,8 @@
 --- What the library offers, as its annotations say (LuaCATS: https://luals.github.io/wiki/annotations/): the one truth for
 -- editors and for the review.
 --
--- Reads lua/meta and lua/kairos line by line; a subset, as our own files write it: @class, @field, @alias, @param, @return, @type,
--- and the functions and fields below them.
+-- Reads lua/meta and lua/kairos line by line; a subset, as our own files write it: @class, @field, @overload, @alias, @param,
+-- @return, @type, and the functions and fields below them.
 --
 -- A type is { kind, … }: kind "any", "nil", "string", "number", "boolean", "table", "function" (params, returns),
 -- "literal" (value), "array" (of), "class" (name), "union" (list of types); `optional` marks `T?`.
@@ -125,6 +125,8 @@ local function read(known, text)
           add(class, name, one, (description:gsub("^%s+", "")))
         end
       end
+    elseif tag == "overload" and class then
+      class.call = parse_type(rest)
     elseif tag == "alias" then
       local name, after = rest:match "^([%w_.]+)%s+(.*)$"
       if name then known.aliases[name] = parse_type(after) end

@@ -294,9 +294,6 @@ local function review_sends(types, facts, input)
       if not node then
         send.source:problem("warning", "purpose", send.place, "this message has no purpose, so consent cannot be asked for",
           'write purpose = "marketing", or another of the configuration')
-      elseif purpose and not purposes[purpose] then
-        send.source:problem("error", "purpose", node, ("the configuration has no purpose `%s`"):format(purpose),
-          values.choose(purpose, purposes))
       end
       local transactional = node and (not purpose or (purposes[purpose] or {}).transactional)
       local bounded = send.fields.once_per or send.fields.cap or purpose and (purposes[purpose] or {}).capped

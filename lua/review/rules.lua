@@ -14,7 +14,7 @@ local comparison = { eq = "==", ne = "~=", lt = "<", le = "<=", gt = ">", ge = "
 local foreign = { null = "nil", None = "nil", undefined = "nil", NULL = "nil", Nil = "nil", NIL = "nil",
   True = "true", TRUE = "true",
   False = "false", FALSE = "false", this = "user", self = "user", AND = "and", OR = "or", NOT = "not", console = false,
-  len = "#", date = "kairos.now()", now = "kairos.now()" }
+  len = "#", now = "kairos.now()" }
 local not_lua = { idiv = { "//", "math.floor(a / b)" }, band = { "&", "and" }, bor = { "|", "or" }, shl = { "<<", "a * 2 ^ b" },
   shr = { ">>", "math.floor(a / 2 ^ b)" }, bnot = { "~", "not" }, bxor = { "~", "~= to compare" } }
 
@@ -76,6 +76,11 @@ function Walk:check_name(node)
   if instead and node.told then return end
   if instead then return self:error("unknown-name", node, ("there is no `%s` here"):format(name), instead) end
   if node.told then return end
+  local library = self.types.known.classes.kairos
+  if library and library.fields[name] then
+    return self:error("unknown-name", node, ("there is nothing named `%s` here"):format(name),
+      ("write local %s = kairos.%s at the top of the file"):format(name, name))
+  end
   local near = values.nearest(name, self:names_near())
   if near then self.meant[near] = true end
   self:error("unknown-name", node, ("there is nothing named `%s` here"):format(name),
@@ -284,7 +289,9 @@ function Walk:check_send(node)
   end
   for _, item in ipairs(one.node) do
     if item.tag == "Pair" and item[1].tag == "String" then
-      send.fields[item[1][1]] = item[2]
+      local name, class = item[1][1], self.types.known.classes["kairos.SendSpec"]
+      name = class and not class.fields[name] and values.nearest(name, class.order) or name -- said already
+      send.fields[name] = send.fields[name] or item[2]
     else
       send.unclear = true
     end
@@ -422,7 +429,9 @@ function Walk:check_call(node)
     end
     values.check_call(self, node, 2, callee.annotated, name)
   elseif callee.kind == "class" and not callee.class.open or callee.kind == "string" or callee.kind == "number" then
-    if callee.kind == "class" and callee.class.callable then return end
+    if callee.kind == "class" and callee.class.call then
+      return values.check_call(self, node, 2, callee.class.call, callee.name or callee.class.name)
+    end
     self:error("call", target, ("%s is no function"):format(name_of(target) or "this"))
   end
 end

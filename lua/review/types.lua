@@ -35,7 +35,7 @@ end
 types.each = each
 
 local scalar = { String = "string", Number = "number", True = "boolean", False = "boolean", Nil = "nil" }
-local arithmetic = { add = true, sub = true, mul = true, div = true, mod = true, pow = true, unm = true, len = true }
+local arithmetic = { add = true, sub = true, mul = true, div = true, mod = true, pow = true, unm = true }
 local comparing = { eq = true, ne = true, lt = true, le = true, gt = true, ge = true, ["not"] = true }
 
 --- The class's field of that name, also an inherited one.
@@ -61,9 +61,7 @@ end
 
 --- The type that an annotation stands for.
 function Types:of_annotation(one, name)
-  if not one or one.optional and one.kind ~= "function" and one.kind ~= "class" then
-    if not one or one.kind == "any" then return nil end
-  end
+  if not one or one.kind == "any" or one.optional and one.kind ~= "class" then return nil end
   local kind = one.kind
   if kind == "string" or kind == "number" or kind == "boolean" or kind == "nil" then return { kind = kind } end
   if kind == "literal" then return { kind = "string" } end
@@ -78,7 +76,7 @@ function Types:of_annotation(one, name)
     local class = self.known.classes[one.name]
     if class then return { kind = "class", class = class, maybe_nil = one.optional } end
     local alias = self.known.aliases[one.name]
-    return alias and self:of_annotation(alias, name)
+    return alias and not one.optional and self:of_annotation(alias, name) or nil
   end
   if kind == "union" then
     local first
@@ -211,6 +209,7 @@ function Types:of_call(source, node)
     end
     return { kind = "module", source = module }
   end
+  if callee and callee.kind == "class" and callee.class.call then return self:of_annotation(callee.class.call.returns) end
   if not callee or callee.kind ~= "function" or not callee.annotated then return nil end
   local result = self:of_annotation(callee.annotated.returns)
   if result and result.kind == "class" and result.class.name == "kairos.Window" then
@@ -258,7 +257,11 @@ function Types:of(source, node)
     result = { kind = "function", node = node, source = source }
   elseif tag == "Op" then
     local op = node[1]
-    if arithmetic[op] then
+    if arithmetic[op] then -- of numbers; money has operators of its own
+      local left, right = self:of(source, node[2]), node[3] and self:of(source, node[3])
+      local one, two = left and left.kind == "number", not node[3] or right and right.kind == "number"
+      if one and two or (one or node[3] and two) and op ~= "mul" then result = { kind = "number" } end
+    elseif op == "len" then
       result = { kind = "number" }
     elseif comparing[op] then
       result = { kind = "boolean" }

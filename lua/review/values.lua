@@ -7,7 +7,9 @@ local values = {}
 --- What to write for a type; the library's own errors show the same.
 local examples = {
   ["kairos.Duration"] = '"10m"', ["kairos.Rate"] = '"5/1h"', ["kairos.Path"] = '"payload.sku"',
-  ["kairos.EventType"] = '"order.completed"', ["kairos.Name"] = '"high_interest"',
+  ["kairos.EventType"] = '"order.completed"',
+  ["kairos.Name"] = '"high_interest"',
+  ["kairos.Purpose"] = '"marketing"', ["kairos.Cap"] = '"3/7d"',
   ["kairos.Template"] = '"hello"', ["kairos.Key"] = "event.payload.sku",
 }
 
@@ -44,6 +46,10 @@ local kinds = {
       return why, over and ("%d/%s"):format(count, over)
     end
   end,
+  ["kairos.Cap"] = function(text)
+    local why = native.cap(text)
+    if why ~= "" then return why end
+  end,
   ["kairos.Path"] = function(text)
     if text:find "^payload%.[^.]" and not text:find "%.$" then return nil end
     local rest = text:gsub("^event%.", ""):gsub("^payload%.?", ""):gsub("%.$", "")
@@ -65,6 +71,7 @@ local kinds = {
 local described = {
   ["kairos.Duration"] = "a duration in quotes", ["kairos.Rate"] = "a rate in quotes", ["kairos.Path"] = "a path in quotes",
   ["kairos.Name"] = "a name in quotes", ["kairos.EventType"] = "an event type in quotes",
+  ["kairos.Purpose"] = "a purpose in quotes", ["kairos.Cap"] = "a cap in quotes",
   ["kairos.Template"] = "the name of a template in quotes", ["kairos.Key"] = "text, a number, true or false",
 }
 
@@ -139,6 +146,7 @@ local function fits(known, one, wanted)
       return one.class.name == wanted.name or one.class.name:find "Payload$" ~= nil and wanted.name:find "Spec$" == nil
     end
     local class = known.classes[wanted.name]
+    if not class then return true end -- @generic
     return one.kind == "module" or one.kind == "table" and class and next(class.fields) ~= nil
   elseif kind == "string" then
     return one.kind == "string"
@@ -248,6 +256,12 @@ local function check_value(self, wanted, node, what, name, description)
       return source:problem("error", "argument", node, ("%s %s"):format(what, why), instead and "write " .. instead)
     end
   end
+  local purposes = wanted.name == "kairos.Purpose" and self.input.purposes
+  if purposes and one.kind == "string" and one.value and not purposes[one.value] then
+    local near = values.nearest(one.value, purposes)
+    return source:problem("error", "purpose", node, ('the configuration has no purpose "%s"'):format(one.value),
+      near and ('write "%s"'):format(near) or values.choose(one.value, purposes))
+  end
   local list = choices(wanted)
   if list and one.kind == "string" and one.value then
     for _, choice in ipairs(list) do
@@ -278,7 +292,7 @@ local function check_value(self, wanted, node, what, name, description)
         source:problem("error", "argument", item, ("%s must name each function"):format(what), "write name = function(…) … end")
       end
     end
-  elseif wanted.kind == "class" and one.kind == "table" and known.classes[wanted.name] then
+  elseif wanted.kind == "class" and one.kind == "table" and known.classes[wanted.name] and wanted.name:find "Spec$" then
     check_fields(self, known.classes[wanted.name], one.node, what, one.source == source and node == one.node)
   end
 end

@@ -20,7 +20,14 @@ return kairos.rule {
   end,
   timers = {
     still_waiting = function(timer, user)
-      user:send { channel = "email", template = "reminder", data = timer.data, once_per = "1d", expires_in = "6h" }
+      user:send {
+        channel    = "email",
+        template   = "reminder",
+        purpose    = "marketing",
+        data       = timer.data,
+        once_per   = "1d",
+        expires_in = "6h",
+      }
     end,
   },
 }

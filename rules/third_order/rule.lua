@@ -10,6 +10,6 @@ return kairos.rule {
     return user:count(orders) >= 3
   end,
   act  = function(_, user)
-    user:send { channel = "email", template = "thank_you", once_per = "3650d" }
+    user:send { channel = "email", template = "thank_you", purpose = "marketing", once_per = "3650d" }
   end,
 }

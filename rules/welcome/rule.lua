@@ -5,6 +5,6 @@ return kairos.rule {
   name = "welcome",
   on   = "user.registered",
   act  = function(_, user)
-    user:send { channel = "email", template = "hello", once_per = "365d" }
+    user:send { channel = "email", template = "hello", purpose = "marketing", once_per = "365d" }
   end,
 }

@@ -10,7 +10,7 @@ return kairos.rule {
   end,
   timers = {
     no_order_since = function(_, user)
-      user:send { channel = "email", template = "miss_you" }
+      user:send { channel = "email", template = "miss_you", purpose = "marketing", once_per = "60d" }
     end,
   },
 }

@@ -392,7 +392,7 @@ return kairos.rule {
 local kairos = require "kairos"
 return kairos.rule {
   on = "order.completed",
-  act = user:send { channel = "email", template = "hello" },
+  act = user:send { purpose = "marketing", channel = "email", template = "hello" },
 }
 ]],
     "4:9: error: `act` of kairos.rule is called here and now, not when an event comes; write act = "
@@ -432,7 +432,7 @@ local kairos = require "kairos"
 return kairos.rule {
   on = "order.completed",
   act = function(user)
-    user:send { channel = "email", template = "hello", once_per = "1d" }
+    user:send { purpose = "marketing", channel = "email", template = "hello", once_per = "1d" }
   end,
 }
 ]],
@@ -543,7 +543,7 @@ return kairos.rule {
     user.seen = true]],
     '5:5: error: attributes are not set like this; write user:set("seen", value)' },
   { "send in when", when([[
-    user:send { channel = "email", template = "hello", once_per = "7d" }
+    user:send { purpose = "marketing", channel = "email", template = "hello", once_per = "7d" }
     return true]]),
     "6:5: error: `when` only answers whether the rule acts; write user:send in act" },
   { "set no value", act [[
@@ -668,38 +668,66 @@ return kairos.rule {
     '2:37: warning: "order_completed" is nearly the "order.completed" of rule.lua:4; write "order.completed" '
       .. "if it is the same" },
   { "template slip", act [[
-    user:send { channel = "email", template = "helo", once_per = "7d" }]],
-    '5:47: error: there is no template `helo` in rules/suspect; write "hello"',
+    user:send { purpose = "marketing", channel = "email", template = "helo", once_per = "7d" }]],
+    '5:70: error: there is no template `helo` in rules/suspect; write "hello"',
     files = { ["hello.html"] = "Hello" } },
   { "no template", act [[
-    user:send { channel = "email", template = "welcome", once_per = "7d" }]],
-    "5:47: error: there is no template `welcome` in rules/suspect; write rules/suspect/welcome.html" },
+    user:send { purpose = "marketing", channel = "email", template = "welcome", once_per = "7d" }]],
+    "5:70: error: there is no template `welcome` in rules/suspect; write rules/suspect/welcome.html" },
   { "channel slip", act [[
-    user:send { channel = "e-mail", template = "hello", once_per = "7d" }]],
-    '5:27: error: `channel` of user:send cannot be "e-mail"; write "email"' },
+    user:send { purpose = "marketing", channel = "e-mail", template = "hello", once_per = "7d" }]],
+    '5:50: error: `channel` of user:send cannot be "e-mail"; write "email"' },
   { "no channel", act [[
-    user:send { template = "hello", once_per = "7d" }]],
+    user:send { purpose = "marketing", template = "hello", once_per = "7d" }]],
     '5:15: error: user:send needs `channel`; write channel = "email"' },
   { "onceper", act [[
-    user:send { channel = "email", template = "hello", onceper = "7d" }]],
-    "5:56: error: user:send has no field `onceper`; write once_per" },
+    user:send { purpose = "marketing", channel = "email", template = "hello", onceper = "7d" }]],
+    "5:79: error: user:send has no field `onceper`; write once_per" },
   { "once_per week", act [[
-    user:send { channel = "email", template = "hello", once_per = "1 month" }]],
-    '5:67: error: `once_per` of user:send is no duration; write "30d"' },
+    user:send { purpose = "marketing", channel = "email", template = "hello", once_per = "1 month" }]],
+    '5:90: error: `once_per` of user:send is no duration; write "30d"' },
   { "positional", act [[
     user:send("email", "hello")]],
     '5:15: error: user:send takes a table in braces, not "email"; write { channel = … }' },
   { "variable slip", act [[
-    user:send { channel = "email", template = "hello", data = { title = "Sir" }, once_per = "7d" }]],
+    user:send { purpose = "marketing", channel = "email", template = "hello", data = { title = "Sir" }, once_per = "7d" }]],
     "hello.html:4:9: warning: nothing provides `titel`: neither the data of rule.lua:5 nor the profile; write {{title}}",
     files = { ["hello.html"] = "---\nsubject: hi\n---\nHello {{titel}}" } },
   { "template unused", act [[
-    user:send { channel = "email", template = "hello", once_per = "7d" }]],
+    user:send { purpose = "marketing", channel = "email", template = "hello", once_per = "7d" }]],
     "hello_again.html:1:1: warning: no rule sends this template; delete the file, or send it",
     files = { ["hello_again.html"] = "x" } },
   { "data = event", act [[
-    user:send { channel = "email", template = "hello", data = event, once_per = "7d" }]],
-    "5:63: warning: the template would see the event's own fields, not what its sender says; write data = event.payload" },
+    user:send { purpose = "marketing", channel = "email", template = "hello", data = event, once_per = "7d" }]],
+    "5:86: warning: the template would see the event's own fields, not what its sender says; write data = event.payload" },
+  { "no purpose", act [[
+    user:send { channel = "email", template = "hello", once_per = "7d" }]],
+    '5:5: warning: this message has no purpose, so consent cannot be asked for; write purpose = "marketing", '
+      .. "or another of the configuration" },
+  { "purpose slip", act [[
+    user:send { purpose = "marketting", channel = "email", template = "hello", once_per = "7d" }]],
+    '5:27: error: the configuration has no purpose "marketting"; write "marketing"' },
+  { "no cap", act [[
+    user:send { purpose = "marketing", channel = "email", template = "hello" }]],
+    '5:5: warning: nothing bounds how often one user gets this message; write once_per = "7d" or cap = "3/7d"' },
+  { "cap in words", act [[
+    user:send { purpose = "marketing", channel = "email", template = "hello", cap = "3 a week" }]],
+    '5:85: error: `cap` of user:send is no cap: write how many, "/" and in how long, such as "3/7d", or in a '
+      .. 'day, a week or a month of the calendar: "1/1d calendar", "3/1w calendar", "5/1month calendar"' },
+  { "part of the library not fetched", act [[
+    user:set("due", date.add(event.timestamp, "1 month"))]],
+    "5:21: error: there is nothing named `date` here; write local date = kairos.date at the top of the file" },
+  { "part of the library misspelt", [[
+local kairos = require "kairos"
+local date = kairos.date
+return kairos.rule {
+  on = "order.completed",
+  act = function(event, user)
+    user:set("due", date.ad(event.timestamp, "1 month"))
+  end,
+}
+]],
+    "6:26: error: there is no `date.ad`; write date.add" },
   { "count == text", when([[
     return user:count(orders) == "3"]],
     'local orders = kairos.window { of = "order.completed", over = "1d" }'),

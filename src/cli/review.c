@@ -59,6 +59,16 @@ static int rate(void *context, struct str arguments, struct buf *result, struct 
   return 0;
 }
 
+/** cap("3/7d") -> "", or why it is none. */
+static int cap(void *context, struct str arguments, struct buf *result, struct error *err) {
+  (void)context;
+  struct reader reader = reader_of(arguments);
+  struct cap out;
+  value_read(&reader);
+  put_verdict(quantity_cap(text_argument(&reader), &out, err), err, result);
+  return 0;
+}
+
 /** exists(path) -> whether there is such a file. */
 static int exists(void *context, struct str arguments, struct buf *result, struct error *err) {
   (void)context;
@@ -131,12 +141,26 @@ static void put_providers(struct buf *out, const struct config *config) {
     value_put_string(out, str_from(config->providers[i].name));
 }
 
+/** A map, purpose -> {transactional, capped: whether the configuration bounds how often}. */
+static void put_purposes(struct buf *out, const struct config *config) {
+  value_put_map(out, config->purpose_count);
+  for (uint32_t i = 0; i < config->purpose_count; i++) {
+    const struct config_purpose *purpose = &config->purposes[i];
+    value_put_string(out, str_from(purpose->name));
+    value_put_map(out, 2);
+    value_put_string(out, STR("transactional"));
+    value_put_bool(out, purpose->transactional);
+    value_put_string(out, STR("capped"));
+    value_put_bool(out, purpose->caps.count + config->caps.count > 0);
+  }
+}
+
 static int put_input(struct buf *out, const struct review_input *input, struct error *err) {
   const struct config *config = input->config;
   char specs[4096];
   snprintf(specs, sizeof specs, "%s/../spec/rules", config->rules_dir);
   value_put_array(out, 1);
-  value_put_map(out, 10);
+  value_put_map(out, 11);
   value_put_member_text(out, "rules_dir", str_from(config->rules_dir));
   value_put_member_text(out, "library_dir", str_from(config->library_dir));
   value_put_member_text(out, "specs_dir", str_from(specs));
@@ -153,6 +177,8 @@ static int put_input(struct buf *out, const struct review_input *input, struct e
   engine_missing(out);
   value_put_string(out, STR("providers"));
   put_providers(out, config);
+  value_put_string(out, STR("purposes"));
+  put_purposes(out, config);
   value_put_string(out, STR("schemas"));
   return put_schemas(out, input->ruleset, config->rules_dir, err);
 }
@@ -170,6 +196,7 @@ int review_run(const struct review_input *input, struct problems *problems, size
   script_provide(script, "nearest", nearest, NULL);
   script_provide(script, "duration", duration, NULL);
   script_provide(script, "rate", rate, NULL);
+  script_provide(script, "cap", cap, NULL);
   script_provide(script, "exists", exists, NULL);
   rc = put_input(&arguments, input, err);
   if (rc == 0) rc = script_call(script, "review", "run", buf_str(&arguments), &result, err);
