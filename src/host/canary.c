@@ -87,6 +87,25 @@ static int write_config(struct canary *canary) {
   return rc;
 }
 
+/** What lies beside the library's folder, the reviewer of `kairos check` for one, is no part of a generation.
+ */
+static int link_tools(struct canary *canary) {
+  const char *library = canary->options->config->library_dir;
+  DIR *stream = opendir(library);
+  if (!stream) return error_set_errno(canary->err, errno, "%s cannot be read", library);
+  int rc = 0;
+  for (struct dirent *entry; rc == 0 && (entry = readdir(stream));) {
+    char path[PATH_MAX], real[PATH_MAX], link[PATH_MAX + 300];
+    if (*entry->d_name == '.' || strcmp(entry->d_name, "kairos") == 0) continue;
+    snprintf(path, sizeof path, "%s/%s", library, entry->d_name);
+    snprintf(link, sizeof link, "%s/lua/%s", canary->root, entry->d_name);
+    if (realpath(path, real) && symlink(real, link) != 0)
+      rc = error_set_errno(canary->err, errno, "the snapshot's link %s cannot be made", link);
+  }
+  closedir(stream);
+  return rc;
+}
+
 static int write_snapshot(struct canary *canary) {
   const struct ruleset *ruleset = canary->options->ruleset;
   char data[PATH_MAX];
@@ -101,7 +120,7 @@ static int write_snapshot(struct canary *canary) {
   for (size_t i = 0; rc == 0 && i < ruleset->count; i++)
     rc = write_file(canary, ruleset->files[i].library ? "lua/" : "rules/", ruleset->files[i].path,
                     ruleset->files[i].text);
-  return rc;
+  return rc ? rc : link_tools(canary);
 }
 
 /* ---- the child ---- */
@@ -303,9 +322,8 @@ static int check_refused(struct canary *canary, struct str answer) {
     if (number_of(problem, "line"))
       snprintf(line, sizeof line, "%lld:", (long long)number_of(problem, "line"));
     return error_set(canary->err, ERROR_SCRIPT, "%.*s%s%s %.*s%s%.*s%s", STR_ARG(file), file.len ? ":" : "",
-                     line, message.len > 500 ? 500 : (int)message.len, message.data,
-                     instead.len ? "; write: " : "", instead.len > 200 ? 200 : (int)instead.len, instead.data,
-                     more);
+                     line, message.len > 500 ? 500 : (int)message.len, message.data, instead.len ? "; " : "",
+                     instead.len > 200 ? 200 : (int)instead.len, instead.data, more);
   }
   return error_set(canary->err, ERROR_SCRIPT, "`kairos check` refuses the new rules");
 }
