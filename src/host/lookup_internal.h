@@ -1,4 +1,5 @@
-/** The insides of look-ups, shared by lookup.c (the thread) and lookup_input.c (the worker's side). */
+/** The insides of look-ups, shared by lookup.c (the thread), lookup_fetch.c (what waits, and requests) and
+ * lookup_input.c (the worker's side). */
 #pragma once
 
 #include "base/mailbox.h"
@@ -87,10 +88,26 @@ struct lookup {
   metric_id waiting_gauge, cache_gauge;
 };
 
+/* lookup_fetch.c: the thread's own */
+/** Take in one that lookup_put() wrote. */
+void lookup_job_begin(struct lookup *lookup, struct reader *reader, int64_t now);
+/** A transfer has ended. */
+void lookup_collect(struct lookup *lookup, struct http_transfer *transfer);
+/** A request's time is over. */
+void lookup_late(struct lookup *lookup, struct fetch *fetch);
+/** Begin what may begin. @return when more may, monotonic us. */
+int64_t lookup_go_on(struct lookup *lookup, struct source *source, int64_t now);
+/** Hand over what is complete, some at a time: the workers log whole answers. */
+void lookup_hand_over(struct lookup *lookup);
+/** Break off all requests, forget all that waits. */
+void lookup_forget(struct lookup *lookup);
+
+/* lookup_input.c */
 /** Give a user's owner what came of a look-up. Copies all. @param home  told when it is settled; may be null.
  * Any thread. */
 void lookup_input_post(struct worker_shared *shared, struct entity entity, struct str campaign,
                        struct str name, const struct lookup_results *results, struct lookup *home);
+/* lookup.c */
 /** Send mail to the thread. Any thread. */
 void lookup_home(struct lookup *lookup, struct mail *mail);
 /** On the thread: an input is settled. */
