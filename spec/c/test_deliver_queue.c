@@ -220,11 +220,13 @@ static void test_queue_order(void **state) {
                *c = add(fixture, "", 0, 0, true), *d = add(fixture, "", 0, 0, true),
                *e = add(fixture, "", 0, 0, false);
   queue_remove(&fixture->queue, b);
-  // Later ones wait for a time of their own, in its order.
+  // Later ones wait for a time of their own, in its order: retries.
+  b->attempts = 1;
   b->retry_at = 500;
   queue_delay(&fixture->queue, b);
   struct entry *f = add(fixture, "", 0, 0, false);
   queue_remove(&fixture->queue, f);
+  f->attempts = 1;
   f->retry_at = 400;
   queue_delay(&fixture->queue, f);
   assert_int_equal(fixture->queue.waiting, 6);
@@ -242,6 +244,16 @@ static void test_queue_order(void **state) {
   assert_ptr_equal(fixture->entries[0], f);
   assert_ptr_equal(fixture->entries[1], b);
   assert_ptr_equal(fixture->entries[2], g);
+  // One that was deferred is no retry: it goes behind those that wait already.
+  struct entry *h = add(fixture, "", 0, 0, false);
+  queue_remove(&fixture->queue, h);
+  h->retry_at = 600;
+  queue_delay(&fixture->queue, h);
+  struct entry *i = add(fixture, "", 0, 0, false);
+  assert_int_equal(queue_wake(&fixture->queue, &fixture->limits, 600), INT64_MAX);
+  assert_int_equal(drain(fixture, 1000 * SECOND, &when), 2);
+  assert_ptr_equal(fixture->entries[0], i);
+  assert_ptr_equal(fixture->entries[1], h);
   assert_int_equal(fixture->queue.waiting, 0);
 }
 

@@ -60,6 +60,16 @@ static void ask(struct fixture *fixture, int64_t now, int64_t wall) {
   assert_int_equal(fixture->verdict.pass, fixture->verdict.reason.len == 0);
 }
 
+/** Reserve for this message, as of its own time. */
+static int reserve(struct fixture *fixture, struct message *message) {
+  struct gate_question question = {.record = &fixture->record,
+                                   .message = message,
+                                   .config = fixture->config,
+                                   .now = message->at,
+                                   .wall = message->accepted};
+  return gate_reserve(&fixture->draft, &question, NULL);
+}
+
 static void expect(struct fixture *fixture, const char *reason, const char *checks) {
   if (!str_equal(fixture->verdict.reason, str_from(reason)))
     fail_msg("reason %.*s, expected %s", STR_ARG(fixture->verdict.reason), reason);
@@ -76,7 +86,7 @@ static void test_pass(void **state) {
   expect(fixture, "",
          "{\"address\":\"there is an address\",\"suppressed\":\"not suppressed\",\"consent\":\"none "
          "needed\",\"once_per\":\"not "
-         "limited\",\"expired\":\"does not expire\"}");
+         "limited\",\"expired\":\"does not expire\",\"quiet_hours\":\"none\",\"cap\":\"none\"}");
 }
 
 static void test_address(void **state) {
@@ -140,8 +150,8 @@ static void test_once_per(void **state) {
   expect(fixture, "",
          "{\"address\":\"there is an address\",\"suppressed\":\"not suppressed\",\"consent\":\"none "
          "needed\",\"once_per\":\"none before "
-         "it stands\",\"expired\":\"does not expire\"}");
-  assert_int_equal(gate_reserve(&fixture->draft, &fixture->message, NULL), 0);
+         "it stands\",\"expired\":\"does not expire\",\"quiet_hours\":\"none\",\"cap\":\"none\"}");
+  assert_int_equal(reserve(fixture, &fixture->message), 0);
   struct message first = fixture->message;
   limit(fixture, NOW + 1);
   ask(fixture, NOW + 1, NOW + 1);
@@ -168,9 +178,9 @@ static void test_refund_is_only_of_ones_own(void **state) {
   struct fixture *fixture = *state;
   limit(fixture, NOW);
   struct message first = fixture->message;
-  assert_int_equal(gate_reserve(&fixture->draft, &first, NULL), 0);
+  assert_int_equal(reserve(fixture, &first), 0);
   limit(fixture, NOW + 8 * DAY);
-  assert_int_equal(gate_reserve(&fixture->draft, &fixture->message, NULL), 0);
+  assert_int_equal(reserve(fixture, &fixture->message), 0);
   size_t effects = fixture->draft.effects.len;
   assert_int_equal(gate_refund(&fixture->draft, &first, NULL), 0);
   assert_int_equal(fixture->draft.effects.len, effects);
@@ -180,7 +190,7 @@ static void test_refund_is_only_of_ones_own(void **state) {
   // A message without a mark has nothing to give back.
   first.once_key = 0;
   assert_int_equal(gate_refund(&fixture->draft, &first, NULL), 0);
-  assert_int_equal(gate_reserve(&fixture->draft, &first, NULL), 0);
+  assert_int_equal(reserve(fixture, &first), 0);
   assert_int_equal(fixture->draft.effects.len, effects);
 }
 

@@ -1,5 +1,6 @@
 #include "host/why.h"
 
+#include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/print.h"
 #include <string.h>
@@ -53,6 +54,9 @@ static void headline(struct str decision) {
   if (print_member_integer(attempt, "seq") > print_member_integer(last, "seq")) {
     printf(" is under way: attempt %lld has no outcome yet",
            (long long)print_member_integer(attempt, "attempt"));
+  } else if (!outcome.len && print_member_integer(decision, "not_before") > clock_wall_ms()) {
+    printf(" is deferred to ");
+    print_time(stdout, print_member_integer(decision, "not_before"));
   } else if (!outcome.len || str_equal(outcome, STR("resent"))) {
     printf(" waits for its provider");
   } else if (str_equal(outcome, STR("accepted"))) {

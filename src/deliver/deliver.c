@@ -68,7 +68,8 @@ static void make_metrics(struct provider *provider) {
   }
   snprintf(labels, sizeof labels, "provider=\"%.64s\"", name);
   provider->seconds =
-      metric_histogram("kairos_delivery_seconds", "From the decision to the provider's acceptance", labels);
+      metric_histogram("kairos_delivery_seconds",
+                       "From the decision, or the end of its deferral, to the provider's acceptance", labels);
   provider->waiting = metric_gauge("kairos_provider_waiting", "Messages waiting for the provider", labels);
   provider->in_flight = metric_gauge("kairos_provider_in_flight", "Requests under way", labels);
   provider->breaker = metric_gauge("kairos_provider_breaker",

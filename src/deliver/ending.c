@@ -39,7 +39,7 @@ void ending_report(struct deliver *deliver, struct entry *entry, const struct me
     provider->counts[ending->kind]++;
     metric_add(provider->outcomes[ending->kind], 1);
     if (ending->kind == OUTCOME_ACCEPTED)
-      metric_observe_us(provider->seconds, (now - message->accepted) * 1000);
+      metric_observe_us(provider->seconds, (now - message_counted_at(message)) * 1000);
   }
   deliver->port.outcome(deliver->port.context, message, &outcome);
 }

@@ -70,8 +70,8 @@ struct entry *outbox_add(struct outbox *outbox, struct str bytes, bool stored, s
   entry->expires = message->expires;
   // An operator who sends a dead letter again starts its age anew, and says so by the time of the first
   // attempt.
-  entry->age_from =
-      decoded.attempts == 0 && decoded.retry_at > message->accepted ? decoded.retry_at : message->accepted;
+  int64_t from = message_counted_at(message);
+  entry->age_from = decoded.attempts == 0 && decoded.retry_at > from ? decoded.retry_at : from;
   hash_table_add(&outbox->ids, &entry->by_id, entry->id.low);
   hash_table_add(&outbox->users, &entry->by_user, hash_user(message->user));
   outbox->bytes += entry->len + ENTRY_OVERHEAD;

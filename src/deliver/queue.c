@@ -141,7 +141,7 @@ int64_t queue_wake(struct queue *queue, struct limits *limits, int64_t now_ms) {
     struct entry *entry = CONTAINER_OF(first, struct entry, delay);
     queue_remove(queue, entry);
     struct message message = outbox_message(entry);
-    queue_add(queue, limits, entry, &message, true);
+    queue_add(queue, limits, entry, &message, entry->attempts > 0);
   }
   return first ? first->key : INT64_MAX;
 }

@@ -1,6 +1,7 @@
 /** The checks of gate.c's list, one file each. */
 #pragma once
 
+#include "base/zone.h"
 #include "gate/gate.h"
 
 void address_ask(const struct gate_question *question, struct gate_answer *answer);
@@ -8,6 +9,13 @@ void suppressed_ask(const struct gate_question *question, struct gate_answer *an
 void consent_ask(const struct gate_question *question, struct gate_answer *answer);
 void once_per_ask(const struct gate_question *question, struct gate_answer *answer);
 void expired_ask(const struct gate_question *question, struct gate_answer *answer);
+/** Makes the answer's plan, which cap_ask() and gate_judge() go on with. */
+void quiet_hours_ask(const struct gate_question *question, struct gate_answer *answer);
+void cap_ask(const struct gate_question *question, struct gate_answer *answer);
+
+/** Count the message for its caps. @param again  only where it is not counted (any more) */
+int cap_reserve(struct draft *draft, const struct gate_question *question, bool again, struct error *err);
+int cap_refund(struct draft *draft, const struct message *message, struct error *err);
 
 void gate_pass(struct gate_answer *answer, const char *text);
 void gate_refuse(struct gate_answer *answer, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -19,3 +27,10 @@ struct gate_moment {
   char text[32];
 };
 struct gate_moment gate_moment(int64_t ms);
+/** The same where somebody lives, without the zone: "2026-11-20 10:12". */
+struct gate_moment gate_local(const struct zone *zone, int64_t ms);
+/** A length of time in its largest whole unit: "7d". */
+struct gate_moment gate_duration(int64_t ms);
+/** "Europe/Berlin", or with what the profile says that is no zone. */
+struct gate_zone;
+void gate_zone_text(const struct gate_zone *zone, char *out, size_t size);

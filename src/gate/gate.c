@@ -1,5 +1,7 @@
 #include "gate/checks.h"
+#include "gate/plan.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
@@ -7,7 +9,8 @@
 /** In the order in which they are asked: what is true of the user for good comes before what passes. */
 static const struct gate_check checks[] = {
     {"address", address_ask},   {"suppressed", suppressed_ask}, {"consent", consent_ask},
-    {"once_per", once_per_ask}, {"expired", expired_ask},
+    {"once_per", once_per_ask}, {"expired", expired_ask},       {"quiet_hours", quiet_hours_ask},
+    {"cap", cap_ask},
 };
 enum { CHECK_COUNT = sizeof checks / sizeof checks[0] };
 
@@ -60,9 +63,42 @@ struct gate_moment gate_moment(int64_t ms) {
   return moment;
 }
 
+struct gate_moment gate_local(const struct zone *zone, int64_t ms) {
+  struct gate_moment moment;
+  struct civil civil;
+  zone_civil(zone, ms, &civil);
+  snprintf(moment.text, sizeof moment.text, "%04u-%02u-%02u %02u:%02u", (unsigned)civil.year % 10000u,
+           (unsigned)civil.month % 100u, (unsigned)civil.day % 100u, (unsigned)civil.hour % 100u,
+           (unsigned)civil.minute % 100u);
+  return moment;
+}
+
+struct gate_moment gate_duration(int64_t ms) {
+  static const struct {
+    int64_t ms;
+    const char *unit;
+  } units[] = {{86400000, "d"}, {3600000, "h"}, {60000, "m"}, {1000, "s"}, {1, "ms"}};
+  struct gate_moment duration;
+  size_t i = 0;
+  while (i < 4 && ms % units[i].ms != 0) i++;
+  snprintf(duration.text, sizeof duration.text, "%" PRId64 "%s", ms / units[i].ms, units[i].unit);
+  return duration;
+}
+
+void gate_zone_text(const struct gate_zone *zone, char *out, size_t size) {
+  struct str name = zone_name(zone->zone);
+  if (zone->unknown.len)
+    snprintf(out, size, "%.*s (the user's time_zone, %.*s, is not known)", STR_ARG(name),
+             zone->unknown.len < 40 ? (int)zone->unknown.len : 40, zone->unknown.data);
+  else
+    snprintf(out, size, "%.*s", STR_ARG(name));
+}
+
 void gate_judge(const struct gate_question *question, struct verdict *verdict, struct buf *answers) {
-  struct gate_answer answer = {.pass = true};
-  unsigned asked = 0;
+  struct gate_answer answer;
+  answer.pass = true;
+  answer.plan = (struct gate_plan){.at = question->wall};
+  unsigned asked = 0, deferred = 0;
   buf_clear(answers);
   value_put_map(answers, CHECK_COUNT);
   while (asked < CHECK_COUNT && answer.pass) {
@@ -71,9 +107,20 @@ void gate_judge(const struct gate_question *question, struct verdict *verdict, s
     value_put_string(answers, str_from(answer.text));
     asked++;
   }
-  // So few pairs are counted in the map's first byte alone; one more may follow (gate_refuse_as).
-  _Static_assert(CHECK_COUNT < 15, "a map of up to 15 pairs has a head of one byte");
-  answers->data[0] = (uint8_t)(0x80 | asked);
+  if (answer.pass && answer.plan.at > question->wall) {
+    question->message->not_before = answer.plan.at;
+    struct gate_zone zone = plan_zone(question);
+    struct str name = zone_name(zone.zone);
+    gate_answer(&answer, true, "%s %.*s", gate_local(zone.zone, answer.plan.at).text, STR_ARG(name));
+    value_put_string(answers, STR("goes"));
+    value_put_string(answers, str_from(answer.text));
+    deferred = 1;
+  }
+  if (answer.pass) question->message->reserved = answer.plan.counters;
+  // So few pairs are counted in the map's first byte alone; two more may follow (when it goes,
+  // gate_refuse_as).
+  _Static_assert(CHECK_COUNT < 14, "a map of up to 15 pairs has a head of one byte");
+  answers->data[0] = (uint8_t)(0x80 | (asked + deferred));
   *verdict = (struct verdict){answer.pass, answer.pass ? STR("") : str_from(checks[asked - 1].name),
                               buf_str(answers)};
 }
@@ -85,29 +132,40 @@ void gate_refuse_as(struct verdict *verdict, struct buf *answers, const char *na
   *verdict = (struct verdict){false, str_from(name), buf_str(answers)};
 }
 
-int gate_reserve_shadow(struct draft *draft, const struct message *message, struct error *err) {
-  if (message->once_key == 0) return 0; // a shadow's key is its own (engine_own_key)
-  struct effect effect = {.type = EFFECT_ONCE, .once = {message->once_key, message->once_until}};
-  return draft_add(draft, &effect, err);
-}
-
 const char *gate_check_name(size_t index) {
   return index < CHECK_COUNT ? checks[index].name : NULL;
 }
 
-int gate_reserve(struct draft *draft, const struct message *message, struct error *err) {
-  if (message->once_key == 0) return 0;
+static int reserve_once(struct draft *draft, const struct message *message, struct error *err) {
   struct effect effect = {.type = EFFECT_ONCE, .once = {message->once_key, message->once_until}};
   return draft_add(draft, &effect, err);
 }
 
-int gate_refund(struct draft *draft, const struct message *message, struct error *err) {
+int gate_reserve(struct draft *draft, const struct gate_question *question, struct error *err) {
+  // A shadow's key is its own (engine_own_key).
+  int rc = question->message->once_key ? reserve_once(draft, question->message, err) : 0;
+  return rc ? rc : cap_reserve(draft, question, false, err);
+}
+
+int gate_reserve_again(struct draft *draft, const struct gate_question *question, struct error *err) {
+  const struct message *message = question->message;
+  int rc = 0;
+  if (message->once_key && !record_once(draft->record, message->once_key, message->at, NULL))
+    rc = reserve_once(draft, message, err);
+  return rc ? rc : cap_reserve(draft, question, true, err);
+}
+
+static int refund_once(struct draft *draft, const struct message *message, struct error *err) {
   int64_t until;
-  if (message->once_key == 0) return 0;
   // A later message may have reserved anew: that mark is not ours to take back.
   if (!record_once(draft->record, message->once_key, message->once_until - 1, &until) ||
       until != message->once_until)
     return 0;
   struct effect effect = {.type = EFFECT_ONCE, .once = {message->once_key, 0}};
   return draft_add(draft, &effect, err);
+}
+
+int gate_refund(struct draft *draft, const struct message *message, struct error *err) {
+  int rc = message->once_key ? refund_once(draft, message, err) : 0;
+  return rc ? rc : cap_refund(draft, message, err);
 }

@@ -11,21 +11,38 @@
 
 struct gate_question {
   const struct record *record;
-  const struct message *message;
+  struct message *message; /**< gate_judge() sets not_before and reserved of one that passes */
   const struct config *config;
   const struct config_purpose *purpose; /**< the message's; null if the configuration has none of that name */
   int64_t now;                          /**< the rule's now, ms */
   int64_t wall;                         /**< wall clock, ms (virtual in simulate) */
+  bool shadow;                          /**< its campaign only says what it would do */
+};
+
+/** What stands against a message for which no moment was found. */
+enum gate_hold { GATE_HOLD_NONE, GATE_HOLD_QUIET, GATE_HOLD_CAP };
+
+/** When a message may go, as quiet hours and caps have it; see plan.h. */
+struct gate_plan {
+  enum gate_hold hold;
+  int64_t at;     /**< then; wall clock ms */
+  int64_t first;  /**< the end of the quiet hours that are on, else now: as of then caps are asked */
+  int64_t wanted; /**< the last moment it was to wait for; INT64_MAX: there is none */
+  const struct config_hours *quiet; /**< that are on now; null: none */
+  bool quiet_asked;                 /**< there are quiet hours that concern it */
+  unsigned counters;                /**< enum message_counter: whose caps count it */
 };
 
 /** A check's answer. */
 struct gate_answer {
   bool pass;
-  char text[160]; /**< "last sent 2026-11-20 09:12 UTC, again after 2026-11-27 09:12 UTC" */
+  struct gate_plan plan; /**< once quiet_hours was asked */
+  char text[480];        /**< "last sent 2026-11-20 09:12 UTC, again after 2026-11-27 09:12 UTC" */
 };
 
 struct gate_check {
-  const char *name; /**< "once_per", "suppressed", "expired", "address": the reason when it refuses */
+  const char *name; /**< "address", "suppressed", "consent", "once_per", "expired", "quiet_hours", "cap": the
+                       reason when it refuses */
   void (*ask)(const struct gate_question *question, struct gate_answer *answer);
 };
 
@@ -36,10 +53,11 @@ void gate_judge(const struct gate_question *question, struct verdict *verdict, s
 /** The name of check number `index`, in their order from 0; null past the last. */
 const char *gate_check_name(size_t index);
 
-/** Reserve what a passing message uses up (its once_per mark). */
-int gate_reserve(struct draft *draft, const struct message *message, struct error *err);
-/** Reserve what only the campaign itself asks for: what a shadow uses up is no other campaign's business. */
-int gate_reserve_shadow(struct draft *draft, const struct message *message, struct error *err);
+/** Reserve what a passing message uses up: its once_per mark, its places under caps. Of a shadow only what
+ * the campaign itself asks for, under names of its own. */
+int gate_reserve(struct draft *draft, const struct gate_question *question, struct error *err);
+/** Reserve what is not reserved (any more): a message that had ended goes again. */
+int gate_reserve_again(struct draft *draft, const struct gate_question *question, struct error *err);
 /** The host refuses what the gate let through: one more answer in the verdict. Strings are literals. */
 void gate_refuse_as(struct verdict *verdict, struct buf *checks, const char *name, const char *text);
 /** Give back what was reserved: the message ended without having been sent. */

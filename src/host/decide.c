@@ -35,6 +35,7 @@ struct decider {
   struct plan *plans; /**< open addressing by hash of the type; empty slots have no type */
   size_t plan_slots;
   struct rule_metrics *metrics; /**< as engine_rules() */
+  metric_id deferred;
   const struct engine_rule *rules;
   size_t rule_count;
   struct buf key, checks, cause, input;
@@ -133,6 +134,8 @@ struct decider *decider_new(const struct decider_options *options) {
         metric_counter("kairos_decisions_total", "Messages that rules asked for, by the gate's answer.",
                        (const char *)label.data);
   }
+  decider->deferred =
+      metric_counter("kairos_deferrals_total", "Messages that quiet hours or a cap deferred.", NULL);
   buf_deinit(&label);
   return decider;
 }
@@ -234,12 +237,11 @@ static int judge_messages(struct decider *decider, uint32_t rule, const struct e
         .config = decider->options.config,
         .purpose = config_purpose(decider->options.config, effect.message.message.purpose),
         .now = call->now,
-        .wall = call->wall};
+        .wall = call->wall,
+        .shadow = shadow};
     gate_judge(&question, &effect.message.verdict, &decider->checks);
     if (effect.message.verdict.pass) {
-      rc = shadow ? gate_reserve_shadow(&decider->draft, &effect.message.message, err)
-                  : gate_reserve(&decider->draft, &effect.message.message, err);
-      if (rc) return rc;
+      if ((rc = gate_reserve(&decider->draft, &question, err))) return rc;
       if (shadow)
         gate_refuse_as(&effect.message.verdict, &decider->checks, "shadow",
                        "it would be sent, were the campaign live");
@@ -293,6 +295,7 @@ static void announce_messages(struct decider *decider, uint32_t rule, struct dec
     run->shadowed += shadowed;
     count(decider, pass ? metrics->sent : shadowed ? metrics->shadowed : metrics->skipped, 1);
     if (!pass && !shadowed) count_skip(decider, rule, effect.message.verdict.reason);
+    if (pass && effect.message.message.not_before) count(decider, decider->deferred, 1);
     if (decider->options.observer.message)
       decider->options.observer.message(decider->options.observer.context, &effect.message.message,
                                         &effect.message.verdict);
@@ -781,7 +784,7 @@ void decide_timer(struct decider *decider, struct record *record, struct entity 
 }
 
 bool decide_outcome_needs_record(const struct message *message, enum outcome_kind kind) {
-  return message->once_key &&
+  return (message->once_key || message->reserved) &&
          (kind == OUTCOME_REJECTED || kind == OUTCOME_EXPIRED || kind == OUTCOME_CANCELLED);
 }
 
@@ -884,12 +887,18 @@ int decide_resend(struct decider *decider, struct record *record, const struct m
   if (purpose && !consent_allows(record, purpose, message->channel, NULL))
     return error_set(err, ERROR_INVALID, "the user does not consent to %s; drop the letter instead",
                      purpose->name);
-  if (message->once_key && !record_once(record, message->once_key, message->at, NULL)) {
-    int reserved = gate_reserve(&decider->draft, message, err); /* it was given back when the message ended */
-    if (reserved) return reserved;
-  }
   struct effect effect = {.type = EFFECT_MESSAGE,
                           .message = {.message = *message, .verdict = {.pass = true}}};
+  // It may have been given back when the message ended. It counts as it did, from when it might first have
+  // gone.
+  struct gate_question question = {.record = record,
+                                   .message = &effect.message.message,
+                                   .config = decider->options.config,
+                                   .purpose = purpose,
+                                   .now = message->at,
+                                   .wall = message_counted_at(message)};
+  int reserved = gate_reserve_again(&decider->draft, &question, err);
+  if (reserved) return reserved;
   buf_clear(&decider->checks);
   value_put_map(&decider->checks, 1);
   value_put_string(&decider->checks, STR("operator"));

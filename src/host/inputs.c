@@ -25,7 +25,8 @@ void worker_note_message(void *context, const struct message *message, const str
   struct buf *outbox = &flight_current(worker)->outbox;
   size_t at = outbox->len;
   buf_put_u32(outbox, 0);
-  outbox_entry_encode(&(struct outbox_entry){.message = *message, .retry_at = worker->wall}, outbox);
+  int64_t from = message->not_before > worker->wall ? message->not_before : worker->wall;
+  outbox_entry_encode(&(struct outbox_entry){.message = *message, .retry_at = from}, outbox);
   uint32_t len = (uint32_t)(outbox->len - at - 4);
   memcpy(outbox->data + at, &len, 4);
 }

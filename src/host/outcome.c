@@ -87,14 +87,23 @@ static struct str keep(struct outcome_input *outcome, struct str text) {
 
 void outcome_report(void *context, const struct message *message, const struct outcome *reported) {
   struct host *host = context;
-  struct outcome_input *outcome = outcome_new(host, message->user.id.len + reported->detail.len +
-                                                        reported->provider_id.len + reported->message.len);
+  bool counted = message->reserved != 0;
+  struct outcome_input *outcome = outcome_new(
+      host, message->user.id.len + reported->detail.len + reported->provider_id.len + reported->message.len +
+                (counted ? message->purpose.len + message->campaign.len : 0));
   outcome->host = host;
   outcome->used = 0;
   outcome->message = (struct message){.id = message->id,
                                       .user = {message->user.kind, keep(outcome, message->user.id)},
                                       .once_key = message->once_key,
-                                      .once_until = message->once_until};
+                                      .once_until = message->once_until,
+                                      .reserved = message->reserved,
+                                      .accepted = message->accepted,
+                                      .not_before = message->not_before};
+  if (counted) {
+    outcome->message.purpose = keep(outcome, message->purpose);
+    outcome->message.campaign = keep(outcome, message->campaign);
+  }
   outcome->outcome = *reported;
   outcome->outcome.detail = keep(outcome, reported->detail);
   outcome->outcome.provider_id = keep(outcome, reported->provider_id);

@@ -76,7 +76,7 @@ static void note_run(void *context, const struct decider_run *run) {
 
 static void note_message(void *context, const struct message *message, const struct verdict *verdict) {
   struct replay *replay = context;
-  if (!verdict->pass || !message->once_key) return;
+  if (!verdict->pass || (!message->once_key && !message->reserved)) return;
   replay->sent = memory_realloc(replay->sent, (replay->sent_count + 1) * sizeof *replay->sent);
   struct sent *sent = &replay->sent[replay->sent_count++];
   buf_init(&sent->bytes);

@@ -164,7 +164,7 @@ static void print_decision(void *context, const struct message *message, const s
   if (verdict->pass) simulation->result->sends++;
   struct buf map;
   buf_init(&map);
-  value_put_map(&map, 8);
+  value_put_map(&map, 8u + (message->not_before != 0));
   value_put_string(&map, STR("at"));
   value_put_integer(&map, message->at);
   value_put_member_text(&map, "user_id", message->user.id);
@@ -174,6 +174,7 @@ static void print_decision(void *context, const struct message *message, const s
   value_put_member_text(&map, "message_id", str_from(id));
   value_put_member_text(&map, "decision", verdict->pass ? STR("send") : STR("skip"));
   value_put_member_text(&map, "reason", verdict->reason);
+  if (message->not_before) value_put_member_integer(&map, "not_before", message->not_before);
   buf_clear(json);
   value_to_json(buf_str(&map), json);
   buf_append(json, "\n", 1);

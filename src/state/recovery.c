@@ -169,6 +169,7 @@ static void outbox_put(struct recovering *self, const struct log_record *record,
   struct outbox_entry entry = {.message = *message};
   // Sent again by an operator: its age counts from then.
   if (record->type == LOG_RETRY) entry.retry_at = record->at;
+  if (message->not_before > entry.retry_at) entry.retry_at = message->not_before;
   bool made;
   pending_set(self, pending_obtain(self, message->user, message->id, &made), &entry);
 }
