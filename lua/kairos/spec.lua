@@ -38,6 +38,7 @@
 ---@field template string
 ---@field channel string
 ---@field provider string
+---@field purpose string
 ---@field message_id string
 ---@field attempt number  the one that the provider accepted
 ---@field subject string
@@ -52,6 +53,7 @@
 ---@field campaign? string
 ---@field channel? "email"|"sms"|"push"|"webhook"
 ---@field provider? string
+---@field purpose? string
 ---@field subject? string
 ---@field subject_has? string  a part of it
 ---@field text_has? string  a part of the plain text
@@ -65,8 +67,9 @@
 ---@field template? string
 ---@field campaign? string
 ---@field channel? "email"|"sms"|"push"|"webhook"
----@field by? string  what held it back: a check of the gate ("once_per", "suppressed", …), or how its delivery ended ("expired",
---- "cancelled", "rejected", "exhausted", "held")
+---@field purpose? string
+---@field by? string  what held it back: a check of the gate ("once_per", "suppressed", …), "shadow", or how its delivery ended
+--- ("expired", "cancelled", "rejected", "exhausted", "held")
 ---@field because? string  a part of the answer
 ---@field at? string|number  when it was decided
 ---@field times? number

@@ -127,7 +127,7 @@ FAIL spec/rules/bad_spec.lua:10: thanks at once
   it("answers mistakes with what to write", function()
     for text, message in pairs {
       ['assert.sent(host, { templte = "x" })'] = "assert.sent has no field `templte`; did you mean `template`?; there are: at, "
-        .. "campaign, channel, data, html_has, provider, subject, subject_has, template, text_has, times, to",
+        .. "campaign, channel, data, html_has, provider, purpose, subject, subject_has, template, text_has, times, to",
       ['assert.sent(host, { template = "thank" })'] = "assert.sent: there is no template `thank`; did you mean `thanks`?; "
         .. "there are: thanks",
       ['assert.not_sent(host, { campaign = "shopp" })'] = "assert.not_sent: there is no campaign `shopp`; did you mean "
@@ -258,6 +258,30 @@ FAIL spec/rules/bad_spec.lua:10: thanks at once
       assert.sent(host, 2)
       host:advance "1m"
       assert.sent(host, { to = "cid", text_has = "hello" })]], '{ rules = "rules/slow" }')
+  end)
+
+  it("runs campaigns as they are rolled out: shadows, dates, hours", function()
+    local function campaign(fields)
+      files.write(directory .. "/rules/sale/rule.lua", [[
+        local kairos = require "kairos"
+        return kairos.rule { on = "x", ]] .. fields .. [[, act = function(_, user)
+          user:send { channel = "webhook", template = "t" }
+        end }]])
+      files.write(directory .. "/rules/sale/t.txt", "hello")
+    end
+    local x = ' host:event { type = "x", user = "ada" } '
+    campaign 'mode = "shadow"'
+    passes(x .. 'assert.not_sent(host) assert.held_back(host, { to = "ada", by = "shadow" })', '{ rules = "rules/sale" }')
+    campaign 'mode = "paused"'
+    passes(x .. 'assert.not_sent(host) assert.why(host, { to = "ada", decision = "none", because = "paused" })',
+      '{ rules = "rules/sale" }')
+    campaign [[starts = "2026-11-27 09:00 Europe/Berlin", ends = "2026-11-30 09:00 Europe/Berlin",
+      hours = "09:00-18:00 Europe/Berlin"]]
+    passes(x .. 'host:at "2026-11-27 08:59:59 Europe/Berlin"' .. x .. "assert.not_sent(host)"
+      .. ' host:at "2026-11-27 09:00 Europe/Berlin"' .. x .. "assert.sent(host, 1)"
+      .. ' host:at "2026-11-27 18:00 Europe/Berlin"' .. x .. "assert.sent(host, 1)"
+      .. ' host:at "2026-11-30 09:00 Europe/Berlin"' .. x .. "assert.sent(host, 1)",
+      '{ rules = "rules/sale", at = "2026-11-26 10:00 Europe/Berlin" }')
   end)
 
   it("runs several campaigns, or all of them, side by side", function()

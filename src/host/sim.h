@@ -91,11 +91,12 @@ void sim_dead(const struct sim *sim, struct buf *out);
 void sim_user(const struct sim *sim, struct entity entity, struct buf *out);
 /** All that happened to one user or subject, in order: array of maps { at, kind, … }; kind: "event" { type,
  * id, timestamp, payload }, "timer" { campaign, name, due }, "lookup" { campaign, needs }, "run" { campaign,
- * decision, reason, facts }, "decision" { campaign, template, channel, decision, reason, checks, message_id,
- * to }, "attempt" { attempt, message_id }, "outcome" { outcome, detail, attempt, message_id, retry_at },
- * "failed" { campaign, error }, "attribute" { name, value }, "timer_set" { campaign, name, due },
- * "timer_clear" { campaign, name }, "suppressed" and "unsuppressed" { channel, reason }, "consent_granted"
- * and "consent_withdrawn" { purpose, channel, source }. */
+ * decision, reason, ran, facts }, "decision" { campaign, template, channel, decision, reason, checks,
+ * message_id, to, not_before }, "attempt" { attempt, message_id }, "outcome" { outcome, detail, attempt,
+ * message_id, retry_at }, "failed" { campaign, error }, "not_run" { campaign, timer, reason }, "attribute" {
+ * name, value }, "timer_set" { campaign, name, due }, "timer_clear" { campaign, name }, "suppressed" and
+ * "unsuppressed" { channel, reason }, "consent_granted" and "consent_withdrawn" { purpose, channel, source }.
+ */
 void sim_story(const struct sim *sim, struct entity entity, struct buf *out);
 /** Everybody of whom anything is known, in the order of appearance: array of { user } or { subject }. */
 void sim_entities(const struct sim *sim, struct buf *out);

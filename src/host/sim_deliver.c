@@ -76,8 +76,10 @@ static void place(struct sim *sim, struct entry *entry, const struct message *me
 void sim_deliver_add(struct sim *sim, const struct message *decided) {
   const struct config *config = sim->rules->options.config;
   struct message message;
+  // One that the gate deferred (quiet hours, a cap) goes when its time has come.
+  int64_t first = decided->not_before > sim->now ? decided->not_before : sim->now;
   buf_clear(&sim->entry);
-  outbox_entry_encode(&(struct outbox_entry){.message = *decided, .retry_at = sim->now}, &sim->entry);
+  outbox_entry_encode(&(struct outbox_entry){.message = *decided, .retry_at = first}, &sim->entry);
   struct entry *entry = outbox_add(&sim->outbox, buf_str(&sim->entry), false, &message, NULL);
   if (!entry) return; // known already
   // The gate let it pass, so there is such a provider.
@@ -204,14 +206,15 @@ static void note_sent(struct sim *sim, const struct entry *entry, const struct m
   struct buf *out = &sim->sent;
   char id[33];
   hash128_hex(message->id, id);
-  value_put_map(out, 14);
+  value_put_map(out, 15);
   value_put_member_integer(out, "at", sim->now);
-  value_put_member_text(out, message->user.kind == ENTITY_USER ? "user" : "subject_of", message->user.id);
+  value_put_member_text(out, "user", message->user.id);
   value_put_member_text(out, "to", message->to);
   value_put_member_text(out, "campaign", message->campaign);
   value_put_member_text(out, "template", message->template_name);
   value_put_member_text(out, "channel", message->channel);
   value_put_member_text(out, "provider", message->provider);
+  value_put_member_text(out, "purpose", message->purpose);
   value_put_member_text(out, "message_id", str_from(id));
   value_put_member_integer(out, "attempt", entry->attempts);
   value_put_member_text(out, "subject", header_of(rendered, STR("subject")));

@@ -612,14 +612,18 @@ static int tell_names(void *context, struct str arguments, struct buf *result, s
   const struct config *config = sim_rules_config(rules);
   const struct engine_rule *all;
   const struct engine_template *templates;
-  struct names campaigns = {0}, events = {0}, found = {0};
+  struct names campaigns = {0}, events = {0}, needs = {0}, found = {0};
   size_t count = engine_rules(sim_rules_engine(rules), &all);
   for (size_t i = 0; i < count; i++) {
     add_name(&campaigns, all[i].campaign);
     for (size_t j = 0; j < all[i].on_count; j++) add_name(&events, all[i].on[j]);
+    for (size_t j = 0; j < all[i].need_count; j++) add_name(&needs, all[i].needs[j].name);
   }
-  value_put_map(result, 6);
+  value_put_map(result, 8);
   put_names(result, "campaigns", &campaigns);
+  put_names(result, "needs", &needs);
+  for (uint32_t i = 0; i < config->purpose_count; i++) add_name(&found, str_from(config->purposes[i].name));
+  put_names(result, "purposes", &found);
   put_names(result, "events", &events);
   count = engine_templates(sim_rules_engine(rules), &templates);
   for (size_t i = 0; i < count; i++) add_name(&found, templates[i].name);

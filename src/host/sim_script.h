@@ -13,10 +13,12 @@
  * before and after
  * - sim_advance(host, "2m"), sim_at(host, moment): turn the clock; an error if that is the past
  * - sim_provider(host, channel or provider, "accept" | "timeout" | "bounce" | status, times or nil)
+ * - sim_lookup(host, server, path, answer); sim_lookup_fails(host, server, path, "timeout" or status)
  * - sim_now(host) -> ms
  * - sim_sent, sim_decisions, sim_runs, sim_dead, sim_entities(host); sim_user, sim_story(host, user): as
  * sim.h says
- * - sim_names(host) -> { campaigns, templates, checks, channels, providers, events }: lists of what there is
+ * - sim_names(host) -> { campaigns, events, needs, templates, checks, channels, providers, purposes }: lists
+ * of what there is
  * - moment(text or ms) -> ms; json(value) -> text
  * - time(ms, zone or nil) -> "Mon 2026-06-01 14:00:00 CEST"
  * - nearest(word, names) -> the name that was probably meant, or nil

@@ -236,8 +236,15 @@ static void tell_effect(struct story *story, const struct log_record *record, co
     value_put_member_text(out, "channel", effect->consent.channel);
     value_put_member_text(out, "source", effect->consent.source);
     return;
+  case EFFECT_NOT_RUN:
+    out = row(story, record->at, "not_run", 3);
+    value_put_member_text(out, "campaign", effect->not_run.campaign);
+    value_put_member_text(out, "timer", effect->not_run.timer);
+    value_put_member_text(out, "reason", effect->not_run.reason);
+    return;
   case EFFECT_MESSAGE:
-    out = row(story, record->at, "decision", 8);
+    out = row(story, record->at, "decision", 9);
+    value_put_member_integer(out, "not_before", message->not_before);
     value_put_member_text(out, "campaign", message->campaign);
     value_put_member_text(out, "template", message->template_name);
     value_put_member_text(out, "channel", message->channel);

@@ -10,8 +10,8 @@ local assertions = {}
 --- How a failure ends: at most so many lines and stories.
 local SHOWN, STORIES = 10, 3
 
--- Not sent after all: how a delivery can end, beside "accepted".
-local endings = { "expired", "cancelled", "rejected", "exhausted", "held" }
+-- What holds a message back beside the gate's checks: its campaign is a shadow; its delivery ended so.
+local endings = { "shadow", "expired", "cancelled", "rejected", "exhausted", "held" }
 
 ---@param text any
 ---@param part any
@@ -42,11 +42,12 @@ end
 
 --- Values shown in a failure, and how to compare them: each says whether a row has what is wanted.
 local compare = {
-  to = function(row, value) return row.user == value or row.subject_of == value or (row.to ~= "" and row.to == value) end,
+  to = function(row, value) return row.user == value or row.subject == value or (row.to ~= "" and row.to == value) end,
   template = function(row, value) return row.template == value end,
   campaign = function(row, value) return row.campaign == value end,
   channel = function(row, value) return row.channel == value end,
   provider = function(row, value) return row.provider == value end,
+  purpose = function(row, value) return row.purpose == value end,
   subject = function(row, value) return row.subject == value end,
   subject_has = function(row, value) return has(row.subject, value) end,
   text_has = function(row, value) return has(row.text, value) end,
@@ -70,7 +71,7 @@ local compare = {
 
 --- What is shown of a row that has not what is wanted.
 local shown = {
-  to = function(row) return row.user or row.subject_of end,
+  to = function(row) return row.user or row.subject end,
   subject_has = function(row) return row.subject end,
   text_has = function(row) return row.text end,
   html_has = function(row) return row.html end,
@@ -78,9 +79,10 @@ local shown = {
   at = function(row, host) return tell.time(host, row.at) end,
 }
 
-local names_checked = { template = "templates", campaign = "campaigns", channel = "channels", provider = "providers" }
-local texts = { "to", "template", "campaign", "channel", "provider", "subject", "subject_has", "text_has", "html_has", "by",
-  "because", "decision", "error_has" }
+local names_checked = { template = "templates", campaign = "campaigns", channel = "channels", provider = "providers",
+  purpose = "purposes" }
+local texts = { "to", "template", "campaign", "channel", "provider", "purpose", "subject", "subject_has", "text_has",
+  "html_has", "by", "because", "decision", "error_has" }
 local tables = { "data", "facts", "checks" }
 
 --- Raise for a filter that cannot be meant.
@@ -318,8 +320,8 @@ local function failures(host)
   return rows
 end
 
-local sent_fields = { "to", "template", "campaign", "channel", "provider", "subject", "subject_has", "text_has", "html_has",
-  "data", "at", "times" }
+local sent_fields = { "to", "template", "campaign", "channel", "provider", "purpose", "subject", "subject_has", "text_has",
+  "html_has", "data", "at", "times" }
 
 local kinds = {
   {
@@ -329,7 +331,7 @@ local kinds = {
   },
   {
     name = "held_back", counts = true, example = '{ to = "ada", by = "once_per" }',
-    fields = { "to", "template", "campaign", "channel", "by", "because", "at", "times" },
+    fields = { "to", "template", "campaign", "channel", "purpose", "by", "because", "at", "times" },
     one = "message held back", many = "messages held back", others = "held back were:", line = tell.decision, rows = held_back,
   },
   {

@@ -33,6 +33,10 @@ local function name_of(message)
   return ((message.channel or "") .. " " .. (message.template or "")):match "^%s*(.-)%s*$"
 end
 
+local function channels(channel)
+  return channel == "*" and "every channel" or channel
+end
+
 local function first_lines(text)
   local lines = {}
   for line in (text .. "\n"):gmatch "(.-)\n" do
@@ -63,6 +67,15 @@ local steps = {
   lookup = function(step, _, say)
     say("what " .. step.campaign .. " waited for is there")
   end,
+  not_run = function(step, _, say)
+    say("  timer " .. step.timer .. " of " .. step.campaign .. ": its rule does not run: " .. step.reason)
+  end,
+  consent_granted = function(step, _, say)
+    say("  consent to " .. step.purpose .. " on " .. channels(step.channel) .. " is granted")
+  end,
+  consent_withdrawn = function(step, _, say)
+    say("  consent to " .. step.purpose .. " on " .. channels(step.channel) .. " is withdrawn")
+  end,
   run = function(step, _, say)
     local said = { send = "asks for a message", skip = "asks for a message", none = step.reason, failed = "fails" }
     say("  rule " .. step.campaign .. (step.ran == false and " does not run: " .. step.reason
@@ -71,9 +84,12 @@ local steps = {
       say("    read " .. name .. " = " .. tell.value(step.facts[name]))
     end
   end,
-  decision = function(step, _, say)
-    local passes = step.decision == "send"
-    say("  " .. name_of(step) .. ": " .. (passes and "the gate lets it pass" or "held back by " .. step.reason))
+  decision = function(step, host, say)
+    local passes = step.decision == "send" and "the gate lets it pass" or "held back by " .. step.reason
+    if step.decision == "send" and step.not_before > step.at then
+      passes = "deferred by " .. step.reason .. " to " .. tell.time(host, step.not_before)
+    end
+    say("  " .. name_of(step) .. ": " .. passes)
     for _, name in ipairs(tell.check_order) do
       local answer = (step.checks or {})[name]
       if answer then
@@ -103,10 +119,10 @@ local steps = {
     say("  cancels the timer " .. step.name .. " of " .. step.campaign)
   end,
   suppressed = function(step, _, say)
-    say("  no more messages on " .. (step.channel == "*" and "any channel" or step.channel) .. ": " .. step.reason)
+    say("  no more messages on " .. channels(step.channel) .. ": " .. step.reason)
   end,
   unsuppressed = function(step, _, say)
-    say("  messages again on " .. (step.channel == "*" and "every channel" or step.channel))
+    say("  messages again on " .. channels(step.channel))
   end,
 }
 
