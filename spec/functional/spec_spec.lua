@@ -460,6 +460,7 @@ FAIL spec/rules/bad_spec.lua:10: thanks at once
 
   describe("and kairos new", function()
     it("write a campaign that passes as it stands", function()
+      files.remove(directory .. "/rules")
       local result = run(binary .. " new spring_sale")
       assert.equal(0, result.status, result.err)
       assert.equal([[
