@@ -214,7 +214,6 @@ static void fire(struct sim *sim, struct entity entity) {
 
 uint64_t sim_advance(struct sim *sim, int64_t end) {
   uint64_t fired = 0;
-  if (end < sim->now) end = sim->now;
   for (;;) {
     int64_t due = INT64_MAX;
     struct entity entity;
@@ -230,6 +229,6 @@ uint64_t sim_advance(struct sim *sim, int64_t end) {
       fired++;
     }
   }
-  if (end != INT64_MAX) sim->now = end;
+  if (end != INT64_MAX && end > sim->now) sim->now = end;
   return fired;
 }

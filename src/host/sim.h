@@ -48,7 +48,7 @@ int64_t sim_now(const struct sim *sim);
  * false for a duplicate. */
 bool sim_event(struct sim *sim, const struct event *event);
 /** Run what is due at or before `end`, timers and deliveries, in the order of their times; the clock ends
- * there. A clock that is past `end` stays, and what is due by it is run. @return how many timers fired. */
+ * there, or stays where it is beyond. @return how many timers fired. */
 uint64_t sim_advance(struct sim *sim, int64_t end);
 
 /* ---- providers ---- */
