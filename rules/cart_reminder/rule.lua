@@ -26,6 +26,7 @@ return kairos.rule {
         purpose    = "marketing",
         data       = timer.data,
         once_per   = "1d",
+        cap        = "2/7d",
         expires_in = "6h",
       }
     end,

@@ -11,6 +11,9 @@ return kairos.rule {
     return user:count(views, event.payload.sku) >= 3 and user:count(orders) == 0
   end,
   act  = function(event, user)
-    user:send { channel = "email", template = "still_interested", purpose = "marketing", data = event.payload, once_per = "7d" }
+    user:send {
+      channel = "email", template = "still_interested", data = event.payload,
+      purpose = "marketing", once_per = "7d", cap = "2/30d",
+    }
   end,
 }
