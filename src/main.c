@@ -3,9 +3,10 @@
 #include <string.h>
 
 static const struct cli_command *const commands[] = {
-    &cli_run,     &cli_check,  &cli_spec,        &cli_new,        &cli_simulate, &cli_why,     &cli_user,
-    &cli_dead,    &cli_status, &cli_suppress,    &cli_unsuppress, &cli_pause,    &cli_resume,  &cli_backup,
-    &cli_version, &cli_reload, &cli_generations, &cli_rollback,   &cli_repl,     &cli_consent, &cli_tail,
+    &cli_run,    &cli_check,   &cli_spec,    &cli_new,       &cli_simulate,    &cli_why,
+    &cli_user,   &cli_dead,    &cli_status,  &cli_suppress,  &cli_unsuppress,  &cli_pause,
+    &cli_resume, &cli_backup,  &cli_version, &cli_reload,    &cli_generations, &cli_rollback,
+    &cli_repl,   &cli_consent, &cli_tail,    &cli_campaigns,
 };
 
 enum { COMMAND_COUNT = sizeof commands / sizeof *commands };

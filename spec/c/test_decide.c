@@ -14,7 +14,7 @@ struct world {
   struct bench bench;
   struct decider *decider;
   struct decision decision;
-  struct buf told;
+  struct buf told, paused;
   int serial;
 };
 
@@ -36,12 +36,14 @@ static void world_init(struct world *world) {
   *world = (struct world){0};
   bench_init(&world->bench, yaml);
   buf_init(&world->told);
+  buf_init(&world->paused);
 }
 
 static void world_deinit(struct world *world) {
   decider_free(world->decider);
   bench_deinit(&world->bench);
   buf_deinit(&world->told);
+  buf_deinit(&world->paused);
 }
 
 static void world_rule(struct world *world, const char *campaign, const char *fields, const char *act) {
@@ -72,6 +74,7 @@ static void world_load(struct world *world) {
       &(struct decider_options){.engine = world->bench.engine,
                                 .config = world->bench.config,
                                 .generation = 7,
+                                .paused = buf_str(&world->paused),
                                 .record_max = 64 << 10,
                                 .observer = {.context = world, .message = note_message, .ran = note_ran}});
 }
@@ -206,14 +209,17 @@ static void test_own_hours(void **state) {
 
 static void test_operators_pause(void **state) {
   (void)state;
-  static const struct engine_pause paused[] = {{STR("gone"), STR("ann"), STR(""), 1},
-                                               {STR("t"), STR("ann"), STR("wrong price"), 2}};
   struct world world;
   world_init(&world);
   world_rule(&world, "t", "", "");
   world_rule(&world, "other", "", "");
-  world.bench.paused = paused;
-  world.bench.paused_count = 2;
+  value_put_array(&world.paused, 2);
+  value_put_map(&world.paused, 1);
+  value_put_member_text(&world.paused, "campaign", STR("gone"));
+  value_put_map(&world.paused, 3);
+  value_put_member_text(&world.paused, "campaign", STR("t"));
+  value_put_member_text(&world.paused, "by", STR("ann"));
+  value_put_member_text(&world.paused, "reason", STR("wrong price"));
   world_load(&world);
   world_event(&world, "ada", NOON);
   assert_told(&world, "other ran\nt: paused by ann: wrong price\n");

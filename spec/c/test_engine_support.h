@@ -31,8 +31,6 @@ struct bench {
   struct event event;
   struct error err;
   bool counted;
-  const struct engine_pause *paused;
-  size_t paused_count;
 };
 
 /** The library lies beside the sources, which this file names. */
@@ -92,8 +90,6 @@ static inline int bench_load(struct bench *bench) {
   struct engine_options options = {.ruleset = bench->ruleset,
                                    .config = bench->config,
                                    .generation = 7,
-                                   .paused = bench->paused,
-                                   .paused_count = bench->paused_count,
                                    .counted_budget = bench->counted};
   engine_free(bench->engine);
   bench->engine = NULL;

@@ -253,4 +253,111 @@ describe("on a host", function()
     host:run()
     assert.equal(opens, host:ask("user", "ada").timers[1].due)
   end)
+
+  it("an operator's pause holds through reloads and restarts, says who and why, and ends on command", function()
+    host = Host.start { rules = { greet = greeting(), other = greeting() } }
+    hello "ada"
+    host:said("ada", 2)
+    local answer = host:ask("pause", "--campaign", "greet", "--reason", "wrong price")
+    assert.equal("serving", answer.result)
+    assert.equal(2, answer.generation)
+    hello "bob"
+    assert.same({ "hello 1" }, host:said "bob") -- of the other
+    files.write(host.rules .. "/greet/rule.lua", greeting("priority = 5,"))
+    host:ask "reload"
+    hello "cid"
+    assert.same({ "hello 1" }, host:said "cid")
+    host:kill()
+    host:run()
+    hello "dan"
+    assert.same({ "hello 1" }, host:said "dan")
+    local rows = host:ask("why", "dan", "--replay")
+    local reasons = {}
+    for _, row in ipairs(rows) do reasons[row.campaign] = row.decision .. ": " .. row.reason end
+    assert.truthy(reasons.greet:match "^none: paused by %S+: wrong price$", reasons.greet)
+    -- A replay of what was before the pause says what it said.
+    for _, row in ipairs(host:ask("why", "ada", "--replay")) do assert.equal("send", row.decision) end
+    assert.equal("unchanged", host:ask("pause", "--campaign", "greet").result)
+    assert.truthy(host:command("pause", "--campaign", "greet").out:find("is paused already", 1, true))
+    local words = host:command("resume", "--campaign", "greet")
+    assert.equal(0, words.status, words.err)
+    assert.truthy(words.out:find("Resumed from generation", 1, true), words.out)
+    hello "eve"
+    assert.same({ "hello 1", "hello 1" }, host:said("eve", 2))
+  end)
+
+  it("a pause names its campaign, or is told what is near", function()
+    host = Host.start { rules = { greet = greeting() } }
+    local result = host:command("pause", "--campaign", "gret")
+    assert.equal(3, result.status)
+    assert.truthy(result.err:find("there is no campaign `gret`; did you mean `greet`?", 1, true), result.err)
+    result = host:command("resume", "--campaign", "xyz")
+    assert.equal(3, result.status)
+    assert.truthy(result.err:find("there is no campaign `xyz`; `kairos campaigns` lists them", 1, true), result.err)
+    assert.equal(2, host:command("pause", "files", "--campaign", "greet").status)
+    assert.equal(2, host:command("pause", "--reason", "x").status)
+    assert.equal(0, host:ask("generations").serving - 1)
+  end)
+
+  it("kairos campaigns shows what there is and how it runs", function()
+    host = Host.start { rules = {
+      greet = greeting('priority = 5,', 'if event.payload.fail then error "on purpose" end'),
+      quiet = greeting 'rollout = "0%",',
+      shade = greeting('mode = "shadow", hours = "mon-sun 00:00-24:00 UTC",'),
+      early = greeting 'starts = "2099-01-01",',
+      twice = (greeting('', 'do return user:send { channel = "email", template = "said", to = "a@b.example", '
+        .. 'once_per = "1d" } end')),
+    } }
+    hello "ada"
+    hello("ada", { fail = true })
+    host:said "ada"
+    host:ask("pause", "--campaign", "quiet", "--reason", "why not")
+    local answer = host:ask "campaigns"
+    assert.equal(2, answer.generation)
+    local of, names = {}, {}
+    for index, campaign in ipairs(answer.campaigns) do
+      of[campaign.campaign] = campaign
+      names[index] = campaign.campaign
+    end
+    assert.same({ "early", "greet", "quiet", "shade", "twice" }, names)
+    assert.equal("live", of.greet.state)
+    assert.equal(5, of.greet.priority)
+    assert.equal("100%", of.greet.rollout)
+    assert.same({ "hello" }, of.greet.on)
+    assert.same({ "later" }, of.greet.timers)
+    assert.same({ "count hello 30d" }, of.greet.windows)
+    assert.same({ { template = "said", channels = { "push" } } }, of.greet.templates)
+    assert.equal(2, of.greet.calls)
+    assert.equal(1, of.greet.errors)
+    assert.equal(1, of.greet.decisions.send)
+    assert.is_true(of.greet.mean_us > 0)
+    assert.equal("paused", of.quiet.state)
+    assert.equal("live", of.quiet.mode)
+    assert.equal("why not", of.quiet.paused.reason)
+    assert.is_string(of.quiet.paused.by)
+    assert.same({ rollout = 2 }, of.quiet.not_run)
+    assert.equal("shadow", of.shade.state)
+    assert.equal(2, of.shade.decisions.shadow)
+    assert.is_nil(of.shade.decisions.send)
+    assert.equal("starts 2099-01-01", of.early.state)
+    assert.same({ once_per = 1 }, of.twice.skips)
+    assert.equal(1, of.twice.decisions.skip)
+    assert.equal(1, host:metric("kairos_skips_total", 'campaign="twice",reason="once_per"'))
+
+    local words = host:command("campaigns").out
+    assert.truthy(words:find "quiet%s+paused by %S+%s+0%%", words)
+    assert.truthy(words:find("0, would 2", 1, true), words)
+    assert.truthy(words:find("1 (once_per 1)", 1, true), words)
+    words = host:command("campaigns", "quiet").out
+    assert.truthy(words:find("why not", 1, true), words)
+    local miss = host:command("campaigns", "quite")
+    assert.equal(3, miss.status)
+    assert.truthy(miss.err:find("did you mean `quiet`?", 1, true), miss.err)
+
+    host:stop()
+    words = host:command("campaigns").out
+    assert.truthy(words:find "early%s+starts 2099%-01%-01", words)
+    assert.truthy(words:find("No host was asked", 1, true), words)
+    assert.equal(5, #host:ask("campaigns").campaigns)
+  end)
 end)

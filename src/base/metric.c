@@ -294,6 +294,20 @@ static void write_histogram(struct buf *out, const char *name, const struct seri
   buf_printf(out, "%s_count%s%s%s %llu\n", name, open, labels, close, (unsigned long long)count);
 }
 
+double metric_mean_us(const char *name, const char *labels) {
+  double mean = -1;
+  pthread_mutex_lock(&lock);
+  const struct family *family = family_of(name, KIND_HISTOGRAM);
+  for (const struct series *series = family ? family->first : NULL; series; series = series->next) {
+    uint64_t count = 0;
+    if (!same_labels(series->labels, labels)) continue;
+    for (uint32_t i = 0; i <= BUCKETS; i++) count += sum_slot(series->id + i);
+    if (count) mean = (double)sum_slot(series->id + BUCKETS + 1) / (double)count;
+  }
+  pthread_mutex_unlock(&lock);
+  return mean;
+}
+
 static void write_series(struct buf *out, const struct family *family, const struct series *series) {
   if (family->kind == KIND_HISTOGRAM) {
     write_histogram(out, family->name, series);

@@ -30,6 +30,8 @@ void metric_each(const char *name, void (*visit)(void *context, const char *labe
 /** A histogram's quantile, taken from its buckets (linear within one), in microseconds; past the last bucket,
  * that one's end. @param labels  as registered, or null. @return -1 if nothing was observed. Any thread. */
 int64_t metric_quantile_us(const char *name, const char *labels, double quantile);
+/** A histogram's mean, likewise. */
+double metric_mean_us(const char *name, const char *labels);
 
 /** The escaped form of a label's value, appended. */
 void metric_label_escape(struct buf *out, struct str value);

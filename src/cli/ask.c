@@ -4,6 +4,9 @@
 #include "control/control.h"
 #include "event/value.h"
 
+#include <pwd.h>
+#include <unistd.h>
+
 int ask_failed(const struct error *err) {
   fprintf(stderr, "kairos: %s\n", err->message);
   return err->code == ERROR_NOT_FOUND ? CLI_NOT_FOUND : CLI_FAILED;
@@ -25,6 +28,11 @@ void ask_put(struct buf *request, const char *name, const char *value) {
   if (!value) return;
   buf_printf(request, ",\"%s\":", name);
   value_put_json_string(str_from(value), request);
+}
+
+void ask_put_user(struct buf *request) {
+  const struct passwd *user = getpwuid(geteuid());
+  ask_put(request, "user", user ? user->pw_name : NULL);
 }
 
 int ask_host(const struct config *config, struct buf *request, struct buf *result) {

@@ -28,6 +28,7 @@ enum cli_option {
   CLI_REPLAY = 1 << 10,
   CLI_DRY_RUN = 1 << 11,
   CLI_CHANNEL = 1 << 12,
+  CLI_CAMPAIGN = 1 << 13,
   CLI_EVAL = 1 << 20,
   CLI_WORKER = 1 << 21,
   CLI_SESSION = 1 << 22, /**< --write */
@@ -69,7 +70,7 @@ extern const struct cli_command cli_run, cli_check, cli_simulate, cli_why, cli_d
     cli_suppress, cli_unsuppress, cli_consent, cli_pause, cli_resume, cli_backup, cli_version, cli_reload,
     cli_generations, cli_rollback;
 extern const struct cli_command cli_repl, cli_tail;
-extern const struct cli_command cli_spec, cli_new;
+extern const struct cli_command cli_spec, cli_new, cli_campaigns;
 
 /* ---- option.c ---- */
 
@@ -107,6 +108,8 @@ int ask_listens(const struct config *config);
 void ask_begin(struct buf *request, const char *command);
 /** One argument; left out if null. */
 void ask_put(struct buf *request, const char *name, const char *value);
+/** Who asks, to be kept with what he changes: nobody is kept from anything by it. */
+void ask_put_user(struct buf *request);
 /** Ask the running host. @return CLI_DONE with the result's value in `result`, or CLI_FAILED / CLI_NOT_FOUND
  * with the reason on stderr. Frees the request. */
 int ask_host(const struct config *config, struct buf *request, struct buf *result);

@@ -35,6 +35,8 @@ static const struct option {
      "that one test may take; 10 unless given"},
     {"channel", "CHANNEL", CLI_CHANNEL, offsetof(struct cli_arguments, channel),
      "email, sms, push or webhook; every one unless given"},
+    {"campaign", "NAME", CLI_CAMPAIGN, offsetof(struct cli_arguments, campaign),
+     "this campaign, instead of a provider"},
     {"all", NULL, CLI_ALL, offsetof(struct cli_arguments, all), "every one there is"},
     {"replay", NULL, CLI_REPLAY, offsetof(struct cli_arguments, replay),
      "every time a rule ran, also when it asked for nothing"},

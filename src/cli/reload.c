@@ -1,15 +1,7 @@
 #include "cli/cli.h"
 #include "cli/print.h"
 
-#include <pwd.h>
 #include <string.h>
-#include <unistd.h>
-
-/** Who asks, for the list of generations: nobody is kept from anything by it. */
-static void put_user(struct buf *request) {
-  const struct passwd *user = getpwuid(geteuid());
-  ask_put(request, "user", user ? user->pw_name : NULL);
-}
 
 static struct str part(struct str map, const char *name) {
   struct str found;
@@ -66,7 +58,7 @@ static int run_reload(const struct cli_arguments *arguments) {
   struct buf request;
   ask_begin(&request, "reload");
   ask_put(&request, "text", arguments->dry_run ? "dry-run" : NULL);
-  put_user(&request);
+  ask_put_user(&request);
   return ask_and_show(arguments, &request, show_result);
 }
 
@@ -74,7 +66,7 @@ static int run_rollback(const struct cli_arguments *arguments) {
   struct buf request;
   ask_begin(&request, "rollback");
   ask_put(&request, "id", arguments->words[0]);
-  put_user(&request);
+  ask_put_user(&request);
   return ask_and_show(arguments, &request, show_result);
 }
 

@@ -23,8 +23,9 @@ static const struct request_command commands[] = {
     {"reload", HOST_RELOAD, 0, REQUEST_TEXT | REQUEST_USER, PATIENCE_RULES_MS, true},
     {"generations", HOST_GENERATIONS, 0, REQUEST_TEXT, PATIENCE_MS, false},
     {"rollback", HOST_ROLLBACK, 0, REQUEST_ID | REQUEST_USER, PATIENCE_RULES_MS, true},
-    {"pause_campaign", HOST_PAUSE_CAMPAIGN, REQUEST_TEXT, REQUEST_USER, PATIENCE_RULES_MS, true},
-    {"resume_campaign", HOST_RESUME_CAMPAIGN, REQUEST_TEXT, REQUEST_USER, PATIENCE_RULES_MS, true},
+    {"pause_campaign", HOST_PAUSE_CAMPAIGN, REQUEST_ID, REQUEST_TEXT | REQUEST_USER, PATIENCE_RULES_MS, true},
+    {"resume_campaign", HOST_RESUME_CAMPAIGN, REQUEST_ID, REQUEST_USER, PATIENCE_RULES_MS, true},
+    {"campaigns", HOST_CAMPAIGNS, 0, 0, PATIENCE_MS, false},
 };
 
 static const struct {

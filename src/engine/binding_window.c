@@ -35,10 +35,19 @@ static void check_loading(lua_State *lua, const char *what) {
                   what);
 }
 
+static uint32_t note_window(struct engine *engine, uint32_t window) {
+  struct engine_folder *folder = &engine->folders[engine->loading_folder];
+  for (size_t i = 0; i < folder->window_count; i++)
+    if (folder->windows[i] == window) return window;
+  folder->windows = memory_realloc(folder->windows, (folder->window_count + 1) * sizeof *folder->windows);
+  folder->windows[folder->window_count++] = window;
+  return window;
+}
+
 static uint32_t keep_window(lua_State *lua, const struct window_declaration *declaration, struct str over) {
   struct engine *engine = engine_of(lua);
   for (size_t i = 0; i < engine->window_count; i++)
-    if (engine->windows[i].id == declaration->id) return (uint32_t)i;
+    if (engine->windows[i].id == declaration->id) return note_window(engine, (uint32_t)i);
   if (engine->window_count - engine->folder_windows >= WINDOWS_MAX)
     sandbox_raise(lua, ERROR_SCRIPT,
                   "kairos.window: the campaign has %d windows already; every user's record holds all of them",
@@ -56,7 +65,7 @@ static uint32_t keep_window(lua_State *lua, const struct window_declaration *dec
   buf_printf(&engine->text, "%s %.*s%s%.*s %.*s", kinds[window->kind].name, STR_ARG(window->of),
              window->value.len ? " " : "", STR_ARG(window->value), STR_ARG(over));
   engine->window_labels[index] = engine_keep(engine, buf_str(&engine->text));
-  return (uint32_t)index;
+  return note_window(engine, (uint32_t)index);
 }
 
 /** window{ kind, of, by, value, over (ms), label }: checked by lua/kairos/window.lua; paths are within the

@@ -33,6 +33,10 @@ void engine_free(struct engine *engine) {
     memory_free((void *)engine->rules[i].timers);
     memory_free((void *)engine->rules[i].needs);
   }
+  for (size_t i = 0; i < engine->folder_count; i++) {
+    memory_free(engine->folders[i].windows);
+    memory_free(engine->folders[i].sends);
+  }
   for (size_t i = 0; i < engine->template_count; i++) template_free(engine->compiled[i]);
   for (size_t i = 0; i < engine->subscription_slots; i++) memory_free(engine->subscriptions[i].rules);
   for (size_t i = 0; i < engine->owned_count; i++) memory_free(engine->owned[i]);
@@ -73,6 +77,22 @@ size_t engine_rules(const struct engine *engine, const struct engine_rule **rule
 size_t engine_windows(const struct engine *engine, const struct window_declaration **windows) {
   *windows = engine->windows;
   return engine->window_count;
+}
+
+size_t engine_folder_windows(const struct engine *engine, uint32_t rule, const uint32_t **windows) {
+  const struct engine_folder *folder = &engine->folders[engine->codes[rule].folder];
+  *windows = folder->windows;
+  return folder->window_count;
+}
+
+size_t engine_folder_sends(const struct engine *engine, uint32_t rule, const struct engine_send **sends) {
+  const struct engine_folder *folder = &engine->folders[engine->codes[rule].folder];
+  *sends = folder->sends;
+  return folder->send_count;
+}
+
+struct str engine_window_label(const struct engine *engine, uint32_t window) {
+  return engine->window_labels[window];
 }
 
 size_t engine_templates(const struct engine *engine, const struct engine_template **templates) {

@@ -17,18 +17,10 @@
 
 struct engine;
 
-/** An operator's pause of a campaign, part of a generation. */
-struct engine_pause {
-  struct str campaign, by, reason;
-  int64_t at; /**< wall clock, ms */
-};
-
 struct engine_options {
   const struct ruleset *ruleset; /**< outlives the engine */
   const struct config *config;   /**< rules.budget, rules.memory, routes, providers; outlives the engine */
   uint32_t generation;
-  const struct engine_pause *paused; /**< copied; names that no campaign has (any more) are passed over */
-  size_t paused_count;
   bool counted_budget; /**< simulate, specs: steps are counted instead of CPU time, so that runs agree */
   error_taker *taker;  /**< not null: a template or campaign that does not load is told to it and left out */
   void *taker_context;
@@ -71,6 +63,17 @@ size_t engine_subscribers(const struct engine *engine, struct str event_type, co
 int engine_timer_rule(const struct engine *engine, struct str campaign, struct str timer);
 /** Index of a campaign's rule; -1 if there is none. */
 int engine_rule_of(const struct engine *engine, struct str campaign);
+
+/** A send whose template and channel stand in the source. */
+struct engine_send {
+  struct str template_name, channel;
+};
+/** What the files of a rule's folder declare, which its rules share: indices into engine_windows() … */
+size_t engine_folder_windows(const struct engine *engine, uint32_t rule, const uint32_t **windows);
+/** … and sends, each once. */
+size_t engine_folder_sends(const struct engine *engine, uint32_t rule, const struct engine_send **sends);
+/** A window in words: "count product.viewed 10m". */
+struct str engine_window_label(const struct engine *engine, uint32_t window);
 
 /** The compiled templates by hash, with their bundles, so that the host can store them before the generation
  * goes live. */

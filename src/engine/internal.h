@@ -12,6 +12,10 @@ enum engine_phase { ENGINE_LOADING, ENGINE_WHEN, ENGINE_ACT };
 struct engine_folder {
   struct str name;
   size_t first_template, template_count; /**< in the engine */
+  uint32_t *windows;                     /**< that its files declare: in the engine */
+  size_t window_count;
+  struct engine_send *sends;
+  size_t send_count;
 };
 
 /** A rule's functions: where they are in the table `handlers`. */

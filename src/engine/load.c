@@ -225,17 +225,6 @@ static struct str keep_field(lua_State *lua, struct engine *engine, const char *
   return text;
 }
 
-static void apply_pause(struct engine *engine, struct engine_rule *rule) {
-  for (size_t i = 0; i < engine->options.paused_count; i++) {
-    const struct engine_pause *pause = &engine->options.paused[i];
-    if (!str_equal(pause->campaign, rule->campaign)) continue;
-    rule->rollout.mode = ROLLOUT_PAUSED;
-    rule->rollout.pause_by = engine_keep(engine, pause->by);
-    rule->rollout.pause_reason = engine_keep(engine, pause->reason);
-    rule->rollout.paused_at = pause->at;
-  }
-}
-
 /** For whom and when: fields of the definition at the top, each checked there. */
 static void add_rollout(lua_State *lua, struct engine *engine, struct engine_rule *rule) {
   struct rollout *rollout = &rule->rollout;
@@ -258,7 +247,6 @@ static void add_rollout(lua_State *lua, struct engine *engine, struct engine_rul
   lua_getfield(lua, -1, "priority");
   rule->priority = (int)lua_tonumber(lua, -1);
   lua_pop(lua, 1);
-  apply_pause(engine, rule);
 }
 
 /** The rule's look-ups, from its definition on top. */

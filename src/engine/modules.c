@@ -1,5 +1,6 @@
 /* Files, their environments, and `require`: a campaign sees `kairos`, the modules of its own folder and those
  * of rules/shared. */
+#include "base/memory.h"
 #include "base/suggest.h"
 #include "engine/bindings.h"
 #include "engine/internal.h"
@@ -252,6 +253,17 @@ static void check_send(lua_State *lua, struct str path, const struct bytecode_no
   }
 }
 
+static void note_send(struct engine *engine, const struct bytecode_note *note) {
+  struct engine_folder *folder = &engine->folders[engine->loading_folder];
+  for (size_t i = 0; i < folder->send_count; i++)
+    if (str_equal(folder->sends[i].template_name, note->name) &&
+        str_equal(folder->sends[i].channel, note->channel))
+      return;
+  folder->sends = memory_realloc(folder->sends, (folder->send_count + 1) * sizeof *folder->sends);
+  folder->sends[folder->send_count++] =
+      (struct engine_send){engine_keep(engine, note->name), engine_keep(engine, note->channel)};
+}
+
 /** What can be told without running the file. */
 static void check_notes(lua_State *lua, int environment, struct str path,
                         const struct bytecode_notes *notes) {
@@ -260,7 +272,10 @@ static void check_notes(lua_State *lua, int environment, struct str path,
   for (size_t i = 0; i < notes->count; i++) {
     const struct bytecode_note *note = &notes->notes[i];
     budget_charge(&sandbox_of(lua)->budget, lua, 1);
-    if (note->type == BYTECODE_SENDS) check_send(lua, path, note);
+    if (note->type == BYTECODE_SENDS) {
+      check_send(lua, path, note);
+      note_send(engine_of(lua), note);
+    }
     if (note->type == BYTECODE_READS && !has_name(lua, environment, note->name) &&
         !has_name(lua, written, note->name))
       unknown_name(lua, environment, path, note);

@@ -38,8 +38,6 @@ struct rollout {
   struct rollout_hours hours;
   struct str share_text, starts_text, ends_text,
       hours_text;                    /**< as they were written, for people; "" if not */
-  struct str pause_by, pause_reason; /**< of an operator's pause; "" if it is the file's */
-  int64_t paused_at;                 /**< of an operator's pause; 0 if it is the file's */
 };
 
 /** "25%", "0.05%": 0 to 100, in steps of 0.01. @return 0, or ERROR_INVALID with what to write. */

@@ -3,13 +3,25 @@
 #include "base/memory.h"
 #include "base/metric.h"
 
-enum { REASONS = CAMPAIGN_HOURS + 1 };
+enum {
+  REASONS = CAMPAIGN_HOURS + 1,
+  SKIPS_MAX = 24 /**< there are fewer checks in the gate */
+};
 
-/** What its label says, and whether it comes up at all is known from the rule. */
+/** As metrics' labels say it. */
 static const char *const reason_names[REASONS] = {"", "paused", "starts", "ends", "rollout", "hours"};
 
+struct skip_metric {
+  char reason[32];
+  metric_id id;
+};
+
 struct campaign {
-  metric_id held[REASONS];
+  metric_id calls, errors, seconds, sent, skipped, shadowed;
+  metric_id not_run[REASONS];          /**< only of those that may be kept from running */
+  struct skip_metric skips[SKIPS_MAX]; /**< as they come up */
+  size_t skip_count;
+  struct str pause;        /**< the operator's; "" for none */
   const struct zone *zone; /**< `opening` is of this zone; null: nothing is known yet */
   struct rollout_opening opening;
 };
@@ -18,29 +30,71 @@ struct campaigns {
   const struct engine_rule *rules;
   const struct config *config;
   const struct zone *host_zone;
-  struct campaign *items; /**< as `rules` */
+  struct campaign *items; /**< as `rules` … */
+  bool *always;           /**< … and this */
+  metric_id deferred;
   struct buf text;
   bool count;
 };
 
-static void register_metrics(struct campaign *campaign, const struct engine_rule *rule) {
-  struct buf labels;
-  buf_init(&labels);
-  for (int reason = CAMPAIGN_PAUSED; reason < REASONS; reason++) {
-    buf_clear(&labels);
-    buf_append(&labels, "campaign=\"", 10);
-    metric_label_escape(&labels, rule->campaign);
-    buf_printf(&labels, "\",reason=\"%s\"", reason_names[reason]);
-    buf_put_u8(&labels, 0);
-    campaign->held[reason] = metric_counter(
-        "kairos_rule_not_run_total",
-        "Inputs for which a rule was not run: paused, outside its dates, hours or share of the users.",
-        (const char *)labels.data);
-  }
-  buf_deinit(&labels);
+void campaigns_label(struct buf *out, struct str campaign) {
+  buf_append(out, "campaign=\"", 10);
+  metric_label_escape(out, campaign);
+  buf_append(out, "\"", 1);
 }
 
-struct campaigns *campaigns_new(const struct engine *engine, const struct config *config, bool count) {
+static metric_id counter(const struct engine_rule *rule, const char *name, const char *help,
+                         const char *label, const char *value) {
+  struct buf labels;
+  buf_init(&labels);
+  campaigns_label(&labels, rule->campaign);
+  if (label) buf_printf(&labels, ",%s=\"%s\"", label, value);
+  buf_put_u8(&labels, 0);
+  metric_id id = metric_counter(name, help, (const char *)labels.data);
+  buf_deinit(&labels);
+  return id;
+}
+
+static metric_id decision_counter(const struct engine_rule *rule, const char *decision) {
+  return counter(rule, "kairos_decisions_total", "Messages that rules asked for, by the gate's answer.",
+                 "decision", decision);
+}
+
+static void register_metrics(struct campaign *campaign, const struct engine_rule *rule, bool always) {
+  struct buf labels;
+  buf_init(&labels);
+  campaigns_label(&labels, rule->campaign);
+  buf_put_u8(&labels, 0);
+  campaign->seconds =
+      metric_histogram("kairos_rule_seconds", "Time of one run of a rule.", (const char *)labels.data);
+  buf_deinit(&labels);
+  campaign->calls = counter(rule, "kairos_rule_calls_total", "Times a rule was run.", NULL, NULL);
+  campaign->errors = counter(rule, "kairos_rule_errors_total",
+                             "Rule runs that failed and went to the dead letters.", NULL, NULL);
+  campaign->sent = decision_counter(rule, "send");
+  campaign->skipped = decision_counter(rule, "skip");
+  if (rule->rollout.mode == ROLLOUT_SHADOW) campaign->shadowed = decision_counter(rule, "shadow");
+  for (int reason = CAMPAIGN_PAUSED; !always && reason < REASONS; reason++)
+    campaign->not_run[reason] = counter(
+        rule, "kairos_rule_not_run_total",
+        "Inputs for which a rule was not run: paused, outside its dates, hours or share of the users.",
+        "reason", reason_names[reason]);
+}
+
+struct str campaign_pause(struct str paused, struct str campaign) {
+  struct reader reader = reader_of(paused);
+  uint32_t left = paused.len && value_head(paused).type == VALUE_ARRAY ? value_read(&reader).count : 0;
+  for (; left > 0; left--) {
+    struct str pause = value_slice(&reader), name;
+    if (value_member(pause, STR("campaign"), &name) && value_head(name).type == VALUE_STRING &&
+        str_equal(value_head(name).string, campaign))
+      return pause;
+  }
+  return STR("");
+}
+
+struct campaigns *campaigns_new(const struct engine *engine, const struct config *config, struct str paused,
+                                bool count) {
   struct campaigns *campaigns = memory_zalloc(sizeof *campaigns);
   size_t rule_count = engine_rules(engine, &campaigns->rules);
   campaigns->config = config;
@@ -48,15 +102,26 @@ struct campaigns *campaigns_new(const struct engine *engine, const struct config
   campaigns->items = memory_zalloc((rule_count + 1) * sizeof *campaigns->items);
   buf_init(&campaigns->text);
   if (zone_find(&campaigns->host_zone, str_from(config->time_zone), NULL)) campaigns->host_zone = zone_utc();
-  for (size_t i = 0; count && i < rule_count; i++)
-    if (!rollout_always(&campaigns->rules[i].rollout))
-      register_metrics(&campaigns->items[i], &campaigns->rules[i]);
+  campaigns->deferred =
+      metric_counter("kairos_deferrals_total", "Messages that quiet hours or a cap deferred.", NULL);
+  campaigns->always = memory_zalloc(rule_count + 1);
+  for (size_t i = 0; i < rule_count; i++) {
+    const struct engine_rule *rule = &campaigns->rules[i];
+    campaigns->items[i].pause = campaign_pause(paused, rule->campaign);
+    campaigns->always[i] = rollout_always(&rule->rollout) && !campaigns->items[i].pause.len;
+    if (count) register_metrics(&campaigns->items[i], rule, campaigns->always[i]);
+  }
   return campaigns;
+}
+
+const bool *campaigns_always(const struct campaigns *campaigns) {
+  return campaigns->always;
 }
 
 void campaigns_free(struct campaigns *campaigns) {
   if (!campaigns) return;
   memory_free(campaigns->items);
+  memory_free(campaigns->always);
   buf_deinit(&campaigns->text);
   memory_free(campaigns);
 }
@@ -88,30 +153,77 @@ struct campaign_answer campaign_ask(struct campaigns *campaigns, uint32_t rule, 
                                     const struct engine_call *call) {
   const struct rollout *rollout = &campaigns->rules[rule].rollout;
   struct campaign_answer answer = {CAMPAIGN_RUNS, INT64_MAX};
-  if (rollout_always(rollout)) return answer;
-  if (rollout->mode == ROLLOUT_PAUSED) {
+  bool waited = call->needs.len > 0, begun = waited || !call->event;
+  if (campaigns->always[rule]) return answer;
+  if (rollout->mode == ROLLOUT_PAUSED || campaigns->items[rule].pause.len) {
     answer.reason = CAMPAIGN_PAUSED;
   } else if (call->wall < rollout->starts) {
     answer = (struct campaign_answer){CAMPAIGN_STARTS, rollout->starts};
   } else if (call->wall >= rollout->ends) {
     answer.reason = CAMPAIGN_ENDED;
-  } else if (call->event && rollout->share < ROLLOUT_ALL &&
+  } else if (!begun && rollout->share < ROLLOUT_ALL &&
              rollout_bucket(campaigns->rules[rule].campaign, call->entity) >= rollout->share) {
     answer.reason = CAMPAIGN_ROLLOUT;
-  } else if (rollout->hours.days) {
+  } else if (rollout->hours.days && !waited) {
     const struct rollout_opening *opening = opening_of(campaigns, rule, record, call->wall);
     if (!opening->open) answer = (struct campaign_answer){CAMPAIGN_HOURS, opening->until};
   }
   if (answer.reason != CAMPAIGN_RUNS && campaigns->count)
-    metric_add(campaigns->items[rule].held[answer.reason], 1);
+    metric_add(campaigns->items[rule].not_run[answer.reason], 1);
   return answer;
 }
 
-static void say_pause(const struct rollout *rollout, struct buf *out) {
+void campaign_ran(struct campaigns *campaigns, uint32_t rule, int64_t us, bool failed) {
+  const struct campaign *campaign = &campaigns->items[rule];
+  if (!campaigns->count) return;
+  metric_observe_us(campaign->seconds, us);
+  metric_add(campaign->calls, 1);
+  if (failed) metric_add(campaign->errors, 1);
+}
+
+/** Reasons are the names of the gate's checks: few, and known only there. */
+static void count_skip(struct campaigns *campaigns, uint32_t rule, struct str reason) {
+  struct campaign *campaign = &campaigns->items[rule];
+  struct skip_metric *skip = campaign->skips, *end = skip + campaign->skip_count;
+  while (skip < end && !str_equal(str_from(skip->reason), reason)) skip++;
+  if (skip == end) {
+    if (campaign->skip_count == SKIPS_MAX || reason.len >= sizeof skip->reason) return;
+    campaign->skip_count++;
+    memcpy(skip->reason, reason.data, reason.len);
+    skip->reason[reason.len] = 0;
+    skip->id = counter(&campaigns->rules[rule], "kairos_skips_total",
+                       "Messages that rules asked for and that were not sent, by the check that said no.",
+                       "reason", skip->reason);
+  }
+  metric_add(skip->id, 1);
+}
+
+void campaign_decided(struct campaigns *campaigns, uint32_t rule, const struct message *message,
+                      const struct verdict *verdict) {
+  const struct campaign *campaign = &campaigns->items[rule];
+  if (!campaigns->count) return;
+  if (verdict->pass) {
+    metric_add(campaign->sent, 1);
+    if (message->not_before) metric_add(campaigns->deferred, 1);
+  } else if (str_equal(verdict->reason, STR("shadow"))) {
+    metric_add(campaign->shadowed, 1);
+  } else {
+    metric_add(campaign->skipped, 1);
+    count_skip(campaigns, rule, verdict->reason);
+  }
+}
+
+static struct str member_text(struct str map, struct str name) {
+  struct str found;
+  if (!value_member(map, name, &found) || value_head(found).type != VALUE_STRING) return STR("");
+  return value_head(found).string;
+}
+
+static void say_pause(struct str pause, struct buf *out) {
+  struct str by = member_text(pause, STR("by")), reason = member_text(pause, STR("reason"));
   buf_printf(out, "paused");
-  if (!rollout->paused_at) return;
-  buf_printf(out, " by %.*s", STR_ARG(rollout->pause_by.len ? rollout->pause_by : STR("the operator")));
-  if (rollout->pause_reason.len) buf_printf(out, ": %.*s", STR_ARG(rollout->pause_reason));
+  if (pause.len) buf_printf(out, " by %.*s", STR_ARG(by.len ? by : STR("an operator")));
+  if (reason.len) buf_printf(out, ": %.*s", STR_ARG(reason));
 }
 
 struct str campaign_say(struct campaigns *campaigns, uint32_t rule, const struct engine_call *call,
@@ -123,7 +235,7 @@ struct str campaign_say(struct campaigns *campaigns, uint32_t rule, const struct
   case CAMPAIGN_RUNS:
     break;
   case CAMPAIGN_PAUSED:
-    say_pause(rollout, out);
+    say_pause(campaigns->items[rule].pause, out);
     break;
   case CAMPAIGN_STARTS:
     buf_printf(out, "starts %.*s", STR_ARG(rollout->starts_text));

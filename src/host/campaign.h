@@ -1,4 +1,5 @@
-/** Whether a campaign runs for an input: its roll-out, dates and hours, asked before its rule is.
+/** Whether a campaign runs for an input: its roll-out, dates and hours, asked before its rule is. And its
+ * figures.
  *
  * What is asked of the user is in his record (`time_zone`), what is asked of the clock is the wall clock that
  * the log has with the input: a replay hears the same answers. One a decider; its thread only.
@@ -24,14 +25,31 @@ struct campaign_answer {
       again; /**< wall clock from which on it may be asked again: its start, its opening; INT64_MAX never */
 };
 
-/** @param count  metrics are kept */
-struct campaigns *campaigns_new(const struct engine *engine, const struct config *config, bool count);
+/** @param paused  value: array of an operator's pauses, as generations keep them: maps {campaign, by, reason,
+ * at}; "" for none; outlives it. Names that no campaign has (any more) are passed over. @param count  metrics
+ * are kept */
+struct campaigns *campaigns_new(const struct engine *engine, const struct config *config, struct str paused,
+                                bool count);
 void campaigns_free(struct campaigns *campaigns);
+/** Of each rule, as engine_rules(): whether there is nothing to ask. */
+const bool *campaigns_always(const struct campaigns *campaigns);
+/** The operator's pause of a campaign among `paused`: its map, or "". */
+struct str campaign_pause(struct str paused, struct str campaign);
+
+/** The label of a campaign's metrics, appended: campaign="name". */
+void campaigns_label(struct buf *out, struct str campaign);
 
 /** Ask, and count a no. Of a timer (call->event is null) the share is not asked: what was begun with a user
- * is ended with him. The record is call->draft's. */
+ * is ended with him; and of an event that waited for what the rule needs, the hours are not either: it came
+ * within them. */
 struct campaign_answer campaign_ask(struct campaigns *campaigns, uint32_t rule, const struct record *record,
                                     const struct engine_call *call);
+/** Count one run of its rule. @param us  microseconds it took */
+void campaign_ran(struct campaigns *campaigns, uint32_t rule, int64_t us, bool failed);
+/** Count a decision about a message it asked for. */
+void campaign_decided(struct campaigns *campaigns, uint32_t rule, const struct message *message,
+                      const struct verdict *verdict);
+
 /** A no in words: "not in the 25% of its roll-out (bucket 6123)". Valid until the next. */
 struct str campaign_say(struct campaigns *campaigns, uint32_t rule, const struct engine_call *call,
                         const struct campaign_answer *answer);

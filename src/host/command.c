@@ -1,5 +1,6 @@
 #include "base/clock.h"
 #include "base/memory.h"
+#include "host/campaign_list.h"
 #include "host/host_internal.h"
 #include "host/reload.h"
 #include "host/replay.h"
@@ -428,6 +429,16 @@ static int pause_providers(struct operation *operation) {
                    STR_ARG(command->channel));
 }
 
+/** Declarations do not change and figures are atomic: no worker is asked. */
+static void describe_campaigns(struct operation *operation) {
+  const struct generation *serving = reload_serving(operation->host);
+  struct buf *out = &operation->command->result;
+  value_put_map(out, 2);
+  value_put_member_integer(out, "generation", serving->facts.number);
+  value_put_string(out, STR("campaigns"));
+  campaign_list(serving->workers[0].engine, serving->facts.paused, clock_wall_ms(), true, STR(""), out);
+}
+
 void host_command(struct host *host, struct host_command *command) {
   struct operation *operation = memory_zalloc(sizeof *operation);
   operation->host = host;
@@ -463,6 +474,10 @@ void host_command(struct host *host, struct host_command *command) {
   case HOST_DEAD_LIST:
   case HOST_DEAD_SHOW:
     job_start(operation);
+    break;
+  case HOST_CAMPAIGNS:
+    describe_campaigns(operation);
+    answer_later(operation, 0);
     break;
   case HOST_BACKUP:
     if (host->backup_waiting) {

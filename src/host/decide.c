@@ -17,25 +17,12 @@ struct plan {
   size_t rule_count;
 };
 
-enum { SKIP_REASONS = 16 };
-
-struct rule_metrics {
-  metric_id calls, errors, seconds, sent, skipped, shadowed;
-  struct skip_reason {
-    char name[24];
-    metric_id skips;
-  } reasons[SKIP_REASONS]; /**< made as they come; the last one takes what there is no room for */
-  unsigned reason_count;
-};
-
 struct decider {
   struct decider_options options;
   struct draft draft;
   struct engine_call call;
   struct plan *plans; /**< open addressing by hash of the type; empty slots have no type */
   size_t plan_slots;
-  struct rule_metrics *metrics; /**< as engine_rules() */
-  metric_id deferred;
   const struct engine_rule *rules;
   size_t rule_count;
   struct buf key, checks, cause, input;
@@ -100,43 +87,8 @@ struct decider *decider_new(const struct decider_options *options) {
   buf_init(&decider->lookup);
   decider->rule_count = engine_rules(options->engine, &decider->rules);
   plans_build(decider);
-  decider->campaigns = campaigns_new(options->engine, options->config, !options->uncounted);
+  decider->campaigns = campaigns_new(options->engine, options->config, options->paused, !options->uncounted);
   for (size_t i = 0; i < decider->rule_count; i++) decider->waits |= decider->rules[i].need_count > 0;
-  decider->metrics = memory_zalloc((decider->rule_count + 1) * sizeof *decider->metrics);
-  struct buf label;
-  buf_init(&label);
-  for (size_t i = 0; i < decider->rule_count; i++) {
-    struct rule_metrics *metrics = &decider->metrics[i];
-    buf_clear(&label);
-    buf_append(&label, "campaign=\"", 10);
-    metric_label_escape(&label, decider->rules[i].campaign);
-    buf_append(&label, "\"", 2);
-    const char *labels = (const char *)label.data;
-    metrics->calls = metric_counter("kairos_rule_calls_total", "Times a rule was run.", labels);
-    metrics->errors = metric_counter("kairos_rule_errors_total",
-                                     "Rule runs that failed and went to the dead letters.", labels);
-    metrics->seconds = metric_histogram("kairos_rule_seconds", "Time of one run of a rule.", labels);
-    label.len--;
-    size_t base = label.len;
-    buf_append(&label, ",decision=\"send\"", sizeof ",decision=\"send\"");
-    metrics->sent =
-        metric_counter("kairos_decisions_total", "Messages that rules asked for, by the gate's answer.",
-                       (const char *)label.data);
-    label.len = base;
-    buf_append(&label, ",decision=\"skip\"", sizeof ",decision=\"skip\"");
-    metrics->skipped =
-        metric_counter("kairos_decisions_total", "Messages that rules asked for, by the gate's answer.",
-                       (const char *)label.data);
-    if (decider->rules[i].rollout.mode != ROLLOUT_SHADOW) continue;
-    label.len = base;
-    buf_append(&label, ",decision=\"shadow\"", sizeof ",decision=\"shadow\"");
-    metrics->shadowed =
-        metric_counter("kairos_decisions_total", "Messages that rules asked for, by the gate's answer.",
-                       (const char *)label.data);
-  }
-  decider->deferred =
-      metric_counter("kairos_deferrals_total", "Messages that quiet hours or a cap deferred.", NULL);
-  buf_deinit(&label);
   return decider;
 }
 
@@ -144,7 +96,6 @@ void decider_free(struct decider *decider) {
   if (!decider) return;
   for (size_t i = 0; i < decider->plan_slots; i++) memory_free(decider->plans[i].windows);
   memory_free(decider->plans);
-  memory_free(decider->metrics);
   campaigns_free(decider->campaigns);
   draft_deinit(&decider->draft);
   engine_call_deinit(&decider->call);
@@ -161,10 +112,6 @@ void decider_free(struct decider *decider) {
 
 const struct engine *decider_engine(const struct decider *decider) {
   return decider->options.engine;
-}
-
-static void count(const struct decider *decider, metric_id metric, uint64_t amount) {
-  if (!decider->options.uncounted) metric_add(metric, amount);
 }
 
 static void begin(struct decider *decider, struct record *record, struct decision *out) {
@@ -251,51 +198,16 @@ static int judge_messages(struct decider *decider, uint32_t rule, const struct e
   return 0;
 }
 
-static metric_id skips_metric(struct str campaign, struct str reason) {
-  struct buf label;
-  buf_init(&label);
-  buf_printf(&label, "campaign=\"");
-  metric_label_escape(&label, campaign);
-  buf_printf(&label, "\",reason=\"");
-  metric_label_escape(&label, reason);
-  buf_append(&label, "\"", 2);
-  metric_id metric = metric_counter("kairos_skips_total", "Messages that the gate held back, by its reason.",
-                                    (const char *)label.data);
-  buf_deinit(&label);
-  return metric;
-}
-
-/** Why the gate held a message back, in a counter of its own. */
-static void count_skip(struct decider *decider, uint32_t rule, struct str reason) {
-  struct rule_metrics *metrics = &decider->metrics[rule];
-  if (decider->options.uncounted) return;
-  unsigned i = 0;
-  while (i < metrics->reason_count && !str_equal(str_from(metrics->reasons[i].name), reason)) i++;
-  if (i == SKIP_REASONS) i--;
-  if (i == metrics->reason_count) {
-    if (i == SKIP_REASONS - 1 || reason.len >= sizeof metrics->reasons->name) reason = STR("other");
-    memcpy(metrics->reasons[i].name, reason.data, reason.len);
-    metrics->reasons[i].skips = skips_metric(decider->rules[rule].campaign, reason);
-    metrics->reason_count++;
-  }
-  metric_add(metrics->reasons[i].skips, 1);
-}
-
 /** Tell of the messages decided since the mark: only now is it sure that they stay. */
 static void announce_messages(struct decider *decider, uint32_t rule, struct decider_run *run) {
-  const struct rule_metrics *metrics = &decider->metrics[rule];
   struct reader reader = reader_of(buf_str(&decider->draft.effects));
   reader.at += decider->draft.mark;
   struct effect effect;
   while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) {
     if (effect.type != EFFECT_MESSAGE) continue;
-    bool pass = effect.message.verdict.pass,
-         shadowed = str_equal(effect.message.verdict.reason, STR("shadow"));
-    run->passed += pass;
-    run->shadowed += shadowed;
-    count(decider, pass ? metrics->sent : shadowed ? metrics->shadowed : metrics->skipped, 1);
-    if (!pass && !shadowed) count_skip(decider, rule, effect.message.verdict.reason);
-    if (pass && effect.message.message.not_before) count(decider, decider->deferred, 1);
+    run->passed += effect.message.verdict.pass;
+    run->shadowed += str_equal(effect.message.verdict.reason, STR("shadow"));
+    campaign_decided(decider->campaigns, rule, &effect.message.message, &effect.message.verdict);
     if (decider->options.observer.message)
       decider->options.observer.message(decider->options.observer.context, &effect.message.message,
                                         &effect.message.verdict);
@@ -308,9 +220,7 @@ static int run_rule(struct decider *decider, uint32_t rule, struct engine_call *
   call->draft = &decider->draft;
   int64_t before = clock_mono_us();
   int rc = engine_run(decider->options.engine, rule, call, err);
-  if (!decider->options.uncounted)
-    metric_observe_us(decider->metrics[rule].seconds, clock_mono_us() - before);
-  count(decider, decider->metrics[rule].calls, 1);
+  int64_t took = clock_mono_us() - before;
   if (rc == 0 && call->message_count) rc = judge_messages(decider, rule, call, err);
   if (rc == 0 && decider->rules[rule].rollout.mode == ROLLOUT_SHADOW) /* other campaigns read attributes */
     rc = draft_without(&decider->draft, EFFECT_ATTRIBUTE, &decider->input, err);
@@ -319,11 +229,11 @@ static int run_rule(struct decider *decider, uint32_t rule, struct engine_call *
                             .messages = call->message_count,
                             .failed = rc ? err : NULL};
   if (rc) {
-    count(decider, decider->metrics[rule].errors, 1);
     draft_rollback(&decider->draft);
   } else if (call->message_count) {
     announce_messages(decider, rule, &run);
   }
+  campaign_ran(decider->campaigns, rule, took, rc != 0);
   if (decider->options.observer.ran) decider->options.observer.ran(decider->options.observer.context, &run);
   return rc;
 }
@@ -701,9 +611,10 @@ void decide_event(struct decider *decider, struct record *record, const struct e
   if (plan->rule_count) {
     engine_input(decider->options.engine);
     struct campaign_answer answer;
+    const bool *always = campaigns_always(decider->campaigns);
     for (size_t i = 0; i < plan->rule_count; i++) {
       const struct engine_rule *rule = &decider->rules[plan->rules[i]];
-      if (!rollout_always(&rule->rollout) && !campaign_runs(decider, plan->rules[i], &decider->call, &answer))
+      if (!always[plan->rules[i]] && !campaign_runs(decider, plan->rules[i], &decider->call, &answer))
         continue;
       if (rule->need_count)
         wait_or_run(decider, plan->rules[i], &decider->call, out);

@@ -42,7 +42,7 @@ struct decider_options {
   struct engine *engine;
   const struct config *config;
   uint32_t generation;
-  struct str paused; /**< value: array of campaigns that an operator has paused; "" for none; outlives it */
+  struct str paused; /**< what an operator has paused (host/campaign.h); "" for none; outlives it */
   size_t record_max;
   bool uncounted; /**< a replay: metrics are about what happened, not about looking back */
   struct decider_observer observer;

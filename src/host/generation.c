@@ -75,16 +75,6 @@ int generation_facts_decode(struct generation_facts *out, struct str bytes, stru
   return 0;
 }
 
-bool generation_pauses(const struct generation_facts *facts, struct str campaign) {
-  struct reader reader = reader_of(facts->paused);
-  if (!facts->paused.len) return false;
-  for (uint32_t left = value_read(&reader).count; left > 0; left--) {
-    struct value name = value_read(&reader);
-    if (name.type == VALUE_STRING && str_equal(name.string, campaign)) return true;
-  }
-  return false;
-}
-
 /* ---- the object ---- */
 
 struct generation *generation_new(const struct generation_facts *facts, struct ruleset *ruleset,

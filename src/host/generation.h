@@ -34,7 +34,8 @@ struct generation_facts {
   struct hash128 sources; /**< of its ruleset */
   struct hash128
       files;         /**< of the files on disk that it answers to: others than its sources after a rollback */
-  struct str paused; /**< value: array of the campaigns that an operator has paused */
+  struct str paused; /**< value: array of the campaigns that an operator has paused: maps {campaign, by,
+                        reason, at} */
   struct str changes; /**< value: map {added, changed, removed}: arrays of folders; against the one before */
 };
 
@@ -78,6 +79,3 @@ int generation_list(struct store *store, uint32_t newest, uint32_t most, struct 
 /** Drop what was replaced longer than `keep_ms` ago, and the texts that nothing refers to any more. Templates
  * stay for as long as a waiting message or a dead letter names them. @return how many, or a negative code. */
 int generation_retain(struct store *store, uint32_t serving, int64_t keep_ms, int64_t now, struct error *err);
-
-/** Whether the campaign is among the paused ones. */
-bool generation_pauses(const struct generation_facts *facts, struct str campaign);

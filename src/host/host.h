@@ -50,8 +50,10 @@ enum host_command_type {
   HOST_GENERATIONS, /**< optional text "all": result: value map {serving, generations, failed} */
   HOST_ROLLBACK, /**< optional id (a number), user = who asks: serve an earlier generation's rules; as RELOAD
                   */
-  HOST_PAUSE_CAMPAIGN, /**< text: campaign, user = who asks: a generation in which it is paused; as RELOAD */
-  HOST_RESUME_CAMPAIGN
+  HOST_PAUSE_CAMPAIGN, /**< id: campaign, text: why, user = who asks: a generation in which it is paused; as
+                          RELOAD */
+  HOST_RESUME_CAMPAIGN,
+  HOST_CAMPAIGNS /**< result: value map {generation, campaigns (host/campaign_list.h)} */
 };
 
 struct host_command {

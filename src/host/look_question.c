@@ -5,9 +5,10 @@
 #include "base/clock.h"
 #include "base/logger.h"
 #include "base/memory.h"
-#include "host/look_campaign.h"
+#include "host/campaign_list.h"
 #include "host/look_try.h"
 #include "host/mask.h"
+#include "host/reload.h"
 #include "host/worker_internal.h"
 #include "state/history.h"
 
@@ -460,31 +461,11 @@ static void start_queues(struct question *question) {
   finish_later(question, 0);
 }
 
-static void work_campaigns(uv_work_t *work) {
-  struct question *question = work->data;
-  struct buf rows = question->result;
-  buf_init(&question->result);
-  look_campaign_figures(buf_str(&rows), &question->result);
-  buf_deinit(&rows);
-}
-
-static void campaigns_told(struct mail *mail, bool cancelled) {
-  (void)cancelled;
-  struct question *question = (struct question *)mail;
-  question->work.data = question;
-  uv_queue_work(question->host->loop, &question->work, work_campaigns, worked);
-}
-
-static void campaigns_run(struct worker *worker, struct worker_task *task) {
-  struct question *question = (struct question *)((char *)task - offsetof(struct question, task));
-  look_campaign_rules(worker->engine, look_text(question->arguments, "campaign"), &question->result);
-  question->mail.run = campaigns_told;
-  mailbox_send(question->host->mailbox, &question->mail);
-}
-
 static void start_campaigns(struct question *question) {
-  question->task.run = campaigns_run;
-  worker_post(question->host->shared.workers[question->session->worker], &question->task);
+  const struct generation *serving = reload_serving(question->host);
+  campaign_list(serving->workers[0].engine, serving->facts.paused, clock_wall_ms(), true,
+                look_text(question->arguments, "campaign"), &question->result);
+  finish_later(question, 0);
 }
 
 /* ---- all of them ---- */

@@ -5,6 +5,8 @@
 #include "base/logger.h"
 #include "base/memory.h"
 #include "base/metric.h"
+#include "base/suggest.h"
+#include "host/campaign.h"
 #include "host/canary.h"
 #include "host/changes.h"
 #include "host/host_internal.h"
@@ -40,7 +42,8 @@ struct request {
   enum generation_cause cause;
   bool dry_run;
   uint32_t target; /**< ROLLBACK: 0 for the one before */
-  char *campaign;  /**< PAUSE, RESUME */
+  char *campaign;  /**< PAUSE, RESUME … */
+  char *reason;    /**< … PAUSE: why; "" if nobody said */
   char *by;
   struct host_command *command; /**< null: nobody waits for an answer */
 };
@@ -184,25 +187,48 @@ static int wanted_earlier(struct reload *reload, uint32_t target, struct ruleset
   return rc;
 }
 
+static int no_campaign(const struct engine *engine, struct str name, struct error *err) {
+  const struct engine_rule *rules;
+  size_t count = engine_rules(engine, &rules);
+  struct suggestion suggestion = {0};
+  struct buf known;
+  buf_init(&known);
+  for (size_t i = 0; i < count; i++) suggestion_offer(&suggestion, name, rules[i].campaign);
+  suggestion_append(&suggestion, &known);
+  if (!known.len) buf_printf(&known, "; `kairos campaigns` lists them");
+  int rc = error_set(err, ERROR_NOT_FOUND, "there is no campaign `%.*s`%.*s", STR_ARG(name),
+                     STR_ARG(buf_str(&known)));
+  buf_deinit(&known);
+  return rc;
+}
+
+/** The same sources, with one operator's pause more or less. */
 static int wanted_pause(struct reload *reload, const struct request *request, struct ruleset **out,
                         struct error *err) {
   const struct generation *serving = reload->serving;
-  struct str campaign = str_from(request->campaign);
-  bool pause = request->cause == GENERATION_PAUSE;
-  if (engine_rule_of(serving->workers[0].engine, campaign) < 0)
-    return error_set(err, ERROR_NOT_FOUND, "there is no campaign \"%s\"", request->campaign);
+  struct str campaign = str_from(request->campaign), paused = serving->facts.paused;
+  bool pause = request->cause == GENERATION_PAUSE, is = campaign_pause(paused, campaign).len != 0;
+  if (!is && engine_rule_of(serving->workers[0].engine, campaign) < 0)
+    return no_campaign(serving->workers[0].engine, campaign, err);
   *out = ruleset_share(serving->ruleset);
   reload->attempt.files = serving->facts.files;
-  reload->attempt.unchanged = generation_pauses(&serving->facts, campaign) == pause;
+  reload->attempt.unchanged = is == pause;
   struct buf rest;
-  uint32_t count = pause;
+  uint32_t count = 0;
   buf_init(&rest);
-  if (pause) value_put_string(&rest, campaign);
-  struct reader reader = reader_of(serving->facts.paused);
-  for (uint32_t left = serving->facts.paused.len ? value_read(&reader).count : 0; left > 0; left--) {
-    struct value name = value_read(&reader);
-    if (str_equal(name.string, campaign)) continue;
-    value_put_string(&rest, name.string);
+  struct reader reader = reader_of(paused);
+  for (uint32_t left = paused.len ? value_read(&reader).count : 0; left > 0; left--) {
+    struct str one = value_slice(&reader), name;
+    if (value_member(one, STR("campaign"), &name) && str_equal(value_head(name).string, campaign)) continue;
+    buf_append(&rest, one.data, one.len);
+    count++;
+  }
+  if (pause) {
+    value_put_map(&rest, 4);
+    value_put_member_text(&rest, "campaign", campaign);
+    value_put_member_text(&rest, "by", str_from(request->by));
+    value_put_member_text(&rest, "reason", str_from(request->reason));
+    value_put_member_integer(&rest, "at", clock_wall_ms());
     count++;
   }
   buf_clear(&reload->attempt.paused);
@@ -328,6 +354,7 @@ static void put_result(const struct reload *reload, const char *result, struct b
 
 static void request_free(struct request *request) {
   memory_free(request->campaign);
+  memory_free(request->reason);
   memory_free(request->by);
   memory_free(request);
 }
@@ -727,13 +754,15 @@ void reload_command(struct host *host, struct host_command *command) {
     break;
   default:
     request.cause = command->type == HOST_PAUSE_CAMPAIGN ? GENERATION_PAUSE : GENERATION_RESUME;
-    request.campaign = copy_of(command->text);
+    request.campaign = copy_of(command->id);
+    request.reason = copy_of(command->text);
     break;
   }
   if (rc == 0 && reload->stopping) rc = error_set(&command->err, ERROR_UNAVAILABLE, "the host is stopping");
   if (rc) {
     memory_free(request.by);
     memory_free(request.campaign);
+    memory_free(request.reason);
     refuse(reload, command, rc);
     return;
   }
@@ -901,6 +930,10 @@ void reload_free(struct host *host) {
   memory_free(reload->failed_reason);
   memory_free(reload);
   host->reload = NULL;
+}
+
+const struct generation *reload_serving(const struct host *host) {
+  return host->reload->serving;
 }
 
 struct ruleset *reload_sources(const struct host *host) {

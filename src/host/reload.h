@@ -35,6 +35,8 @@ bool reload_idle(const struct host *host);
 void reload_join(struct host *host);
 /** When main's mailbox is closed: it may hold mail of this. */
 void reload_free(struct host *host);
+/** The generation that serves; borrowed until the loop's next turn. */
+const struct generation *reload_serving(const struct host *host);
 /** Of the generation that serves. */
 struct ruleset *reload_sources(const struct host *host);
 /** Append one pair of a value map: "rules" and what is known of them. */
