@@ -133,6 +133,7 @@ describe("kairos generations", function()
     assert.truthy(list.failed[1].error:find("rule.lua:4:", 1, true))
     local shown = host:command("generations").out
     assert.truthy(shown:find("serving", 1, true) and shown:find("failed", 1, true), shown)
+    assert.truthy(shown:find "serving +telling" and shown:find("+telling", 1, true), shown)
   end)
 end)
 

@@ -76,8 +76,10 @@ static void put_names(struct buf *out, struct str changes, const char *member, c
   struct str list = part(changes, member);
   if (value_head(list).type != VALUE_ARRAY) return;
   struct reader reader = reader_of(list);
-  for (uint32_t left = value_read(&reader).count; left > 0; left--)
-    buf_printf(out, "%s%s%.*s", out->len ? " " : "", sign, STR_ARG(value_read(&reader).string));
+  for (uint32_t left = value_read(&reader).count; left > 0; left--) {
+    struct str name = value_read(&reader).string;
+    buf_printf(out, "%s%s%.*s", out->len ? " " : "", sign, STR_ARG(name));
+  }
 }
 
 static void put_row(struct buf *out, struct str row, const char *number, const char *state, struct str text) {

@@ -807,15 +807,17 @@ static int build_all(struct reload *reload, struct generation *generation, struc
   return rc;
 }
 
-static int serve_files(struct reload *reload) {
+static void prepare_files(struct reload *reload) {
   struct attempt *attempt = &reload->attempt;
   attempt->requests = memory_zalloc(sizeof *attempt->requests);
   attempt->requests->cause = GENERATION_START;
   attempt->began = clock_mono_us();
   prepare(reload);
-  int rc = attempt->status;
-  if (rc || attempt->unchanged) return rc;
-  rc = generation_store(attempt->candidate, reload->host->shared.store, &attempt->err);
+}
+
+static int decide_files(struct reload *reload) {
+  struct attempt *attempt = &reload->attempt;
+  int rc = generation_store(attempt->candidate, reload->host->shared.store, &attempt->err);
   if (rc == 0) rc = fault(FAILPOINT("generation.stored"), &attempt->err);
   if (rc == 0) rc = generation_decide(attempt->candidate, &reload->host->shared, &attempt->err);
   if (rc == 0) (void)FAILPOINT("generation.durable");
@@ -853,14 +855,15 @@ int reload_begin(struct host *host, struct error *err) {
   struct error lost;
   if (last && load_last(reload, last, &lost))
     LOG_WARN("rules", "the rules on disk become a new generation", LOG_TEXT("because", lost.message));
-  int rc = serve_files(reload);
-  if (rc && !reload->serving) {
-    *err = attempt->err;
-  } else if (rc) {
+  prepare_files(reload);
+  int rc = attempt->status;
+  if (rc && reload->serving) {
     discard(reload);
     rc = fall_back(reload, err);
-  } else if (attempt->unchanged) {
+  } else if (rc == 0 && attempt->unchanged) {
     rc = build_all(reload, reload->serving, err);
+  } else if (rc || (rc = decide_files(reload))) {
+    *err = attempt->err;
   } else {
     generation_free(reload->serving);
     reload->serving = attempt->candidate;

@@ -3,15 +3,18 @@
 #include "base/memory.h"
 #include "host/generation.h"
 
-/** One generation, rebuilt from the sources that served then. */
+/** Rules rebuilt as they served then. Generations of the same sources and pauses share them. */
 struct past {
-  uint32_t generation;
-  struct buf bytes;  /**< its facts … */
-  struct str paused; /**< … borrowed from there */
+  struct hash128 sources;
+  struct buf paused;
   struct ruleset *ruleset;
-  struct engine *engine;
+  struct engine *engine; /**< null: a free place */
   struct decider *decider;
+  uint64_t used;
 };
+
+/** Lua states that are kept: a history goes through its generations in order. */
+enum { PASTS = 8 };
 
 /** A message decided in the replay: an outcome may give back what it reserved. */
 struct sent {
@@ -21,11 +24,12 @@ struct sent {
 struct replay {
   const struct replay_options *options;
   struct record record;
-  struct past *pasts;
-  size_t past_count;
+  struct past pasts[PASTS];
+  uint64_t clock;
   struct sent *sent;
   size_t sent_count;
-  struct past *now; /**< the generation of the input being replayed */
+  uint32_t generation; /**< of the input being replayed … */
+  struct past *now;    /**< … and its rules */
   struct buf rows;
   uint32_t row_count;
   struct error *err;
@@ -70,7 +74,7 @@ void replay_describe_run(const struct decider_run *run, uint32_t generation, str
 static void note_run(void *context, const struct decider_run *run) {
   struct replay *replay = context;
   if (replay->options->filter.len && !str_equal(replay->options->filter, run->rule->campaign)) return;
-  replay_describe_run(run, replay->now->generation, &replay->rows);
+  replay_describe_run(run, replay->generation, &replay->rows);
   replay->row_count++;
 }
 
@@ -83,54 +87,70 @@ static void note_message(void *context, const struct message *message, const str
   message_encode(message, &sent->bytes);
 }
 
-static int load_sources(struct replay *replay, struct past *past) {
-  struct generation_facts facts;
-  struct store *store = replay->options->store;
-  int rc = generation_facts_load(store, past->generation, &past->bytes, &facts, replay->err);
-  if (rc == 0) rc = generation_sources_load(store, facts.sources, &past->ruleset, replay->err);
-  if (rc) error_prefix(replay->err, "the sources of generation %u: ", past->generation);
-  past->paused = facts.paused;
-  return rc;
-}
-
 static void past_deinit(struct past *past) {
   decider_free(past->decider);
   engine_free(past->engine);
   ruleset_free(past->ruleset);
-  buf_deinit(&past->bytes);
+  buf_deinit(&past->paused);
+  *past = (struct past){0};
+}
+
+static int past_build(struct replay *replay, struct past *past, const struct generation_facts *facts) {
+  const struct config *config = replay->options->config;
+  int rc = generation_sources_load(replay->options->store, facts->sources, &past->ruleset, replay->err);
+  if (rc) return rc;
+  struct engine_options options = {
+      .ruleset = past->ruleset, .config = config, .generation = facts->number, .counted_budget = true};
+  if ((rc = engine_new(&past->engine, &options, replay->err))) return rc;
+  past->sources = facts->sources;
+  buf_append(&past->paused, facts->paused.data, facts->paused.len);
+  past->decider = decider_new(
+      &(struct decider_options){.engine = past->engine,
+                                .config = config,
+                                .generation = facts->number,
+                                .paused = buf_str(&past->paused),
+                                .record_max = config->state.record_max,
+                                .uncounted = true,
+                                .observer = {.context = replay, .message = note_message, .ran = note_run}});
+  return 0;
+}
+
+/** The rules of these facts, from those at hand or in place of those used longest ago. */
+static int past_find(struct replay *replay, const struct generation_facts *facts) {
+  struct past *oldest = replay->pasts;
+  for (size_t i = 0; i < PASTS; i++) {
+    struct past *past = &replay->pasts[i];
+    if (past->used < oldest->used) oldest = past;
+    if (!past->engine || !hash128_equal(past->sources, facts->sources) ||
+        !str_equal(buf_str(&past->paused), facts->paused))
+      continue;
+    replay->now = past;
+    return 0;
+  }
+  past_deinit(oldest);
+  int rc = past_build(replay, oldest, facts);
+  if (rc)
+    past_deinit(oldest);
+  else
+    replay->now = oldest;
+  return rc;
 }
 
 static int past_of(struct replay *replay, uint32_t generation) {
-  for (size_t i = 0; i < replay->past_count; i++) {
-    if (replay->pasts[i].generation != generation) continue;
-    replay->now = &replay->pasts[i];
-    return 0;
+  if (!replay->now || replay->generation != generation) {
+    struct generation_facts facts;
+    struct buf bytes;
+    buf_init(&bytes);
+    int rc = generation_facts_load(replay->options->store, generation, &bytes, &facts, replay->err);
+    if (rc == 0) rc = past_find(replay, &facts);
+    buf_deinit(&bytes);
+    if (rc) {
+      replay->now = NULL;
+      return error_prefix(replay->err, "the rules of generation %u: ", generation);
+    }
+    replay->generation = generation;
   }
-  struct past past = {.generation = generation};
-  buf_init(&past.bytes);
-  int rc = load_sources(replay, &past);
-  if (rc == 0)
-    rc = engine_new(&past.engine,
-                    &(struct engine_options){.ruleset = past.ruleset,
-                                             .config = replay->options->config,
-                                             .generation = generation,
-                                             .counted_budget = true},
-                    replay->err);
-  if (rc) {
-    past_deinit(&past);
-    return rc;
-  }
-  past.decider = decider_new(
-      &(struct decider_options){.engine = past.engine,
-                                .config = replay->options->config,
-                                .generation = generation,
-                                .paused = past.paused,
-                                .record_max = replay->options->config->state.record_max,
-                                .uncounted = true,
-                                .observer = {.context = replay, .message = note_message, .ran = note_run}});
-  replay->pasts = memory_realloc(replay->pasts, (replay->past_count + 1) * sizeof *replay->pasts);
-  replay->pasts[replay->past_count] = past;
-  replay->now = &replay->pasts[replay->past_count++];
+  replay->now->used = ++replay->clock;
   return 0;
 }
 
@@ -199,9 +219,8 @@ int replay_run(const struct replay_options *options, struct buf *out, struct err
     value_put_array(out, replay.row_count);
     buf_append(out, replay.rows.data, replay.rows.len);
   }
-  for (size_t i = 0; i < replay.past_count; i++) past_deinit(&replay.pasts[i]);
+  for (size_t i = 0; i < PASTS; i++) past_deinit(&replay.pasts[i]);
   for (size_t i = 0; i < replay.sent_count; i++) buf_deinit(&replay.sent[i].bytes);
-  memory_free(replay.pasts);
   memory_free(replay.sent);
   record_deinit(&replay.record);
   buf_deinit(&replay.rows);

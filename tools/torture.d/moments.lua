@@ -9,6 +9,7 @@ local kills = {
   { "log.settle", 1 }, { "recovery.record", 60 }, { "recovery.done", 1 },
   { "store.write", 20 }, { "store.checkpoint", 20 }, { "store.ingest", 12 }, { "store.retain", 4 },
   { "deliver.attempt_durable", 80 }, { "deliver.sent", 80 }, { "deliver.outcome_durable", 80 },
+  { "generation.built", 3 }, { "generation.stored", 3 }, { "generation.durable", 3 }, { "generation.swapped", 2 },
 }
 
 --- Failures, each for some hits in a row, after the least; the host is to go on. (Those that come while it starts end it.)
@@ -16,7 +17,8 @@ local failures = {
   { "log.write=enospc", 1, 60 }, { "log.write=error", 1, 60 }, { "log.torn=error", 1, 60 }, { "log.fsync=error", 1, 60 },
   { "log.segment=enospc", 2, 4 }, { "recovery.record=error", 1, 80 }, { "store.write=error", 4, 12 },
   { "store.checkpoint=enospc", 7, 16 }, { "store.ingest=error", 1, 8 }, { "store.retain=error", 1, 3 },
-  { "deliver.attempt_durable=error", 1, 50 }, { "deliver.sent=error", 1, 50 },
+  { "generation.built=error", 1, 2 },
+  { "generation.stored=error", 1, 2 }, { "deliver.attempt_durable=error", 1, 50 }, { "deliver.sent=error", 1, 50 },
 }
 
 --- A failure and, while the host recovers from it by itself, the end, or another failure: at the second hit, after that of
