@@ -364,9 +364,11 @@ static void client_step(struct client *client) {
     if (uv_is_closing((uv_handle_t *)stream)) return;
   }
   if (!client->request && client->skipping) client_forget(client, client->input.len);
-  // Who closes his side for writing still gets the answer to what he asked; a tail or an open session ends.
-  bool done = !client->request && (!client->link || look_idle(client->link->look));
-  if (client->ended && done && uv_stream_get_write_queue_size(stream) == 0) {
+  if (client->ended && client->link) { // who has gone wants nothing to be run for him
+    client_close(client);
+    return;
+  }
+  if (client->ended && !client->request && uv_stream_get_write_queue_size(stream) == 0) {
     client_close(client);
     return;
   }

@@ -13,10 +13,11 @@
 
 enum {
   SET_UP_MS = 1000,
-  CALL_MS = 4,         /**< of CPU, after which a C function's call is ended (budget.h) */
-  LOOK_INTERVAL = 100, /**< instructions between two looks at the clock */
-  COLLECT_STEP = 16,   /**< KB that one step of the collector stands for */
-  GC_PAUSE = 120,      /**< begin a collection when memory has grown by a fifth */
+  CALL_MS = 2, /**< of CPU, after which a C function's call is ended (budget.h), at some later tick … */
+  CALL_STEPS = REPL_CALL_STEPS, /**< … or, as most of them count their steps, after so many */
+  LOOK_INTERVAL = 50,           /**< instructions between two looks at the clock */
+  COLLECT_STEP = 16,            /**< KB that one step of the collector stands for */
+  GC_PAUSE = 120,               /**< begin a collection when memory has grown by a fifth */
   RESULTS_MAX = 20,
   COLLECTIONS_MAX = 2, /**< a full memory that so many do not make room in is full */
   POOL_MAX = 4 * REPL_MEMORY,
@@ -110,14 +111,17 @@ static void set_function(lua_State *lua, const char *name, lua_CFunction functio
   lua_setfield(lua, -2, name);
 }
 
-/** Leaves an environment on the stack: what rule files see, and pcall as LuaJIT has it, which can be parked.
- */
+/** Leaves an environment on the stack: what rule files see, but these as LuaJIT has them: its pcall can be
+ * parked, and its pairs, which need not go in a fixed order here, begins at once. */
 static void push_environment(lua_State *lua) {
+  static const char *const own[] = {"pcall", "pairs", "next"};
   bindings_push_environment(lua);
   lua_pushnil(lua);
   lua_setfield(lua, -2, BYTECODE_GUARD);
-  lua_getfield(lua, LUA_GLOBALSINDEX, "pcall");
-  lua_setfield(lua, -2, "pcall");
+  for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+    lua_getfield(lua, LUA_GLOBALSINDEX, own[i]);
+    lua_setfield(lua, -2, own[i]);
+  }
   set_function(lua, "print", print);
 }
 
@@ -194,6 +198,8 @@ static void look(lua_State *lua) {
   struct budget *budget = &repl->sandbox.budget;
   bool full = budget->spent == BUDGET_MEMORY;
   if (!full && !slice_is_over(repl)) {
+    budget->steps = 0; // they bound one call, not the slice
+    budget->spent = BUDGET_LEFT;
     budget_look(lua, LOOK_INTERVAL);
     return;
   }
@@ -241,9 +247,11 @@ static bool ends_with(const char *text, const char *end) {
   return len >= size && strcmp(text + len - size, end) == 0;
 }
 
-/** Leaves the function on the stack. @return false, with the reason there. */
-static bool load(lua_State *lua, struct repl *repl, struct str text) {
-  if (luaL_loadbufferx(lua, text.data, text.len, CHUNK, "t")) return false;
+enum loaded { LOADED, LOADED_NOT, LOADED_REFUSED };
+
+/** Leaves the function on the stack, or the reason why there is none. */
+static enum loaded load(lua_State *lua, struct repl *repl, struct str text) {
+  if (luaL_loadbufferx(lua, text.data, text.len, CHUNK, "t")) return LOADED_NOT;
   buf_clear(&repl->dump);
   buf_clear(&repl->guarded);
   lua_dump(lua, write_dump, &repl->dump);
@@ -252,9 +260,27 @@ static bool load(lua_State *lua, struct repl *repl, struct str text) {
   bytecode_notes_init(&notes);
   int rc = bytecode_guard(buf_str(&repl->dump), &repl->guarded, &notes, &err); // refuses 1LL
   bytecode_notes_deinit(&notes);
-  if (rc == 0) return true;
+  if (rc == 0) return LOADED;
   lua_pop(lua, 1);
   lua_pushstring(lua, err.message);
+  return LOADED_REFUSED;
+}
+
+/** As an expression, else as statements. @return whether the function is on the stack. */
+static bool load_either(lua_State *lua, struct repl *repl, struct str source) {
+  buf_clear(&repl->text);
+  buf_append(&repl->text, "return ", sizeof "return " - 1);
+  buf_append(&repl->text, source.data, source.len);
+  enum loaded loaded = load(lua, repl, buf_str(&repl->text));
+  bool incomplete = loaded == LOADED_NOT && ends_with(lua_tostring(lua, -1), "near '<eof>'");
+  if (loaded == LOADED_NOT) {
+    lua_pop(lua, 1);
+    loaded = load(lua, repl, source);
+    incomplete |= loaded == LOADED_NOT && ends_with(lua_tostring(lua, -1), "near '<eof>'");
+  }
+  if (loaded == LOADED) return true;
+  error_set(&repl->failure, ERROR_SCRIPT, "%.900s", lua_tostring(lua, -1));
+  repl->state = incomplete && loaded == LOADED_NOT ? REPL_INCOMPLETE : REPL_FAILED;
   return false;
 }
 
@@ -264,20 +290,7 @@ static int compile(lua_State *lua, void *context) {
   while (source.len && (*source.data == ' ' || *source.data == '\t')) source.data++, source.len--;
   if (source.len && *source.data == '=' && !(source.len > 1 && source.data[1] == '='))
     source.data++, source.len--;
-  buf_clear(&repl->text);
-  buf_append(&repl->text, "return ", sizeof "return " - 1);
-  buf_append(&repl->text, source.data, source.len);
-  if (!load(lua, repl, buf_str(&repl->text))) {
-    bool incomplete = ends_with(lua_tostring(lua, -1), "near '<eof>'"); // an expression that goes on
-    lua_pop(lua, 1);
-    if (!load(lua, repl, source)) {
-      const char *reason = lua_tostring(lua, -1);
-      incomplete |= ends_with(reason, "near '<eof>'");
-      error_set(&repl->failure, ERROR_SCRIPT, "%.900s", reason);
-      repl->state = incomplete ? REPL_INCOMPLETE : REPL_FAILED;
-      return 0;
-    }
-  }
+  if (!load_either(lua, repl, source)) return 0;
   lua_rawgeti(lua, LUA_REGISTRYINDEX, repl->environment);
   lua_setfenv(lua, -2);
   lua_State *thread = lua_newthread(lua);
@@ -372,6 +385,7 @@ static int run(lua_State *lua, void *context) {
     arguments = push_answer(lua, repl);
   }
   repl->sandbox.budget.slice = look;
+  repl->sandbox.budget.steps_max = CALL_STEPS;
   budget_look(lua, LOOK_INTERVAL);
   int status = lua_resume(repl->thread, arguments);
   repl->sandbox.budget.slice = NULL;

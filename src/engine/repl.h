@@ -26,7 +26,8 @@ enum {
   REPL_MEMORY = 8 << 20,       /**< bytes of what a session holds */
   REPL_TIME_US = 1000 * 1000,  /**< CPU time of one evaluation */
   REPL_SLICE_US = 500,         /**< of it at a time */
-  REPL_PATIENCE_US = 4000,     /**< what cannot be parked may take so much longer */
+  REPL_CALL_STEPS = 100000,    /**< of one call of a library function: about an element, or a byte, each */
+  REPL_PATIENCE_US = 2000,     /**< what cannot be parked may take so much longer */
   REPL_ANSWER_MAX = 512 << 10, /**< bytes of one answer to a question, as a value */
   REPL_ENTRIES_MAX = 200,      /**< printed of one table … */
   REPL_DEPTH_MAX = 8,          /**< … so deep … */

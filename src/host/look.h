@@ -7,7 +7,7 @@
  *   {"id":1,"run":"status()"}, "json":true for values as JSON → {"id":1,"state":"done","output":"…"}; state
  * may also be "failed" (with "error"), "incomplete" (ask for more lines, send all of them), "cancelled",
  * "busy". A line that begins with ":" is one of :worker N, :write, :unmask, :help [NAME].
- *   {"cancel":true} ends what runs; {"id":2,"complete":"use"} →
+ *   {"cancel":true} ends what runs, as the end of the connection does; {"id":2,"complete":"use"} →
  * {"id":2,"state":"done","replaces":3,"names":[…]}. What runs, runs on the session's worker, REPL_SLICE_US
  * between two turns of its loop, and where events come in, rests LOOK_REST_MS after each. At most
  * LOOK_SESSIONS_MAX sessions.
