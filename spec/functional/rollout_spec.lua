@@ -122,6 +122,18 @@ describe("in simulate", function()
     assert.same({ "zulu", "able", "mike" }, order)
   end)
 
+  it("where a cap leaves room for one message, the first in priority takes it, and a shadow takes none", function()
+    files.write(directory .. "/kairos.yaml", 'caps: ["1/1d"]\n')
+    local rules = {
+      able = greeting(), zulu = greeting 'priority = 5,', shade = greeting 'priority = 9, mode = "shadow",',
+    }
+    local told = {}
+    for index, d in ipairs(simulate(rules, { { "a", 1764000000000 } }, "--config", directory .. "/kairos.yaml")) do
+      told[index] = ("%s %s %s"):format(d.campaign, d.decision, d.reason)
+    end
+    assert.same({ "shade skip shadow", "zulu send ", "able skip cap" }, told)
+  end)
+
   it("a shadow decides as if it were live, sends nothing, and is seen by nobody", function()
     local rules = {
       shadow = greeting('mode = "shadow",', 'user:set("mark", "shadow") if not user:once("x", "1h") then return end'),

@@ -131,7 +131,10 @@ int rollout_parse_hours(struct str text, struct rollout_hours *out, struct error
                      STR_ARG(more));
   if (zone.len) {
     int rc = zone_find(&hours.zone, zone, err);
-    if (rc) return rc;
+    if (rc) {
+      error_prefix(err, "names no time zone: ");
+      return rc;
+    }
   }
   *out = hours;
   return 0;

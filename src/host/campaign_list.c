@@ -184,7 +184,7 @@ static void put_campaign(const struct listing *listing, uint32_t index) {
   if (pause.len)
     buf_append(out, pause.data, pause.len);
   else
-    value_put_nil(out);
+    value_put_map(out, 0);
   if (listing->figures) put_figures(rule->campaign, out);
 }
 

@@ -5,7 +5,7 @@
 
 /** Append a value: array of maps, by name:
  *   { campaign, rule, state, mode, rollout, starts, ends, hours, priority, on: [type], timers: [name],
- * windows: [text], templates: [{template, channels: [name]}], paused: {by, reason, at} or nil } and with
+ * windows: [text], templates: [{template, channels: [name]}], paused: {campaign, by, reason, at}, empty if nobody did } and with
  * `figures` { calls, errors, decisions: {send | skip | shadow: n}, skips: {reason: n}, not_run: {reason: n},
  * mean_us, p50_us, p99_us (of a run; -1 if there was none) } `state`: "live", "shadow", "paused", or why it
  * does not run now: "starts …", "ended …", "closed" (hours with a zone of their own). What is not set is "".
