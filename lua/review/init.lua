@@ -227,12 +227,13 @@ local function review_templates(types, facts, input, all, problems)
         local names = not (send.unclear and not send.fields.data) and data_names(types, send, input.schemas)
         for _, variable in ipairs(names and template.variables or {}) do
           local guarded = true -- only by itself, or by what is no list
-          for _, section in ipairs(variable.within) do
-            local value = names[section]
-            guarded = guarded and (section == variable.name or attributes[section] ~= nil and type(value) ~= "table")
+          local section = variable.within
+          while section and guarded do
+            guarded = section.name == variable.name or attributes[section.name] ~= nil and type(names[section.name]) ~= "table"
+            section = section.outer
           end
           local key = template.path .. ":" .. variable.line .. ":" .. variable.column
-          if guarded and not provided(variable.name, names) and not said[key] then
+          if guarded and not provided(variable.name, names) and not said[key] and #problems < PROBLEMS_MAX then
             local near
             for _, set in ipairs { names, attributes } do
               local list = {}
@@ -349,6 +350,14 @@ local function merge(input, types, problems)
   for _, found in ipairs(input.found) do
     local source = shown[found.file]
     local same = source and source.fault and not source.fault.deep and found.severity == "error"
+    if source and source.fault and source.fault.deep then -- the host's word is the better one
+      for index, problem in ipairs(problems) do
+        if problem.file == found.file and problem.code == "syntax" then
+          table.remove(problems, index)
+          break
+        end
+      end
+    end
     local template = found.message:match "^there is no template `([^`]+)`"
     if template and source then -- it is there, but does not load, which has been said
       for path in pairs(input.templates) do

@@ -68,7 +68,7 @@ end
 
 function Walk:check_name(node)
   local name = node[1]
-  if node.var or self.types.names[name] or self.written[name] then return end
+  if node.var or self.types.names[name] or self.written[name] or #self.source.problems >= self.source.PROBLEMS_MAX then return end
   if foreign[name] and name ~= "self" and name ~= "this" then
     return self:error("unknown-name", node, ("there is nothing named `%s` here"):format(name), "write " .. foreign[name])
   end

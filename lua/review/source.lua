@@ -19,13 +19,18 @@ local FLOW_MAX = 256 * 1024
 ---@field state table  luacheck's
 ---@field fault table?  luacheck's syntax error
 ---@field problems table[]
-local Source = {}
+local Source = { PROBLEMS_MAX = 200 } -- more are not looked for in one file
 Source.__index = Source
 
 ---@return review.Source
 function Source.new(path, text, shown)
   local self = setmetatable({ path = path, text = text, shown = shown, campaign = path:match "^[^/]+", problems = {} }, Source)
   self.state = check_state.new(text)
+  local binary = text:find "^\27L" or text:find "%z"
+  if binary then
+    self.fault = { binary = text:find "^\27L" and "this is compiled Lua; rules are text" or "this is no text" }
+    return self
+  end
   for _, stage in ipairs(stages) do
     if stage == stages[4] and #text > FLOW_MAX then break end
     local ok, fault = pcall(stage.run, self.state)
@@ -66,6 +71,7 @@ end
 ---@param instead? string  what to write
 ---@return table problem
 function Source:problem(severity, code, place, message, instead)
+  if #self.problems >= Source.PROBLEMS_MAX then return self.problems[1] end
   local column = place.column or place.offset and self:column(place.line, place.offset) or 0
   local end_column = place.end_column
   local text = self:line(place.line)

@@ -298,6 +298,10 @@ end
 ---@param source review.Source
 function syntax.explain(source)
   local fault = source.fault
+  if fault.binary then
+    source:problem("error", "syntax", { line = 1, column = 1, end_column = 2 }, fault.binary).text = nil
+    return
+  end
   if fault.deep then
     source:problem("error", "syntax", { line = 1, column = 1, end_column = 2 }, "this file is nested too deeply",
       "split it into functions")

@@ -8,7 +8,7 @@ local templates = {}
 ---@field path string  within the rules folder
 ---@field name string  without its ending
 ---@field campaign string
----@field variables table[]  { name, line, column, end_column, within } within: the sections around it, the innermost last
+---@field variables table[]  { name, line, column, end_column, within } within: the innermost section around it, { name, outer }
 ---@field partials table<string, boolean>
 
 --- Take a template's tags apart.
@@ -18,12 +18,12 @@ local templates = {}
 function templates.read(path, text)
   local template = { path = path, name = path:match "([^/]+)%.%w+$", campaign = path:match "^[^/]+", variables = {}, partials = {},
     lines = {} }
-  local within, number = {}, 0
+  local within, number = nil, 0
   text = text:gsub("{{!.-}}", function(comment) return (comment:gsub("[^\n]", " ")) end)
   for line in (text .. "\n"):gmatch "([^\n]*)\n" do
     number = number + 1
     template.lines[number] = line
-    local at = 1
+    local at, counted, column = 1, 1, 1 -- column: of the byte `counted`
     while true do
       local from, to, inside = line:find("{{{?%s*([^{}]-)%s*}}}?", at)
       if not from then break end
@@ -32,16 +32,14 @@ function templates.read(path, text)
       if sign == ">" then
         template.partials[name] = true
       elseif sign == "/" then
-        if within[#within] then within[#within] = nil end
+        within = within and within.outer
       elseif name ~= "" and name ~= "." then
-        local before = line:sub(1, from - 1)
-        local start = line:find(name, from, true) or from
-        local column = select(2, before:gsub("[^\128-\191]", "")) + (start - from) + 1
-        local around = {}
-        for index, section in ipairs(within) do around[index] = section end
+        local start = line:find(name, from, true)
+        column = column + select(2, line:sub(counted, start - 1):gsub("[^\128-\191]", ""))
+        counted = start
         template.variables[#template.variables + 1] = { name = name:match "^[^.]+", line = number, column = column,
-          end_column = column + #name, within = around, section = sign == "#" or sign == "^" }
-        if sign == "#" or sign == "^" then within[#within + 1] = name end
+          end_column = column + #name, within = within }
+        if sign == "#" or sign == "^" then within = { name = name, outer = within } end
       end
     end
   end

@@ -37,6 +37,55 @@ describe("kairos check", function()
     assert.falsy(result.err:find("second", 1, true), result.err)
   end)
 
+  describe("meets", function()
+    local function lines(text, count) return (text .. "\n"):rep(count) end
+    local HEAD = 'local kairos = require "kairos"\n'
+    -- What a folder may hold, and what is said of it; "" where nothing is wrong.
+    for what, case in pairs {
+      ["a rule of nearly 1 MB"] = {
+        HEAD .. lines("do local _ = { 1, 2, 3, 4, 5, 6, 7, 8, 'and so on' } end", 18000) .. RIGHT:match "\n(.*)", "" },
+      ["a rule of more than 1 MB"] = { HEAD .. lines("-- a comment", 100000), "rule.lua: error: is larger than 1 MB" },
+      ["a line of half a megabyte"] = { HEAD .. "local _ = {" .. ("'x',"):rep(120000) .. "}\n" .. RIGHT:match "\n(.*)", "" },
+      ["forty thousand unknown names"] = { HEAD .. lines("unknown()", 40000), "there are more problems in this file" },
+      ["brackets in brackets"] = { HEAD .. "local _ = " .. ("("):rep(50000) .. "1" .. (")"):rep(50000), "rule.lua:2:1: error: " },
+      ["functions in functions"] = { HEAD .. ("local _ = function() "):rep(300) .. ("end "):rep(300) .. "\n", "rule.lua" },
+      ["bytes that are no UTF-8"] = { HEAD .. 'local _ = "\255\254"\nlocal b == "\200"\n', "rule.lua:3:9: error: `==` compares" },
+      ["compiled Lua"] = { "\27LJ\2\n", "rule.lua:1:1: error: this is compiled Lua; rules are text" },
+      ["something binary"] = { ("\0\1\255"):rep(1000), "rule.lua:1:1: error: this is no text" },
+      ["nothing"] = { "", "rule.lua:1:1: error: the file returns no rule" },
+      ["a text that never ends"] = { HEAD .. "local s = [[" .. lines("x", 50000),
+        "rule.lua:2:11: error: what begins here is not closed" },
+    } do
+      it(what, function()
+        local result = check { suspect = case[1] }
+        local said = result.out .. result.err
+        assert.equal(case[2] == "" and 0 or 1, result.status, said:sub(1, 2000))
+        assert.truthy(said:find(case[2], 1, true), said:sub(1, 2000))
+        assert.is_true(#said < 64 * 1024, "it says " .. #said .. " bytes")
+      end)
+    end
+
+    it("a FIFO, a folder and a link that leads nowhere in a rule's place", function()
+      for _, folder in ipairs { "fifo", "folder", "link" } do files.make(directory .. "/rules/" .. folder) end
+      process.shell(("mkfifo %s/rules/fifo/rule.lua"):format(directory))
+      files.make(directory .. "/rules/folder/rule.lua")
+      process.shell(("ln -s rule.lua %s/rules/link/rule.lua"):format(directory))
+      local result = check { right = RIGHT }
+      assert.equal(1, result.status)
+      for _, said in ipairs { "rules/fifo/rule.lua: error: is no file", "rules/folder/rule.lua: error: is no file",
+        "rules/link/rule.lua: error: cannot be opened", "1 campaign, 3 errors" } do
+        assert.truthy((result.err .. result.out):find(said, 1, true), said .. " is not in: " .. result.err)
+      end
+    end)
+
+    it("a template of a thousand sections and one long line", function()
+      local result = check { suspect = { ["rule.lua"] = RIGHT, ["a.html"] = ("{{#a}}"):rep(20000),
+        ["b.html"] = ("{{b}} {{{c}}}"):rep(20000) } }
+      assert.equal(1, result.status)
+      assert.truthy(result.err:find("a.html:1:", 1, true), result.err)
+    end)
+  end)
+
   it("answers editors in JSON", function()
     local result = check({ first = 'local kairos = require "kairos"\nreturn kairos.rule { onn = "x" }' }, "--json")
     assert.equal(1, result.status)

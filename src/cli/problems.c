@@ -75,6 +75,7 @@ struct place {
 static struct place take_place(struct str *text) {
   const char *colon = memchr(text->data, ':', text->len);
   if (!colon || memchr(text->data, ' ', (size_t)(colon - text->data))) return (struct place){0};
+  if (!memchr(text->data, '.', (size_t)(colon - text->data))) return (struct place){0}; // no file's name
   struct place place = {.file = {text->data, (size_t)(colon - text->data)}};
   *text = (struct str){colon + 1, text->len - place.file.len - 1};
   place.line = take_number(text);
@@ -152,6 +153,17 @@ static struct str take_traceback(struct str *message, struct buf *frames) {
   return count > 1 ? buf_str(frames) : STR("");
 }
 
+/** What could not be read begins with its path: "rules/cart/rule.lua is no file". */
+static struct str take_path(struct str *message, const char *rules_dir) {
+  size_t len = strlen(rules_dir);
+  const char *end = memchr(message->data, ' ', message->len);
+  if (!end || message->len <= len || memcmp(message->data, rules_dir, len) != 0 || message->data[len] != '/')
+    return STR("");
+  struct str path = {message->data, (size_t)(end - message->data)};
+  *message = (struct str){end + 1, message->len - path.len - 1};
+  return path;
+}
+
 void problems_add_error(struct problems *problems, const struct error *err, const char *rules_dir,
                         const struct ruleset *ruleset) {
   static const struct str rules = {"rules/", 6};
@@ -161,6 +173,7 @@ void problems_add_error(struct problems *problems, const struct error *err, cons
   buf_init(&frames);
   struct str message = str_from(err->message), traceback = take_traceback(&message, &frames), text = STR("");
   struct place place = take_place(&message);
+  if (!place.file.len) place.file = take_path(&message, rules_dir);
   int64_t end_column = place.column;
   bool ours = place.file.len > rules.len && memcmp(place.file.data, rules.data, rules.len) == 0;
   struct str within = ours ? (struct str){place.file.data + rules.len, place.file.len - rules.len} : STR("");

@@ -108,6 +108,15 @@ static int kind_of(const char *path, struct stat *status) {
   return S_ISDIR(status->st_mode) ? 1 : S_ISREG(status->st_mode) ? 2 : 0;
 }
 
+/** What has a rule's or template's name and is no file would be missing without anybody seeing it. */
+static int refuse_other(const char *path, struct error *err) {
+  struct stat status;
+  if (stat(path, &status) == 0) return error_set(err, ERROR_INVALID, "%s is no file", path);
+  int why = errno;
+  if (why == ENOENT && lstat(path, &status) != 0) return 0; // gone meanwhile
+  return error_set_errno(err, why, "%s cannot be opened", path);
+}
+
 static int read_folder(struct reading *reading, const char *directory, const char *path, unsigned depth,
                        bool library, struct error *err) {
   DIR *stream = opendir(directory);
@@ -125,6 +134,8 @@ static int read_folder(struct reading *reading, const char *directory, const cha
     struct stat status;
     int kind = kind_of(below, &status);
     if (kind == 1 && depth > 1) rc = read_folder(reading, below, inside, depth - 1, library, err);
+    if (kind != 2 && depth == 1 && !library && ruleset_wants(entry->d_name))
+      rc = tell(reading, refuse_other(below, err), err);
     if (kind != 2 || !(library ? ends_with(inside, ".lua") : ruleset_wants(entry->d_name))) continue;
     mark(reading, inside, &status);
     rc = tell(reading, read_file(reading, below, inside, library, err), err);

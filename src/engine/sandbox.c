@@ -161,6 +161,13 @@ static void add_traceback(lua_State *lua, struct error *err) {
   }
 }
 
+/** Where the running call is: a line, or, of a file that does not run yet, the file; "" if nobody knows. */
+static void find_place(lua_State *lua, char *out, size_t size) {
+  const struct sandbox *sandbox = sandbox_of(lua);
+  if (!sandbox_where(lua, out, size) && sandbox->file.len)
+    snprintf(out, size, SANDBOX_RULES "%.*s: ", STR_ARG(sandbox->file));
+}
+
 /** Runs where the error was raised, before the stack unwinds. Never calls what the rule defined: the error
  * object may be anything. */
 static int handle_error(lua_State *lua) {
@@ -169,13 +176,13 @@ static int handle_error(lua_State *lua) {
   bool raised = text && text == sandbox->raised;
   char where[300], why[64];
   if (sandbox->budget.spent && !(raised && sandbox->raised_code == ERROR_BUDGET)) {
-    sandbox_where(lua, where, sizeof where);
+    find_place(lua, where, sizeof where);
     budget_text(&sandbox->budget, why, sizeof why);
     error_set(&sandbox->failure, ERROR_BUDGET, "%s%s", where, why);
   } else if (text) {
     error_set(&sandbox->failure, raised ? sandbox->raised_code : ERROR_SCRIPT, "%.700s", text);
   } else {
-    sandbox_where(lua, where, sizeof where);
+    find_place(lua, where, sizeof where);
     error_set(&sandbox->failure, ERROR_SCRIPT,
               "%sthe error raised is not text but a %s; write error(\"what went wrong\")", where,
               luaL_typename(lua, 1));
