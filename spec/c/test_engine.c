@@ -657,6 +657,57 @@ static void test_facts_bounded(void **state) {
   bench_deinit(&bench);
 }
 
+/* ---- needs ---- */
+
+static void test_needs(void **state) {
+  (void)state;
+  struct bench bench;
+  bench_init(&bench, "lookups: [{name: shop, url: 'https://shop.example/api/'}]\n");
+  bench_write(&bench, "t/rule.lua",
+              "local kairos = require 'kairos'\n"
+              "local function need(where) return kairos.needs { url = where, fallback = { left = 0 } } end\n"
+              "return { kairos.rule { name = 'a', on = 'x', needs = {\n"
+              "  stock = need 'https://shop.example/api/s/{{payload.sku}}' },\n"
+              "  when = function(event, user, needs) return needs.stock.left == 2 end,\n"
+              "  act = function(event, user, needs)\n"
+              "    user:set('seen', needs.stock.at.city .. needs.stock_state)\n"
+              "    local ok, why = pcall(function() needs.stock.at.city = 1 end)\n"
+              "    assert(not ok and why:find 'read%-only', why)\n"
+              "  end },\n"
+              "kairos.rule { name = 'b', on = 'x', act = function()\n"
+              "  for i = 1, 2000 do local t = { {}, {} } t.x = 1 t[1].y = 2 t[2].z = i end end } }\n");
+  if (bench_load(&bench)) fail_msg("%s", bench.err.message);
+  const struct engine_rule *rules;
+  assert_int_equal(engine_rules(bench.engine, &rules), 2);
+  int a = engine_rule_of(bench.engine, STR("a")), b = engine_rule_of(bench.engine, STR("b"));
+  const struct engine_need *need = rules[a].needs;
+  assert_int_equal(rules[a].need_count, 1);
+  assert_int_equal(rules[b].need_count, 0);
+  assert_true(str_equal(need->name, STR("stock")) && str_equal(need->source, STR("shop")) &&
+              str_equal(need->path, STR("/s/{{payload.sku}}")) && need->timeout == 2000 && need->cache == 0);
+  assert_json(need->fallback, "{\"left\":0}");
+  struct buf needs = {0};
+  bench_event(&bench, "x", "{}", NOW);
+  bench_json(&bench, "{\"stock\":{\"left\":2,\"at\":{\"city\":\"Ulm\"}},\"stock_state\":\"fresh\"}", &needs);
+  // Rules of one input: what one is given is nobody's when the next makes tables of its own.
+  for (int i = 0; i < 50; i++) {
+    bench.call.needs = buf_str(&needs);
+    if (bench_run(&bench, (uint32_t)a)) fail_msg("%s", bench.err.message);
+    assert_true(bench.call.acted);
+    assert_json(buf_str(&bench.call.facts),
+                "{\"needs.stock\":{\"left\":2,\"at\":{\"city\":\"Ulm\"}},\"needs.stock_state\":\"fresh\"}");
+    bench.call.needs = STR("");
+    if (bench_run(&bench, (uint32_t)b)) fail_msg("%s", bench.err.message);
+    assert_int_equal(bench.call.facts.len, 1);
+  }
+  bench_json(&bench, "{\"stock\":{\"left\":3}}", &needs);
+  bench.call.needs = buf_str(&needs);
+  assert_int_equal(bench_run(&bench, (uint32_t)a), 0);
+  assert_false(bench.call.acted);
+  buf_deinit(&needs);
+  bench_deinit(&bench);
+}
+
 /* ---- kept alive ---- */
 
 /** A year of events leaves no garbage behind. */
@@ -699,6 +750,7 @@ int main(void) {
       cmocka_unit_test(test_subject),
       cmocka_unit_test(test_facts),
       cmocka_unit_test(test_facts_bounded),
+      cmocka_unit_test(test_needs),
       cmocka_unit_test(test_memory_is_steady),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -108,9 +108,7 @@ void binding_take_needs(lua_State *lua, const struct engine_rule *rule, struct e
 }
 
 void binding_push_needs(lua_State *lua) {
-  struct engine *engine = engine_of(lua);
-  struct reader reader = reader_of(engine->call->needs);
-  convert_push(lua, &reader, true);
+  convert_push_lent(lua, engine_of(lua)->call->needs); // for this call: the input's next rule has others
 }
 
 void binding_note_needs(struct engine *engine) {
