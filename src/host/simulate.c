@@ -206,7 +206,8 @@ static void play(struct simulation *simulation, const struct simulated_event *si
 static void run(struct simulation *simulation) {
   int64_t until = simulation->options->until;
   uint64_t *timers = &simulation->result->timers;
-  qsort(simulation->events, simulation->count, sizeof *simulation->events, by_time_then_line);
+  if (simulation->count) // qsort() takes no null, of nothing either
+    qsort(simulation->events, simulation->count, sizeof *simulation->events, by_time_then_line);
   if (until == INT64_MIN && simulation->count) until = simulation->events[simulation->count - 1].timestamp;
   for (size_t i = 0; i < simulation->count && simulation->events[i].timestamp <= until; i++) {
     *timers += sim_advance(simulation->sim, simulation->events[i].timestamp - 1);
