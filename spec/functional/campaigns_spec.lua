@@ -107,8 +107,8 @@ describe("the shipped campaigns", function()
         return { type = "product.viewed", user = user, at = now - hours * HOUR,
           payload = { sku = "G", name = "Grinder", price = 149.9, stock = stock } }
       end
-      host:accept(order(24), order(23), beans, grinder(3, 40), grinder(2, 3), { type = "user.registered", user = user, at = now - DAY },
-        view(now - 3), view(now - 2), view(now - 1),
+      host:accept(order(24), order(23), beans, grinder(3, 40), grinder(2, 3),
+        { type = "user.registered", user = user, at = now - DAY }, view(now - 3), view(now - 2), view(now - 1),
         { type = "cart.updated", user = user, at = now - 2 * HOUR,
           payload = { total = 20, currency = "EUR", items = { { quantity = 2, name = "Cup" } } } })
     end
