@@ -72,6 +72,7 @@
 --- ("expired", "cancelled", "rejected", "exhausted", "held")
 ---@field because? string  a part of the answer
 ---@field at? string|number  when it was decided
+---@field waits_until? string|number  of one that waits (quiet hours, a cap): when it goes
 ---@field times? number
 
 ---@class kairos.SpecWhy
@@ -95,7 +96,7 @@
 ---@class luassert
 ---@field sent fun(host: kairos.SpecHost, expected: number|kairos.SpecSent)  so many messages in all, or one like this
 ---@field not_sent fun(host: kairos.SpecHost, unexpected?: kairos.SpecSent)  none at all, or none like this
----@field held_back fun(host: kairos.SpecHost, expected: number|kairos.SpecHeldBack)  asked for, and not sent
+---@field held_back fun(host: kairos.SpecHost, expected: number|kairos.SpecHeldBack)  asked for, and not sent, or not yet
 ---@field not_held_back fun(host: kairos.SpecHost, unexpected?: kairos.SpecHeldBack)
 ---@field why fun(host: kairos.SpecHost, expected: kairos.SpecWhy)  a rule ran, and this is what it read and what came of it
 ---@field failed fun(host: kairos.SpecHost, expected: kairos.SpecFailed)  a rule failed; where that is not said, every other

@@ -260,6 +260,35 @@ FAIL spec/rules/bad_spec.lua:10: thanks at once
       assert.sent(host, { to = "cid", text_has = "hello" })]], '{ rules = "rules/slow" }')
   end)
 
+  it("keeps quiet hours and caps: a message waits for its moment, or is held back", function()
+    files.write(directory .. "/rules/news/rule.lua", [[
+      local kairos = require "kairos"
+      return kairos.rule { on = "x", act = function(_, user)
+        user:send { channel = "email", template = "t", purpose = "news" }
+      end }]])
+    files.write(directory .. "/rules/news/t.txt", "hello")
+    local options = [[{ rules = "rules/news", at = "2026-06-01 22:30 Europe/Berlin", config = { time_zone = "Europe/Berlin",
+      purposes = { { name = "news", quiet_hours = "21:00-08:00", caps = { "1/1d calendar" } } } } }]]
+    local x = ' host:event { type = "x", user = "ada" } '
+    passes(x .. [[assert.not_sent(host)
+      assert.held_back(host, { to = "ada", template = "t", by = "quiet_hours", waits_until = "2026-06-02 08:00 Europe/Berlin" })
+      host:at "2026-06-02 07:59:59 Europe/Berlin"
+      assert.not_sent(host)
+      host:at "2026-06-02 08:00 Europe/Berlin"
+      assert.sent(host, { to = "ada", purpose = "news", at = "2026-06-02 08:00 Europe/Berlin" })
+      assert.not_held_back(host)]] .. x .. [[
+      assert.held_back(host, { by = "cap", because = "1 sent since", times = 1 })
+      assert.sent(host, 1)]], options)
+    -- Who leaves meanwhile gets nothing in the morning.
+    passes(x .. [[host:event { type = "consent.withdrawn", user = "ada", payload = { purpose = "news" } }
+      host:advance "1d"
+      assert.not_sent(host)
+      assert.held_back(host, { by = "cancelled", because = "consent withdrawn" })]], options)
+    local status, message = body(x .. "assert.sent(host, 1)", options)
+    assert.equal("failed", status)
+    assert.truthy(message:find("email t: held back by quiet_hours until Tue 2026-06-02 08:00:00 CEST\n", 1, true), message)
+  end)
+
   it("runs campaigns as they are rolled out: shadows, dates, hours", function()
     local function campaign(fields)
       files.write(directory .. "/rules/sale/rule.lua", [[

@@ -32,12 +32,12 @@ local function within(part, whole)
   return true
 end
 
-local function moment(host, value)
+local function moment(value)
   local ok, at = pcall(native.moment, value)
   if not ok then
-    words.fail("`at`: " .. tostring(at))
+    words.fail(tostring(at))
   end
-  return at, host
+  return at
 end
 
 --- Values shown in a failure, and how to compare them: each says whether a row has what is wanted.
@@ -53,7 +53,8 @@ local compare = {
   text_has = function(row, value) return has(row.text, value) end,
   html_has = function(row, value) return has(row.html, value) end,
   data = function(row, value) return within(value, row.data) end,
-  at = function(row, value, host) return row.at == moment(host, value) end,
+  at = function(row, value) return row.at == moment(value) end,
+  waits_until = function(row, value) return row.not_before == moment(value) end,
   by = function(row, value) return row.by == value end,
   because = function(row, value) return has(row.because, value) end,
   decision = function(row, value) return row.decision == value end,
@@ -77,6 +78,7 @@ local shown = {
   html_has = function(row) return row.html end,
   error_has = function(row) return row.error end,
   at = function(row, host) return tell.time(host, row.at) end,
+  waits_until = function(row, host) return row.not_before and tell.time(host, row.not_before) end,
 }
 
 local names_checked = { template = "templates", campaign = "campaigns", channel = "channels", provider = "providers",
@@ -129,12 +131,12 @@ local function check(host, what, like, fields, example)
 end
 
 --- Split rows into those that have all that is wanted and the others; of the others, the fields that differ.
-local function sort(host, rows, like)
+local function sort(rows, like)
   local found, others = {}, {}
   for _, row in ipairs(rows) do
     local differs = {}
     for field, value in pairs(like) do
-      if field ~= "times" and not compare[field](row, value, host) then
+      if field ~= "times" and not compare[field](row, value) then
         differs[#differs + 1] = field
       end
     end
@@ -255,7 +257,7 @@ local function judge(kind, state, arguments)
   if kind.name ~= "failed" then
     check_failures(host)
   end
-  local found, others = sort(host, kind.rows(host), like)
+  local found, others = sort(kind.rows(host), like)
   if kind.known then
     kind.known(host, found)
   end
@@ -274,7 +276,7 @@ local function judge(kind, state, arguments)
   words.fail_test(text .. stories(host, like))
 end
 
---- Decisions that did not lead to a message, with `by` and `because`.
+--- Decisions that did not lead to a message, or not yet, with `by` and `because`.
 local function held_back(host)
   local rows = {}
   for _, decision in ipairs(native.sim_decisions(host.id)) do
@@ -282,6 +284,10 @@ local function held_back(host)
     if decision.decision == "skip" then
       decision.by = decision.reason
       decision.because = (decision.checks or {})[decision.reason]
+      rows[#rows + 1] = decision
+    elseif not last and (decision.not_before or 0) > native.sim_now(host.id) then
+      decision.by = tell.deferred_by(decision)
+      decision.because = (decision.checks or {})[decision.by]
       rows[#rows + 1] = decision
     elseif last and last.outcome ~= "accepted" and last.outcome ~= "retry" and last.outcome ~= "resent" then
       decision.by = last.outcome
@@ -331,7 +337,7 @@ local kinds = {
   },
   {
     name = "held_back", counts = true, example = '{ to = "ada", by = "once_per" }',
-    fields = { "to", "template", "campaign", "channel", "purpose", "by", "because", "at", "times" },
+    fields = { "to", "template", "campaign", "channel", "purpose", "by", "because", "at", "waits_until", "times" },
     one = "message held back", many = "messages held back", others = "held back were:", line = tell.decision, rows = held_back,
   },
   {
@@ -362,7 +368,7 @@ end
 function assertions.sent(host, like)
   like = like or {}
   check(host, "host:sent", like, sent_fields, 'host:sent { to = "ada" }')
-  return (sort(host, native.sim_sent(host.id), like))
+  return (sort(native.sim_sent(host.id), like))
 end
 
 return assertions

@@ -33,6 +33,14 @@ local function name_of(message)
   return ((message.channel or "") .. " " .. (message.template or "")):match "^%s*(.-)%s*$"
 end
 
+--- The check that lets a message pass, but not now.
+---@param decision table
+---@return string
+function tell.deferred_by(decision)
+  local quiet = (decision.checks or {}).quiet_hours
+  return quiet and quiet:find("not before", 1, true) and "quiet_hours" or "cap"
+end
+
 local function channels(channel)
   return channel == "*" and "every channel" or channel
 end
@@ -87,7 +95,7 @@ local steps = {
   decision = function(step, host, say)
     local passes = step.decision == "send" and "the gate lets it pass" or "held back by " .. step.reason
     if step.decision == "send" and step.not_before > step.at then
-      passes = "deferred by " .. step.reason .. " to " .. tell.time(host, step.not_before)
+      passes = "held back by " .. tell.deferred_by(step) .. " until " .. tell.time(host, step.not_before)
     end
     say("  " .. name_of(step) .. ": " .. passes)
     for _, name in ipairs(tell.check_order) do
