@@ -289,6 +289,66 @@ FAIL spec/rules/bad_spec.lua:10: thanks at once
     assert.truthy(message:find("email t: held back by quiet_hours until Tue 2026-06-02 08:00:00 CEST\n", 1, true), message)
   end)
 
+  describe("around the switches of daylight saving", function()
+    -- From noon on the day before: 24 hours later, a calendar day later, the next time that clocks show `clock` (which is
+    -- skipped, or there twice), and the end of a night whose quiet hours are 22:00 to 08:00. The moments are in UTC, by hand.
+    for _, case in ipairs {
+      { zone = "Europe/Berlin", eve = "2026-03-28", clock = "02:30", after = "2026-03-29T11:00Z", day = "2026-03-29T10:00Z",
+        clock_utc = "2026-03-29T01:30Z", morning = "2026-03-29T06:00Z" },
+      { zone = "Europe/Berlin", eve = "2026-10-24", clock = "02:30", after = "2026-10-25T10:00Z", day = "2026-10-25T11:00Z",
+        clock_utc = "2026-10-25T00:30Z", morning = "2026-10-25T07:00Z" },
+      { zone = "America/New_York", eve = "2026-03-07", clock = "02:30", after = "2026-03-08T17:00Z", day = "2026-03-08T16:00Z",
+        clock_utc = "2026-03-08T07:30Z", morning = "2026-03-08T12:00Z" },
+      { zone = "America/New_York", eve = "2026-10-31", clock = "01:30", after = "2026-11-01T16:00Z", day = "2026-11-01T17:00Z",
+        clock_utc = "2026-11-01T05:30Z", morning = "2026-11-01T13:00Z" },
+      -- Half an hour, and south of the equator.
+      { zone = "Australia/Lord_Howe", eve = "2026-10-03", clock = "02:15", after = "2026-10-04T01:30Z", day = "2026-10-04T01:00Z",
+        clock_utc = "2026-10-03T15:45Z", morning = "2026-10-03T21:00Z" },
+      { zone = "Australia/Lord_Howe", eve = "2026-04-04", clock = "01:45", after = "2026-04-05T01:00Z", day = "2026-04-05T01:30Z",
+        clock_utc = "2026-04-04T14:45Z", morning = "2026-04-04T21:30Z" },
+    } do
+      it(case.zone .. ", the night after " .. case.eve, function()
+        files.write(directory .. "/rules/zones/rule.lua", [[
+          local kairos = require "kairos"
+          local function say(timer, user)
+            user:send { channel = "email", template = "t", data = { what = timer.name }, purpose = "transactional" }
+          end
+          return kairos.rule { on = { "noon", "night" }, act = function(event, user)
+            if event.type == "night" then
+              return user:send { channel = "email", template = "t", data = { what = "night" }, purpose = "news" }
+            end
+            user:after("1d", { name = "after" })
+            user:at(kairos.date.add(kairos.now(), "1 day", user), { name = "day" })
+            user:at(kairos.date.next(event.payload.clock, user), { name = "clock" })
+          end, timers = { after = say, day = say, clock = say } }]])
+        files.write(directory .. "/rules/zones/t.txt", "{{what}}")
+        passes((([[
+          host:profile { user = "ada", time_zone = "ZONE" }
+          host:event { type = "noon", user = "ada", payload = { clock = "CLOCK" } }
+          host:at "EVE 23:00 ZONE"
+          host:event { type = "night", user = "ada" }
+          assert.held_back(host, { by = "quiet_hours", waits_until = "MORNING" })
+          host:at "EVE 23:00 ZONE"
+          host:advance "2d"
+          assert.sent(host, { text_has = "clock", at = "UTC" })
+          assert.sent(host, { text_has = "night", at = "MORNING" })
+          assert.sent(host, { text_has = "after", at = "AFTER" })
+          assert.sent(host, { text_has = "day", at = "DAY" })
+          assert.sent(host, 4)
+          local again = sim.host { rules = "rules/zones", at = "EVE 12:00 ZONE" }
+          again:at(host:sent()[1].at) -- what clocks show at that moment, read back
+          again:at "NIGHT CLOCK ZONE"
+          assert.equal(host:sent()[1].at, again:now())]]):gsub("%u%u%u+", {
+            ZONE = case.zone, CLOCK = case.clock, EVE = case.eve, MORNING = case.morning, UTC = case.clock_utc,
+            AFTER = case.after, DAY = case.day,
+            NIGHT = os.date("!%Y-%m-%d", os.time { year = case.eve:sub(1, 4), month = case.eve:sub(6, 7),
+              day = case.eve:sub(9, 10), hour = 36 }),
+          })), ([[{ rules = "rules/zones", at = "%s 12:00 %s", config = {
+            purposes = { { name = "news", quiet_hours = "22:00-08:00" } } } }]]):format(case.eve, case.zone))
+      end)
+    end
+  end)
+
   it("runs campaigns as they are rolled out: shadows, dates, hours", function()
     local function campaign(fields)
       files.write(directory .. "/rules/sale/rule.lua", [[
@@ -351,7 +411,8 @@ FAIL spec/rules/bad_spec.lua:10: thanks at once
     write("endless", 'describe("a", function() it("passes", function() end)\nit("turns", function() while true do end end)\n'
       .. 'it("is not reached", function() end) end)')
     write("exit", 'it("leaves", function() os.exit(0) end)')
-    write("crash", 'it("crashes", function() os.execute "kill -SEGV $PPID" end)')
+    write("crash", 'it("crashes", function() os.execute "kill -TERM $PPID; sleep 9" end)')
+    write("killed", 'it("is killed", function() os.execute "kill -KILL $PPID; sleep 9" end)')
     write("sleeper", 'it("sleeps", function() os.execute "sleep 1000" end)')
     write("syntax", 'it("x", function( end)')
     write("empty", "")
@@ -362,14 +423,15 @@ FAIL spec/rules/bad_spec.lua:10: thanks at once
     for _, line in ipairs {
       "FAIL  spec/rules/endless_spec.lua                   1 passed, 1 failed  (N ms)\n",
       "\nERROR spec/rules/endless_spec.lua:2: a turns\n  stopped: it ran for longer than 1 s; does a loop never end?",
-      "\nERROR spec/rules/exit_spec.lua:1: leaves\n  its process ended before its tests did (did it call os.exit?)\n",
-      "\nERROR spec/rules/crash_spec.lua:1: crashes\n  its process was ended by a signal: Segmentation fault\n",
+      "\nERROR spec/rules/exit_spec.lua:1: leaves\n  os.exit would end all tests of the file; leave it out\n",
+      "\nERROR spec/rules/crash_spec.lua:1: crashes\n  its process was ended by a signal: Terminated\n",
+      "\nERROR spec/rules/killed_spec.lua:1: is killed\n  its process was killed, or ended, before its tests did\n",
       "\nERROR spec/rules/sleeper_spec.lua:1: sleeps\n  stopped: it ran for longer than 1 s",
       "\nERROR spec/rules/syntax_spec.lua:1\n  <name> or '...' expected near 'end'\n",
       '\nERROR spec/rules/empty_spec.lua\n  there is no test in it; write it("does …", function() … end)\n',
       "\nERROR spec/rules/broken_spec.lua:1: x\n  attempt to index local 'a' (a nil value)\n",
       "\nERROR spec/rules/set_up_spec.lua:1: x before_each\n  no set-up\n",
-      "\n8 files in N s\n1 passed, 8 failed\n",
+      "\n9 files in N s\n1 passed, 9 failed\n",
     } do
       assert.truthy(result.out:find(line, 1, true), line .. "\nis not in\n" .. result.out)
     end

@@ -260,7 +260,7 @@ static void finish(const struct spec_options *options, struct job *job) {
     else if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL)
       snprintf(text, sizeof text, "its process was ended by a signal: %s", strsignal(WTERMSIG(status)));
     else
-      snprintf(text, sizeof text, "its process ended before its tests did (did it call os.exit?)");
+      snprintf(text, sizeof text, "its process was killed, or ended, before its tests did");
     add_stopped(job, str_from(text));
   } else if (job->file->count == 0 && !options->filter) {
     add_stopped(job, STR("there is no test in it; write it(\"does …\", function() … end)"));
