@@ -1,42 +1,8 @@
-#include "host/decide.h"
+#include "host/decide_internal.h"
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "base/metric.h"
-#include "host/campaign.h"
-#include "state/consent.h"
 #include <inttypes.h>
-#include <stdio.h>
-
-/** What an event type sets in motion, looked up once an event. */
-struct plan {
-  struct str type; /**< borrowed from the engine's declarations */
-  const struct window_declaration **windows;
-  size_t window_count;
-  const uint32_t *rules;
-  size_t rule_count;
-};
-
-struct decider {
-  struct decider_options options;
-  struct draft draft;
-  struct engine_call call;
-  struct plan *plans; /**< open addressing by hash of the type; empty slots have no type */
-  size_t plan_slots;
-  const struct engine_rule *rules;
-  size_t rule_count;
-  struct buf key, checks, cause, input;
-  struct buf stash;                  /**< a copy of a timer that would move with the record */
-  struct buf waiting, needs, lookup; /**< a timer's data, a rule's needs, a look-up's input */
-  bool waits;
-  struct campaigns *campaigns;
-};
-
-/** Of an event that tells of a consent, bytes; a longer source is not kept. */
-enum { CONSENT_PURPOSE_MAX = 64, CONSENT_SOURCE_MAX = 256 };
-
-/** The campaign name that dead letters of the host's own steps carry. */
-static const struct str host_campaign = {"kairos", 6};
 
 static struct plan *plan_slot(const struct decider *decider, struct str type) {
   size_t at = hash64(type, 0) & (decider->plan_slots - 1);
@@ -114,12 +80,12 @@ const struct engine *decider_engine(const struct decider *decider) {
   return decider->options.engine;
 }
 
-static void begin(struct decider *decider, struct record *record, struct decision *out) {
+void decide_begin(struct decider *decider, struct record *record, struct decision *out) {
   *out = (struct decision){0};
   draft_begin(&decider->draft, record);
 }
 
-static void finish(struct decider *decider, struct decision *out) {
+void decide_finish(struct decider *decider, struct decision *out) {
   out->effects = buf_str(&decider->draft.effects);
   if (out->effects.len) out->record_changed = true;
 }
@@ -152,7 +118,7 @@ static struct hash128 failure_id(struct decider *decider, struct entity entity, 
   return hash128(buf_str(key), 0);
 }
 
-static void fail(struct decider *decider, const struct engine_call *call, struct str campaign,
+void decide_fail(struct decider *decider, const struct engine_call *call, struct str campaign,
                  struct str rule, const struct error *reason) {
   encode_input(decider, call, campaign);
   struct effect effect = {.type = EFFECT_FAILURE,
@@ -238,9 +204,8 @@ static int run_rule(struct decider *decider, uint32_t rule, struct engine_call *
   return rc;
 }
 
-/** @return whether the campaign runs for this input; if not, who watches is told why. */
-static bool campaign_runs(struct decider *decider, uint32_t rule, struct engine_call *call,
-                          struct campaign_answer *answer) {
+bool decide_runs(struct decider *decider, uint32_t rule, struct engine_call *call,
+                 struct campaign_answer *answer) {
   *answer = campaign_ask(decider->campaigns, rule, decider->draft.record, call);
   if (answer->reason == CAMPAIGN_RUNS) return true;
   call->acted = false;
@@ -255,188 +220,14 @@ static bool campaign_runs(struct decider *decider, uint32_t rule, struct engine_
   return false;
 }
 
-static void run_rule_or_fail(struct decider *decider, uint32_t rule, struct engine_call *call) {
+void decide_run_or_fail(struct decider *decider, uint32_t rule, struct engine_call *call) {
   struct error err = {0};
   if (run_rule(decider, rule, call, &err))
-    fail(decider, call, decider->rules[rule].campaign, decider->rules[rule].path, &err);
+    decide_fail(decider, call, decider->rules[rule].campaign, decider->rules[rule].path, &err);
 }
 
-/* ---- what the host itself makes of an event ---- */
-
-static int observe_window(struct decider *decider, const struct window_declaration *window,
-                          const struct event *event, struct error *err) {
-  struct effect effect = {
-      .type = EFFECT_WINDOW,
-      .window = {
-          .id = window->id, .kind = window->kind, .over = window->over, .at = event_now(event), .amount = 1}};
-  struct str found;
-  if (window->by.len) {
-    buf_clear(&decider->key);
-    if (!value_find(event->payload, window->by, &found) || !value_key(found, &decider->key)) return 0;
-    effect.window.key = window_key(buf_str(&decider->key));
-  }
-  switch (window->kind) {
-  case WINDOW_COUNT:
-    break;
-  case WINDOW_SUM: {
-    double amount;
-    if (!value_find(event->payload, window->value, &found) || !value_as_number(found, &amount)) return 0;
-    effect.window.amount = window_fixed(amount);
-    break;
-  }
-  case WINDOW_LAST:
-  case WINDOW_FIRST:
-    if (!value_find(event->payload, window->value, &found) || found.len > 256) return 0;
-    effect.window.value = found;
-    break;
-  case WINDOW_DISTINCT:
-    buf_clear(&decider->key);
-    if (!value_find(event->payload, window->value, &found) || !value_key(found, &decider->key)) return 0;
-    effect.window.amount = (int64_t)hash64(buf_str(&decider->key), 0);
-    break;
-  }
-  return draft_add(&decider->draft, &effect, err);
-}
-
-/** `identify`: every member of the payload becomes an attribute. */
-static int update_profile(struct decider *decider, const struct event *event, struct error *err) {
-  struct reader reader = reader_of(event->payload);
-  uint32_t count = value_read(&reader).count;
-  for (uint32_t i = 0; i < count; i++) {
-    struct value name = value_read(&reader);
-    struct effect effect = {.type = EFFECT_ATTRIBUTE, .attribute = {name.string, value_slice(&reader)}};
-    int rc = draft_add(&decider->draft, &effect, err);
-    if (rc) return rc;
-  }
-  return 0;
-}
-
-static bool payload_text(const struct event *event, struct str key, struct str *out) {
-  struct str found;
-  if (!value_member(event->payload, key, &found)) return false;
-  struct value value = value_head(found);
-  if (value.type != VALUE_STRING || !value.string.len) return false;
-  *out = value.string;
-  return true;
-}
-
-/** Feedback that ends a channel for a user. A soft bounce does not: the address may work tomorrow. */
-static int suppress_from(struct decider *decider, const struct event *event, int64_t wall,
-                         struct error *err) {
-  struct str reason, channel = STR("email"), bounce;
-  if (str_equal(event->type, STR("message.bounced"))) {
-    reason = STR("bounced");
-    if (payload_text(event, STR("bounce_type"), &bounce) &&
-        (str_equal(bounce, STR("soft")) || str_equal(bounce, STR("transient")) ||
-         str_equal(bounce, STR("block"))))
-      return 0;
-  } else if (str_equal(event->type, STR("message.complained"))) {
-    reason = STR("complained");
-  } else if (str_equal(event->type, STR("message.unsubscribed"))) {
-    reason = STR("unsubscribed");
-    channel = STR("*");
-  } else {
-    return 0;
-  }
-  payload_text(event, STR("channel"), &channel);
-  struct effect effect = {.type = EFFECT_SUPPRESS, .suppress = {channel, reason, wall}};
-  int rc = draft_add(&decider->draft, &effect, err);
-  if (rc == 0 && decider->options.observer.suppressed)
-    decider->options.observer.suppressed(decider->options.observer.context, event->entity, channel, reason);
-  return rc;
-}
-
-/** Tell of what the user's word now forbids; a newer one may have been there already. */
-static void announce_consent(struct decider *decider, struct entity entity, const struct consent *consent) {
-  const struct config_purpose *purpose = config_purpose(decider->options.config, consent->purpose);
-  if (!purpose || consent->granted || !decider->options.observer.withdrawn) return;
-  for (int i = 0; i < CONFIG_CHANNELS; i++) {
-    struct str channel = str_from(config_channel_names[i]);
-    bool meant = str_equal(consent->channel, STR("*")) || str_equal(consent->channel, channel);
-    if (meant && !consent_allows(decider->draft.record, purpose, channel, NULL))
-      decider->options.observer.withdrawn(decider->options.observer.context, entity, consent->purpose,
-                                          channel);
-  }
-}
-
-/** `consent.granted` and `consent.withdrawn`: the user's word on a purpose. */
-static int take_consent(struct decider *decider, const struct event *event, bool granted, struct error *err) {
-  struct consent consent = {
-      .channel = STR("*"), .granted = granted, .at = event_now(event), .source = STR("event")};
-  if (!payload_text(event, STR("purpose"), &consent.purpose) || consent.purpose.len > CONSENT_PURPOSE_MAX)
-    return error_set(
-        err, ERROR_INVALID,
-        "/payload/purpose of %.*s must name a purpose, such as \"newsletter\": text of at most %d bytes",
-        STR_ARG(event->type), CONSENT_PURPOSE_MAX);
-  struct str found;
-  if (value_member(event->payload, STR("channel"), &found) && value_head(found).type != VALUE_NIL &&
-      (!payload_text(event, STR("channel"), &consent.channel) ||
-       (config_channel(consent.channel) < 0 && !str_equal(consent.channel, STR("*")))))
-    return error_set(
-        err, ERROR_INVALID,
-        "/payload/channel of %.*s must be email, sms, push or webhook; leave it out for every channel",
-        STR_ARG(event->type));
-  if (payload_text(event, STR("source"), &found) && found.len <= CONSENT_SOURCE_MAX) consent.source = found;
-  // However full the record is, who says no to a purpose that we have is heard.
-  bool heard = !granted && config_purpose(decider->options.config, consent.purpose);
-  if (heard) decider->draft.record_max = SIZE_MAX;
-  int rc = draft_add(&decider->draft, &(struct effect){.type = EFFECT_CONSENT, .consent = consent}, err);
-  decider->draft.record_max = decider->options.record_max;
-  if (rc == 0) announce_consent(decider, event->entity, &consent);
-  return rc;
-}
-
-/** Timers that this event cancels. */
-static int cancel_timers(struct decider *decider, const struct event *event, struct decision *out,
-                         struct error *err) {
-  struct timer timer;
-  while (record_timer_cancelled_by(decider->draft.record, event->type, &timer)) {
-    buf_clear(&decider->stash);
-    buf_append(&decider->stash, timer.campaign.data, timer.campaign.len);
-    buf_append(&decider->stash, timer.name.data, timer.name.len);
-    const char *stash = (const char *)decider->stash.data;
-    struct effect effect = {.type = EFFECT_TIMER_CLEAR,
-                            .timer = {.campaign = {stash, timer.campaign.len},
-                                      .name = {stash + timer.campaign.len, timer.name.len}}};
-    int rc = draft_add(&decider->draft, &effect, err);
-    if (rc) return rc;
-    out->timers_changed = true;
-  }
-  return 0;
-}
-
-/** The host's own steps; each that does not fit the record is a dead letter of its own, and the event goes
- * on. */
-static void host_steps(struct decider *decider, const struct plan *plan, struct engine_call *call,
-                       struct decision *out) {
-  struct error err = {0};
-  const struct event *event = call->event;
-  if (event->type.len > 8 && memcmp(event->type.data, "message.", 8) == 0) {
-    decider->draft.record_max = SIZE_MAX; /* however full the record is: who said no is heard */
-    suppress_from(decider, event, call->wall, &err);
-    decider->draft.record_max = decider->options.record_max;
-  }
-  int rc = 0;
-  if (event->type.len > 8 && memcmp(event->type.data, "consent.", 8) == 0) {
-    bool granted = str_equal(event->type, STR("consent.granted"));
-    if (granted || str_equal(event->type, STR("consent.withdrawn")))
-      rc = take_consent(decider, event, granted, &err);
-  }
-  int cancelled = cancel_timers(decider, event, out, &err);
-  if (cancelled) rc = cancelled;
-  for (size_t i = 0; i < plan->window_count; i++) {
-    int one = observe_window(decider, plan->windows[i], event, &err);
-    if (one) rc = one;
-  }
-  if (str_equal(event->type, STR("identify"))) {
-    int one = update_profile(decider, event, &err);
-    if (one) rc = one;
-  }
-  if (rc) fail(decider, call, host_campaign, STR(""), &err);
-}
-
-static void prepare_call(struct decider *decider, struct entity entity, const struct event *event,
-                         const struct timer *timer, int64_t wall) {
+void decide_prepare(struct decider *decider, struct entity entity, const struct event *event,
+                    const struct timer *timer, int64_t wall) {
   struct engine_call *call = &decider->call;
   call->event = event;
   call->timer = timer;
@@ -455,175 +246,27 @@ static void prepare_call(struct decider *decider, struct entity entity, const st
   }
 }
 
-/* ---- rules that wait for what they need ---- */
-
-bool decider_waits(const struct decider *decider) {
-  return decider->waits;
-}
-
-static void count_need(void *context, const struct engine_need *need, enum lookup_reason reason,
-                       bool cached) {
-  const struct decider *decider = context;
-  char labels[160];
-  if (decider->options.uncounted) return;
-  int len = snprintf(labels, sizeof labels, "source=\"%.*s\"", STR_ARG(need->source)); // a configured name
-  if (reason == LOOKUP_ANSWERED) {
-    snprintf(labels + len, sizeof labels - (size_t)len, ",state=\"%s\"", cached ? "cached" : "fresh");
-    metric_add(metric_counter("kairos_needs_total", "What rules were given for their needs.", labels), 1);
-    return;
-  }
-  snprintf(labels + len, sizeof labels - (size_t)len, ",reason=\"%s\"", lookup_reason_names[reason]);
-  metric_add(
-      metric_counter("kairos_needs_fallback_total", "Needs that a rule's fallback stood in for.", labels), 1);
-}
-
-/** Nobody is asked: the rule goes by its fallbacks. The call's needs are valid until the next. */
-static void go_by_fallbacks(struct decider *decider, const struct engine_rule *rule, struct str data,
-                            enum lookup_reason reason, struct str why, struct engine_call *call) {
-  struct lookup_results none = {.reason = reason, .why = why};
-  buf_clear(&decider->needs);
-  lookup_needs(rule, data, &none, count_need, decider, &decider->needs);
-  call->needs = buf_str(&decider->needs);
-}
-
-/** @return why this user cannot wait with one more event; "" if he can. */
-static struct str crowded(const struct decider *decider, const struct event *event) {
-  struct timer timer;
-  size_t at = 0, count = 0;
-  if (event->payload.len + event->metadata.len > LOOKUP_EVENT_MAX)
-    return STR("the event is larger than 16KB, too large to wait with");
-  while (record_timer_needs(decider->draft.record, &at, &timer)) count++;
-  return count >= LOOKUPS_A_USER ? STR("16 of the user's events wait for answers already") : STR("");
-}
-
-/** The rule runs when its needs are there; at once, by its fallbacks, where there is nothing to wait for. */
-static void wait_or_run(struct decider *decider, uint32_t index, struct engine_call *call,
-                        struct decision *out) {
-  const struct engine_rule *rule = &decider->rules[index];
-  const struct event *event = call->event;
-  buf_clear(&decider->waiting);
-  buf_clear(&decider->needs);
-  int64_t longest = lookup_plan(rule, event, decider->draft.record, &decider->waiting);
-  struct str why = crowded(decider, event);
-  if (longest && !why.len) {
-    buf_printf(&decider->needs, "%s%.*s", TIMER_NEEDS, STR_ARG(event->id));
-    struct effect wait = {.type = EFFECT_TIMER_SET,
-                          .timer = {.campaign = rule->campaign,
-                                    .name = buf_str(&decider->needs),
-                                    .due = call->wall + longest + LOOKUP_GRACE_MS,
-                                    .set_at = call->wall,
-                                    .data = buf_str(&decider->waiting)}};
-    if (draft_add(&decider->draft, &wait, NULL) == 0) {
-      out->waits = true;
-      return;
-    }
-    why = STR("the user's record has no room to wait in");
-  }
-  go_by_fallbacks(decider, rule, buf_str(&decider->waiting), LOOKUP_CROWDED, why, call);
-  run_rule_or_fail(decider, index, call);
-  call->needs = STR("");
-}
-
-/** Run the rule that waited, on what a LOG_LOOKUP record holds. */
-static int run_waited(struct decider *decider, struct str input, int64_t wall, struct error *err) {
-  struct event event;
-  struct str campaign, needs;
-  int rc = lookup_decode(input, &event, &campaign, &needs, err);
-  if (rc) return rc;
-  buf_clear(&decider->key);
-  buf_printf(&decider->key, "%s%.*s", TIMER_NEEDS, STR_ARG(event.id));
-  struct effect clear = {.type = EFFECT_TIMER_CLEAR,
-                         .timer = {.campaign = campaign, .name = buf_str(&decider->key)}};
-  draft_add(&decider->draft, &clear, NULL); /* taking away always fits */
-  prepare_call(decider, event.entity, &event, NULL, wall);
-  decider->call.needs = needs;
-  int rule = engine_rule_of(decider->options.engine, campaign);
-  struct campaign_answer answer;
-  if (rule >= 0) {
-    engine_input(decider->options.engine);
-    if (campaign_runs(decider, (uint32_t)rule, &decider->call, &answer)) // it may have ended meanwhile
-      run_rule_or_fail(decider, (uint32_t)rule, &decider->call);
-  } else {
-    struct error gone;
-    error_set(&gone, ERROR_NOT_FOUND,
-              "there is no campaign \"%.*s\" any more, whose rule waited for a look-up", STR_ARG(campaign));
-    fail(decider, &decider->call, campaign, STR(""), &gone);
-  }
-  return 0;
-}
-
-/** What a timer that waited led to, as LOG_LOOKUP's input. @return 0 or ERROR_CORRUPT. */
-static int encode_waited(struct decider *decider, const struct timer *timer,
-                         const struct lookup_results *results, struct buf *input, struct error *err) {
-  struct event event;
-  int rc = lookup_event(&event, timer->data, err);
-  if (rc) return rc;
-  int rule = engine_rule_of(decider->options.engine, timer->campaign);
-  buf_clear(&decider->needs);
-  if (rule >= 0)
-    lookup_needs(&decider->rules[rule], timer->data, results, count_need, decider, &decider->needs);
-  else
-    value_put_map(&decider->needs, 0);
-  lookup_encode(&event, timer->campaign, buf_str(&decider->needs), input);
-  return 0;
-}
-
-int decide_lookup_again(struct decider *decider, struct record *record, struct str input, int64_t wall,
-                        struct decision *out, struct error *err) {
-  begin(decider, record, out);
-  int rc = run_waited(decider, input, wall, err);
-  out->timers_changed = true;
-  finish(decider, out);
-  return rc;
-}
-
-int decide_lookup(struct decider *decider, struct record *record, struct entity entity, struct str campaign,
-                  struct str name, const struct lookup_results *results, int64_t wall, struct decision *out,
-                  struct buf *input) {
-  struct timer timer;
-  struct error err;
-  (void)entity;
-  *out = (struct decision){0};
-  if (!record_timer(record, campaign, name, &timer)) return 1;
-  if (encode_waited(decider, &timer, results, input, &err)) return 1; /* its timer says so when it is due */
-  return decide_lookup_again(decider, record, buf_str(input), wall, out, &err);
-}
-
-/** Nothing came in time. */
-static void stop_waiting(struct decider *decider, const struct timer *timer, int64_t wall) {
-  struct error err;
-  struct lookup_results none = {.reason = LOOKUP_TIMEOUT,
-                                .why = wall - timer->due > 1000
-                                           ? STR("there was no answer in time: the host was not running")
-                                           : STR("there was no answer in time")};
-  buf_clear(&decider->lookup);
-  int rc = encode_waited(decider, timer, &none, &decider->lookup, &err);
-  if (rc == 0) rc = run_waited(decider, buf_str(&decider->lookup), wall, &err);
-  if (rc) fail(decider, &decider->call, timer->campaign, STR(""), &err);
-}
-
 void decide_event(struct decider *decider, struct record *record, const struct event *event, int64_t wall,
                   struct decision *out) {
-  begin(decider, record, out);
+  decide_begin(decider, record, out);
   const struct plan *plan = plan_slot(decider, event->type);
-  prepare_call(decider, event->entity, event, NULL, wall);
-  host_steps(decider, plan, &decider->call, out);
+  decide_prepare(decider, event->entity, event, NULL, wall);
+  decide_host_steps(decider, plan, &decider->call, out);
   if (plan->rule_count) {
     engine_input(decider->options.engine);
     struct campaign_answer answer;
     const bool *always = campaigns_always(decider->campaigns);
     for (size_t i = 0; i < plan->rule_count; i++) {
       const struct engine_rule *rule = &decider->rules[plan->rules[i]];
-      if (!always[plan->rules[i]] && !campaign_runs(decider, plan->rules[i], &decider->call, &answer))
-        continue;
+      if (!always[plan->rules[i]] && !decide_runs(decider, plan->rules[i], &decider->call, &answer)) continue;
       if (rule->need_count)
-        wait_or_run(decider, plan->rules[i], &decider->call, out);
+        decide_wait_or_run(decider, plan->rules[i], &decider->call, out);
       else
-        run_rule_or_fail(decider, plan->rules[i], &decider->call);
+        decide_run_or_fail(decider, plan->rules[i], &decider->call);
     }
     out->timers_changed = true;
   }
-  finish(decider, out);
+  decide_finish(decider, out);
 }
 
 /** A timer's strings live in the record, which moves: copy them. */
@@ -664,34 +307,34 @@ static void put_off_timer(struct decider *decider, uint32_t rule, const struct t
 void decide_timer(struct decider *decider, struct record *record, struct entity entity,
                   const struct timer *due, int64_t wall, struct decision *out) {
   struct timer timer = stash_timer(decider, due);
-  begin(decider, record, out);
+  decide_begin(decider, record, out);
   struct effect clear = {.type = EFFECT_TIMER_CLEAR, .timer = timer};
   draft_add(&decider->draft, &clear, NULL); /* taking away always fits */
-  prepare_call(decider, entity, NULL, &timer, wall);
+  decide_prepare(decider, entity, NULL, &timer, wall);
   if (timer_needs(&timer)) {
-    stop_waiting(decider, &timer, wall);
+    decide_stop_waiting(decider, &timer, wall);
     out->timers_changed = true;
-    finish(decider, out);
+    decide_finish(decider, out);
     return;
   }
   bool too_late = timer.late == TIMER_LATE_SKIP && wall - timer.due > timer.late_after;
   if (!too_late) {
     int rule = engine_timer_rule(decider->options.engine, timer.campaign, timer.name);
     struct campaign_answer answer;
-    if (rule >= 0 && !campaign_runs(decider, (uint32_t)rule, &decider->call, &answer)) {
+    if (rule >= 0 && !decide_runs(decider, (uint32_t)rule, &decider->call, &answer)) {
       put_off_timer(decider, (uint32_t)rule, &timer, &answer);
     } else if (rule >= 0) {
       engine_input(decider->options.engine);
-      run_rule_or_fail(decider, (uint32_t)rule, &decider->call);
+      decide_run_or_fail(decider, (uint32_t)rule, &decider->call);
     } else {
       struct error err;
       error_set(&err, ERROR_NOT_FOUND, "no rule handles the timer \"%.*s\" of campaign \"%.*s\" any more",
                 STR_ARG(timer.name), STR_ARG(timer.campaign));
-      fail(decider, &decider->call, timer.campaign, STR(""), &err);
+      decide_fail(decider, &decider->call, timer.campaign, STR(""), &err);
     }
   }
   out->timers_changed = true;
-  finish(decider, out);
+  decide_finish(decider, out);
 }
 
 bool decide_outcome_needs_record(const struct message *message, enum outcome_kind kind) {
@@ -713,20 +356,20 @@ void decide_outcome(struct decider *decider, struct record *record, const struct
   draft_add(&decider->draft, &effect, NULL);
   if (decide_outcome_needs_record(message, outcome->kind))
     gate_refund(&decider->draft, message, NULL); /* taking back always fits */
-  finish(decider, out);
+  decide_finish(decider, out);
 }
 
 static int retry_rule(struct decider *decider, struct entity entity, const struct event *event,
                       const struct timer *timer, struct str needs, const struct failure *failure,
                       int64_t wall, struct error *err) {
-  prepare_call(decider, entity, event, timer, wall);
+  decide_prepare(decider, entity, event, timer, wall);
   decider->call.needs = needs;
-  if (str_equal(failure->campaign, host_campaign)) {
-    if (event && str_equal(event->type, STR("identify"))) return update_profile(decider, event, err);
+  if (str_equal(failure->campaign, HOST_CAMPAIGN)) {
+    if (event && str_equal(event->type, STR("identify"))) return decide_profile(decider, event, err);
     if (event && str_equal(event->type, STR("consent.granted")))
-      return take_consent(decider, event, true, err);
+      return decide_consent(decider, event, true, err);
     if (event && str_equal(event->type, STR("consent.withdrawn")))
-      return take_consent(decider, event, false, err);
+      return decide_consent(decider, event, false, err);
     return error_set(err, ERROR_INVALID,
                      "a window had no room for this event; it cannot be counted later, only dropped");
   }
@@ -736,21 +379,21 @@ static int retry_rule(struct decider *decider, struct entity entity, const struc
     return error_set(err, ERROR_NOT_FOUND, "campaign \"%.*s\" has no rule for this input any more",
                      STR_ARG(failure->campaign));
   struct campaign_answer answer;
-  if (!campaign_runs(decider, (uint32_t)rule, &decider->call, &answer))
+  if (!decide_runs(decider, (uint32_t)rule, &decider->call, &answer))
     return error_set(err, ERROR_UNAVAILABLE,
                      "campaign \"%.*s\" does not run for it now: %.*s; retry it when it does, or drop it",
                      STR_ARG(failure->campaign),
                      STR_ARG(campaign_say(decider->campaigns, (uint32_t)rule, &decider->call, &answer)));
   if (event && !needs.len && decider->rules[rule].need_count)
-    go_by_fallbacks(decider, &decider->rules[rule], STR(""), LOOKUP_NOT_ASKED,
-                    STR("the rule had no such need when the event came"), &decider->call);
+    decide_by_fallbacks(decider, &decider->rules[rule], STR(""), LOOKUP_NOT_ASKED,
+                        STR("the rule had no such need when the event came"), &decider->call);
   engine_input(decider->options.engine);
   return run_rule(decider, (uint32_t)rule, &decider->call, err);
 }
 
 int decide_retry(struct decider *decider, struct record *record, struct entity entity,
                  const struct failure *failure, int64_t wall, struct decision *out, struct error *err) {
-  begin(decider, record, out);
+  decide_begin(decider, record, out);
   draft_mark(&decider->draft);
   struct reader reader = reader_of(failure->input);
   struct event event;
@@ -769,26 +412,26 @@ int decide_retry(struct decider *decider, struct record *record, struct entity e
     rc = draft_add(&decider->draft, &(struct effect){.type = EFFECT_DEAD_CLEAR, .dead_id = failure->id}, err);
   if (rc) draft_rollback(&decider->draft);
   out->timers_changed = true;
-  finish(decider, out);
+  decide_finish(decider, out);
   return rc;
 }
 
 int decide_effect(struct decider *decider, struct record *record, struct entity entity,
                   const struct effect *effect, struct decision *out, struct error *err) {
-  begin(decider, record, out);
+  decide_begin(decider, record, out);
   int rc = draft_add(&decider->draft, effect, err);
   if (rc == 0 && effect->type == EFFECT_SUPPRESS && decider->options.observer.suppressed)
     decider->options.observer.suppressed(decider->options.observer.context, entity, effect->suppress.channel,
                                          effect->suppress.reason);
   out->timers_changed = effect->type == EFFECT_TIMER_CLEAR;
-  if (rc == 0 && effect->type == EFFECT_CONSENT) announce_consent(decider, entity, &effect->consent);
-  finish(decider, out);
+  if (rc == 0 && effect->type == EFFECT_CONSENT) decide_announce_consent(decider, entity, &effect->consent);
+  decide_finish(decider, out);
   return rc;
 }
 
 int decide_resend(struct decider *decider, struct record *record, const struct message *message,
                   struct decision *out, struct error *err) {
-  begin(decider, record, out);
+  decide_begin(decider, record, out);
   struct suppression suppression;
   if (record_suppressed(record, message->channel, &suppression))
     return error_set(err, ERROR_INVALID,
@@ -821,6 +464,6 @@ int decide_resend(struct decider *decider, struct record *record, const struct m
   if (rc == 0 && decider->options.observer.message)
     decider->options.observer.message(decider->options.observer.context, &effect.message.message,
                                       &effect.message.verdict);
-  finish(decider, out);
+  decide_finish(decider, out);
   return rc;
 }

@@ -1,0 +1,172 @@
+/* What the host itself makes of an event: suppressions, consent, timers it cancels, windows, the profile. */
+#include "host/decide_internal.h"
+
+/** Of an event that tells of a consent, bytes; a longer source is not kept. */
+enum { CONSENT_PURPOSE_MAX = 64, CONSENT_SOURCE_MAX = 256 };
+
+static int observe_window(struct decider *decider, const struct window_declaration *window,
+                          const struct event *event, struct error *err) {
+  struct effect effect = {
+      .type = EFFECT_WINDOW,
+      .window = {
+          .id = window->id, .kind = window->kind, .over = window->over, .at = event_now(event), .amount = 1}};
+  struct str found;
+  if (window->by.len) {
+    buf_clear(&decider->key);
+    if (!value_find(event->payload, window->by, &found) || !value_key(found, &decider->key)) return 0;
+    effect.window.key = window_key(buf_str(&decider->key));
+  }
+  switch (window->kind) {
+  case WINDOW_COUNT:
+    break;
+  case WINDOW_SUM: {
+    double amount;
+    if (!value_find(event->payload, window->value, &found) || !value_as_number(found, &amount)) return 0;
+    effect.window.amount = window_fixed(amount);
+    break;
+  }
+  case WINDOW_LAST:
+  case WINDOW_FIRST:
+    if (!value_find(event->payload, window->value, &found) || found.len > 256) return 0;
+    effect.window.value = found;
+    break;
+  case WINDOW_DISTINCT:
+    buf_clear(&decider->key);
+    if (!value_find(event->payload, window->value, &found) || !value_key(found, &decider->key)) return 0;
+    effect.window.amount = (int64_t)hash64(buf_str(&decider->key), 0);
+    break;
+  }
+  return draft_add(&decider->draft, &effect, err);
+}
+
+int decide_profile(struct decider *decider, const struct event *event, struct error *err) {
+  struct reader reader = reader_of(event->payload);
+  uint32_t count = value_read(&reader).count;
+  for (uint32_t i = 0; i < count; i++) {
+    struct value name = value_read(&reader);
+    struct effect effect = {.type = EFFECT_ATTRIBUTE, .attribute = {name.string, value_slice(&reader)}};
+    int rc = draft_add(&decider->draft, &effect, err);
+    if (rc) return rc;
+  }
+  return 0;
+}
+
+static bool payload_text(const struct event *event, struct str key, struct str *out) {
+  struct str found;
+  if (!value_member(event->payload, key, &found)) return false;
+  struct value value = value_head(found);
+  if (value.type != VALUE_STRING || !value.string.len) return false;
+  *out = value.string;
+  return true;
+}
+
+/** Feedback that ends a channel for a user. A soft bounce does not: the address may work tomorrow. */
+static int suppress_from(struct decider *decider, const struct event *event, int64_t wall,
+                         struct error *err) {
+  struct str reason, channel = STR("email"), bounce;
+  if (str_equal(event->type, STR("message.bounced"))) {
+    reason = STR("bounced");
+    if (payload_text(event, STR("bounce_type"), &bounce) &&
+        (str_equal(bounce, STR("soft")) || str_equal(bounce, STR("transient")) ||
+         str_equal(bounce, STR("block"))))
+      return 0;
+  } else if (str_equal(event->type, STR("message.complained"))) {
+    reason = STR("complained");
+  } else if (str_equal(event->type, STR("message.unsubscribed"))) {
+    reason = STR("unsubscribed");
+    channel = STR("*");
+  } else {
+    return 0;
+  }
+  payload_text(event, STR("channel"), &channel);
+  struct effect effect = {.type = EFFECT_SUPPRESS, .suppress = {channel, reason, wall}};
+  int rc = draft_add(&decider->draft, &effect, err);
+  if (rc == 0 && decider->options.observer.suppressed)
+    decider->options.observer.suppressed(decider->options.observer.context, event->entity, channel, reason);
+  return rc;
+}
+
+void decide_announce_consent(struct decider *decider, struct entity entity, const struct consent *consent) {
+  const struct config_purpose *purpose = config_purpose(decider->options.config, consent->purpose);
+  if (!purpose || consent->granted || !decider->options.observer.withdrawn) return;
+  for (int i = 0; i < CONFIG_CHANNELS; i++) {
+    struct str channel = str_from(config_channel_names[i]);
+    bool meant = str_equal(consent->channel, STR("*")) || str_equal(consent->channel, channel);
+    if (meant && !consent_allows(decider->draft.record, purpose, channel, NULL))
+      decider->options.observer.withdrawn(decider->options.observer.context, entity, consent->purpose,
+                                          channel);
+  }
+}
+
+int decide_consent(struct decider *decider, const struct event *event, bool granted, struct error *err) {
+  struct consent consent = {
+      .channel = STR("*"), .granted = granted, .at = event_now(event), .source = STR("event")};
+  if (!payload_text(event, STR("purpose"), &consent.purpose) || consent.purpose.len > CONSENT_PURPOSE_MAX)
+    return error_set(
+        err, ERROR_INVALID,
+        "/payload/purpose of %.*s must name a purpose, such as \"newsletter\": text of at most %d bytes",
+        STR_ARG(event->type), CONSENT_PURPOSE_MAX);
+  struct str found;
+  if (value_member(event->payload, STR("channel"), &found) && value_head(found).type != VALUE_NIL &&
+      (!payload_text(event, STR("channel"), &consent.channel) ||
+       (config_channel(consent.channel) < 0 && !str_equal(consent.channel, STR("*")))))
+    return error_set(
+        err, ERROR_INVALID,
+        "/payload/channel of %.*s must be email, sms, push or webhook; leave it out for every channel",
+        STR_ARG(event->type));
+  if (payload_text(event, STR("source"), &found) && found.len <= CONSENT_SOURCE_MAX) consent.source = found;
+  // However full the record is, who says no to a purpose that we have is heard.
+  bool heard = !granted && config_purpose(decider->options.config, consent.purpose);
+  if (heard) decider->draft.record_max = SIZE_MAX;
+  int rc = draft_add(&decider->draft, &(struct effect){.type = EFFECT_CONSENT, .consent = consent}, err);
+  decider->draft.record_max = decider->options.record_max;
+  if (rc == 0) decide_announce_consent(decider, event->entity, &consent);
+  return rc;
+}
+
+/** Timers that this event cancels. */
+static int cancel_timers(struct decider *decider, const struct event *event, struct decision *out,
+                         struct error *err) {
+  struct timer timer;
+  while (record_timer_cancelled_by(decider->draft.record, event->type, &timer)) {
+    buf_clear(&decider->stash);
+    buf_append(&decider->stash, timer.campaign.data, timer.campaign.len);
+    buf_append(&decider->stash, timer.name.data, timer.name.len);
+    const char *stash = (const char *)decider->stash.data;
+    struct effect effect = {.type = EFFECT_TIMER_CLEAR,
+                            .timer = {.campaign = {stash, timer.campaign.len},
+                                      .name = {stash + timer.campaign.len, timer.name.len}}};
+    int rc = draft_add(&decider->draft, &effect, err);
+    if (rc) return rc;
+    out->timers_changed = true;
+  }
+  return 0;
+}
+
+void decide_host_steps(struct decider *decider, const struct plan *plan, struct engine_call *call,
+                       struct decision *out) {
+  struct error err = {0};
+  const struct event *event = call->event;
+  if (event->type.len > 8 && memcmp(event->type.data, "message.", 8) == 0) {
+    decider->draft.record_max = SIZE_MAX; /* however full the record is: who said no is heard */
+    suppress_from(decider, event, call->wall, &err);
+    decider->draft.record_max = decider->options.record_max;
+  }
+  int rc = 0;
+  if (event->type.len > 8 && memcmp(event->type.data, "consent.", 8) == 0) {
+    bool granted = str_equal(event->type, STR("consent.granted"));
+    if (granted || str_equal(event->type, STR("consent.withdrawn")))
+      rc = decide_consent(decider, event, granted, &err);
+  }
+  int cancelled = cancel_timers(decider, event, out, &err);
+  if (cancelled) rc = cancelled;
+  for (size_t i = 0; i < plan->window_count; i++) {
+    int one = observe_window(decider, plan->windows[i], event, &err);
+    if (one) rc = one;
+  }
+  if (str_equal(event->type, STR("identify"))) {
+    int one = decide_profile(decider, event, &err);
+    if (one) rc = one;
+  }
+  if (rc) decide_fail(decider, call, HOST_CAMPAIGN, STR(""), &err);
+}

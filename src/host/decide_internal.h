@@ -1,0 +1,72 @@
+/** The decider's insides, shared by decide.c (which rules run, and what comes of them), decide_host.c (what
+ * the host itself makes of an event) and decide_wait.c (rules that wait for what they need). */
+#pragma once
+
+#include "host/campaign.h"
+#include "host/decide.h"
+#include "state/consent.h"
+
+/** What an event type sets in motion, looked up once an event. */
+struct plan {
+  struct str type; /**< borrowed from the engine's declarations */
+  const struct window_declaration **windows;
+  size_t window_count;
+  const uint32_t *rules;
+  size_t rule_count;
+};
+
+struct decider {
+  struct decider_options options;
+  struct draft draft;
+  struct engine_call call;
+  struct plan *plans; /**< open addressing by hash of the type; empty slots have no type */
+  size_t plan_slots;
+  const struct engine_rule *rules;
+  size_t rule_count;
+  struct buf key, checks, cause, input;
+  struct buf stash;                  /**< a copy of a timer that would move with the record */
+  struct buf waiting, needs, lookup; /**< a timer's data, a rule's needs, a look-up's input */
+  bool waits;
+  struct campaigns *campaigns;
+};
+
+/** The campaign name that dead letters of the host's own steps carry. */
+#define HOST_CAMPAIGN STR("kairos")
+
+/* decide.c */
+/** An input begins on `record`, and its effects are whole. */
+void decide_begin(struct decider *decider, struct record *record, struct decision *out);
+void decide_finish(struct decider *decider, struct decision *out);
+/** Set the call up for an input: an event, or a timer. */
+void decide_prepare(struct decider *decider, struct entity entity, const struct event *event,
+                    const struct timer *timer, int64_t wall);
+/** A dead letter: the rule failed on the call's input. `rule` is its file. */
+void decide_fail(struct decider *decider, const struct engine_call *call, struct str campaign,
+                 struct str rule, const struct error *reason);
+/** @return whether the campaign runs for this input; if not, who watches is told why. */
+bool decide_runs(struct decider *decider, uint32_t rule, struct engine_call *call,
+                 struct campaign_answer *answer);
+/** Run one rule; its failure leaves no effect but a dead letter. */
+void decide_run_or_fail(struct decider *decider, uint32_t rule, struct engine_call *call);
+
+/* decide_host.c */
+/** The host's own steps; each that does not fit the record is a dead letter of its own, and the event goes
+ * on. */
+void decide_host_steps(struct decider *decider, const struct plan *plan, struct engine_call *call,
+                       struct decision *out);
+/** `identify`: every member of the payload becomes an attribute. */
+int decide_profile(struct decider *decider, const struct event *event, struct error *err);
+/** `consent.granted` and `consent.withdrawn`: the user's word on a purpose. */
+int decide_consent(struct decider *decider, const struct event *event, bool granted, struct error *err);
+/** Tell of what the user's word now forbids; a newer one may have been there already. */
+void decide_announce_consent(struct decider *decider, struct entity entity, const struct consent *consent);
+
+/* decide_wait.c */
+/** The rule runs when its needs are there; at once, by its fallbacks, where there is nothing to wait for. */
+void decide_wait_or_run(struct decider *decider, uint32_t index, struct engine_call *call,
+                        struct decision *out);
+/** Nobody is asked: the rule goes by its fallbacks. The call's needs are valid until the next. */
+void decide_by_fallbacks(struct decider *decider, const struct engine_rule *rule, struct str data,
+                         enum lookup_reason reason, struct str why, struct engine_call *call);
+/** Nothing came in time. */
+void decide_stop_waiting(struct decider *decider, const struct timer *timer, int64_t wall);
