@@ -5,14 +5,8 @@ max_line_length = 132
 files["lua/meta"] = { ignore = { "212", "241" } }
 
 -- Rules see this, and nothing of the machine.
-files["rules"] = {
-  std = {
-    read_globals = {
-      "assert", "error", "getmetatable", "ipairs", "math", "next", "pairs", "pcall", "rawequal", "rawget", "rawset", "require",
-      "select", "setmetatable", "string", "table", "tonumber", "tostring", "type", "unpack",
-    },
-  },
-}
+stds.kairos = dofile "lua/luacheck/kairos.lua"
+files["rules"] = { std = "kairos" }
 
 files["spec"] = { std = "max+busted" }
 

@@ -86,6 +86,100 @@ describe("kairos check", function()
     end)
   end)
 
+  describe("agrees", function()
+    --- The fields that the host itself takes, as its error lists them.
+    local function taken(what, rule)
+      files.write(directory .. "/rules/probe/rule.lua", rule)
+      files.write(directory .. "/events",
+        '{"event_id":"e","event_type":"x","user_id":"a","timestamp":1700000000000,"payload":{}}\n')
+      local result = process.run {
+        command = { Host.binary, "simulate", "--rules", directory .. "/rules", "--events", directory .. "/events" },
+        seconds = 20 * Host.patience,
+      }
+      local list = result.err:match(what .. " has no field `zzz`; there are: ([%w_, ]+)")
+      assert.is_string(list, result.err)
+      local names = {}
+      for name in list:gmatch "[%w_]+" do names[#names + 1] = name end
+      table.sort(names)
+      return names
+    end
+
+    local function annotated(class)
+      local texts = {}
+      for _, path in ipairs { "lua/meta/host.lua", "lua/kairos/rule.lua", "lua/kairos/window.lua", "lua/kairos/throttle.lua",
+        "lua/kairos/needs.lua" } do
+        texts[path] = files.read(path)
+      end
+      local names = {}
+      for name in pairs(require("review.annotations").read(texts).classes[class].fields) do names[#names + 1] = name end
+      table.sort(names)
+      return names
+    end
+
+    local RULE = 'local kairos = require "kairos"\n%s\nreturn kairos.rule { on = "x", act = function(_, user) %s end }'
+    for class, case in pairs {
+      ["kairos.RuleSpec"] = { "kairos.rule", 'return require("kairos").rule { zzz = 1 }' },
+      ["kairos.WindowSpec"] = { "kairos.window", RULE:format("kairos.window { zzz = 1 }", "") },
+      ["kairos.ThrottleSpec"] = { "kairos.throttle", RULE:format("kairos.throttle { zzz = 1 }", "") },
+      ["kairos.NeedsSpec"] = { "kairos.needs", RULE:format("kairos.needs { zzz = 1 }", "") },
+      ["kairos.SendSpec"] = { "user:send", RULE:format("", "user:send { zzz = 1 }") },
+      ["kairos.TimerSpec"] = { "user:after", RULE:format("", 'user:after("1h", { zzz = 1 })') },
+    } do
+      it("with the host on the fields of " .. case[1], function()
+        assert.same(taken(case[1], case[2]), annotated(class))
+      end)
+    end
+
+    it("with luacheck's standard for rule files on every name of Lua", function()
+      local lines = { 'local kairos = require "kairos"' }
+      local names = {}
+      for name, value in pairs(_G) do
+        if name ~= "_G" and name:find "^%l+$" then names[#names + 1] = name end
+        for field in pairs(type(value) == "table" and package.loaded[name] == value and value or {}) do
+          if (name == "string" or name == "table" or name == "math") then names[#names + 1] = name .. "." .. field end
+        end
+      end
+      assert.is_true(#names > 60)
+      for _, name in ipairs(names) do lines[#lines + 1] = "local _ = " .. name end
+      lines[#lines + 1] = 'return kairos.rule { on = "x", act = function(_, user) user:set("x", 1) end }'
+      local result = check({ probe = table.concat(lines, "\n") }, "--json")
+      local refused, flagged = {}, {}
+      for _, problem in ipairs(cjson.decode(result.out).problems) do
+        if problem.severity == "error" then refused[lines[problem.line]] = true end
+      end
+      files.write(directory .. "/luacheckrc", ('std = dofile "lua/luacheck/kairos.lua"\nignore = { "211", "4" }\n'))
+      local said = process.run { command = { "luacheck", "--config", directory .. "/luacheckrc", "--formatter", "plain",
+        directory .. "/rules/probe/rule.lua" }, seconds = 20 * Host.patience }
+      for line in said.out:gmatch ":(%d+):%d+: accessing undefined" do flagged[lines[tonumber(line)]] = true end
+      assert.truthy(next(flagged), said.out .. said.err)
+      assert.same(flagged, refused)
+    end)
+  end)
+
+  it("knows no campaign of ours that deserves a word", function()
+    local result = process.run { command = { Host.binary, "check", "--strict" }, seconds = 60 * Host.patience }
+    assert.equal(0, result.status, result.err)
+    assert.equal("", result.err)
+  end)
+
+  it("fails on warnings only if asked to", function()
+    local unused = RIGHT:gsub("return", "local unused = 1\nreturn")
+    assert.equal(0, check({ suspect = unused }).status)
+    assert.equal(1, check({}, "--strict").status)
+  end)
+
+  it("says that luacheck is missing, and still what the host says", function()
+    local library = directory .. "/lua"
+    process.shell(("mkdir %s && cp -r lua/kairos lua/meta lua/review %s"):format(library, library))
+    files.write(library .. "/luacheck/check_state.lua", 'error "not installed"\n')
+    files.write(directory .. "/kairos.yaml", ("library_dir: %s\n"):format(library))
+    local result = check({ suspect = 'local kairos = require "kairos"\nreturn kairos.rule { onn = "x" }' }, "--config",
+      directory .. "/kairos.yaml")
+    assert.equal(1, result.status)
+    assert.truthy(result.err:find("lua-check", 1, true), result.err)
+    assert.truthy(result.err:find("suspect/rule.lua:2:", 1, true), result.err)
+  end)
+
   it("answers editors in JSON", function()
     local result = check({ first = 'local kairos = require "kairos"\nreturn kairos.rule { onn = "x" }' }, "--json")
     assert.equal(1, result.status)

@@ -64,7 +64,8 @@ const char *bindings_missing(struct str name) {
 static uint32_t count_names(const struct library *library) {
   uint32_t count = 0;
   for (const char *const *name = library->standard; *name; name++) count++;
-  for (const luaL_Reg *function = library->functions; function->name; function++) count++;
+  for (const luaL_Reg *function = library->functions; function->name; function++)
+    count += *function->name != *BYTECODE_GUARD; // which is no name that a file can write
   return count;
 }
 
@@ -74,6 +75,7 @@ static void put_names(struct buf *out, const struct library *library) {
     value_put_bool(out, true);
   }
   for (const luaL_Reg *function = library->functions; function->name; function++) {
+    if (*function->name == *BYTECODE_GUARD) continue;
     value_put_string(out, str_from(function->name));
     value_put_bool(out, true);
   }
