@@ -28,8 +28,10 @@ return kairos.rule {
   end,
   timers = {
     birthday = function(_, user)
-      -- Not twice within a year, should somebody correct the date.
-      user:send { channel = "email", template = "present", purpose = "marketing", once_per = "300d" }
+      -- The date may have been taken back since; and should it be corrected, one present a year is enough.
+      if date.days_until(user.birthday, user) == 0 then
+        user:send { channel = "email", template = "present", purpose = "marketing", once_per = "300d" }
+      end
     end,
     day_after = function(_, user)
       wait_for_birthday(user)

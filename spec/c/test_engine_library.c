@@ -73,6 +73,10 @@ static void parts_are_read_only(void **state) {
   assert_int_equal(bench_rule(bench, "kairos.money.sum = nil", ""), ERROR_SCRIPT);
   assert_non_null(strstr(bench->err.message, "belongs to the library and is read-only"));
   assert_int_equal(act(bench, "", "kairos.date.next = 1"), ERROR_SCRIPT);
+  assert_int_equal(act(bench, "", "getmetatable(kairos.money(1, 'EUR')).__add = nil"), ERROR_SCRIPT);
+  assert_int_equal(act(bench, "", "getmetatable(kairos.money(1, 'EUR')).__index.format = nil"), ERROR_SCRIPT);
+  assert_int_equal(act(bench, "", "getmetatable(kairos.date(0)).__index = nil"), ERROR_SCRIPT);
+  assert_int_equal(act(bench, "", "getmetatable(kairos.date).__call = nil"), ERROR_SCRIPT);
   assert_int_equal(act(bench, "local one = kairos.money(1, 'EUR')", "one.amount = 2"), ERROR_SCRIPT);
   assert_int_equal(act(bench, "", "local one = kairos.money(1, 'EUR'); one.amount = 0.5; return one + one"),
                    ERROR_SCRIPT);

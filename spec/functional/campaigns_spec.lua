@@ -85,6 +85,16 @@ describe("the shipped campaigns", function()
       play(121 * DAY, { order("dan", 60), order("ada", 0), order("ada", 60), order("bob", 0), order("bob", 61), order("cid", 62) }))
   end)
 
+  it("birthday: not for a date that was taken back", function()
+    local function profile(user, day, birthday)
+      return { type = "identify", user = user, at = day * DAY, payload = { birthday = birthday } }
+    end
+    local morning = 1700470800000 -- 2023-11-20 09:00 UTC
+    assert.same({ ("%d bob present send"):format(morning - START) }, play(30 * DAY, {
+      profile("ada", 0, "1990-11-20"), profile("ada", 1, cjson.null), profile("bob", 0, "1990-11-20"),
+    }))
+  end)
+
   it("have words for each message: subject and body, with and without a name", function()
     local host = Host.new { config = { timers = { overdue_grace = "100ms" } } }
     finally(function() host:remove() end)

@@ -22,7 +22,7 @@ describe("replenishment", function()
     host:at "2026-03-13 08:59 Europe/Berlin"
     assert.not_sent(host)
     host:at "2026-03-13 09:00 Europe/Berlin"
-    assert.sent(host, { to = "ada", template = "running_out", subject = "Is your House Blend nearly gone?",
+    assert.sent(host, { to = "ada", template = "running_out", subject = "Running low on House Blend?",
       text_has = "House Blend", at = "2026-03-13 09:00 Europe/Berlin" })
     host:advance "365d"
     assert.sent(host, 1)
@@ -73,8 +73,8 @@ describe("replenishment", function()
     order("coffee-250g", "filters-100")
     host:at "2026-06-01 12:00 Europe/Berlin"
     assert.sent(host, 2)
-    assert.sent(host, { subject = "Is your House Blend nearly gone?", at = "2026-03-13 09:00 Europe/Berlin" })
-    assert.sent(host, { subject = "Is your Paper Filters nearly gone?", at = "2026-04-28 09:00 Europe/Berlin" })
+    assert.sent(host, { subject = "Running low on House Blend?", at = "2026-03-13 09:00 Europe/Berlin" })
+    assert.sent(host, { subject = "Running low on Paper Filters?", at = "2026-04-28 09:00 Europe/Berlin" })
   end)
 
   it("has nothing to say about what does not run out", function()
