@@ -1,0 +1,100 @@
+--- `kairos spec`: the shipped campaigns' specs twenty times over, as a hundred files would be; and how fast the virtual clock is.
+local cjson = require "cjson"
+local files = require "spec.functional.support.files"
+local process = require "spec.functional.support.process"
+local socket = require "socket"
+
+local shipped = { "welcome", "high_interest", "cart_reminder", "third_order", "win_back" }
+
+--- Copies of the campaigns with their specs under `folder`. @return how many files
+local function copy_campaigns(folder, copies)
+  for copy = 1, copies do
+    for _, name in ipairs(shipped) do
+      local new = name .. "_" .. copy
+      files.make(folder .. "/rules/" .. new)
+      process.shell(("cp rules/%s/* %s/rules/%s/"):format(name, folder, new))
+      for _, path in ipairs { "rule.lua" } do
+        local full = folder .. "/rules/" .. new .. "/" .. path
+        files.write(full, (files.read(full):gsub('name = "' .. name .. '"', 'name = "' .. new .. '"')))
+      end
+      files.write(folder .. "/spec/rules/" .. new .. "_spec.lua",
+        (files.read("spec/rules/" .. name .. "_spec.lua"):gsub('"rules/' .. name .. '"', '"rules/' .. new .. '"')))
+    end
+  end
+  return copies * #shipped
+end
+
+--- @return what it said, and how long it took in all
+local function run_specs(bench, folder, ...)
+  local began = socket.gettime()
+  local result = bench:run {
+    seconds = 300, command = { bench.binary, "spec", "--json", "--rules", folder .. "/rules", "--seconds", "300", ... },
+  }
+  local lasted = socket.gettime() - began
+  local answer = cjson.decode(result.out)
+  assert(answer.failed == 0 and answer.passed > 0, result.out .. result.err)
+  return answer, lasted
+end
+
+--- One customer, a day after the other: an event, a timer, and a message that goes out.
+local days_rule = [[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "cart.updated",
+  act = function(event, user) user:after("1h", { name = "still_there", data = event.payload }) end,
+  timers = {
+    still_there = function(timer, user)
+      user:send { channel = "email", purpose = "transactional", template = "reminder", data = timer.data }
+    end,
+  },
+}
+]]
+local days_text = [[
+local sim = require "kairos.spec"
+it("lives", function()
+  local host = sim.host { rules = "rules/daily" }
+  host:profile { user = "ada", email = "ada@mail.example" }
+  for _ = 1, %d do
+    host:event { type = "cart.updated", user = "ada", payload = { total = 20, currency = "EUR", items = { { name = "Cup" } } } }
+    host:advance "1d"
+  end
+  assert.sent(host, %d)
+end)
+]]
+
+local function run(bench)
+  local folder = bench.directory .. "/specs"
+  local copies, days = bench.quick and 4 or 20, bench.quick and 3650 or 36500
+  local count = copy_campaigns(folder, copies)
+  files.write(folder .. "/rules/daily/rule.lua", days_rule)
+  files.write(folder .. "/rules/daily/reminder.html", files.read "rules/cart_reminder/reminder.html")
+  files.write(folder .. "/days_spec.lua", days_text:format(days, days))
+  local seconds, tests, test_seconds, day_seconds = {}, 0, {}, {}
+  for round = 1, bench.rounds do
+    local answer
+    answer, seconds[round] = run_specs(bench, folder)
+    tests, test_seconds[round] = answer.passed, 0
+    for _, file in ipairs(answer.files) do
+      for _, test in ipairs(file.tests) do test_seconds[round] = test_seconds[round] + test.seconds end
+    end
+    answer = run_specs(bench, folder, folder .. "/days_spec.lua")
+    day_seconds[round] = answer.files[1].tests[1].seconds
+    bench:say("round %d: %d files in %.2f s, %d days in %.2f s", round, count, seconds[round], days, day_seconds[round])
+  end
+  local lasted = bench.median(seconds)
+  return {
+    files = count, tests = tests, seconds = lasted, tests_per_second = tests / lasted,
+    test_seconds = bench.median(test_seconds) / tests, days = days, days_per_second = days / bench.median(day_seconds),
+  }
+end
+
+local function lines(figures)
+  return {
+    ("%d files with %d tests: %.2f s on all cores, %.0f tests/s; one test takes %.2f ms of it"):format(figures.files, figures.tests,
+      figures.seconds, figures.tests_per_second, figures.test_seconds * 1000),
+    ("%d days of one customer, each with an event, a timer and a message: %.0f days/s"):format(figures.days,
+      figures.days_per_second),
+  }
+end
+
+return { name = "spec", title = "a hundred files of specs, and the days that pass on a virtual clock", run = run, lines = lines }
