@@ -1,0 +1,50 @@
+--- `kairos check` over many campaigns: the shop's own, copied under other names.
+local socket = require "socket"
+
+--- Copies of the campaigns in rules/, `count` of them, each with its name. @return the folder
+local function campaigns(bench, count)
+  local folder = ("%s/check-%d/rules"):format(bench.directory, count)
+  assert(os.execute("mkdir -p '" .. folder .. "'"))
+  local names = {}
+  for path in io.popen("ls -d rules/*/rule.lua"):lines() do names[#names + 1] = path:match "^rules/([^/]+)/" end
+  for index = 1, count do
+    local name = names[(index - 1) % #names + 1]
+    local copy = ("%s/%s_%d"):format(folder, name, index)
+    assert(os.execute(("cp -r 'rules/%s' '%s'"):format(name, copy)))
+    local file = assert(io.open(copy .. "/rule.lua"))
+    local text = file:read "*a"
+    file:close()
+    file = assert(io.open(copy .. "/rule.lua", "w"))
+    file:write((text:gsub('(name%s*=%s*)"' .. name .. '"', ('%%1"%s_%d"'):format(name, index))))
+    file:close()
+  end
+  return folder
+end
+
+local function check(bench, folder)
+  local began = socket.gettime()
+  local result = bench:run {
+    core = bench.SERVER_CORE, seconds = 60, command = { bench.binary, "check", "--rules", folder },
+  }
+  local lasted = socket.gettime() - began
+  assert(result.status == 0, result.err .. result.out)
+  return lasted
+end
+
+local function run(bench)
+  local figures = {}
+  for _, count in ipairs { 100, 1000 } do
+    local folder, seconds = campaigns(bench, count), {}
+    for round = 1, bench.rounds do seconds[round] = check(bench, folder) end
+    figures["seconds_" .. count] = bench.median(seconds)
+    bench:say("%d campaigns: %.2f s", count, figures["seconds_" .. count])
+  end
+  return figures
+end
+
+local function lines(figures)
+  return { ("100 campaigns checked in %.2f s, 1,000 in %.2f s, the process's start included"):format(figures.seconds_100,
+    figures.seconds_1000) }
+end
+
+return { name = "check", title = "kairos check over many campaigns", run = run, lines = lines }
