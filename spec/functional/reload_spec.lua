@@ -113,6 +113,82 @@ describe("kairos reload", function()
   end)
 end)
 
+describe("reloads", function()
+  local host
+  after_each(function() host:remove() end)
+
+  --- Ask for one, and do not wait for its answer.
+  local function begin_reload()
+    return process.start { command = { Host.binary, "reload", "--config", host.config_file, "--json" },
+      output = host.directory .. "/answers" }
+  end
+
+  it("that are asked for while one is under way become one more", function()
+    host = Host.start { rules = { telling = telling "one" }, config = unwatched,
+      env = { KAIROS_FAILPOINTS = "generation.built=sleep:700@2" } }
+    write(host, "telling", telling "two")
+    local children = { begin_reload() }
+    assert.is_true(process.eventually(10 * Host.patience, function()
+      return host:output():find("failpoint=generation.built", 1, true)
+    end) ~= nil)
+    write(host, "telling", telling "three")
+    for _ = 1, 4 do children[#children + 1] = begin_reload() end
+    for _, child in ipairs(children) do assert.equal(0, child:wait(20 * Host.patience)) end
+    assert.equal(3, generation(host))
+    tell(host, "ada")
+    assert.same({ "three" }, host:said "ada")
+  end)
+
+  it("reach every worker before they are answered", function()
+    host = Host.start { rules = { telling = telling "0" }, config = unwatched }
+    for round = 1, 5 do
+      write(host, "telling", telling(tostring(round)))
+      host:ask "reload"
+      local events = {}
+      for user = 1, 20 do events[user] = Host.event { type = "tell", user = ("u%d-%d"):format(round, user) } end
+      assert.equal(20, host:post(events).json.accepted)
+    end
+    local messages = host:await_messages(100)
+    assert.equal(100, #messages)
+    for _, message in ipairs(messages) do assert.equal(message.user_id:match "^u(%d)", message.body) end
+  end)
+
+  it("that meet a store that fails come when it has recovered", function()
+    host = Host.start { rules = { telling = telling "one" }, config = unwatched,
+      env = { KAIROS_FAILPOINTS = "generation.stored=error@2" } }
+    write(host, "telling", telling "two")
+    assert.equal("serving", host:ask("reload").result)
+    assert.equal(1, host:ask("status").recoveries)
+    assert.equal(2, generation(host))
+    tell(host, "ada")
+    assert.same({ "two" }, host:said "ada")
+  end)
+
+  it("leave nothing behind in memory", function()
+    host = Host.start { rules = { telling = telling "one" }, config = unwatched }
+    local function reload(times)
+      for time = 1, times do
+        write(host, "telling", telling(("%d of %d"):format(time, times)))
+        host:ask "reload"
+      end
+      -- The old one is freed behind the answer.
+      local calm = process.eventually(10 * Host.patience, function()
+        return host:command("reload").status == 0 and host:metric "kairos_lua_bytes" > 0
+      end)
+      assert.is_true(calm)
+      return host:metric "kairos_lua_bytes",
+        tonumber(files.read(("/proc/%d/status"):format(host.process.pid)):match "VmRSS:%s+(%d+)")
+    end
+    local lua_before, rss_before = reload(5)
+    local lua_after, rss_after = reload(30)
+    assert.is_true(lua_after < lua_before * 1.2, lua_before .. " " .. lua_after)
+    -- A generation of these takes a megabyte.
+    if not os.getenv "KAIROS_SANITIZED" then
+      assert.is_true(rss_after < rss_before + 8000, rss_before .. " " .. rss_after)
+    end
+  end)
+end)
+
 describe("kairos generations", function()
   local host
   after_each(function() host:remove() end)
