@@ -512,6 +512,14 @@ end)
       assert.same({}, sink:requests())
     end)
 
+    it("goes by its fallback when an event is only tried", function()
+      start()
+      local result = host:command("repl", "--eval", 'try { type = "product.viewed", user = "ada", payload = { sku = "K1" } }')
+      assert.equal(0, result.status, result.err)
+      assert.truthy(result.out:find("0 fallback a trial asks nobody views 1", 1, true), result.out)
+      assert.same({}, sink:requests())
+    end)
+
     it("goes by what `simulate` is given, or falls back", function()
       start()
       local events, lookups = host.directory .. "/events.ndjson", host.directory .. "/lookups.json"

@@ -128,6 +128,8 @@ static void decide(struct look_try *trial, struct engine *engine, const struct c
   struct decision decision;
   decide_event(decider, record, &trial->event, trial->wall, &decision);
   note_effects(seen, decision.effects);
+  while (decide_unasked(decider, record, &trial->event, STR("a trial asks nobody"), trial->wall, &decision))
+    note_effects(seen, decision.effects);
   decider_free(decider);
 }
 
