@@ -3,6 +3,7 @@
 -- Orders come by POST /_orders: {"next": [order, …], "paths": {path: order}, "default": order}; an order is
 --   {"status": 200, "headers": {…}, "body": "…", "delay": ms}, or {"act": "hang"} (never answer), or
 --   {"act": "close"} (read the request, then hang up). `size` = bytes of body instead of one.
+--   {"act": "hold"}: answer as the next orders say, when they come.
 local cjson = require "cjson"
 local socket = require "socket"
 
@@ -20,6 +21,7 @@ ready:close()
 local orders = { next = {}, paths = {}, default = { status = 200 } }
 local waiting = {} -- socket -> coroutine that wants to read
 local sleeping = {} -- {at, coroutine}
+local holding = {} -- coroutines of requests that wait for orders
 local count, connections = 0, 0
 
 local function sleep(milliseconds)
@@ -75,6 +77,12 @@ local function respond(link, order)
   link:send(table.concat(lines, "\r\n") .. "\r\n\r\n" .. body)
 end
 
+local function order_for(path)
+  return table.remove(orders.next, 1) or orders.paths[path] or orders.default
+end
+
+local resume
+
 local function serve(link, number)
   while true do
     local head = take_head(link)
@@ -90,13 +98,21 @@ local function serve(link, number)
       orders.next, orders.paths = orders.next or {}, orders.paths or {}
       orders.default = orders.default or { status = 200 }
       respond(link, { status = 200 })
+      local held = holding
+      holding = {}
+      for _, thread in ipairs(held) do resume(thread) end
     else
       count = count + 1
-      local order = table.remove(orders.next, 1) or orders.paths[path] or orders.default
+      local order = order_for(path)
       requests:write(cjson.encode {
         number = count, at = math.floor(socket.gettime() * 1000), connection = number,
         method = method, path = path, headers = headers, body = body, answered = order.status or order.act,
       }, "\n")
+      while order.act == "hold" do
+        holding[#holding + 1] = coroutine.running()
+        coroutine.yield()
+        order = order_for(path)
+      end
       if order.delay then sleep(order.delay) end
       if order.act == "hang" then
         while more(link) do buffers[link] = "" end
@@ -109,7 +125,7 @@ local function serve(link, number)
   link:close()
 end
 
-local function resume(thread, ...)
+function resume(thread, ...)
   local ok, problem = coroutine.resume(thread, ...)
   if not ok then io.stderr:write("sink: ", tostring(problem), "\n") end
 end
