@@ -112,6 +112,10 @@ local tell = require "kairos.spec.tell"
 
 local spec = {}
 
+--- After so many hosts those that are gone are given back: Lua does not see what they hold.
+local HOSTS_A_COLLECTION = 100
+local opened = 0
+
 ---@class kairos.SpecHost
 ---@field package id number
 ---@field package zone string
@@ -141,7 +145,11 @@ function spec.host(options)
   options = options or {}
   words.check_fields("sim.host", options, { "rules", "config", "at" }, 'sim.host { rules = "rules/welcome" }')
   local id = ask("sim.host: ", native.sim_host, options)
-  -- Lua 5.1 collects userdata alone, so one tells when the host is gone.
+  opened = opened + 1
+  if opened % HOSTS_A_COLLECTION == 0 then
+    collectgarbage()
+  end
+  -- Lua 5.1 tells of userdata alone that it is gone.
   local guard = newproxy(true)
   getmetatable(guard).__gc = function()
     native.sim_close(id)
@@ -174,7 +182,8 @@ function Host:event(fields)
   end
   self.serial = self.serial + 1
   event.event_id = event.event_id or ("event-" .. self.serial)
-  event.timestamp = event.timestamp and ask("host:event: `at`: ", native.moment, event.timestamp) or native.sim_now(self.id)
+  event.timestamp = event.timestamp and ask("host:event: `at`: ", native.moment, self.id, event.timestamp)
+    or native.sim_now(self.id)
   event.payload = event.payload or {}
   return ask("host:event: ", native.sim_event, self.id, event)
 end
@@ -201,7 +210,7 @@ function Host:advance(duration)
 end
 
 --- Turn the clock forward to a moment.
----@param moment string|number  "2026-03-29 02:30 Europe/Berlin"; UTC where no zone is named
+---@param moment string|number  "2026-03-29 02:30 Europe/Berlin"; the configuration's time_zone (UTC) where none is named
 function Host:at(moment)
   ask("host:at: ", native.sim_at, self.id, moment)
 end

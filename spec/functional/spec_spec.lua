@@ -196,6 +196,19 @@ FAIL spec/rules/bad_spec.lua:10: thanks at once
       assert.equal("once_per", host:decisions()[2].reason)]]
   end)
 
+  it("points at an event that nothing asks for", function()
+    local status, message = body 'host:event { type = "oder", user = "ada" }\nassert.sent(host, 1)'
+    assert.equal("failed", status)
+    assert.truthy(message:find("event oder\n%s+nothing here asks for events of this type; did you mean `order`%?$"), message)
+  end)
+
+  it("takes a moment that names no zone as the configuration's", function()
+    passes([[assert.equal(1795766400000, host:now())
+      host:at "2026-11-27 09:30"
+      assert.equal(1795768200000, host:now())]],
+      '{ rules = "rules/shop", at = "2026-11-27 09:00", config = { time_zone = "Europe/Berlin" } }')
+  end)
+
   it("counts an event once, and takes late ones as late", function()
     passes [[assert.equal("accepted", host:event { type = "order", user = "ada", id = "e1" })
       assert.equal("duplicate", host:event { type = "order", user = "ada", id = "e1" })

@@ -1,37 +1,11 @@
-#include "host/sim_script.h"
+#include "host/sim_script_internal.h"
 
 #include "base/memory.h"
 #include "base/suggest.h"
 #include "base/zone.h"
 #include "gate/gate.h"
-#include "host/sim.h"
 
 #include <stdio.h>
-#include <unistd.h>
-
-/** A folder of campaigns, read once. */
-struct source {
-  char *directory;
-  struct ruleset *ruleset;
-};
-
-/** Rules as hosts share them. */
-struct loaded {
-  struct buf key;        /**< directory, folders, configuration */
-  struct config *config; /**< null: the project's */
-  struct ruleset *ruleset;
-  struct sim_rules *rules;
-};
-
-struct sim_script {
-  const struct config *config;
-  struct source *sources;
-  size_t source_count;
-  struct loaded *loaded;
-  size_t loaded_count;
-  struct sim **hosts; /**< by number - 1; null: closed */
-  size_t host_count;
-};
 
 struct sim_script *sim_script_new(const struct config *config) {
   struct sim_script *scripted = memory_zalloc(sizeof *scripted);
@@ -61,220 +35,37 @@ void sim_script_free(struct sim_script *scripted) {
 
 /* ---- arguments ---- */
 
-/** Argument `index` (from 0); empty if it was not given. */
-static struct str argument(struct str arguments, uint32_t index) {
+struct str sim_argument(struct str arguments, uint32_t index) {
   struct reader reader = reader_of(arguments);
   uint32_t count = value_read(&reader).count;
   for (uint32_t i = 0; i < index && i < count; i++) value_skip(&reader);
   return index < count ? value_slice(&reader) : STR("");
 }
 
-static bool is_text(struct str value, struct str *text) {
+bool sim_is_text(struct str value, struct str *text) {
   struct value head = value_head(value);
   if (!value.len || head.type != VALUE_STRING) return false;
   *text = head.string;
   return true;
 }
 
-static bool is_nil(struct str value) {
+bool sim_is_nil(struct str value) {
   return !value.len || value_head(value).type == VALUE_NIL;
 }
 
 static int text_argument(struct str arguments, uint32_t index, const char *what, struct str *text,
                          struct error *err) {
-  if (is_text(argument(arguments, index), text)) return 0;
+  if (sim_is_text(sim_argument(arguments, index), text)) return 0;
   return error_set(err, ERROR_INVALID, "%s must be text", what);
 }
 
 static int host_argument(const struct sim_script *scripted, struct str arguments, struct sim **sim,
                          struct error *err) {
   double number;
-  if (!value_as_number(argument(arguments, 0), &number) || number < 1 ||
+  if (!value_as_number(sim_argument(arguments, 0), &number) || number < 1 ||
       number > (double)scripted->host_count || !scripted->hosts[(size_t)number - 1])
     return error_set(err, ERROR_NOT_FOUND, "there is no such host");
   *sim = scripted->hosts[(size_t)number - 1];
-  return 0;
-}
-
-/* ---- which rules ---- */
-
-static int source_of(struct sim_script *scripted, const char *directory, struct ruleset **out,
-                     struct error *err) {
-  for (size_t i = 0; i < scripted->source_count; i++) {
-    if (strcmp(scripted->sources[i].directory, directory) != 0) continue;
-    *out = scripted->sources[i].ruleset;
-    return 0;
-  }
-  int rc = ruleset_read(out, directory, scripted->config->library_dir, err);
-  if (rc) return rc;
-  scripted->sources =
-      memory_realloc(scripted->sources, (scripted->source_count + 1) * sizeof *scripted->sources);
-  scripted->sources[scripted->source_count++] =
-      (struct source){memory_dup(directory, strlen(directory)), *out};
-  return 0;
-}
-
-int sim_script_read(struct sim_script *scripted, struct error *err) {
-  struct ruleset *ruleset;
-  return source_of(scripted, scripted->config->rules_dir, &ruleset, err);
-}
-
-/** What a host asks for: a folder of campaigns, and which of them. */
-struct wanted {
-  char directory[1024];
-  struct buf folders; /**< strings; none: all */
-};
-
-/** @return whether the path begins with the folder, with the rest in `*rest`. */
-static bool is_in(struct str path, const char *folder, struct str *rest) {
-  size_t len = strlen(folder);
-  while (len > 1 && folder[len - 1] == '/') len--;
-  if (path.len < len || memcmp(path.data, folder, len) != 0) return false;
-  *rest = (struct str){path.data + len, path.len - len};
-  if (rest->len && *rest->data != '/') return false;
-  while (rest->len && *rest->data == '/') rest->data++, rest->len--;
-  return true;
-}
-
-static int want(struct sim_script *scripted, struct wanted *wanted, struct str path, struct error *err) {
-  const char *rules_dir = scripted->config->rules_dir;
-  char directory[sizeof wanted->directory], file[sizeof wanted->directory + 16];
-  struct str folder, whole = path;
-  while (path.len > 2 && memcmp(path.data, "./", 2) == 0) path.data += 2, path.len -= 2;
-  while (path.len > 1 && path.data[path.len - 1] == '/') path.len--;
-  if (path.len >= sizeof directory)
-    return error_set(err, ERROR_INVALID, "`rules` is a path that is too long");
-  snprintf(directory, sizeof directory, "%s", rules_dir);
-  if (!is_in(path, rules_dir, &folder) && !is_in(path, "rules", &folder)) {
-    folder = path;
-    const char *slash = memrchr(path.data, '/', path.len);
-    snprintf(file, sizeof file, "%.*s/rule.lua", STR_ARG(path));
-    if (slash && access(file, F_OK) == 0) {
-      snprintf(directory, sizeof directory, "%.*s", (int)(slash - path.data), path.data);
-      folder = (struct str){slash + 1, path.len - (size_t)(slash + 1 - path.data)};
-    } else if (slash) {
-      snprintf(directory, sizeof directory, "%.*s", STR_ARG(path));
-      folder = STR("");
-    }
-  }
-  if (*wanted->directory && strcmp(wanted->directory, directory) != 0)
-    return error_set(err, ERROR_INVALID, "`rules`: %.*s is not beside the ones before it", STR_ARG(whole));
-  snprintf(wanted->directory, sizeof wanted->directory, "%s", directory);
-  if (folder.len) buf_put_str(&wanted->folders, folder);
-  return 0;
-}
-
-static int want_all(struct sim_script *scripted, struct wanted *wanted, struct str rules, struct error *err) {
-  struct str text;
-  if (is_nil(rules)) return want(scripted, wanted, STR("rules"), err);
-  if (is_text(rules, &text)) return want(scripted, wanted, text, err);
-  struct reader reader = reader_of(rules);
-  struct value head = value_read(&reader);
-  int rc = 0;
-  if (head.type != VALUE_ARRAY || head.count == 0)
-    return error_set(err, ERROR_INVALID, "`rules` must be a folder, \"rules/cart\", or a list of such");
-  for (uint32_t i = 0; i < head.count && rc == 0; i++) {
-    if (!is_text(value_slice(&reader), &text))
-      rc = error_set(err, ERROR_INVALID, "`rules` must be a folder, \"rules/cart\", or a list of such");
-    else
-      rc = want(scripted, wanted, text, err);
-  }
-  return rc;
-}
-
-static struct str folder_of(const char *path) {
-  const char *slash = strchr(path, '/');
-  return (struct str){path, slash ? (size_t)(slash - path) : strlen(path)};
-}
-
-/** Whether a campaign is there; else an error that names those that are. */
-static int check_folder(const struct ruleset *from, const char *directory, struct str folder,
-                        struct error *err) {
-  struct buf text;
-  struct suggestion suggestion = {0};
-  struct str last = STR("");
-  buf_init(&text);
-  bool there = false;
-  for (size_t i = 0; i < from->count; i++) {
-    struct str here = folder_of(from->files[i].path);
-    if (from->files[i].library || str_equal(here, last)) continue;
-    last = here;
-    there |= str_equal(here, folder);
-    suggestion_offer(&suggestion, folder, here);
-    buf_printf(&text, "%s%.*s", text.len ? ", " : "; there are: ", STR_ARG(here));
-  }
-  if (!text.len) buf_printf(&text, "; it has none");
-  suggestion_append(&suggestion, &text);
-  int rc = there ? 0
-                 : error_set(err, ERROR_NOT_FOUND, "there is no campaign `%.*s` in %s%.*s", STR_ARG(folder),
-                             directory, STR_ARG(buf_str(&text)));
-  buf_deinit(&text);
-  return rc;
-}
-
-/** A project's configuration made of a map: JSON is YAML. */
-static int parse_config(struct str map, struct config **out, struct error *err) {
-  struct config_report report;
-  struct buf yaml, text;
-  if (value_head(map).type == VALUE_ARRAY && value_head(map).count == 0) map = STR("\x80");
-  if (value_head(map).type != VALUE_MAP)
-    return error_set(err, ERROR_INVALID,
-                     "`config` must be a table of settings, as config/kairos.yaml has them");
-  config_report_init(&report);
-  report.secrets_optional = true;
-  buf_init(&yaml);
-  buf_init(&text);
-  value_to_json(map, &yaml);
-  int rc = config_parse(out, buf_str(&yaml), "config of sim.host", &report);
-  if (rc) {
-    for (size_t i = 0; i < report.count; i++)
-      buf_printf(&text, "%s%s%s%s", i ? "\n" : "", report.problems[i].key ? report.problems[i].key : "",
-                 report.problems[i].key && *report.problems[i].key ? ": " : "", report.problems[i].message);
-    error_set(err, ERROR_INVALID, "`config`: %.*s", STR_ARG(buf_str(&text)));
-  }
-  config_report_deinit(&report);
-  buf_deinit(&yaml);
-  buf_deinit(&text);
-  return rc ? ERROR_INVALID : 0;
-}
-
-/** Load what is wanted, or find it loaded. */
-static int load(struct sim_script *scripted, const struct wanted *wanted, struct str config,
-                struct sim_rules **out, struct error *err) {
-  struct loaded loaded = {0};
-  struct ruleset *from;
-  buf_put_str(&loaded.key, str_from(wanted->directory));
-  buf_put_str(&loaded.key, buf_str(&wanted->folders));
-  if (!is_nil(config)) buf_append(&loaded.key, config.data, config.len);
-  for (size_t i = 0; i < scripted->loaded_count; i++) {
-    if (!str_equal(buf_str(&scripted->loaded[i].key), buf_str(&loaded.key))) continue;
-    buf_deinit(&loaded.key);
-    *out = scripted->loaded[i].rules;
-    return 0;
-  }
-  int rc = source_of(scripted, wanted->directory, &from, err);
-  struct reader folders = reader_of(buf_str(&wanted->folders));
-  while (rc == 0 && reader_left(&folders))
-    rc = check_folder(from, wanted->directory, reader_str(&folders), err);
-  if (rc == 0 && !is_nil(config)) rc = parse_config(config, &loaded.config, err);
-  if (rc == 0) {
-    loaded.ruleset = ruleset_pick(from, buf_str(&wanted->folders));
-    rc =
-        sim_rules_new(&loaded.rules,
-                      &(struct sim_rules_options){.ruleset = loaded.ruleset,
-                                                  .config = loaded.config ? loaded.config : scripted->config},
-                      err);
-  }
-  if (rc) {
-    ruleset_free(loaded.ruleset);
-    config_free(loaded.config);
-    buf_deinit(&loaded.key);
-    return rc;
-  }
-  scripted->loaded =
-      memory_realloc(scripted->loaded, (scripted->loaded_count + 1) * sizeof *scripted->loaded);
-  scripted->loaded[scripted->loaded_count++] = loaded;
-  *out = loaded.rules;
   return 0;
 }
 
@@ -283,10 +74,13 @@ static int load(struct sim_script *scripted, const struct wanted *wanted, struct
 /** A Monday at noon: in nobody's quiet hours, far from every switch of daylight saving. */
 static const int64_t usual_start = INT64_C(1780315200000); // 2026-06-01 12:00 UTC
 
-static int read_moment(struct str value, int64_t *out, struct error *err) {
+/** @param config  whose zone a text is in that names none. */
+static int read_moment(const struct config *config, struct str value, int64_t *out, struct error *err) {
   struct str text;
   double number;
-  if (is_text(value, &text)) return zone_parse_moment(text, zone_utc(), out, err);
+  const struct zone *zone = zone_utc();
+  if (config->time_zone && zone_find(&zone, str_from(config->time_zone), NULL)) zone = zone_utc();
+  if (sim_is_text(value, &text)) return zone_parse_moment(text, zone, out, err);
   if (!value.len || !value_as_number(value, &number) || number < -1e14 || number > 1e14)
     return error_set(err, ERROR_INVALID,
                      "a moment is text, \"2026-11-27 09:00 Europe/Berlin\", or milliseconds since 1970");
@@ -298,18 +92,17 @@ static int read_moment(struct str value, int64_t *out, struct error *err) {
 
 static int open_host(void *context, struct str arguments, struct buf *result, struct error *err) {
   struct sim_script *scripted = context;
-  struct str options = argument(arguments, 0), rules = STR(""), config = STR(""), at = STR("");
-  struct wanted wanted = {0};
+  struct str options = sim_argument(arguments, 0), rules = STR(""), config = STR(""), at = STR("");
   struct sim_rules *loaded = NULL;
   int64_t start = usual_start;
   value_member(options, STR("rules"), &rules);
   value_member(options, STR("config"), &config);
   value_member(options, STR("at"), &at);
-  int rc = is_nil(at) ? 0 : read_moment(at, &start, err);
-  if (rc) error_prefix(err, "`at`: ");
-  if (rc == 0) rc = want_all(scripted, &wanted, rules, err);
-  if (rc == 0) rc = load(scripted, &wanted, config, &loaded, err);
-  buf_deinit(&wanted.folders);
+  int rc = sim_script_load(scripted, rules, config, &loaded, err);
+  if (rc == 0 && !sim_is_nil(at)) {
+    rc = read_moment(sim_rules_config(loaded), at, &start, err);
+    if (rc) error_prefix(err, "`at`: ");
+  }
   if (rc) return rc;
   size_t at_index = 0;
   while (at_index < scripted->host_count && scripted->hosts[at_index]) at_index++;
@@ -353,13 +146,14 @@ static void put_envelope(struct str envelope, struct buf *out) {
 static int give_event(void *context, struct str arguments, struct buf *result, struct error *err) {
   struct sim_script *scripted = context;
   struct sim *sim;
-  struct str envelope = argument(arguments, 1);
+  struct str envelope = sim_argument(arguments, 1);
   int rc = host_argument(scripted, arguments, &sim, err);
   if (rc) return rc;
   if (value_head(envelope).type != VALUE_MAP)
     return error_set(err, ERROR_INVALID, "an event is a table with names");
-  const struct event_limits limits = {.max_future_ms = scripted->config->ingest.max_future,
-                                      .max_past_ms = scripted->config->ingest.max_past};
+  const struct config *config = sim_rules_config(sim_rules_of(sim));
+  const struct event_limits limits = {.max_future_ms = config->ingest.max_future,
+                                      .max_past_ms = config->ingest.max_past};
   struct event event;
   struct event_fault fault;
   struct buf bytes;
@@ -382,7 +176,7 @@ static int advance(void *context, struct str arguments, struct buf *result, stru
   int64_t length;
   (void)result;
   int rc = host_argument(context, arguments, &sim, err);
-  if (rc == 0 && !is_text(argument(arguments, 1), &text))
+  if (rc == 0 && !sim_is_text(sim_argument(arguments, 1), &text))
     rc = error_set(err, ERROR_INVALID, "advance takes a duration in quotes: host:advance \"2m\"");
   if (rc == 0) rc = quantity_duration(text, &length, err);
   if (rc == 0) sim_advance(sim, sim_now(sim) + length);
@@ -409,7 +203,7 @@ static int go_to(void *context, struct str arguments, struct buf *result, struct
   char now[64], then[64];
   (void)result;
   int rc = host_argument(context, arguments, &sim, err);
-  if (rc == 0) rc = read_moment(argument(arguments, 1), &at, err);
+  if (rc == 0) rc = read_moment(sim_rules_config(sim_rules_of(sim)), sim_argument(arguments, 1), &at, err);
   if (rc) return rc;
   if (at < sim_now(sim)) {
     write_time(now, sizeof now, zone_utc(), sim_now(sim));
@@ -425,26 +219,26 @@ static int go_to(void *context, struct str arguments, struct buf *result, struct
 
 static int set_provider(void *context, struct str arguments, struct buf *result, struct error *err) {
   struct sim *sim;
-  struct str name, text, answer_value = argument(arguments, 2), times_value = argument(arguments, 3);
+  struct str name, text, answer_value = sim_argument(arguments, 2), times_value = sim_argument(arguments, 3);
   double times = 0, status = 0;
   struct sim_answer answer = {SIM_ACCEPT, 0};
   (void)result;
   int rc = host_argument(context, arguments, &sim, err);
   if (rc == 0) rc = text_argument(arguments, 1, "the name of a channel or provider", &name, err);
   if (rc) return rc;
-  if (is_text(answer_value, &text) && str_equal(text, STR("timeout")))
+  if (sim_is_text(answer_value, &text) && str_equal(text, STR("timeout")))
     answer.type = SIM_TIMEOUT;
-  else if (is_text(answer_value, &text) && str_equal(text, STR("bounce")))
+  else if (sim_is_text(answer_value, &text) && str_equal(text, STR("bounce")))
     answer.type = SIM_BOUNCE;
-  else if (!is_text(answer_value, &text) && value_as_number(answer_value, &status) && status >= 200 &&
+  else if (!sim_is_text(answer_value, &text) && value_as_number(answer_value, &status) && status >= 200 &&
            status <= 599)
     answer = (struct sim_answer){SIM_STATUS, (long)status};
-  else if (!is_text(answer_value, &text) || !str_equal(text, STR("accept")))
+  else if (!sim_is_text(answer_value, &text) || !str_equal(text, STR("accept")))
     return error_set(
         err, ERROR_INVALID,
         "%.*s = …: a provider answers \"accept\", \"timeout\", \"bounce\" or a status from 200 to 599",
         STR_ARG(name));
-  if (!is_nil(times_value) && (!value_as_number(times_value, &times) || times < 1 || times > 1e9))
+  if (!sim_is_nil(times_value) && (!value_as_number(times_value, &times) || times < 1 || times > 1e9))
     return error_set(err, ERROR_INVALID, "`times` must be a whole number from 1");
   if (!sim_provider(sim, name, answer, (uint64_t)times))
     return error_set(err, ERROR_NOT_FOUND, "there is no channel or provider `%.*s`", STR_ARG(name));
@@ -459,7 +253,7 @@ static int set_lookup(void *context, struct str arguments, struct buf *result, s
   int rc = host_argument(context, arguments, &sim, err);
   if (rc == 0) rc = text_argument(arguments, 1, "the name of a server of `lookups`", &server, err);
   if (rc == 0) rc = text_argument(arguments, 2, "the path, such as \"/stock/K1\",", &path, err);
-  if (rc == 0 && !sim_lookup(sim, server, path, argument(arguments, 3), LOOKUP_ANSWERED, STR("")))
+  if (rc == 0 && !sim_lookup(sim, server, path, sim_argument(arguments, 3), LOOKUP_ANSWERED, STR("")))
     rc = error_set(
         err, ERROR_NOT_FOUND,
         "the configuration has no look-up server `%.*s`; give the host one: sim.host { config = { lookups = "
@@ -471,7 +265,7 @@ static int set_lookup(void *context, struct str arguments, struct buf *result, s
 /** How a look-up fails: host, server, path, "timeout" or a status. */
 static int fail_lookup(void *context, struct str arguments, struct buf *result, struct error *err) {
   struct sim *sim;
-  struct str server, path, text, how = argument(arguments, 3);
+  struct str server, path, text, how = sim_argument(arguments, 3);
   double status = 0;
   char why[80];
   (void)result;
@@ -479,7 +273,7 @@ static int fail_lookup(void *context, struct str arguments, struct buf *result, 
   if (rc == 0) rc = text_argument(arguments, 1, "the name of a server of `lookups`", &server, err);
   if (rc == 0) rc = text_argument(arguments, 2, "the path, such as \"/stock/K1\",", &path, err);
   if (rc) return rc;
-  bool timeout = is_text(how, &text) && str_equal(text, STR("timeout"));
+  bool timeout = sim_is_text(how, &text) && str_equal(text, STR("timeout"));
   if (!timeout && (!value_as_number(how, &status) || status < 300 || status > 599))
     return error_set(err, ERROR_INVALID, "a look-up fails by \"timeout\", or by a status from 300 to 599");
   if (timeout)
@@ -505,19 +299,21 @@ static int tell_time(void *context, struct str arguments, struct buf *result, st
   struct str name;
   const struct zone *zone = zone_utc();
   char text[64];
-  if (!value_as_number(argument(arguments, 0), &ms))
+  if (!value_as_number(sim_argument(arguments, 0), &ms))
     return error_set(err, ERROR_INVALID, "a time must be milliseconds");
-  int rc = is_text(argument(arguments, 1), &name) ? zone_find(&zone, name, err) : 0;
+  int rc = sim_is_text(sim_argument(arguments, 1), &name) ? zone_find(&zone, name, err) : 0;
   if (rc) return rc;
   write_time(text, sizeof text, zone, (int64_t)ms);
   value_put_string(result, str_from(text));
   return 0;
 }
 
+/** Arguments: host, and a moment. */
 static int tell_moment(void *context, struct str arguments, struct buf *result, struct error *err) {
-  (void)context;
+  struct sim *sim;
   int64_t at;
-  int rc = read_moment(argument(arguments, 0), &at, err);
+  int rc = host_argument(context, arguments, &sim, err);
+  if (rc == 0) rc = read_moment(sim_rules_config(sim_rules_of(sim)), sim_argument(arguments, 1), &at, err);
   if (rc == 0) value_put_integer(result, at);
   return rc;
 }
@@ -527,7 +323,7 @@ static int tell_json(void *context, struct str arguments, struct buf *result, st
   (void)err;
   struct buf text;
   buf_init(&text);
-  value_to_json(argument(arguments, 0), &text);
+  value_to_json(sim_argument(arguments, 0), &text);
   value_put_string(result, buf_str(&text));
   buf_deinit(&text);
   return 0;
@@ -570,8 +366,8 @@ static int tell_of(void *context, struct str arguments, struct buf *result, stru
   struct entity entity = {.kind = ENTITY_USER};
   int rc = host_argument(context, arguments, &sim, err);
   if (rc == 0) rc = text_argument(arguments, 1, "a user", &entity.id, err);
-  struct str subject = argument(arguments, 2);
-  if (!is_nil(subject) && value_head(subject).boolean) entity.kind = ENTITY_SUBJECT;
+  struct str subject = sim_argument(arguments, 2);
+  if (!sim_is_nil(subject) && value_head(subject).boolean) entity.kind = ENTITY_SUBJECT;
   if (rc == 0) what(sim, entity, result);
   return rc;
 }
@@ -619,6 +415,9 @@ static int tell_names(void *context, struct str arguments, struct buf *result, s
     for (size_t j = 0; j < all[i].on_count; j++) add_name(&events, all[i].on[j]);
     for (size_t j = 0; j < all[i].need_count; j++) add_name(&needs, all[i].needs[j].name);
   }
+  const struct window_declaration *windows;
+  count = engine_windows(sim_rules_engine(rules), &windows);
+  for (size_t i = 0; i < count; i++) add_name(&events, windows[i].of);
   value_put_map(result, 8);
   put_names(result, "campaigns", &campaigns);
   put_names(result, "needs", &needs);
@@ -643,10 +442,10 @@ static int tell_nearest(void *context, struct str arguments, struct buf *result,
   struct str word, name;
   int rc = text_argument(arguments, 0, "a word", &word, err);
   if (rc) return rc;
-  struct reader reader = reader_of(argument(arguments, 1));
+  struct reader reader = reader_of(sim_argument(arguments, 1));
   struct suggestion suggestion = {0};
   for (uint32_t left = value_read(&reader).count; left > 0 && !reader.bad; left--)
-    if (is_text(value_slice(&reader), &name)) suggestion_offer(&suggestion, word, name);
+    if (sim_is_text(value_slice(&reader), &name)) suggestion_offer(&suggestion, word, name);
   if (suggestion.name.len) value_put_string(result, suggestion.name);
   return 0;
 }

@@ -19,7 +19,7 @@
  * sim.h says
  * - sim_names(host) -> { campaigns, events, needs, templates, checks, channels, providers, purposes }: lists
  * of what there is
- * - moment(text or ms) -> ms; json(value) -> text
+ * - moment(host, text or ms) -> ms; json(value) -> text
  * - time(ms, zone or nil) -> "Mon 2026-06-01 14:00:00 CEST"
  * - nearest(word, names) -> the name that was probably meant, or nil
  */

@@ -32,14 +32,6 @@ local function within(part, whole)
   return true
 end
 
-local function moment(value)
-  local ok, at = pcall(native.moment, value)
-  if not ok then
-    words.fail(tostring(at))
-  end
-  return at
-end
-
 --- Values shown in a failure, and how to compare them: each says whether a row has what is wanted.
 local compare = {
   to = function(row, value) return row.user == value or row.subject == value or (row.to ~= "" and row.to == value) end,
@@ -53,8 +45,8 @@ local compare = {
   text_has = function(row, value) return has(row.text, value) end,
   html_has = function(row, value) return has(row.html, value) end,
   data = function(row, value) return within(value, row.data) end,
-  at = function(row, value) return row.at == moment(value) end,
-  waits_until = function(row, value) return row.not_before == moment(value) end,
+  at = function(row, value) return row.at == value end,
+  waits_until = function(row, value) return row.not_before == value end,
   by = function(row, value) return row.by == value end,
   because = function(row, value) return has(row.because, value) end,
   decision = function(row, value) return row.decision == value end,
@@ -128,6 +120,24 @@ local function check(host, what, like, fields, example)
   for name in pairs(like.checks or {}) do
     words.check_name(what .. ": the gate has no check", name, names.checks)
   end
+end
+
+--- The same with its moments in milliseconds.
+local function resolve(host, what, like)
+  local resolved = {}
+  for field, value in pairs(like) do
+    resolved[field] = value
+  end
+  for _, field in ipairs { "at", "waits_until" } do
+    if like[field] ~= nil then
+      local ok, ms = pcall(native.moment, host.id, like[field])
+      if not ok then
+        words.fail(what .. ": `" .. field .. "`: " .. tostring(ms))
+      end
+      resolved[field] = ms
+    end
+  end
+  return resolved
 end
 
 --- Split rows into those that have all that is wanted and the others; of the others, the fields that differ.
@@ -257,7 +267,7 @@ local function judge(kind, state, arguments)
   if kind.name ~= "failed" then
     check_failures(host)
   end
-  local found, others = sort(kind.rows(host), like)
+  local found, others = sort(kind.rows(host), resolve(host, what, like))
   if kind.known then
     kind.known(host, found)
   end
@@ -368,7 +378,7 @@ end
 function assertions.sent(host, like)
   like = like or {}
   check(host, "host:sent", like, sent_fields, 'host:sent { to = "ada" }')
-  return (sort(native.sim_sent(host.id), like))
+  return (sort(native.sim_sent(host.id), resolve(host, "host:sent", like)))
 end
 
 return assertions

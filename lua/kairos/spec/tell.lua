@@ -67,6 +67,9 @@ local steps = {
   event = function(step, host, say)
     local late = step.timestamp ~= step.at and " (happened " .. tell.time(host, step.timestamp) .. ")" or ""
     say("event " .. step.type .. late .. (next(step.payload or {}) and "  " .. tell.value(step.payload) or ""))
+    if step.unheard then
+      say("  nothing here asks for events of this type" .. step.unheard)
+    end
   end,
   timer = function(step, host, say)
     local late = step.due ~= step.at and " (due " .. tell.time(host, step.due) .. ")" or ""
@@ -134,11 +137,28 @@ local steps = {
   end,
 }
 
+--- Steps that begin something new: what comes before them had no effect.
+local begins = { event = true, timer = true, lookup = true, attempt = true, outcome = true }
+
+--- What to say of an event that nothing came of; nil if a rule or window knows its type.
+local function unheard(event_type, known)
+  for _, name in ipairs(known) do
+    if name == event_type then
+      return nil
+    end
+  end
+  return require "kairos.spec.words".meant(event_type, known)
+end
+
 --- Lines of a story: { at, text }.
 local function lines_of(host, id, is_subject)
   local lines, messages, input = {}, {}, {}
-  tell.check_order = native.sim_names(host.id).checks
-  for _, step in ipairs(native.sim_story(host.id, id, is_subject)) do
+  local names, story = native.sim_names(host.id), native.sim_story(host.id, id, is_subject)
+  tell.check_order = names.checks
+  for i, step in ipairs(story) do
+    if step.kind == "event" and begins[(story[i + 1] or step).kind] then
+      step.unheard = unheard(step.type, names.events)
+    end
     if step.kind == "event" or step.kind == "timer" or step.kind == "lookup" then
       input = step
     elseif step.kind == "decision" then

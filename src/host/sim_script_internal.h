@@ -1,0 +1,40 @@
+/** A script's virtual hosts from inside: sim_script.c (the functions) and sim_script_rules.c (which rules).
+ */
+#pragma once
+
+#include "host/sim.h"
+#include "host/sim_script.h"
+
+/** A folder of campaigns, read once. */
+struct source {
+  char *directory;
+  struct ruleset *ruleset;
+};
+
+/** Rules as hosts share them. */
+struct loaded {
+  struct buf key;        /**< directory, folders, configuration */
+  struct config *config; /**< null: the project's */
+  struct ruleset *ruleset;
+  struct sim_rules *rules;
+};
+
+struct sim_script {
+  const struct config *config;
+  struct source *sources;
+  size_t source_count;
+  struct loaded *loaded;
+  size_t loaded_count;
+  struct sim **hosts; /**< by number - 1; null: closed */
+  size_t host_count;
+};
+
+/** Argument `index` (from 0) of a native call; empty if it was not given. */
+struct str sim_argument(struct str arguments, uint32_t index);
+bool sim_is_text(struct str value, struct str *text);
+/** Whether it is nil, or was not given. */
+bool sim_is_nil(struct str value);
+
+/** The rules that sim_host's `rules` and `config` (values, or empty) mean, loaded now or before. */
+int sim_script_load(struct sim_script *scripted, struct str rules, struct str config, struct sim_rules **out,
+                    struct error *err);
