@@ -253,6 +253,22 @@ void fuzz_seeds(void) {
       "kairos.now()",
       "@local t = setmetatable({}, { __newindex = function(t, k, v) rawset(t, k, v) end }) t.a = 1 "
       "user:set('t', t)",
+      "@local d = kairos.date(event.timestamp, user) user:set('d', d:format '%A %-d %B %Y %R %Z' .. "
+      "kairos.date.next('weekday 09:00', 'Europe/Berlin') .. kairos.date.add(d.ms, '1 month', user) .. "
+      "tostring(kairos.date.days_until('02-29', user)) .. tostring(kairos.date.is_open(d.ms, 'Fri "
+      "20:00-02:00')))",
+      "@local m = kairos.money(event.payload.price, 'EUR') * 3 - kairos.money.parse '1,50 €' user:set('m', "
+      "m:percent(12.5):format() .. m:split(3)[1]:decimal() .. m:convert('JPY', 163.4):format 'en')",
+      "@local p = { lat = 52.5, lon = 13.4 } user:set('g', kairos.geo.distance(p, { lat = 0, lon = 180 }) .. "
+      "tostring(kairos.geo.in_polygon(p, { { lat = 50, lon = 10 }, { lat = 60, lon = 13 }, { lat = 50, lon = "
+      "20 } })))",
+      "@local s = 'Anna-Lena Müller, ßtraße' user:set('t', kairos.text.title(s) .. kairos.text.truncate(s, "
+      "9) .. "
+      "kairos.text.slug(s) .. kairos.text.mask(s) .. kairos.text.initials(s) .. #kairos.text.split(s)) "
+      "user:set('u', "
+      "kairos.set.union({ 1, 2 }, { 2, 'x' })) user:set('w', kairos.sample.pick(user, 'w', { a = 1, b = 2 }) "
+      ".. "
+      "tostring(kairos.sample.share(user, 's', '50%')) .. tostring(kairos.sample.chance(50)))",
       "@return tostring(nil) .. tostring(user) .. type(views) .. select('#', 1, nil) .. unpack { 'a', 'b' }",
       " return require 'kairos'.rule { on = 'view', when = function(e, u) return u:count({}) end, act = "
       "print }",
