@@ -106,16 +106,26 @@ static int link_tools(struct canary *canary) {
   return rc;
 }
 
+/** One a data directory, so that what a crash left behind is removed by the next. */
+static int make_root(struct canary *canary) {
+  char data[PATH_MAX];
+  if (!realpath(canary->options->config->data_dir, data))
+    return error_set_errno(canary->err, errno, "the data directory's path");
+  snprintf(canary->root, sizeof canary->root, "/dev/shm/kairos-canary-%016llx",
+           (unsigned long long)hash64(str_from(data), 0));
+  remove_snapshot(canary);
+  if (mkdir(canary->root, 0700) == 0) return 0;
+  if (snprintf(canary->root, sizeof canary->root, "%s/canary", data) >= (int)sizeof canary->root)
+    return error_set(canary->err, ERROR_LIMIT, "the data directory has too long a path");
+  remove_snapshot(canary);
+  if (mkdir(canary->root, 0700) == 0) return 0;
+  return error_set_errno(canary->err, errno, "the snapshot's folder %s cannot be made", canary->root);
+}
+
 static int write_snapshot(struct canary *canary) {
   const struct ruleset *ruleset = canary->options->ruleset;
-  char data[PATH_MAX];
-  if (!realpath(canary->options->config->data_dir, data) ||
-      snprintf(canary->root, sizeof canary->root, "%s/canary", data) >= (int)sizeof canary->root)
-    return error_set_errno(canary->err, errno, "the data directory's path");
-  remove_snapshot(canary);
-  if (mkdir(canary->root, 0700) != 0)
-    return error_set_errno(canary->err, errno, "the snapshot's folder %s cannot be made", canary->root);
-  int rc = write_config(canary);
+  int rc = make_root(canary);
+  if (rc == 0) rc = write_config(canary);
   if (rc == 0) rc = write_file(canary, "rules/", ".keep", STR(""));
   for (size_t i = 0; rc == 0 && i < ruleset->count; i++)
     rc = write_file(canary, ruleset->files[i].library ? "lua/" : "rules/", ruleset->files[i].path,

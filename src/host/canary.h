@@ -1,8 +1,9 @@
 /** The canary: new rules are tried in a child process before the host takes them in.
  *
- * The snapshot is written to <data_dir>/canary. `kairos check` reads it there; then `kairos spec` runs the
- * specs of the campaigns that changed (<rules_dir>/../spec/rules/CAMPAIGN_spec.lua). What hangs, crashes or
- * eats memory does so there: a child has 20 s of CPU time a process, 2 GB of address space, 30 s in all, no
+ * The snapshot is written to memory (/dev/shm), where no sync of the log has to wait for it, or, where that
+ * cannot be had, to <data_dir>/canary. `kairos check` reads it there; then `kairos spec` runs the specs of
+ * the campaigns that changed (<rules_dir>/../spec/rules/CAMPAIGN_spec.lua). What hangs, crashes or eats
+ * memory does so there: a child has 20 s of CPU time a process, 2 GB of address space, 30 s in all, no
  * secrets in its environment, and is ended with its whole process group.
  */
 #pragma once

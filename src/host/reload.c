@@ -778,7 +778,11 @@ void reload_describe(const struct host *host, struct buf *out) {
   value_put_member_text(out, "cause", str_from(generation_cause_name(facts->cause)));
   value_put_member_integer(out, "at", facts->at);
   value_put_member_integer(out, "restores", facts->restores);
-  value_put_member_text(out, "files", reload->failed ? STR("do not serve") : STR("serve"));
+  bool aside = !hash128_equal(facts->files, facts->sources);
+  value_put_member_text(out, "files",
+                        reload->failed ? STR("do not serve")
+                        : aside        ? STR("set aside by a rollback")
+                                       : STR("serve"));
   if (reload->failed) value_put_member_text(out, "error", str_from(reload->failed_reason));
 }
 
