@@ -87,10 +87,8 @@ static inline int bench_load(struct bench *bench) {
   bench->ruleset = NULL;
   int rc = ruleset_read(&bench->ruleset, bench->folder, library, &bench->err);
   if (rc) return rc;
-  struct engine_options options = {.ruleset = bench->ruleset,
-                                   .config = bench->config,
-                                   .generation = 7,
-                                   .counted_budget = bench->counted};
+  struct engine_options options = {
+      .ruleset = bench->ruleset, .config = bench->config, .generation = 7, .counted_budget = bench->counted};
   engine_free(bench->engine);
   bench->engine = NULL;
   return engine_new(&bench->engine, &options, &bench->err);

@@ -12,12 +12,12 @@ static bool is_digit(char c) {
 static bool parse_ms(struct str text, int64_t *out) {
   bool negative = text.len && *text.data == '-';
   if (text.len == (size_t)negative || text.len - negative > 15) return false;
-  *out = 0;
+  int64_t ms = 0;
   for (size_t i = negative; i < text.len; i++) {
     if (!is_digit(text.data[i])) return false;
-    *out = *out * 10 + text.data[i] - '0';
+    ms = ms * 10 + text.data[i] - '0';
   }
-  if (negative) *out = -*out;
+  *out = negative ? -ms : ms;
   return true;
 }
 

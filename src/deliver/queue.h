@@ -64,7 +64,8 @@ void queue_add(struct queue *queue, struct limits *limits, struct entry *entry, 
 void queue_delay(struct queue *queue, struct entry *entry);
 /** Take out one that is WAITING or DELAYED: it is IDLE then. */
 void queue_remove(struct queue *queue, struct entry *entry);
-/** Retries, and deferred messages, that are due join the others. @return when the next one is, wall clock; INT64_MAX none. */
+/** Retries, and deferred messages, that are due join the others. @return when the next one is, wall clock;
+ * INT64_MAX none. */
 int64_t queue_wake(struct queue *queue, struct limits *limits, int64_t now_ms);
 /** The next that may go, taken out and IDLE, its share of rates used up; null if none may, with `*when`
  * (monotonic us) lowered to the earliest moment at which one may, if that is a matter of time. */

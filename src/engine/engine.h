@@ -2,9 +2,9 @@
  *
  * An engine is one Lua state with one generation's rules in it, for one worker. Rules are pure functions of
  * (event, user, now): what they ask for goes into a draft (state/draft.h), messages into the call; nothing
- * durable lives here. A rule that fails or exceeds its budget costs the input that one rule. An engine belongs
- * to one thread at a time: it may be made on one, used on another, and freed on a third. What it declares
- * (rules, windows, templates) does not change once it is made, and any thread may read it.
+ * durable lives here. A rule that fails or exceeds its budget costs the input that one rule. An engine
+ * belongs to one thread at a time: it may be made on one, used on another, and freed on a third. What it
+ * declares (rules, windows, templates) does not change once it is made, and any thread may read it.
  */
 #pragma once
 

@@ -37,7 +37,7 @@ struct rollout {
   int64_t starts, ends; /**< ms since the epoch; INT64_MIN, INT64_MAX where there is none */
   struct rollout_hours hours;
   struct str share_text, starts_text, ends_text,
-      hours_text;                    /**< as they were written, for people; "" if not */
+      hours_text; /**< as they were written, for people; "" if not */
 };
 
 /** "25%", "0.05%": 0 to 100, in steps of 0.01. @return 0, or ERROR_INVALID with what to write. */
