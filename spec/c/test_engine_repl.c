@@ -107,8 +107,8 @@ static void test_output_is_bounded(void **state) {
   struct repl *repl = *state;
   static const char *const large[] = {
       "local t = {} for i = 1, 100 do t[i] = {} for j = 1, 100 do t[i][j] = ('x'):rep(3000) end end return t",
-      "for i = 1, 1e6 do print(('x'):rep(1000)) end",
-      "local t = {} for i = 1, 60000 do t['k' .. i] = i end return t, t, t",
+      "for i = 1, 2e4 do print(('x'):rep(1000)) end",
+      "local t = {} for i = 1, 20000 do t['k' .. i] = i end return t, t, t",
       "('x'):rep(90000), ('\\1'):rep(90000)",
   };
   for (size_t i = 0; i < sizeof large / sizeof *large; i++) {

@@ -8,9 +8,10 @@
  * may also be "failed" (with "error"), "incomplete" (ask for more lines, send all of them), "cancelled",
  * "busy". A line that begins with ":" is one of :worker N, :write, :unmask, :help [NAME].
  *   {"cancel":true} ends what runs, as the end of the connection does; {"id":2,"complete":"use"} →
- * {"id":2,"state":"done","replaces":3,"names":[…]}. What runs, runs on the session's worker, REPL_SLICE_US
- * between two turns of its loop, and where events come in, rests LOOK_REST_MS after each. At most
- * LOOK_SESSIONS_MAX sessions.
+ * {"id":2,"state":"done","replaces":3,"names":[…]}.
+ * What runs, runs on the session's worker, REPL_SLICE_US at a time between two turns of its loop
+ * (look_turn.h): all sessions together take at most a third of its time, an eleventh where events come in. At
+ * most LOOK_SESSIONS_MAX.
  *
  * {"command":"tail", …} is tail.h's. At most LOOK_TAILS_MAX.
  *
@@ -20,7 +21,13 @@
 
 #include "host/host.h"
 
-enum { LOOK_SESSIONS_MAX = 8, LOOK_TAILS_MAX = 16, LOOK_REST_MS = 5 };
+enum {
+  LOOK_SESSIONS_MAX = 8,
+  LOOK_TAILS_MAX = 16,
+  LOOK_REST = 2,
+  LOOK_REST_BUSY = 10,
+  LOOK_CREDIT_US = 1000
+};
 
 struct look;
 

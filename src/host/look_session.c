@@ -90,9 +90,9 @@ static void session_turn(struct look_turn *turn, struct worker *worker) {
     if (!session->begun) {
       session->begun = true;
       session->state = repl_begin(session->repl, buf_str(&session->source), session->json);
-    } else {
-      session->state = repl_step(session->repl, REPL_SLICE_US, &session->cancelled);
     }
+    if (session->state == REPL_SLICED)
+      session->state = repl_step(session->repl, REPL_SLICE_US, &session->cancelled);
     if (session->state == REPL_SLICED) {
       look_turns_add(&worker->turns, turn);
       return;
@@ -179,6 +179,7 @@ static void session_home(struct mail *mail, bool cancelled) {
 void session_answered(struct session *session, int status, struct str value, const struct error *err) {
   session->question = NULL;
   repl_answer(session->repl, status, value, err);
+  session->state = REPL_SLICED;
   session_send(session);
 }
 

@@ -1,26 +1,52 @@
 #include "host/look_turn.h"
 
+#include "base/clock.h"
 #include "host/look.h"
 #include "host/worker_internal.h"
 
-static void on_turn(uv_timer_t *timer);
+static void on_rested(uv_timer_t *timer);
+static void on_idle(uv_idle_t *idle);
 
-/** At once where the worker has had nothing else to do. */
-static void schedule(struct look_turns *turns) {
-  bool busy = turns->worker->decided != turns->decided;
-  turns->decided = turns->worker->decided;
-  uv_update_time(turns->timer.loop);
-  uv_timer_start(&turns->timer, on_turn, busy ? LOOK_REST_MS : 0, 0);
+/** Whether events are on their way here: decided since the last slice, or not answered yet. */
+static bool is_busy(const struct look_turns *turns) {
+  const struct worker *worker = turns->worker;
+  return worker->decided != turns->decided || worker->open_items || worker->flights_in_air ||
+         worker->waiting_count;
 }
 
-static void on_turn(uv_timer_t *timer) {
-  struct look_turns *turns = timer->data;
+static void schedule(struct look_turns *turns) {
+  int64_t left = turns->rested - clock_mono_us() - LOOK_CREDIT_US;
+  if (left <= 0) {
+    uv_idle_start(&turns->idle, on_idle);
+    return;
+  }
+  uv_update_time(turns->timer.loop);
+  uv_timer_start(&turns->timer, on_rested, (uint64_t)(left + 999) / 1000, 0);
+}
+
+static void run_one(struct look_turns *turns) {
   struct look_turn *turn = turns->first;
-  if (!turn) return;
   turns->first = turn->next;
   if (!turns->first) turns->last = &turns->first;
+  int64_t began = clock_mono_us();
+  bool busy = is_busy(turns);
+  turns->running = true;
   turn->run(turn, turns->worker);
+  turns->running = false;
+  int64_t ended = clock_mono_us();
+  if (turns->rested < ended) turns->rested = ended;
+  turns->rested += (ended - began) * (busy ? LOOK_REST_BUSY : LOOK_REST);
+  turns->decided = turns->worker->decided;
   if (turns->first) schedule(turns);
+}
+
+static void on_rested(uv_timer_t *timer) {
+  run_one(timer->data);
+}
+
+static void on_idle(uv_idle_t *idle) {
+  uv_idle_stop(idle);
+  run_one(idle->data);
 }
 
 void look_turns_init(struct look_turns *turns, struct worker *worker, uv_loop_t *loop) {
@@ -28,16 +54,18 @@ void look_turns_init(struct look_turns *turns, struct worker *worker, uv_loop_t 
   turns->first = NULL;
   turns->last = &turns->first;
   uv_timer_init(loop, &turns->timer);
-  turns->timer.data = turns;
+  uv_idle_init(loop, &turns->idle);
+  turns->timer.data = turns->idle.data = turns;
 }
 
 void look_turns_close(struct look_turns *turns) {
   uv_close((uv_handle_t *)&turns->timer, NULL);
+  uv_close((uv_handle_t *)&turns->idle, NULL);
 }
 
 void look_turns_add(struct look_turns *turns, struct look_turn *turn) {
   turn->next = NULL;
   *turns->last = turn;
   turns->last = &turn->next;
-  if (turns->first == turn) schedule(turns);
+  if (turns->first == turn && !turns->running) schedule(turns);
 }

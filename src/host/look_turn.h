@@ -1,5 +1,6 @@
-/** Turns on a worker for code that is nobody's event: one slice at a time, first come first served, with
- * rests in between while the worker has inputs. Worker's thread. */
+/** Turns on a worker for code that is nobody's event: one slice at a time, first come first served, and after
+ * each a rest: LOOK_REST times as long as the slice was, where events are on their way LOOK_REST_BUSY times.
+ * What is short is answered at once, for LOOK_CREDIT_US of rest may be owed. Worker's thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -14,10 +15,13 @@ struct look_turn {
 };
 
 struct look_turns {
-  uv_timer_t timer;
+  uv_timer_t timer; /**< a rest's end */
+  uv_idle_t idle;   /**< the next turn: a timer of 0 ms would run again within this one */
   struct worker *worker;
   struct look_turn *first, **last;
+  bool running;
   uint64_t decided; /**< the worker's count when the last slice ended */
+  int64_t rested;   /**< when what was taken is made up for, monotonic us */
 };
 
 void look_turns_init(struct look_turns *turns, struct worker *worker, uv_loop_t *loop);
