@@ -16,6 +16,7 @@ local schema = {
   { "ends", "moment", '"2026-12-01 00:00 Europe/Berlin"' },
   { "hours", "hours", '"mon-fri 09:00-18:00 Europe/Berlin"' },
   { "priority", "priority", "10" },
+  { "competes", "name", '"checkout"' },
 }
 
 ---@class kairos.RuleSpec
@@ -31,6 +32,7 @@ local schema = {
 ---@field ends? string  no longer from then on
 ---@field hours? string  "mon-fri 09:00-18:00 Europe/Berlin"; without a zone the user's own; timers wait for the opening
 ---@field priority? number  of the campaigns that want an event the higher run first; 0 unless given
+---@field competes? string  of the campaigns that compete for the same thing, one writes for an event: the first that sends
 
 --- A rule. A rule file ends with `return kairos.rule { … }`, or with a list of rules.
 ---@param spec kairos.RuleSpec
@@ -71,6 +73,7 @@ return function(spec)
     ends = fields.ends,
     hours = fields.hours,
     priority = fields.priority,
+    competes = fields.competes,
     needs = needs,
     need_names = need_names,
   }

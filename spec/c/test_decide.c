@@ -146,6 +146,44 @@ static void test_first_come(void **state) {
   world_deinit(&world);
 }
 
+/** Of those that compete one writes for an event, and which one does not depend on who asks for nothing, or
+ * is let down by the gate, or is only a shadow. */
+static void test_competing(void **state) {
+  (void)state;
+  struct world world;
+  char twice[200];
+  snprintf(twice, sizeof twice, "%s %s", sending, sending);
+  world_init(&world);
+  world_rule(&world, "quiet", "competes = 'basket', priority = 9,", "");
+  world_rule(
+      &world, "lost", "competes = 'basket', priority = 8,",
+      "user:send { channel = 'push', template = 'm', to = 'phone', cap = '0/1d' }"); /* none may pass */
+  world_rule(&world, "shade", "competes = 'basket', priority = 7, mode = 'shadow',", sending);
+  world_rule(&world, "first", "competes = 'basket', priority = 6,", twice);
+  world_rule(&world, "second", "competes = 'basket',", sending);
+  world_rule(&world, "other", "competes = 'tea',", sending);
+  world_rule(&world, "plain", "", sending);
+  world_load(&world);
+  const char *told =
+      "quiet ran\nlost skips: cap\nlost ran\nshade skips: shadow\nshade ran\nfirst sends\nfirst "
+      "sends\nfirst ran\nother sends\nother ran\nplain sends\nplain ran\nsecond skips: "
+      "priority\nsecond ran\n";
+  world_event(&world, "ada", NOON);
+  assert_told(&world, told);
+  struct effect effect;
+  struct str answer;
+  struct reader reader = reader_of(world.decision.effects);
+  while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0)
+    if (effect.type == EFFECT_MESSAGE && str_equal(effect.message.message.campaign, STR("second"))) break;
+  assert_true(value_member(effect.message.verdict.checks, STR("priority"), &answer));
+  assert_true(str_equal(value_head(answer).string,
+                        STR("first has sent for this event, and both compete for \"basket\"")));
+  assert_true(value_valid(effect.message.verdict.checks));
+  world_event(&world, "ada", NOON + 1); /* each event anew */
+  assert_told(&world, told);
+  world_deinit(&world);
+}
+
 /* ---- whether ---- */
 
 static void test_not_run(void **state) {
@@ -390,6 +428,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_order),
       cmocka_unit_test(test_first_come),
+      cmocka_unit_test(test_competing),
       cmocka_unit_test(test_not_run),
       cmocka_unit_test(test_own_hours),
       cmocka_unit_test(test_operators_pause),

@@ -134,6 +134,17 @@ describe("in simulate", function()
     assert.same({ "shade skip shadow", "zulu send ", "able skip cap" }, told)
   end)
 
+  it("of campaigns that compete, the first that sends for an event is the only one", function()
+    local rules = {
+      able = greeting 'competes = "hello",', zulu = greeting 'priority = 5, competes = "hello",', mike = greeting(),
+    }
+    local told = {}
+    for index, d in ipairs(simulate(rules, { { "a", 1764000000000 } })) do
+      told[index] = ("%s %s %s"):format(d.campaign, d.decision, d.reason)
+    end
+    assert.same({ "zulu send ", "able skip priority", "mike send " }, told)
+  end)
+
   it("a shadow decides as if it were live, sends nothing, and is seen by nobody", function()
     local rules = {
       shadow = greeting('mode = "shadow",', 'user:set("mark", "shadow") if not user:once("x", "1h") then return end'),

@@ -50,6 +50,7 @@ struct engine_rule {
   size_t timer_count;
   struct rollout rollout;
   int priority;
+  struct str competes; /**< of the rules that compete for it, one sends for an event; "" for none */
   const struct engine_need *needs; /**< what its events wait for; its timers wait for nothing */
   size_t need_count;
 };

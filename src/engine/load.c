@@ -247,6 +247,7 @@ static void add_rollout(lua_State *lua, struct engine *engine, struct engine_rul
   lua_getfield(lua, -1, "priority");
   rule->priority = (int)lua_tonumber(lua, -1);
   lua_pop(lua, 1);
+  rule->competes = keep_field(lua, engine, "competes");
 }
 
 /** The rule's look-ups, from its definition on top. */

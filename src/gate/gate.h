@@ -58,7 +58,8 @@ const char *gate_check_name(size_t index);
 int gate_reserve(struct draft *draft, const struct gate_question *question, struct error *err);
 /** Reserve what is not reserved (any more): a message that had ended goes again. */
 int gate_reserve_again(struct draft *draft, const struct gate_question *question, struct error *err);
-/** The host refuses what the gate let through: one more answer in the verdict. Strings are literals. */
+/** The host refuses what the gate let through: one more answer in the verdict.
+ * @param name  a literal */
 void gate_refuse_as(struct verdict *verdict, struct buf *checks, const char *name, const char *text);
 /** Give back what was reserved: the message ended without having been sent. */
 int gate_refund(struct draft *draft, const struct message *message, struct error *err);

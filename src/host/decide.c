@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include <inttypes.h>
+#include <stdio.h>
 
 static struct plan *plan_slot(const struct decider *decider, struct str type) {
   size_t at = hash64(type, 0) & (decider->plan_slots - 1);
@@ -53,6 +54,7 @@ struct decider *decider_new(const struct decider_options *options) {
   buf_init(&decider->lookup);
   decider->rule_count = engine_rules(options->engine, &decider->rules);
   plans_build(decider);
+  decider->senders = memory_alloc((decider->rule_count + 1) * sizeof *decider->senders);
   decider->campaigns = campaigns_new(options->engine, options->config, options->paused, !options->uncounted);
   for (size_t i = 0; i < decider->rule_count; i++) decider->waits |= decider->rules[i].need_count > 0;
   return decider;
@@ -62,6 +64,7 @@ void decider_free(struct decider *decider) {
   if (!decider) return;
   for (size_t i = 0; i < decider->plan_slots; i++) memory_free(decider->plans[i].windows);
   memory_free(decider->plans);
+  memory_free(decider->senders);
   campaigns_free(decider->campaigns);
   draft_deinit(&decider->draft);
   engine_call_deinit(&decider->call);
@@ -134,11 +137,28 @@ void decide_fail(struct decider *decider, const struct engine_call *call, struct
     decider->options.observer.failure(decider->options.observer.context, &call->entity, &effect.failure);
 }
 
+/** @return the rule that has sent for this input what this one competes for; null if none has. */
+static const struct engine_rule *taken_by(const struct decider *decider, uint32_t rule) {
+  struct str competes = decider->rules[rule].competes;
+  for (size_t i = 0; competes.len && i < decider->sender_count; i++)
+    if (decider->senders[i] != rule && str_equal(decider->rules[decider->senders[i]].competes, competes))
+      return &decider->rules[decider->senders[i]];
+  return NULL;
+}
+
+static void refuse_taken(struct decider *decider, const struct engine_rule *taker, struct verdict *verdict) {
+  char text[200];
+  snprintf(text, sizeof text, "%.*s has sent for this event, and both compete for \"%.*s\"",
+           STR_ARG(taker->campaign), STR_ARG(taker->competes));
+  gate_refuse_as(verdict, &decider->checks, "priority", text);
+}
+
 /** Put what the rule asked for before the gate. @return 0, or ERROR_LIMIT when the record has no room for a
  * reservation. */
 static int judge_messages(struct decider *decider, uint32_t rule, const struct engine_call *call,
                           struct error *err) {
   bool shadow = decider->rules[rule].rollout.mode == ROLLOUT_SHADOW;
+  const struct engine_rule *taker = taken_by(decider, rule);
   struct reader reader = reader_of(buf_str(&call->messages));
   for (uint32_t i = 0; i < call->message_count; i++) {
     struct effect effect = {.type = EFFECT_MESSAGE};
@@ -153,7 +173,9 @@ static int judge_messages(struct decider *decider, uint32_t rule, const struct e
         .wall = call->wall,
         .shadow = shadow};
     gate_judge(&question, &effect.message.verdict, &decider->checks);
-    if (effect.message.verdict.pass) {
+    if (effect.message.verdict.pass && taker) {
+      refuse_taken(decider, taker, &effect.message.verdict);
+    } else if (effect.message.verdict.pass) {
       if ((rc = gate_reserve(&decider->draft, &question, err))) return rc;
       if (shadow)
         gate_refuse_as(&effect.message.verdict, &decider->checks, "shadow",
@@ -199,6 +221,7 @@ static int run_rule(struct decider *decider, uint32_t rule, struct engine_call *
   } else if (call->message_count) {
     announce_messages(decider, rule, &run);
   }
+  if (run.passed && decider->rules[rule].competes.len) decider->senders[decider->sender_count++] = rule;
   campaign_ran(decider->campaigns, rule, took, rc != 0);
   if (decider->options.observer.ran) decider->options.observer.ran(decider->options.observer.context, &run);
   return rc;
@@ -232,6 +255,7 @@ void decide_prepare(struct decider *decider, struct entity entity, const struct 
   call->event = event;
   call->timer = timer;
   call->needs = STR("");
+  decider->sender_count = 0;
   call->entity = entity;
   call->wall = wall;
   if (event) {

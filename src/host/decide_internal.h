@@ -27,6 +27,8 @@ struct decider {
   struct buf stash;                  /**< a copy of a timer that would move with the record */
   struct buf waiting, needs, lookup; /**< a timer's data, a rule's needs, a look-up's input */
   bool waits;
+  uint32_t *senders; /**< rules that compete, and have sent for the input */
+  size_t sender_count;
   struct campaigns *campaigns;
 };
 
