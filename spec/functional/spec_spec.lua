@@ -248,6 +248,19 @@ FAIL spec/rules/bad_spec.lua:10: thanks at once
       host:event { type = "quick", user = "ada" }
       assert.held_back(host, { to = "ada", by = "suppressed", because = "bounced" })
       assert.sent(host, 1)]], sendgrid)
+    local files_account = [[{ rules = "rules/shop", config = { providers = { { name = "files", type = "file", %s } } } }]]
+    passes('host:provider { email = 503 }\n' .. order .. [[host:advance "1h"
+      assert.held_back(host, { to = "ada", by = "expired", because = "expired while it waited" })]],
+      files_account:format 'backoff_base = "10m", backoff_max = "10m"')
+    passes('host:provider { email = 503, times = 1 }\n' .. order .. [[host:event { type = "later", user = "bob" }
+      host:advance "119m"
+      assert.sent(host, 0) -- its breaker is open: bob's message waits too
+      host:advance "1m"
+      assert.sent(host, { to = "bob", template = "thanks", times = 1 })]],
+      files_account:format 'breaker_failures = 1, breaker_open = "2h"')
+    passes('host:provider { email = 503 }\n' .. order:gsub("quick", "later") .. [[host:advance "1d"
+      assert.held_back(host, { to = "ada", by = "exhausted", because = "the next attempt would be past max_age" })]],
+      files_account:format 'backoff_base = "1h", backoff_max = "1h", max_age = "10m"')
     -- What waits expires, or is cancelled when the user leaves.
     passes('host:provider { ["*"] = 503 }\n' .. order .. [[host:advance "1h"
       assert.not_sent(host)
