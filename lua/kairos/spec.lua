@@ -68,8 +68,8 @@
 ---@field campaign? string
 ---@field channel? "email"|"sms"|"push"|"webhook"
 ---@field purpose? string
----@field by? string  what held it back: a check of the gate ("once_per", "suppressed", …), "shadow", or how its delivery ended
---- ("expired", "cancelled", "rejected", "exhausted", "held")
+---@field by? string  what held it back: a check of the gate ("once_per", "suppressed", …), "shadow", "priority" (another
+--- campaign went first), or how its delivery ended ("expired", "cancelled", "rejected", "exhausted", "held")
 ---@field because? string  a part of the answer
 ---@field at? string|number  when it was decided
 ---@field waits_until? string|number  of one that waits (quiet hours, a cap): when it goes

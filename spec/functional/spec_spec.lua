@@ -405,6 +405,14 @@ FAIL spec/rules/bad_spec.lua:10: thanks at once
     for _, options in ipairs { "{}", '{ rules = "rules" }', '{ rules = { "rules/shop", "rules/twin" } }' } do
       passes('host:event { type = "quick", user = "ada" } assert.sent(host, 2)', options)
     end
+    for _, name in ipairs { "shop", "twin" } do
+      files.write(directory .. "/rules/" .. name .. "/rule.lua",
+        (shop:gsub('name = "shop"', 'name = "' .. name .. '", competes = "thanks"')))
+    end
+    passes [[host = sim.host {}
+      host:event { type = "quick", user = "ada" }
+      assert.sent(host, { campaign = "shop", times = 1 })
+      assert.held_back(host, { campaign = "twin", by = "priority" })]]
     passes('host:event { type = "quick", user = "ada" } assert.sent(host, { campaign = "twin", times = 1 })',
       '{ rules = "rules/twin" }')
   end)

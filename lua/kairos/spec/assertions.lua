@@ -10,8 +10,8 @@ local assertions = {}
 --- How a failure ends: at most so many lines and stories.
 local SHOWN, STORIES = 10, 3
 
--- What holds a message back beside the gate's checks: its campaign is a shadow; its delivery ended so.
-local endings = { "shadow", "expired", "cancelled", "rejected", "exhausted", "held" }
+-- What holds a message back beside the gate's checks: its campaign is a shadow, or another went first; its delivery ended so.
+local endings = { "shadow", "priority", "expired", "cancelled", "rejected", "exhausted", "held" }
 
 ---@param text any
 ---@param part any
