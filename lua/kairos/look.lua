@@ -79,6 +79,8 @@ user("ada", { unmask = true }) shows personal data; the log says who asked.
   :set(name, value)                 an attribute; nil removes it                          (:write)
   :suppress(channel, reason)        nothing more on a channel; "*" is every one           (:write)
   :unsuppress(channel)                                                                    (:write)
+  :grant(purpose, channel)          the user consents; without a channel, on every one    (:write)
+  :withdraw(purpose, channel)       the user does not                                     (:write)
   :cancel(campaign, timer)          a pending timer                                       (:write)]])
 
 local function subject(id, options)
@@ -120,6 +122,18 @@ end
 
 function User:unsuppress(channel)
   return question("unsuppress", named(owner(self, "unsuppress"), { channel = channel or "*" }))
+end
+
+function User:grant(purpose, channel)
+  return question("grant", named(owner(self, "grant"), {
+    text = text(purpose, "grant takes a purpose", ':grant("marketing", "email")'), channel = channel or "*",
+  }))
+end
+
+function User:withdraw(purpose, channel)
+  return question("withdraw", named(owner(self, "withdraw"), {
+    text = text(purpose, "withdraw takes a purpose", ':withdraw("marketing", "email")'), channel = channel or "*",
+  }))
 end
 
 function User:cancel(campaign, timer)
@@ -184,14 +198,20 @@ end
 describe("dead_retry", 'dead_retry "ID"           run it again, or send it again  (:write)', [[as `kairos dead retry`]])
 describe("dead_drop", 'dead_drop "ID"            forget it                       (:write)', [[as `kairos dead drop`]])
 
-local function pause(provider)
-  return question("pause", { channel = provider or "*" })
+local function pausing(verb)
+  return function(what)
+    if type(what) == "table" then
+      local name = text(what.campaign, verb .. " takes a provider's name or { campaign = … }", verb .. ' { campaign = "welcome" }')
+      return question(verb .. "_campaign", { id = name, text = what.reason })
+    end
+    return question(verb, { channel = what or "*" })
+  end
 end
-local function resume(provider)
-  return question("resume", { channel = provider or "*" })
-end
-describe("pause", 'pause "PROVIDER"          messages wait                   (:write)', [[pause() pauses every provider]])
-describe("resume", 'resume "PROVIDER"         they go on                      (:write)', [[resume() resumes every provider]])
+local pause, resume = pausing "pause", pausing "resume"
+describe("pause", 'pause "PROVIDER"          messages wait                   (:write)', [[
+pause() pauses every provider; pause { campaign = "welcome", reason = "wrong prices" } pauses a campaign, by a new generation.]])
+describe("resume", 'resume "PROVIDER"         they go on                      (:write)', [[
+resume() resumes every provider; resume { campaign = "welcome" } a campaign.]])
 
 -- ---- what would happen ----
 

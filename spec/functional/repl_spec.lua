@@ -1,6 +1,11 @@
 -- Looking into the running host: what a session shows, what it may do, and that nothing it does is felt by anybody.
 local Host = require "spec.functional.support.host"
+local files = require "spec.functional.support.files"
 local look = require "spec.functional.support.look"
+local process = require "spec.functional.support.process"
+local terminal = require "spec.functional.support.terminal"
+local lfs = require "lfs"
+local socket = require "socket"
 
 local RULES = {
   greet = [[
@@ -67,6 +72,8 @@ describe("kairos repl", function()
     local ada = session:value [[user "ada"]]
     assert.equal(true, ada.attributes.vip)
     assert.equal(1, #ada.windows)
+    assert.equal("viewed", ada.windows[1].of)
+    assert.equal("payload.sku", ada.windows[1].by)
     assert.equal("later", ada.timers[1].name)
     local events = session:value [[user("ada"):events()]]
     assert.equal(3, #events)
@@ -115,7 +122,7 @@ describe("kairos repl", function()
       local record = session:run([[user "ada"]]).output
       local metrics = {}
       for line in host:get("/metrics").body:gmatch "[^\n]+" do
-        if line:find "^kairos_rule" or line:find "^kairos_decisions" or line:find "^kairos_events" then
+        if line:find "^kairos_rule" or line:find "^kairos_decisions" or line:find "^kairos_skips" then
           metrics[#metrics + 1] = line
         end
       end
@@ -141,7 +148,8 @@ describe("kairos repl", function()
 
   it("refuses changes before :write; then makes them durably, and says who did", function()
     for _, code in ipairs { [[user("eve"):set("vip", true)]], [[user("eve"):suppress "email"]], "pause()", "resume()",
-      [[dead_retry "all"]], [[dead_drop "all"]], [[user("eve"):cancel("greet", "later")]] } do
+      [[dead_retry "all"]], [[dead_drop "all"]], [[pause { campaign = "greet" }]],
+      [[user("eve"):withdraw "marketing"]], [[user("eve"):cancel("greet", "later")]] } do
       assert.truthy(session:run(code).error:find(":write", 1, true), code)
     end
     assert.equal("done", session:run(":write").state)
@@ -152,6 +160,8 @@ describe("kairos repl", function()
     assert.equal("asked on the phone", eve.suppressions[1].reason)
     assert.truthy(host:output():find "a session changes the host")
     assert.truthy(host:output():find "what=set")
+    assert.equal("done", session:run([[user("eve"):grant("marketing", "push")]]).state)
+    assert.truthy(session:run([[user("eve"):grant("nonsense")]]).error:find "purpose")
     session:run([[user("eve"):set("vip", nil)]])
     session:run([[user("eve"):unsuppress "email"]])
     host:accept { type = "hello", user = "eve" }
@@ -160,6 +170,15 @@ describe("kairos repl", function()
     eve = session:value [[user "eve"]]
     assert.same({}, eve.suppressions)
     assert.same({}, eve.timers)
+    assert.equal("done", session:run([[pause { campaign = "greet", reason = "too loud" }]]).state)
+    assert.equal("paused", session:value([[campaign "greet"]]).state)
+    assert.equal("done", session:run([[resume { campaign = "greet" }]]).state)
+    assert.equal("live", session:value([[campaign "greet"]]).state)
+    assert.truthy(session:run([[pause { campain = "greet" }]]).error:find "campaign")
+  end)
+
+  it("says times in words", function()
+    assert.equal("1700000000000 (2023-11-14 22:13:20 UTC)\n", session:run("1700000000000").output)
   end)
 
   it("completes names", function()
@@ -186,6 +205,40 @@ describe("kairos repl", function()
     assert.equal("5\n", session:run("x").output)
   end)
 
+  it("is a prompt at a terminal: edited, completed, remembered, interrupted", function()
+    local home = host.directory .. "/home"
+    local prompt = terminal.start {
+      command = { Host.binary, "repl", "--config", host.config_file },
+      env = { HOME = home, XDG_STATE_HOME = "", TERM = "xterm", LC_ALL = "C.UTF-8" },
+    }
+    local function shows(text)
+      assert.truthy(prompt:shows(text, 20 * host.patience), text .. " does not show in: " .. prompt.shown)
+    end
+    shows "kairos> "
+    prompt:type "1 + 41\n"
+    shows "\n42"
+    prompt:type "campaign\t"
+    shows "campaign(  campaigns("
+    prompt:type "\21for i = 7, 8 do\n" -- Ctrl-U takes the line back
+    shows ">> "
+    prompt:type "print(i * 11) end\n"
+    shows "77"
+    shows "88"
+    prompt:type "while true do end\n"
+    shows "end"
+    socket.sleep(0.1)
+    prompt:type "\3"
+    shows "cancelled"
+    prompt:type "\27[A\27[A\27[A\n" -- the third last, once more
+    shows "42"
+    prompt:type ":quit\n"
+    assert.equal(0, prompt.process:wait(20 * host.patience))
+    local history = home .. "/.local/state/kairos/repl_history"
+    assert.truthy(files.read(history):find("41", 1, true))
+    assert.equal("rw-------", lfs.attributes(history, "permissions"))
+    prompt:close()
+  end)
+
   it("is reached by the command line", function()
     local result = host:command("repl", "-e", "1 + 1")
     assert.equal("2\n", result.out)
@@ -197,5 +250,13 @@ describe("kairos repl", function()
     assert.truthy(result.err:find "no")
     assert.truthy(host:command("repl", "--unmask", "-e", [[user "ada"]]).out:find "Ada")
     assert.truthy(host:command("repl", "--worker", "9", "-e", "1").err:find "worker")
+    files.write(host.directory .. "/script", "x = 3\nfor i = 1, 2 do\n  x = x + i\nend\nx\nnonsense()\nprint 'never'\n")
+    local output = host.directory .. "/script.out"
+    local script = process.start { command = { Host.binary, "repl", "--config", host.config_file },
+      input = host.directory .. "/script", output = output }
+    assert.equal(1, script:wait(20 * host.patience))
+    assert.truthy(files.read(output):find "^6\n")
+    assert.truthy(files.read(output):find "nonsense")
+    assert.falsy(files.read(output):find "never")
   end)
 end)

@@ -84,6 +84,7 @@ void repl_line_remember(struct repl_line *lines, struct str text) {
   char *copy = memory_dup(text.data, text.len);
   history(lines->history, &event, H_ENTER, copy);
   memory_free(copy);
+  history_keep(lines);
 }
 
 /* ---- completion ---- */
@@ -167,7 +168,6 @@ struct repl_line *repl_line_new(repl_line_complete *complete, void *context) {
 
 void repl_line_free(struct repl_line *lines) {
   if (lines->interactive) {
-    history_keep(lines);
     el_end(lines->editor);
     history_end(lines->history);
   }

@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <time.h>
 
 enum { WIDTH = 100, INDENT = 2 };
 
@@ -93,6 +94,17 @@ static void put_number(struct buf *out, double number) {
     buf_printf(out, "%.0f", number);
   else
     buf_printf(out, "%.14g", number);
+}
+
+/** Milliseconds of this century are a time, and are said as one too. */
+static void put_time(struct buf *out, double number) {
+  enum { SIZE = 24 };
+  if (!(number >= 1e12 && number < 4e12 && number == floor(number))) return;
+  time_t second = (time_t)(number / 1000);
+  struct tm parts;
+  char text[SIZE];
+  strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", gmtime_r(&second, &parts));
+  buf_printf(out, " (%s UTC)", text);
 }
 
 static bool is_name(struct str text) {
@@ -313,6 +325,7 @@ static void put_value(struct show *show, int index) {
     break;
   case LUA_TNUMBER:
     put_number(show->out, lua_tonumber(lua, index));
+    put_time(show->out, lua_tonumber(lua, index));
     break;
   case LUA_TSTRING:
     put_string(show, index);

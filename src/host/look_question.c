@@ -129,6 +129,8 @@ static void start_command(struct question *question) {
   command->id = look_text(question->arguments, "id");
   command->text = look_text(question->arguments, "about");
   if (!command->text.len) command->text = look_text(question->arguments, "text");
+  if (command->type == HOST_PAUSE_CAMPAIGN || command->type == HOST_RESUME_CAMPAIGN)
+    command->user = buf_str(&question->log_input); // who asks
   command->done = command_done;
   command->context = question;
   host_command(question->host, command);
@@ -170,9 +172,46 @@ static void start_input(struct question *question,
   worker_post(shared->workers[worker_of(shared, question->entity)], &question->task);
 }
 
+static const struct window_declaration *declared(const struct engine *engine, struct str id) {
+  const struct window_declaration *windows;
+  size_t count = engine_windows(engine, &windows);
+  char text[17];
+  for (size_t i = 0; i < count; i++) {
+    snprintf(text, sizeof text, "%016" PRIx64, windows[i].id);
+    if (str_equal(id, str_from(text))) return &windows[i];
+  }
+  return NULL;
+}
+
+/** As the rule has written it. */
+static void put_path(struct buf *out, const char *name, struct str path) {
+  char text[256];
+  int len = snprintf(text, sizeof text, "payload.%.*s", STR_ARG(path));
+  value_put_member_text(out, name,
+                        (struct str){text, len < (int)sizeof text ? (size_t)len : sizeof text - 1});
+}
+
+/** record_describe()'s windows with what the serving rules say of them; one that none declares any more has
+ * no `of`. */
+static void put_windows(const struct engine *engine, struct reader *reader, struct buf *out) {
+  uint32_t count = value_read(reader).count;
+  value_put_array(out, count);
+  for (uint32_t i = 0; i < count; i++) {
+    struct str row = value_slice(reader);
+    const struct window_declaration *window = declared(engine, look_text(row, "id"));
+    struct reader members = reader_of(row);
+    uint32_t pairs = value_read(&members).count;
+    value_put_map(out, pairs + (window ? 1u + (window->by.len > 0) + (window->value.len > 0) : 0));
+    if (window) value_put_member_text(out, "of", window->of);
+    if (window && window->by.len) put_path(out, "by", window->by);
+    if (window && window->value.len) put_path(out, "value", window->value);
+    buf_append(out, members.at, reader_left(&members));
+  }
+}
+
 static int decide_user(struct worker_input *input, struct decider *decider, struct record *record,
                        int64_t wall, struct decision *out, struct error *err) {
-  (void)decider, (void)wall, (void)out, (void)err;
+  (void)wall, (void)out, (void)err;
   struct question *question = of_input(input);
   struct buf described;
   buf_init(&described);
@@ -182,7 +221,16 @@ static int decide_user(struct worker_input *input, struct decider *decider, stru
   value_put_map(&question->result, count + 1);
   value_put_member_text(&question->result, question->entity.kind == ENTITY_USER ? "user" : "subject",
                         question->entity.id);
-  buf_append(&question->result, reader.at, reader_left(&reader));
+  for (uint32_t i = 0; i < count; i++) {
+    struct str name = value_read(&reader).string;
+    value_put_string(&question->result, name);
+    if (str_equal(name, STR("windows"))) {
+      put_windows(decider_engine(decider), &reader, &question->result);
+    } else {
+      struct str member = value_slice(&reader);
+      buf_append(&question->result, member.data, member.len);
+    }
+  }
   buf_deinit(&described);
   return 1;
 }
@@ -212,8 +260,8 @@ static int decide_windows(struct worker_input *input, struct decider *decider, s
     value_put_map(&rows, 5u + (windows[i].by.len > 0) + (windows[i].value.len > 0));
     value_put_member_text(&rows, "kind", str_from(window_kind_name(windows[i].kind)));
     value_put_member_text(&rows, "of", windows[i].of);
-    if (windows[i].by.len) value_put_member_text(&rows, "by", windows[i].by);
-    if (windows[i].value.len) value_put_member_text(&rows, "value", windows[i].value);
+    if (windows[i].by.len) put_path(&rows, "by", windows[i].by);
+    if (windows[i].value.len) put_path(&rows, "value", windows[i].value);
     value_put_member_integer(&rows, "over_ms", windows[i].over);
     value_put_string(&rows, STR("answer"));
     if (!values)
@@ -487,6 +535,10 @@ static const struct kind kinds[] = {
     {"cancel", start_cancel, true, true, 0},
     {"suppress", start_command, true, true, HOST_SUPPRESS},
     {"unsuppress", start_command, true, true, HOST_UNSUPPRESS},
+    {"grant", start_command, true, true, HOST_GRANT},
+    {"withdraw", start_command, true, true, HOST_WITHDRAW},
+    {"pause_campaign", start_command, true, false, HOST_PAUSE_CAMPAIGN},
+    {"resume_campaign", start_command, true, false, HOST_RESUME_CAMPAIGN},
     {"pause", start_command, true, false, HOST_PAUSE},
     {"resume", start_command, true, false, HOST_RESUME},
     {"dead_retry", start_command, true, false, HOST_DEAD_RETRY},
