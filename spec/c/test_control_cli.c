@@ -186,7 +186,9 @@ static void what_is_no_moment_is_refused(void **state) {
     int64_t ms = 7;
     struct error err = {0};
     // "2026" is a number of milliseconds.
-    int wanted = strcmp(cases[i], "2026") == 0 ? 0 : ERROR_INVALID;
+    int wanted = strcmp(cases[i], "2026") == 0       ? 0
+                 : strstr(cases[i], "Mars/") != NULL ? ERROR_NOT_FOUND
+                                                     : ERROR_INVALID;
     if (moment_parse(str_from(cases[i]), &ms, &err) != wanted)
       fail_msg("\"%s\" is read as %lld", cases[i], (long long)ms);
     if (wanted) assert_int_equal(ms, 7);
