@@ -2,6 +2,8 @@
 
 local runner = {}
 
+local busted -- as a file's process inherits it
+
 --- What each file's process inherits. Raises where busted is missing.
 function runner.prepare()
   for _, name in ipairs { "busted.core", "busted", "busted.execute", "busted.languages.en", "luassert", "pl.path", "pl.pretty" } do
@@ -13,10 +15,14 @@ function runner.prepare()
       error("`kairos spec` needs busted for LuaJIT (" .. name .. " was not found): install Debian's package lua-busted", 0)
     end
   end
+  busted = require "busted.core"()
+  require "busted"(busted)
+  require "kairos.spec"
+  collectgarbage()
 end
 
 --- { "cart_reminder", "reminds an hour after …" }
-local function path_of(busted, element)
+local function path_of(element)
   local path = { element.name or element.descriptor }
   local parent = busted.context.parent(element)
   while parent and parent.descriptor ~= "file" and (parent.name or parent.descriptor ~= "suite") do
@@ -27,9 +33,9 @@ local function path_of(busted, element)
 end
 
 --- Tests whose full name a pattern does not find are not run.
-local function skip_others(busted, pattern)
+local function skip_others(pattern)
   local function matches(name)
-    local path = path_of(busted, busted.context.get())
+    local path = path_of(busted.context.get())
     if busted.context.get().descriptor == "file" then
       path = {}
     end
@@ -54,8 +60,6 @@ end
 ---@param pattern? string  tests whose full name it finds
 function runner.run(file, pattern)
   local report = require("kairos.native").report
-  local busted = require "busted.core"()
-  require "busted"(busted)
   local execute = require "busted.execute"(busted)
   os.exit = function() -- luacheck: ignore 122
     error("os.exit would end all tests of the file; leave it out", 2)
@@ -77,7 +81,7 @@ function runner.run(file, pattern)
       note(element, status, message)
     else
       local noted = note({}, "error", message)
-      local path = element.descriptor == "file" and {} or path_of(busted, element)
+      local path = element.descriptor == "file" and {} or path_of(element)
       report { kind = "test", path = path, name = table.concat(path, " "), status = noted.status, message = noted.message,
         line = noted.failed_line or line_of(element), failed_line = noted.failed_line, seconds = 0 }
     end
@@ -95,7 +99,7 @@ function runner.run(file, pattern)
     return nil, true
   end)
   busted.subscribe({ "test", "start" }, function(element)
-    report { kind = "start", name = table.concat(path_of(busted, element), " "), path = path_of(busted, element),
+    report { kind = "start", name = table.concat(path_of(element), " "), path = path_of(element),
       line = line_of(element) }
     return nil, true
   end)
@@ -104,15 +108,13 @@ function runner.run(file, pattern)
     if not noted.status then
       noted.status = status == "success" and "passed" or status == "pending" and "pending" or "error"
     end
-    local path = path_of(busted, element)
+    local path = path_of(element)
     report { kind = "test", path = path, name = table.concat(path, " "), status = noted.status, message = noted.message,
       line = line_of(element), failed_line = noted.failed_line, seconds = element.duration or 0 }
-    -- The hosts of one test are not the next one's memory.
-    collectgarbage "step"
     return nil, true
   end)
   if pattern then
-    skip_others(busted, pattern)
+    skip_others(pattern)
   end
 
   local chunk, problem = loadfile(file)

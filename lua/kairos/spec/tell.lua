@@ -101,12 +101,17 @@ local steps = {
       passes = "held back by " .. tell.deferred_by(step) .. " until " .. tell.time(host, step.not_before)
     end
     say("  " .. name_of(step) .. ": " .. passes)
-    for _, name in ipairs(tell.check_order) do
-      local answer = (step.checks or {})[name]
-      if answer then
-        say("    " .. name .. ": " .. answer)
+    local told = {}
+    local function answer(name)
+      if step.checks and step.checks[name] and not told[name] then
+        told[name] = true
+        say("    " .. name .. ": " .. step.checks[name])
       end
     end
+    for _, name in ipairs(tell.check_order) do
+      answer(name)
+    end
+    answer(step.reason) -- what the host itself said: a shadow, or another campaign went first
   end,
   outcome = function(step, host, say, message)
     local how = outcomes[step.outcome]
