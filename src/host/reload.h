@@ -1,13 +1,12 @@
 /** Hot reload: how one generation follows another while the host runs.
  *
  * Files are read and hashed; if they differ from what serves, a new generation is built on a thread of its
- * own
- * ("kairos-build", nicer than those that serve): compiled and checked, tried in a child process (canary.h),
- * loaded once for every worker. Then it is stored, and one durable record of the log is the decision: from
- * there on it serves, after a crash too. Each worker takes it between two inputs; what it had decided before
- * names the old number. When all have it, the old one is freed, on the build thread again. Any failure before
- * the record leaves the old one serving, and is told. One at a time: what is asked for meanwhile waits, and
- * those who ask for the files are served by one reading.
+ * own ("kairos-build", nicer than those that serve): compiled and checked, tried in a child process
+ * (canary.h), loaded once for every worker. Then it is stored, and one durable record of the log is the
+ * decision: from there on it serves, after a crash too. Each worker takes it between two inputs; what it had
+ * decided before names the old number. When all have it, the old one is freed, on the build thread again. Any
+ * failure before the record leaves the old one serving, and is told. One at a time: what is asked for
+ * meanwhile waits, and those who ask for the files are served by one reading.
  *
  * Main thread, unless said otherwise.
  */

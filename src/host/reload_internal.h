@@ -1,0 +1,109 @@
+/** The insides of a reload, shared by reload.c (the way of an attempt, the build thread), reload_prepare.c
+ * (what is to serve, built), reload_start.c (the first one), reload_ask.c (who asks, and what he is told). */
+#pragma once
+
+#include "base/metric.h"
+#include "host/host_internal.h"
+#include "host/reload.h"
+
+#include <limits.h>
+
+enum { RELOAD_FAILURES_KEPT = 10 /**< failed attempts that the list shows */ };
+
+enum reload_step {
+  RELOAD_IDLE,
+  RELOAD_PREPARING, /**< reading, building: the build thread */
+  RELOAD_PREPARED,  /**< waits until the host runs */
+  RELOAD_DECIDING,  /**< storing, logging: the build thread */
+  RELOAD_SWAPPING,  /**< the workers take it */
+  RELOAD_CLEARING   /**< the old one is freed: the build thread */
+};
+
+/** What somebody, or a change of the files, asks for. */
+struct reload_request {
+  struct reload_request *next;
+  enum generation_cause cause;
+  bool dry_run;
+  uint32_t target; /**< ROLLBACK: 0 for the one before */
+  char *campaign;  /**< PAUSE, RESUME … */
+  char *reason;    /**< … PAUSE: why; "" if nobody said */
+  char *by;
+  struct host_command *command; /**< null: nobody waits for an answer */
+};
+
+/** The attempt under way. The build thread's from job to done, else main's. */
+struct reload_attempt {
+  struct reload_request *requests; /**< those that it answers; the first says what is to be done */
+  struct generation *candidate;
+  struct hash128 files; /**< of what was read */
+  bool unchanged, read;
+  bool known; /**< these files did not serve a moment ago, and are the same */
+  int status;
+  struct error err;
+  struct buf paused, changes, declared, specs;
+  uint64_t specs_seen; /**< canary_specs() */
+  uint32_t restores;
+  int64_t began; /**< monotonic us */
+  int tries;
+};
+
+struct reload {
+  struct host *host;
+  enum reload_step step;
+  atomic_bool stopping;
+  struct reload_request *waiting, **waiting_end;
+  struct generation *serving;
+  struct reload_attempt attempt;
+  atomic_uint swaps_left;
+  struct mail swapped;
+
+  /** Files on disk that do not serve, and why. */
+  bool failed;
+  struct hash128 failed_files;
+  uint64_t failed_specs;
+  char *failed_reason;
+  struct buf
+      failures[RELOAD_FAILURES_KEPT]; /**< the newest at `failure_count - 1`, round and round: values */
+  uint32_t failure_count;
+
+  uv_thread_t thread;
+  uv_sem_t ready;
+  uv_loop_t loop;
+  struct mailbox *mailbox; /**< the build thread's */
+  struct mail job, done, end;
+  void (*job_run)(struct reload *reload);
+  void (*job_done)(struct reload *reload);
+  metric_id failed_gauge;
+  char specs_folder[PATH_MAX];
+  struct watch *watch; /**< null: files are read when somebody asks */
+};
+
+/* reload_prepare.c: build thread, or main at the start */
+
+/** Read what is wanted, try it, build it: attempt.status, .unchanged, .candidate. */
+void reload_prepare(struct reload *reload);
+/** A failpoint's errno as an error. */
+int reload_fault(int errnum, struct error *err);
+
+/* reload_ask.c */
+
+/** Everybody who asked is told; more may follow that concerns nobody. @param result  "serving", … */
+void reload_answer_all(struct reload *reload, const char *result);
+/** Answer one; its request stays. */
+void reload_answer(struct reload_request *request, int status, const struct error *err, struct str result);
+void reload_request_free(struct reload_request *request);
+/** What is on disk serves, or has been set aside by an operator. */
+void reload_note_success(struct reload *reload);
+/** For the list of generations; and, if it was about the files, that they do not serve. */
+void reload_note_failure(struct reload *reload);
+
+/* reload.c */
+
+/** Put it behind those that wait. Copied. */
+void reload_ask(struct reload *reload, const struct reload_request *request);
+/** Nothing of the candidate will serve. */
+void reload_discard(struct reload *reload);
+/** Forget the attempt: the next may begin. */
+void reload_attempt_end(struct reload *reload);
+/** The thread that builds. */
+void reload_build_main(void *reload);
