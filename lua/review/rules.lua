@@ -128,6 +128,8 @@ function Walk:check_member(base, node, key, called)
     facts.attribute_counts[name] = (facts.attribute_counts[name] or 0) + 1
   elseif class.name == "kairos.Payload" and not called then
     self:check_payload(key)
+  elseif class.name == "kairos.Needs" and not called then
+    self:check_need(key)
   end
   if called or not self.types:is_open(class) then
     if class.name == "kairos.Event" then
@@ -154,6 +156,22 @@ function Walk:check_member(base, node, key, called)
     return self:error("unknown-name", key, ("there is no `%s.%s`"):format(shown, name),
       (values.choose(name, class.order) or ""):gsub("^write ", "write " .. shown .. "."))
   end
+end
+
+--- A field of what a rule was given for its needs: `stock`, `stock_state` and `stock_why` of each.
+function Walk:check_need(key)
+  local fn = self:running()
+  local known, declared = {}, {}
+  for rule in pairs(fn and fn.in_rules or {}) do
+    if rule.unclear or rule.needs_unclear then return end
+    for name in pairs(rule.needs) do
+      declared[name] = true
+      known[name], known[name .. "_state"], known[name .. "_why"] = true, true, true
+    end
+  end
+  if not fn or next(fn.in_rules) == nil or known[key[1]] then return end
+  self:error("unknown-name", key, ("the rule has no need `%s`"):format(key[1]), next(declared) and values.choose(key[1], declared)
+    or ("declare it: needs = { %s = kairos.needs { … } } in kairos.rule"):format(key[1]))
 end
 
 --- A field of the payload, against the schemas of all types that the code at hand may be given.

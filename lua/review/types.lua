@@ -375,6 +375,15 @@ local function rule_of(self, source, node)
   elseif rule.fields.timers then
     rule.timers_unclear = true
   end
+  local needs = rule.fields.needs and self:of(source, rule.fields.needs)
+  rule.needs, rule.needs_unclear = {}, rule.fields.needs and not (needs and needs.kind == "table")
+  for _, item in ipairs(needs and needs.kind == "table" and needs.node or {}) do
+    if item.tag == "Pair" and item[1].tag == "String" then
+      rule.needs[item[1][1]] = item[1]
+    else
+      rule.needs_unclear = true
+    end
+  end
   rule.name = rule.fields.name and rule.fields.name.tag == "String" and rule.fields.name[1]
     or not rule.fields.name and source.campaign or nil
   return rule

@@ -472,6 +472,53 @@ return kairos.rule {
     end)
   end)
 
+  describe("is checked:", function()
+    local function rule(needs, when, act)
+      return ([[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "product.viewed",
+  needs = { %s },
+  when = %s,
+  act = %s,
+}
+]]):format(needs, when or "function(event, user, needs) return needs.stock.left < 3 end",
+        act or "function(event, user) user:set('x', 1) end")
+    end
+    local good = 'stock = kairos.needs { from = "shop", path = "/s/{{payload.sku}}", fallback = { left = 0 } }'
+    local function declared(fields) return rule("stock = kairos.needs { " .. fields .. " }") end
+
+    for name, mistake in pairs {
+      ["a server that is none"] = { declared 'from = "shup", path = "/s", fallback = { left = 0 }',
+        '4:44: error: kairos.needs: no server of the configuration is called "shup"; did you mean `shop`?; there are: shop' },
+      ["an address that no server covers"] = { declared 'url = "http://10.0.0.1/s", fallback = { left = 0 }',
+        '4:43: error: kairos.needs: no server of the configuration covers "http://10.0.0.1/s"; there are: shop' },
+      ["a placeholder that is none"] = { declared 'from = "shop", path = "/s/{{sku}}", fallback = { left = 0 }',
+        "kairos.needs: `path` asks for {{sku}}; there are {{payload.…}}" },
+      ["no fallback"] = { declared 'from = "shop", path = "/s"', "error: kairos.needs needs `fallback`" },
+      ["a path without a server"] = { declared 'path = "/s", fallback = { left = 0 }', "kairos.needs needs `from` and `path`" },
+      ["a time-out that is too long"] = { declared 'from = "shop", path = "/s", timeout = "5m", fallback = { left = 0 }',
+        "kairos.needs: `timeout` may be from 10ms to 30s" },
+      ["a need that is not declared"] = { rule(good, "function(event, user, needs) return needs.stok.left < 3 end"),
+        "5:52: error: the rule has no need `stok`; write stock" },
+      ["needs that nobody handed over"] = { rule(good, nil, "function(event, user) user:set('x', needs.stock.left) end"),
+        "error: there is no `needs` here; it is handed to `when` and `act` of a rule with needs: function(event, user, needs)" },
+      ["a name that the host uses"] = { rule(good:gsub("^stock", "stock_state"), "function() return true end"),
+        "must not end a name in _state or _why" },
+    } do
+      it(name, function()
+        start()
+        local files = require "spec.functional.support.files"
+        files.write(host.directory .. "/suspects/suspect/rule.lua", mistake[1])
+        local result = host:command("check", "--rules", host.directory .. "/suspects")
+        assert.equal(1, result.status)
+        assert.truthy(result.err:find(mistake[2], 1, true), result.err)
+        local problems = select(2, result.err:gsub("rule%.lua:[%d:]* %l+: ", ""))
+        assert.equal(1, problems, result.err)
+      end)
+    end
+  end)
+
   describe("on a virtual clock", function()
     local files = require "spec.functional.support.files"
 

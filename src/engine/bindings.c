@@ -46,6 +46,7 @@ static const struct {
     {"loadfile", "write require \"name\" for name.lua in the same folder"},
     {"loadstring", "code comes from the campaign's files alone"},
     {"module", "return a table from the file, and require it"},
+    {"needs", "it is handed to `when` and `act` of a rule with needs: function(event, user, needs) … end"},
     {"newproxy", "write setmetatable({}, …)"},
     {"os", "rules do no I/O and have no clock of their own; the time is event.timestamp or kairos.now()"},
     {"package", "write require \"name\" for name.lua in the same folder"},
