@@ -309,6 +309,24 @@ static void test_timers_are_dropped(void **state) {
   assert_dropped("ends = '2026-11-25 13:00',", "t: ended 2026-11-25 13:00\n", "ended 2026-11-25 13:00");
 }
 
+static void test_late_timers_are_dropped(void **state) {
+  (void)state;
+  struct world world;
+  struct effect effect;
+  struct timer timer;
+  world_init(&world);
+  world_rule(&world, "t", "", "user:after('1h', { name = 'wake', late = 'skip', late_after = '10m' })");
+  world_load(&world);
+  world_event(&world, "ada", NOON);
+  world_timer(&world, NOON + 3 * HOUR + 90500);
+  assert_told(&world, "");
+  assert_true(has_effect(&world, EFFECT_NOT_RUN, &effect));
+  assert_true(str_equal(effect.not_run.reason, STR("121m late, and its late_after is 10m")));
+  assert_true(effect.not_run.moved_to == 0 && str_equal(effect.not_run.rule, STR("t/rule.lua")));
+  assert_false(record_timer_next(&world.bench.record, &timer));
+  world_deinit(&world);
+}
+
 static void assert_moved(const char *fields, int64_t wall, int64_t to) {
   struct world world;
   struct effect effect;
@@ -434,6 +452,7 @@ int main(void) {
       cmocka_unit_test(test_operators_pause),
       cmocka_unit_test(test_timers_outlive_the_share),
       cmocka_unit_test(test_timers_are_dropped),
+      cmocka_unit_test(test_late_timers_are_dropped),
       cmocka_unit_test(test_timers_wait_for_the_opening),
       cmocka_unit_test(test_shadow),
       cmocka_unit_test(test_shadow_goes_live),

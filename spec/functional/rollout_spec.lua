@@ -3,6 +3,7 @@ local Host = require "spec.functional.support.host"
 local cjson = require "cjson"
 local files = require "spec.functional.support.files"
 local process = require "spec.functional.support.process"
+local socket = require "socket"
 
 local HOUR = 3600 * 1000
 
@@ -256,6 +257,19 @@ describe("on a host", function()
     assert.equal("none: paused", replayed[#replayed].decision .. ": " .. replayed[#replayed].reason)
   end)
 
+  it("a timer that came due too late says so", function()
+    local setting = greeting('', 'do return user:after("1s", { name = "later", late = "skip", late_after = "200ms" }) end')
+    host = Host.start { rules = { greet = setting } }
+    hello "ada"
+    host:stop()
+    socket.sleep(1.5)
+    host:run()
+    local decisions = decided "ada"
+    assert.equal("none", decisions[1].decision)
+    assert.truthy(decisions[1].reason:match "^%d+m?s late, and its late_after is 200ms$", decisions[1].reason)
+    assert.same({}, host:messages())
+  end)
+
   it("a timer due outside its hours is set anew for the opening", function()
     -- Closed now, and for the next minutes, wherever the clock stands: hours that begin in half an hour.
     local opens = math.floor(Host.now() / 60000) * 60000 + 30 * 60000
@@ -300,6 +314,8 @@ describe("on a host", function()
     assert.truthy(reasons.greet:match "^none: paused by %S+: wrong price$", reasons.greet)
     -- A replay of what was before the pause says what it said.
     for _, row in ipairs(host:ask("why", "ada", "--replay")) do assert.equal("send", row.decision) end
+    local listed = host:command("generations").out
+    assert.truthy(listed:find("paused: greet", 1, true), listed)
     assert.equal("unchanged", host:ask("pause", "--campaign", "greet").result)
     assert.truthy(host:command("pause", "--campaign", "greet").out:find("is paused already", 1, true))
     local words = host:command("resume", "--campaign", "greet")
@@ -319,7 +335,9 @@ describe("on a host", function()
     assert.truthy(result.err:find("there is no campaign `xyz`; `kairos campaigns` lists them", 1, true), result.err)
     assert.equal(2, host:command("pause", "files", "--campaign", "greet").status)
     assert.equal(2, host:command("pause", "--reason", "x").status)
-    assert.equal(0, host:ask("generations").serving - 1)
+    local generations = host:ask "generations"
+    assert.equal(1, generations.serving)
+    assert.same({}, generations.failed) -- a slip of the pen is no failed reload
   end)
 
   it("kairos campaigns shows what there is and how it runs", function()

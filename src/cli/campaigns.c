@@ -73,16 +73,37 @@ static void put_row(struct str campaign, struct buf *row) {
   buf_deinit(&cell);
 }
 
+/** Whether any row of the table has more than its standard to say there. */
+static bool says(struct str rows, const struct print_column *column) {
+  struct reader reader = reader_of(rows);
+  for (uint32_t left = value_read(&reader).count; left > 0; left--) {
+    struct str row = value_slice(&reader);
+    if (print_member_text(row, column->member).len || print_member_integer(row, column->member)) return true;
+  }
+  return false;
+}
+
 static void show_table(struct str campaigns) {
-  static const struct print_column columns[] = {
-      {"CAMPAIGN", "campaign", 40, false}, {"STATE", "state", 40, false},
-      {"USERS", "users", 0, false},        {"HOURS", "hours", 34, false},
-      {"PRIORITY", "priority", 0, false},  {"WANTS", "on", 40, false},
-      {"CALLS", "calls", 0, false},        {"SENT", "sent", 0, false},
-      {"SKIPPED", "skipped", 44, false},   {"ERRORS", "errors", 0, false},
-      {"MEAN", "mean", 0, false},
+  enum { FIGURES = 1, IF_ANY = 2 };
+  static const struct {
+    struct print_column column;
+    unsigned when;
+  } columns[] = {
+      {{"CAMPAIGN", "campaign", 40, false}, 0},
+      {{"STATE", "state", 40, false}, 0},
+      {{"USERS", "users", 0, false}, 0},
+      {{"HOURS", "hours", 34, false}, IF_ANY},
+      {{"PRIORITY", "priority", 0, false}, IF_ANY},
+      {{"WANTS", "on", 40, false}, 0},
+      {{"CALLS", "calls", 0, false}, FIGURES},
+      {{"SENT", "sent", 0, false}, FIGURES},
+      {{"SKIPPED", "skipped", 44, false}, FIGURES},
+      {{"ERRORS", "errors", 0, false}, FIGURES},
+      {{"MEAN", "mean", 0, false}, FIGURES},
   };
-  enum { WITHOUT_FIGURES = 6 };
+  enum { COLUMNS = sizeof columns / sizeof *columns };
+  struct print_column shown[COLUMNS];
+  size_t shown_count = 0;
   struct buf rows;
   buf_init(&rows);
   struct reader reader = reader_of(campaigns);
@@ -94,11 +115,41 @@ static void show_table(struct str campaigns) {
     figures = value_member(campaign, STR("calls"), &found);
     put_row(campaign, &rows);
   }
-  print_table(stdout, buf_str(&rows), columns, figures ? sizeof columns / sizeof *columns : WITHOUT_FIGURES);
+  for (size_t i = 0; i < COLUMNS; i++) {
+    if ((columns[i].when & FIGURES) && !figures) continue;
+    if ((columns[i].when & IF_ANY) && !says(buf_str(&rows), &columns[i].column)) continue;
+    shown[shown_count++] = columns[i].column;
+  }
+  print_table(stdout, buf_str(&rows), shown, shown_count);
   buf_deinit(&rows);
 }
 
 /* ---- one of them ---- */
+
+/** Without what is not set. */
+static void show_set(struct str campaign) {
+  struct buf pairs, map;
+  uint32_t count = 0;
+  buf_init(&pairs);
+  buf_init(&map);
+  struct reader reader = reader_of(campaign);
+  for (uint32_t left = value_read(&reader).count; left > 0; left--) {
+    struct str name = value_read(&reader).string, value = value_slice(&reader);
+    struct value head = value_head(value);
+    bool set = head.type == VALUE_STRING    ? head.string.len > 0
+               : head.type == VALUE_INTEGER ? head.integer >= 0
+                                            : head.type != VALUE_MAP || head.count > 0;
+    if (!set) continue;
+    value_put_string(&pairs, name);
+    buf_append(&pairs, value.data, value.len);
+    count++;
+  }
+  value_put_map(&map, count);
+  buf_append(&map, pairs.data, pairs.len);
+  print_map(stdout, buf_str(&map), 0);
+  buf_deinit(&pairs);
+  buf_deinit(&map);
+}
 
 static int show_one(struct str campaigns, const char *name, bool json) {
   uint32_t count = count_of(campaigns);
@@ -113,7 +164,7 @@ static int show_one(struct str campaigns, const char *name, bool json) {
     if (json)
       print_json(stdout, campaign);
     else
-      print_map(stdout, campaign, 0);
+      show_set(campaign);
     rc = CLI_DONE;
   }
   if (rc) {

@@ -82,6 +82,17 @@ static void put_names(struct buf *out, struct str changes, const char *member, c
   }
 }
 
+/** What is paused from a pause, or the end of one, on. */
+static void put_paused(struct buf *out, struct str paused) {
+  struct reader reader = reader_of(paused);
+  uint32_t count = value_head(paused).type == VALUE_ARRAY ? value_read(&reader).count : 0;
+  buf_printf(out, count ? "paused:" : "nothing is paused");
+  for (uint32_t i = 0; i < count; i++) {
+    struct str name = print_member_text(value_slice(&reader), "campaign");
+    buf_printf(out, " %.*s", STR_ARG(name));
+  }
+}
+
 static void put_row(struct buf *out, struct str row, const char *number, const char *state, struct str text) {
   char hash[9] = "";
   struct str ruleset = print_member_text(row, "ruleset");
@@ -136,6 +147,9 @@ static void show_list(struct str result) {
     put_names(&text, changes, "added", "+");
     put_names(&text, changes, "changed", "");
     put_names(&text, changes, "removed", "-");
+    struct str cause = print_member_text(kept_row, "cause");
+    if (str_equal(cause, STR("pause")) || str_equal(cause, STR("resume")))
+      put_paused(&text, part(kept_row, "paused"));
     put_row(&rows, kept_row, number, generation == serving ? "serving" : "", buf_str(&text));
     kept_row = --kept_left ? value_slice(&kept) : STR("");
   }

@@ -22,15 +22,6 @@ void gate_refuse(struct gate_answer *answer, const char *format, ...) __attribut
 void gate_answer(struct gate_answer *answer, bool pass, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/** A moment as answers say it: "2026-11-20 09:12:05 UTC". */
-struct gate_moment {
-  char text[32];
-};
-struct gate_moment gate_moment(int64_t ms);
-/** The same where somebody lives, without the zone: "2026-11-20 10:12". */
-struct gate_moment gate_local(const struct zone *zone, int64_t ms);
-/** A length of time in its largest whole unit: "7d". */
-struct gate_moment gate_duration(int64_t ms);
 /** "Europe/Berlin", or with what the profile says that is no zone. */
 struct gate_zone;
 void gate_zone_text(const struct gate_zone *zone, char *out, size_t size);

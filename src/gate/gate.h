@@ -63,3 +63,13 @@ int gate_reserve_again(struct draft *draft, const struct gate_question *question
 void gate_refuse_as(struct verdict *verdict, struct buf *checks, const char *name, const char *text);
 /** Give back what was reserved: the message ended without having been sent. */
 int gate_refund(struct draft *draft, const struct message *message, struct error *err);
+
+/** A moment as answers say it: "2026-11-20 09:12:05 UTC". */
+struct gate_moment {
+  char text[32];
+};
+struct gate_moment gate_moment(int64_t ms);
+/** The same where somebody lives, without the zone: "2026-11-20 10:12". */
+struct gate_moment gate_local(const struct zone *zone, int64_t ms);
+/** A length of time in its largest whole unit: "7d". */
+struct gate_moment gate_duration(int64_t ms);

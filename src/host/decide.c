@@ -308,20 +308,37 @@ static struct timer stash_timer(struct decider *decider, const struct timer *tim
   return copy;
 }
 
-/** A timer whose campaign does not run now is dropped for good, or set anew for when it does; either way the
- * ledger knows. */
-static void put_off_timer(struct decider *decider, uint32_t rule, const struct timer *timer,
-                          const struct campaign_answer *answer) {
+/** The ledger knows of a timer that did not run. @param moved_to  when it is due instead; 0: never */
+static void note_not_run(struct decider *decider, int rule, const struct timer *timer, struct str reason,
+                         int64_t moved_to) {
   struct effect effect = {.type = EFFECT_NOT_RUN,
                           .not_run = {.campaign = timer->campaign,
-                                      .rule = decider->rules[rule].path,
+                                      .rule = rule < 0 ? STR("") : decider->rules[rule].path,
                                       .timer = timer->name,
+                                      .reason = reason,
                                       .due = timer->due,
-                                      .moved_to = answer->again == INT64_MAX ? 0 : answer->again}};
-  effect.not_run.reason = campaign_say(decider->campaigns, rule, &decider->call, answer);
+                                      .moved_to = moved_to}};
   draft_add(&decider->draft, &effect, NULL);
-  if (answer->again == INT64_MAX) return;
-  effect = (struct effect){.type = EFFECT_TIMER_SET, .timer = *timer};
+}
+
+static void drop_late_timer(struct decider *decider, int rule, const struct timer *timer, int64_t wall) {
+  enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE };
+  char reason[120];
+  int64_t late = wall - timer->due;
+  if (late >= 10 * SECOND) late -= late % (late < HOUR ? SECOND : MINUTE);
+  snprintf(reason, sizeof reason, "%s late, and its late_after is %s", gate_duration(late).text,
+           gate_duration(timer->late_after).text);
+  note_not_run(decider, rule, timer, str_from(reason), 0);
+}
+
+/** A timer whose campaign does not run now is dropped for good, or set anew for when it does. */
+static void put_off_timer(struct decider *decider, int rule, const struct timer *timer,
+                          const struct campaign_answer *answer) {
+  bool dropped = answer->again == INT64_MAX;
+  note_not_run(decider, rule, timer, campaign_say(decider->campaigns, (uint32_t)rule, &decider->call, answer),
+               dropped ? 0 : answer->again);
+  if (dropped) return;
+  struct effect effect = {.type = EFFECT_TIMER_SET, .timer = *timer};
   effect.timer.due = answer->again;
   decider->draft.record_max = SIZE_MAX; /* it was there before */
   draft_add(&decider->draft, &effect, NULL);
@@ -341,21 +358,20 @@ void decide_timer(struct decider *decider, struct record *record, struct entity 
     decide_finish(decider, out);
     return;
   }
-  bool too_late = timer.late == TIMER_LATE_SKIP && wall - timer.due > timer.late_after;
-  if (!too_late) {
-    int rule = engine_timer_rule(decider->options.engine, timer.campaign, timer.name);
-    struct campaign_answer answer;
-    if (rule >= 0 && !decide_runs(decider, (uint32_t)rule, &decider->call, &answer)) {
-      put_off_timer(decider, (uint32_t)rule, &timer, &answer);
-    } else if (rule >= 0) {
-      engine_input(decider->options.engine);
-      decide_run_or_fail(decider, (uint32_t)rule, &decider->call);
-    } else {
-      struct error err;
-      error_set(&err, ERROR_NOT_FOUND, "no rule handles the timer \"%.*s\" of campaign \"%.*s\" any more",
-                STR_ARG(timer.name), STR_ARG(timer.campaign));
-      decide_fail(decider, &decider->call, timer.campaign, STR(""), &err);
-    }
+  int rule = engine_timer_rule(decider->options.engine, timer.campaign, timer.name);
+  struct campaign_answer answer;
+  if (timer.late == TIMER_LATE_SKIP && wall - timer.due > timer.late_after) {
+    drop_late_timer(decider, rule, &timer, wall);
+  } else if (rule >= 0 && !decide_runs(decider, (uint32_t)rule, &decider->call, &answer)) {
+    put_off_timer(decider, rule, &timer, &answer);
+  } else if (rule >= 0) {
+    engine_input(decider->options.engine);
+    decide_run_or_fail(decider, (uint32_t)rule, &decider->call);
+  } else {
+    struct error err;
+    error_set(&err, ERROR_NOT_FOUND, "no rule handles the timer \"%.*s\" of campaign \"%.*s\" any more",
+              STR_ARG(timer.name), STR_ARG(timer.campaign));
+    decide_fail(decider, &decider->call, timer.campaign, STR(""), &err);
   }
   out->timers_changed = true;
   decide_finish(decider, out);
@@ -403,11 +419,12 @@ static int retry_rule(struct decider *decider, struct entity entity, const struc
     return error_set(err, ERROR_NOT_FOUND, "campaign \"%.*s\" has no rule for this input any more",
                      STR_ARG(failure->campaign));
   struct campaign_answer answer;
-  if (!decide_runs(decider, (uint32_t)rule, &decider->call, &answer))
+  if (!decide_runs(decider, (uint32_t)rule, &decider->call, &answer)) {
+    struct str why = campaign_say(decider->campaigns, (uint32_t)rule, &decider->call, &answer);
     return error_set(err, ERROR_UNAVAILABLE,
                      "campaign \"%.*s\" does not run for it now: %.*s; retry it when it does, or drop it",
-                     STR_ARG(failure->campaign),
-                     STR_ARG(campaign_say(decider->campaigns, (uint32_t)rule, &decider->call, &answer)));
+                     STR_ARG(failure->campaign), STR_ARG(why));
+  }
   if (event && !needs.len && decider->rules[rule].need_count)
     decide_by_fallbacks(decider, &decider->rules[rule], STR(""), LOOKUP_NOT_ASKED,
                         STR("the rule had no such need when the event came"), &decider->call);

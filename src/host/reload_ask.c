@@ -212,6 +212,7 @@ void reload_command(struct host *host, struct host_command *command) {
     request.cause = command->type == HOST_PAUSE_CAMPAIGN ? GENERATION_PAUSE : GENERATION_RESUME;
     request.campaign = copy_of(command->id);
     request.reason = copy_of(command->text);
+    rc = reload_find_campaign(reload->serving, command->id, &command->err);
     break;
   }
   if (rc == 0 && reload->stopping) rc = error_set(&command->err, ERROR_UNAVAILABLE, "the host is stopping");

@@ -59,9 +59,11 @@ static int wanted_earlier(struct reload *reload, uint32_t target, struct ruleset
   return rc;
 }
 
-static int no_campaign(const struct engine *engine, struct str name, struct error *err) {
+int reload_find_campaign(const struct generation *generation, struct str name, struct error *err) {
   const struct engine_rule *rules;
+  const struct engine *engine = generation->workers[0].engine;
   size_t count = engine_rules(engine, &rules);
+  if (engine_rule_of(engine, name) >= 0 || campaign_pause(generation->facts.paused, name).len) return 0;
   struct suggestion suggestion = {0};
   struct buf known;
   buf_init(&known);
@@ -80,8 +82,8 @@ static int wanted_pause(struct reload *reload, const struct reload_request *requ
   const struct generation *serving = reload->serving;
   struct str campaign = str_from(request->campaign), paused = serving->facts.paused;
   bool pause = request->cause == GENERATION_PAUSE, is = campaign_pause(paused, campaign).len != 0;
-  if (!is && engine_rule_of(serving->workers[0].engine, campaign) < 0)
-    return no_campaign(serving->workers[0].engine, campaign, err);
+  int rc = reload_find_campaign(serving, campaign, err); /* a reload may have come in between */
+  if (rc) return rc;
   *out = ruleset_share(serving->ruleset);
   reload->attempt.files = serving->facts.files;
   reload->attempt.unchanged = is == pause;
