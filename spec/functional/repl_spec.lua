@@ -26,6 +26,13 @@ local RULES = {
   ]],
 }
 
+RULES.perk = [[
+  local kairos = require "kairos"
+  return kairos.rule { name = "perk", on = "perk", when = function(_, user) return user.vip end, act = function(_, user)
+    user:send { channel = "push", template = "said", data = { text = "perk" } }
+  end }
+]]
+
 describe("kairos repl", function()
   local host, session
 
@@ -108,8 +115,8 @@ describe("kairos repl", function()
     assert.equal(1, greet.decisions.skip)
     assert.truthy(greet.calls >= 3 and greet.errors == 0 and greet.decisions.send >= 1)
     assert.truthy(greet.p50_us >= 0 and greet.p99_us >= greet.p50_us)
-    assert.equal(1, #session:value "campaigns()")
-    assert.truthy(session:run([[campaign "gret"]]).error:find "there are: greet")
+    assert.equal(2, #session:value "campaigns()")
+    assert.truthy(session:run([[campaign "gret"]]).error:find "there are: greet, perk")
     assert.equal(2, #session:value("queues()").workers)
     assert.equal("closed", session:value("queues()").providers.files.breaker)
     assert.equal(1, #session:value("generations()").generations)
@@ -160,6 +167,9 @@ describe("kairos repl", function()
     assert.equal("asked on the phone", eve.suppressions[1].reason)
     assert.truthy(host:output():find "a session changes the host")
     assert.truthy(host:output():find "what=set")
+    -- A replay sees what the rule saw.
+    host:accept { type = "perk", user = "eve" }
+    assert.equal("send", session:value([[user("eve"):replay { about = "perk" }]])[1].decision)
     assert.equal("done", session:run([[user("eve"):grant("marketing", "push")]]).state)
     assert.truthy(session:run([[user("eve"):grant("nonsense")]]).error:find "purpose")
     session:run([[user("eve"):set("vip", nil)]])

@@ -81,7 +81,7 @@ static bool take_effects(struct str bytes, struct buf *out) {
     HOLDS(hash128_equal(letter.id, again.id) && letter.at == again.at && letter.kind == again.kind);
   }
   HOLDS(code == 0 || code == ERROR_CORRUPT);
-  HOLDS(history_decisions(bytes, &decisions, &err) == code);
+  HOLDS(history_decisions(LOG_EVENT, bytes, &decisions, &err) == code);
   struct reader left = reader_of(buf_str(&decisions));
   for (unsigned i = 0; !code && i < kept; i++) HOLDS(effect_decode(&effect, &left, &err) == 0);
   HOLDS(code || reader_left(&left) == 0);

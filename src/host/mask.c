@@ -2,56 +2,108 @@
 
 #include "base/logger.h"
 
-/** Names whose content is personal, in lower case. A name also counts with a prefix before '_'
- * ("billing_email"), or in camel case ("firstName"). */
+/** Names whose content is personal, in lower case. A name also counts at the end of a longer one
+ * ("billing_email", "user.first_name", "homeAddress"). */
 static const char *const personal[] = {
-    "email",        "e_mail",     "mail",     "phone",      "mobile",     "telephone", "push_token",
-    "device_token", "token",      "to",       "first_name", "firstname",  "last_name", "lastname",
-    "full_name",    "fullname",   "surname",  "birthday",   "birth_date", "birthdate", "date_of_birth",
-    "address",      "street",     "postcode", "post_code",  "zip",        "zip_code",  "postal_code",
-    "ip",           "ip_address", "user",     "user_id",    "username",   "user_name", "latitude",
-    "longitude",    "lat",        "lon",      "lng",        NULL};
+    "email",    "mail",     "phone",     "mobile",     "telephone", "token",       "to",      "firstname",
+    "lastname", "fullname", "surname",   "birthday",   "birthdate", "dateofbirth", "address", "street",
+    "postcode", "zip",      "zipcode",   "postalcode", "ip",        "ipaddress",   "user",    "userid",
+    "username", "latitude", "longitude", "lat",        "lon",       "lng",         "iban",    NULL};
+/** The same, where it stands in a profile. */
+static const char *const personal_attributes[] = {"name", "gender", "city", "title", NULL};
 
-static bool same(struct str name, size_t from, const char *known) {
-  size_t at = from;
-  for (; at < name.len && *known; at++, known++) {
-    char c = name.data[at];
-    if (c >= 'A' && c <= 'Z') c = (char)(c - 'A' + 'a');
-    if (c == '-') c = '_';
-    if (c != *known) return false;
-  }
-  return at == name.len && !*known;
+static bool is_letter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
-static bool is_personal(struct str name) {
+static bool is_upper(char c) {
+  return c >= 'A' && c <= 'Z';
+}
+
+/** Whether the name from here on is `known`: case, and what is no letter, do not matter. */
+static bool same(struct str name, size_t from, const char *known) {
+  for (size_t at = from; at < name.len; at++) {
+    char c = name.data[at];
+    if (!is_letter(c)) continue;
+    if (is_upper(c)) c = (char)(c - 'A' + 'a');
+    if (c != *known++) return false;
+  }
+  return !*known;
+}
+
+static bool begins_word(struct str name, size_t at) {
+  return at == 0 || !is_letter(name.data[at - 1]) ||
+         (is_upper(name.data[at]) && !is_upper(name.data[at - 1]));
+}
+
+static bool is_one_of(struct str name, const char *const *known) {
   for (size_t from = 0; from < name.len; from++) {
-    if (from && name.data[from - 1] != '_' && name.data[from - 1] != '-') continue;
-    for (size_t i = 0; personal[i]; i++)
-      if (same(name, from, personal[i]) && (from == 0 || strlen(personal[i]) > 3)) return true;
+    if (!begins_word(name, from)) continue;
+    for (size_t i = 0; known[i]; i++)
+      if (same(name, from, known[i]) && (from == 0 || strlen(known[i]) > 3)) return true;
   }
   return false;
 }
 
-static bool is_word(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+/* ---- what reads like an address, in the middle of a text ---- */
+
+static bool ends_word(char c) {
+  return (unsigned char)c <= ' ' || strchr("\"'<>(),;:[]{}", c) != NULL;
 }
 
-/** Something @ something . something, or + and 8 to 15 digits. */
-static bool reads_personal(struct str text) {
-  for (size_t i = 1; i + 3 < text.len; i++) {
-    if (text.data[i] != '@' || !is_word(text.data[i + 1])) continue;
-    if (memchr(text.data + i + 1, '.', text.len - i - 1)) return true;
-  }
-  if (text.len < 9 || text.len > 24 || text.data[0] != '+') return false;
-  size_t digits = 0;
-  for (size_t i = 1; i < text.len; i++) {
+static bool reads_address(struct str word) {
+  const char *at = word.len > 3 ? memchr(word.data + 1, '@', word.len - 3) : NULL;
+  if (!at) return false;
+  const char *dot = memchr(at + 1, '.', (size_t)(word.data + word.len - at - 1));
+  return dot && dot > at + 1;
+}
+
+/** "+49 30 1234567": a plus, and 8 to 15 digits with signs in between. @return its length, or 0. */
+static size_t telephone(struct str text) {
+  size_t digits = 0, end = 0;
+  if (text.data[0] != '+') return 0;
+  for (size_t i = 1; i < text.len && digits <= 15; i++) {
     char c = text.data[i];
-    if (c >= '0' && c <= '9')
+    if (c >= '0' && c <= '9') {
       digits++;
-    else if (c != ' ' && c != '-' && c != '(' && c != ')')
-      return false;
+      end = i + 1;
+    } else if (!strchr(" -()/", c) || !c) {
+      break;
+    }
   }
-  return digits >= 8 && digits <= 15;
+  return digits >= 8 && digits <= 15 ? end : 0;
+}
+
+/** Append text, masks in the place of what reads personal. @return whether there was any. */
+static bool redact(struct str text, struct buf *out) {
+  char masked[LOGGER_MASK_SIZE];
+  bool any = false;
+  for (size_t i = 0; i < text.len;) {
+    size_t len = 0;
+    struct str rest = {text.data + i, text.len - i};
+    bool personal_word = (len = telephone(rest)) > 0;
+    if (!len) {
+      while (len < rest.len && !ends_word(rest.data[len])) len++;
+      personal_word = reads_address((struct str){rest.data, len});
+    }
+    if (personal_word) {
+      logger_mask((struct str){rest.data, len}, masked);
+      buf_append(out, masked, strlen(masked));
+      any = true;
+    } else {
+      buf_append(out, rest.data, len ? len : ++len);
+    }
+    i += len;
+  }
+  return any;
+}
+
+static void put_redacted(struct str text, struct buf *out) {
+  struct buf redacted;
+  buf_init(&redacted);
+  bool maybe = text.len && (memchr(text.data, '@', text.len) || memchr(text.data, '+', text.len));
+  value_put_string(out, maybe && redact(text, &redacted) ? buf_str(&redacted) : text);
+  buf_deinit(&redacted);
 }
 
 void mask_text(struct str text, struct buf *out) {
@@ -60,37 +112,36 @@ void mask_text(struct str text, struct buf *out) {
   value_put_string(out, str_from(masked));
 }
 
-/** @param hidden  everything in it is personal. */
-static void copy(struct reader *reader, bool hidden, struct buf *out) {
+/** @param hidden  everything in it is personal. @param profile  it is a profile: some more names are. */
+static void copy(struct reader *reader, bool hidden, bool profile, struct buf *out) {
   struct reader start = *reader;
   struct value value = value_read(reader);
   switch (value.type) {
   case VALUE_STRING:
-    if (value.string.len && (hidden || reads_personal(value.string)))
+    if (value.string.len && hidden)
       mask_text(value.string, out);
     else
-      value_put_string(out, value.string);
+      put_redacted(value.string, out);
     return;
   case VALUE_ARRAY:
     value_put_array(out, value.count);
-    for (uint32_t i = 0; i < value.count && !reader->bad; i++) copy(reader, hidden, out);
+    for (uint32_t i = 0; i < value.count && !reader->bad; i++) copy(reader, hidden, false, out);
     return;
   case VALUE_MAP:
     value_put_map(out, value.count);
     for (uint32_t i = 0; i < value.count && !reader->bad; i++) {
       struct str name = value_read(reader).string;
       value_put_string(out, name);
-      copy(reader, hidden || is_personal(name), out);
+      copy(reader, hidden || is_one_of(name, personal) || (profile && is_one_of(name, personal_attributes)),
+           str_equal(name, STR("attributes")), out);
     }
     return;
   case VALUE_INTEGER:
   case VALUE_NUMBER:
-    if (hidden) {
-      *reader = start;
-      mask_text(value_slice(reader), out);
-      return;
-    }
-    break;
+    if (!hidden) break;
+    *reader = start;
+    mask_text(value_slice(reader), out);
+    return;
   default:
     break;
   }
@@ -103,5 +154,5 @@ void mask_value(struct str value, struct buf *out) {
     return;
   }
   struct reader reader = reader_of(value);
-  copy(&reader, false, out);
+  copy(&reader, false, false, out);
 }

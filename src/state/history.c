@@ -4,8 +4,14 @@
 #include "state/sealed.h"
 #include "state/store_internal.h"
 
+/** What no rule makes again when the input is replayed. */
+static bool is_operators(enum log_record_type type, enum effect_type effect) {
+  return type == LOG_COMMAND && (effect == EFFECT_ATTRIBUTE || effect == EFFECT_TIMER_CLEAR);
+}
+
 /** Pass over effects up to and with the next decision. @return 1 with it, 0 at the end, or ERROR_CORRUPT. */
-static int next_decision(struct reader *reader, struct str *decision, struct error *err) {
+static int next_decision(enum log_record_type type, struct reader *reader, struct str *decision,
+                         struct error *err) {
   while (reader_left(reader)) {
     const uint8_t *start = reader->at;
     struct effect effect;
@@ -14,24 +20,25 @@ static int next_decision(struct reader *reader, struct str *decision, struct err
     *decision = (struct str){(const char *)start, (size_t)(reader->at - start)};
     if (effect.type == EFFECT_MESSAGE || effect.type == EFFECT_OUTCOME || effect.type == EFFECT_FAILURE ||
         effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS || effect.type == EFFECT_NOT_RUN ||
-        effect.type == EFFECT_CONSENT)
+        effect.type == EFFECT_CONSENT || is_operators(type, effect.type))
       return 1;
   }
   return 0;
 }
 
-int history_decisions(struct str effects, struct buf *out, struct error *err) {
+int history_decisions(enum log_record_type type, struct str effects, struct buf *out, struct error *err) {
   struct reader reader = reader_of(effects);
   struct str decision;
   int rc;
-  while ((rc = next_decision(&reader, &decision, err)) == 1) buf_append(out, decision.data, decision.len);
+  while ((rc = next_decision(type, &reader, &decision, err)) == 1)
+    buf_append(out, decision.data, decision.len);
   return rc;
 }
 
-int history_decides(struct str effects, struct error *err) {
+int history_decides(enum log_record_type type, struct str effects, struct error *err) {
   struct reader reader = reader_of(effects);
   struct str decision;
-  return next_decision(&reader, &decision, err);
+  return next_decision(type, &reader, &decision, err);
 }
 
 /* ---- the sealed part: log and ledger slices, merged ---- */
@@ -185,7 +192,7 @@ static int tail_next(struct tail *tail, struct log_record *record, struct error 
   while (rc == 1 && (record->type == LOG_GENERATION || !entity_equal(record->entity, tail->entity)));
   if (rc != 1) return rc;
   buf_clear(&tail->decisions);
-  rc = history_decisions(record->effects, &tail->decisions, err);
+  rc = history_decisions(record->type, record->effects, &tail->decisions, err);
   record->effects = buf_str(&tail->decisions);
   return rc ? rc : 1;
 }

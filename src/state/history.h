@@ -5,12 +5,12 @@
 #include "state/store.h"
 
 /** Of encoded effects, append those that the ledger keeps: MESSAGE, OUTCOME, FAILURE, SUPPRESS, UNSUPPRESS,
- * CONSENT.
+ * CONSENT; of a COMMAND's also ATTRIBUTE and TIMER_CLEAR, which no replay makes again.
  * @return 0 or ERROR_CORRUPT. */
-int history_decisions(struct str effects, struct buf *out, struct error *err);
+int history_decisions(enum log_record_type type, struct str effects, struct buf *out, struct error *err);
 
 /** @return 1 if there is one among the effects, 0, or ERROR_CORRUPT. */
-int history_decides(struct str effects, struct error *err);
+int history_decides(enum log_record_type type, struct str effects, struct error *err);
 
 /** One entity's past, sealed segments in the order of sequence numbers, then the tail; each record once,
  * effects reduced to decisions. A visitor returning non-zero ends the scan with that value.

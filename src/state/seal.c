@@ -65,7 +65,7 @@ static int note_record(struct sealing *sealing, const struct log_record *record,
     if (record->generation > sealing->generation) sealing->generation = record->generation;
     return 0;
   }
-  int decides = history_decides(record->effects, sealing->err);
+  int decides = history_decides(record->type, record->effects, sealing->err);
   if (decides < 0) return decides;
   seal_items_add(&sealing->items, (struct seal_item){key_rank(record->entity), offset, (unsigned)decides});
   return 0;
@@ -229,7 +229,8 @@ static int put_record(struct sealing *sealing, const struct seal_record *sealed)
   bool in_log = sealed_in_log(record->type);
   int rc = 0;
   buf_clear(&sealing->decisions);
-  if (sealed->decides) rc = history_decisions(record->effects, &sealing->decisions, sealing->err);
+  if (sealed->decides)
+    rc = history_decisions(record->type, record->effects, &sealing->decisions, sealing->err);
   if (!rc && in_log) rc = put_half(sealing, SLICE_LOG, record, record->input, STR(""));
   if (!rc && (!in_log || sealed->decides))
     rc = put_half(sealing, SLICE_LEDGER, record, in_log ? STR("") : record->input,
