@@ -34,7 +34,7 @@ local function zone_name(zone, what)
     return nil
   elseif type(zone) == "userdata" then
     local name = zone.time_zone
-    return type(name) == "string" and core.zone(name) or nil
+    return type(name) == "string" and core.zone(name, true) or nil
   elseif type(zone) ~= "string" then
     core.fail(what .. ': the zone must be a name such as "Europe/Berlin", or `user`, not ' .. describe(zone))
   end

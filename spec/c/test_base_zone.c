@@ -311,11 +311,11 @@ static void names(void **state) {
   }
   struct error err = {0};
   assert_int_equal(zone_find(&found, (struct str){"Europe/Berlin\0x", 15}, &err), ERROR_NOT_FOUND);
-  // More wrong names than are remembered: each is answered, and right ones still are.
-  for (int i = 0; i < 3500; i++) {
+  // Wrong names without end, as customers' apps may send them.
+  for (int i = 0; i < 100000; i++) {
     char name[64];
     snprintf(name, sizeof name, "Nowhere/%d_%d_far_away", i, i);
-    assert_int_equal(zone_find(&found, str_from(name), &err), ERROR_NOT_FOUND);
+    assert_int_equal(zone_find(&found, str_from(name), NULL), ERROR_NOT_FOUND);
   }
   assert_int_equal(zone_find(&found, STR("Pacific/Chatham"), &err), 0);
 }
@@ -631,7 +631,7 @@ int main(void) {
       cmocka_unit_test(holds_together),
       cmocka_unit_test(rules_alone),
       cmocka_unit_test(broken_files),
-      cmocka_unit_test(names), // last: it fills the table
+      cmocka_unit_test(names),
   };
   return cmocka_run_group_tests_name("base/zone", tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -20,30 +21,33 @@
 
 enum {
   NAME_MAX_BYTES = 64,
-  FILE_MAX = 1 << 20,   /**< the largest of tzdata has 4 KB */
-  SLOTS = 4096,         /**< a power of two; tzdata has 600 names */
-  REMEMBERED_MAX = 3000 /**< names, unknown ones among them; later unknown ones are looked for each time */
+  FILE_MAX = 1 << 20,  /**< the largest of tzdata has 4 KB */
+  ZONES_MAX = 1 << 14, /**< tzdata has 600 */
+  DEPTH_MAX = 3        /**< "America/Argentina/Ushuaia" */
 };
 
 struct zone {
   struct str name;
   struct tzif tzif;
-  struct error error; /**< of a name that is no zone */
 };
 
 static struct tzif_type utc_type = {.name = "UTC"};
 static const struct zone utc = {
-    {"UTC", 3},
-    {.types = &utc_type, .type_count = 1, .repeats_from = INT64_MIN, .repeats_to = INT64_MAX},
-    {0}};
+    {"UTC", 3}, {.types = &utc_type, .type_count = 1, .repeats_from = INT64_MIN, .repeats_to = INT64_MAX}};
 
-/** Open addressing by the name's hash. A slot is written once, under the lock, and read without it. */
-static _Atomic(const struct zone *) slots[SLOTS];
+/** What there is: read once, so that a name that does not exist costs no look at the disk, however often it
+ * comes. */
+static struct index {
+  struct buf names; /**< each with its terminator */
+  size_t count;
+  struct slot {
+    struct str name;                   /**< in `names`; "" if the slot is free */
+    _Atomic(const struct zone *) zone; /**< null until it is read, under the lock */
+  } * slots;                           /**< open addressing by the name's hash; a power of two of them */
+  size_t slot_count;
+} known;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static size_t remembered;
-
-/** All names, each with its terminator; under the lock. */
-static struct buf names;
 
 /** `text` fit to be quoted: short, and without control characters. @return its length. */
 static size_t show(struct str text, char *out, size_t size) {
@@ -72,24 +76,59 @@ static bool is_zone_name(struct str name) {
   return true;
 }
 
+/** A folder, a zone's file, or neither. */
+static mode_t kind_of(const struct dirent *entry, const char *name) {
+  char path[sizeof FOLDER + NAME_MAX_BYTES + 1];
+  struct stat status;
+  if (entry->d_type == DT_DIR) return S_IFDIR;
+  if (entry->d_type == DT_REG) return S_IFREG;
+  snprintf(path, sizeof path, FOLDER "/%.*s", NAME_MAX_BYTES, name);
+  return stat(path, &status) == 0 ? status.st_mode & S_IFMT : 0;
+}
+
 /** Collect the names below FOLDER/`below`. */
 static void list_names(const char *below, int depth) {
-  char path[sizeof FOLDER + 2 * NAME_MAX_BYTES + 2], name[2 * NAME_MAX_BYTES + 2];
-  snprintf(path, sizeof path, FOLDER "/%s", below);
+  char path[sizeof FOLDER + NAME_MAX_BYTES + 1], name[2 * NAME_MAX_BYTES + NAME_MAX + 2];
+  snprintf(path, sizeof path, FOLDER "/%.*s", NAME_MAX_BYTES, below);
   DIR *dir = opendir(path);
   if (!dir) return;
-  for (struct dirent *entry; (entry = readdir(dir));) {
-    int len = snprintf(name, sizeof name, "%s%s%s", below, *below ? "/" : "", entry->d_name);
+  for (struct dirent *entry; known.count < ZONES_MAX && (entry = readdir(dir));) {
+    int len =
+        snprintf(name, sizeof name, "%.*s%s%s", NAME_MAX_BYTES, below, *below ? "/" : "", entry->d_name);
     if (len > NAME_MAX_BYTES || !is_zone_name((struct str){name, (size_t)len})) continue;
-    struct stat status;
-    snprintf(path, sizeof path, FOLDER "/%s", name);
-    if (stat(path, &status) != 0) continue;
-    if (S_ISDIR(status.st_mode) && depth < 3)
+    mode_t kind = kind_of(entry, name);
+    if (kind == S_IFDIR && depth < DEPTH_MAX) {
       list_names(name, depth + 1);
-    else if (S_ISREG(status.st_mode))
-      buf_append(&names, name, (size_t)len + 1);
+    } else if (kind == S_IFREG) {
+      buf_append(&known.names, name, (size_t)len + 1);
+      known.count++;
+    }
   }
   closedir(dir);
+}
+
+/** The slot of a name; null if there is no such zone. */
+static struct slot *slot_of(struct str name) {
+  if (!known.slot_count) return NULL;
+  for (size_t at = hash64(name, 0);; at++) {
+    struct slot *slot = &known.slots[at & (known.slot_count - 1)];
+    if (!slot->name.len) return NULL;
+    if (str_equal(slot->name, name)) return slot;
+  }
+}
+
+static void make_index(void) {
+  list_names("", 1);
+  if (!known.count) return;
+  for (known.slot_count = 1; known.slot_count < 2 * known.count;) known.slot_count *= 2;
+  known.slots = memory_zalloc(known.slot_count * sizeof *known.slots);
+  for (size_t at = 0; at < known.names.len;) {
+    struct str name = str_from((const char *)known.names.data + at);
+    at += name.len + 1;
+    size_t place = hash64(name, 0);
+    while (known.slots[place & (known.slot_count - 1)].name.len) place++;
+    known.slots[place & (known.slot_count - 1)].name = name;
+  }
 }
 
 static void lower(char *out, struct str text) {
@@ -99,24 +138,24 @@ static void lower(char *out, struct str text) {
 /** "Europe/Berln" is near to Europe/Berlin; so are "europe/berlin" and "Berlin". */
 static struct str nearest(struct str meant) {
   if (meant.len == 0 || meant.len > NAME_MAX_BYTES) return STR("");
-  if (names.len == 0) list_names("", 0);
-  char asked[NAME_MAX_BYTES], known[NAME_MAX_BYTES];
+  char asked[NAME_MAX_BYTES], offered[NAME_MAX_BYTES];
   lower(asked, meant);
   struct suggestion whole = {0}, part = {0};
   const char *whole_name = "", *part_name = "";
-  for (size_t at = 0; at < names.len;) {
-    const char *name = (const char *)names.data + at;
+  for (size_t at = 0; at < known.names.len;) {
+    const char *name = (const char *)known.names.data + at;
     struct str text = str_from(name);
     at += text.len + 1;
-    lower(known, text);
+    lower(offered, text);
     unsigned before = whole.name.len ? whole.distance : UINT32_MAX;
-    suggestion_offer(&whole, (struct str){asked, meant.len}, (struct str){known, text.len});
+    suggestion_offer(&whole, (struct str){asked, meant.len}, (struct str){offered, text.len});
     if (whole.name.len && whole.distance < before) whole_name = name;
     const char *slash = strrchr(name, '/');
     if (!slash || memchr(meant.data, '/', meant.len)) continue;
     size_t folder = (size_t)(slash + 1 - name);
     before = part.name.len ? part.distance : UINT32_MAX;
-    suggestion_offer(&part, (struct str){asked, meant.len}, (struct str){known + folder, text.len - folder});
+    suggestion_offer(&part, (struct str){asked, meant.len},
+                     (struct str){offered + folder, text.len - folder});
     if (part.name.len && part.distance < before) part_name = name;
   }
   bool by_part = part.name.len && (!whole.name.len || part.distance < whole.distance);
@@ -124,10 +163,11 @@ static struct str nearest(struct str meant) {
 }
 
 static int not_found(struct str name, struct error *err) {
+  if (!err) return ERROR_NOT_FOUND; // looking for what was meant takes a while
   char shown[NAME_MAX_BYTES];
   size_t len = show(name, shown, sizeof shown);
   struct str meant = nearest(name);
-  if (names.len == 0)
+  if (known.count == 0)
     return error_set(
         err, ERROR_NOT_FOUND,
         "there is no time zone \"%.*s\", nor any other: install the time-zone database (Debian's package "
@@ -142,12 +182,9 @@ static int not_found(struct str name, struct error *err) {
 }
 
 static int read_file(const char *path, struct buf *out, struct error *err) {
-  int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (file < 0)
-    return errno == ENOENT || errno == ENOTDIR ? ERROR_NOT_FOUND : error_set_errno(err, errno, "%s", path);
-  struct stat status;
+  int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return error_set_errno(err, errno, "%s", path);
   int rc = 0;
-  if (fstat(file, &status) != 0 || !S_ISREG(status.st_mode)) rc = ERROR_NOT_FOUND;
   while (rc == 0) {
     ssize_t got = read(file, buf_reserve(out, 4096), 4096);
     if (got < 0 && errno != EINTR) rc = error_set_errno(err, errno, "%s", path);
@@ -160,70 +197,42 @@ static int read_file(const char *path, struct buf *out, struct error *err) {
   return rc;
 }
 
-/** Under the lock, for `names`. */
-static int load(struct zone *zone, struct error *err) {
+/** Under the lock. */
+static int load(struct slot *slot, struct error *err) {
   char path[sizeof FOLDER + NAME_MAX_BYTES + 1];
   struct buf bytes;
+  struct tzif tzif;
   buf_init(&bytes);
-  int rc = ERROR_NOT_FOUND;
-  if (is_zone_name(zone->name)) {
-    snprintf(path, sizeof path, FOLDER "/%.*s", STR_ARG(zone->name));
-    rc = read_file(path, &bytes, err);
-  }
-  if (rc == ERROR_NOT_FOUND) {
-    rc = not_found(zone->name, err);
-  } else if (rc == 0) {
-    rc = tzif_read(&zone->tzif, buf_str(&bytes), err);
+  snprintf(path, sizeof path, FOLDER "/%.*s", STR_ARG(slot->name));
+  int rc = read_file(path, &bytes, err);
+  if (rc == 0) {
+    rc = tzif_read(&tzif, buf_str(&bytes), err);
     if (rc) error_prefix(err, "%s", path);
+  }
+  if (rc == 0) {
+    struct zone *zone = memory_alloc(sizeof *zone);
+    *zone = (struct zone){slot->name, tzif};
+    atomic_store_explicit(&slot->zone, zone, memory_order_release);
   }
   buf_deinit(&bytes);
   return rc;
 }
 
-/* ---- the table ---- */
-
-/** The slot of a name: what is in it, or where it would go. */
-static size_t slot_of(struct str name, const struct zone **out) {
-  size_t slot = hash64(name, 0) & (SLOTS - 1);
-  while ((*out = atomic_load_explicit(&slots[slot], memory_order_acquire)) && !str_equal((*out)->name, name))
-    slot = (slot + 1) & (SLOTS - 1);
-  return slot;
-}
-
-static int answer(const struct zone **out, const struct zone *zone, struct error *err) {
-  if (zone->error.code) return error_set(err, zone->error.code, "%s", zone->error.message);
-  *out = zone;
-  return 0;
-}
-
 int zone_find(const struct zone **out, struct str name, struct error *err) {
-  const struct zone *known;
-  if (str_equal(name, utc.name)) return answer(out, &utc, err);
-  if (name.len <= NAME_MAX_BYTES) {
-    slot_of(name, &known);
-    if (known) return answer(out, known, err);
+  if (str_equal(name, utc.name)) {
+    *out = &utc;
+    return 0;
   }
-  pthread_mutex_lock(&lock);
-  size_t slot = slot_of(name, &known);
-  int rc;
-  if (known) {
-    rc = answer(out, known, err);
-  } else {
-    struct zone *zone = memory_zalloc(sizeof *zone);
-    zone->name = (struct str){memory_dup(name.data, name.len), name.len};
-    rc = load(zone, &zone->error);
-    // What the system refused may be granted next time; names of any length and number would fill the table.
-    if (rc == 0 || (rc != ERROR_IO && remembered < REMEMBERED_MAX && name.len <= NAME_MAX_BYTES)) {
-      remembered++;
-      atomic_store_explicit(&slots[slot], zone, memory_order_release);
-      rc = answer(out, zone, err);
-    } else {
-      rc = answer(out, zone, err);
-      memory_free((char *)zone->name.data);
-      memory_free(zone);
-    }
+  pthread_once(&once, make_index);
+  struct slot *slot = slot_of(name);
+  if (!slot) return not_found(name, err);
+  int rc = 0;
+  if (!atomic_load_explicit(&slot->zone, memory_order_acquire)) {
+    pthread_mutex_lock(&lock);
+    if (!atomic_load_explicit(&slot->zone, memory_order_acquire)) rc = load(slot, err);
+    pthread_mutex_unlock(&lock);
   }
-  pthread_mutex_unlock(&lock);
+  if (rc == 0) *out = atomic_load_explicit(&slot->zone, memory_order_acquire);
   return rc;
 }
 
@@ -251,7 +260,7 @@ int zone_offset(const struct zone *zone, int64_t ms, const char **abbreviation) 
 void zone_civil(const struct zone *zone, int64_t ms, struct civil *out) {
   int64_t seconds = seconds_of(ms), of_day;
   int offset = tzif_span(&zone->tzif, seconds).type->offset;
-  civil_date(civil_split((ms / 1000 - (ms % 1000 < 0) + offset) * 1000, &of_day), out);
+  civil_date(civil_split((seconds + offset) * 1000, &of_day), out);
   int rest = (int)(of_day / 1000);
   out->hour = rest / 3600;
   out->minute = rest / 60 % 60;

@@ -3,7 +3,7 @@
  * The data are the files under /usr/share/zoneinfo (Debian's tzdata; format: tzif.h); "UTC" needs none.
  * libc's TZ and localtime() are not used: they know one zone a process. A zone is read when it is first asked
  * for and stays for the process's life, so an update of tzdata takes effect with the next start. Any thread;
- * only the first look at a name takes a lock.
+ * only the first look at a zone takes a lock, and a name that is none costs a hash: it may come from data.
  */
 #pragma once
 
@@ -15,7 +15,7 @@
 
 struct zone;
 
-/** The zone of that name, for the process's life.
+/** The zone of that name, for the process's life. Without `err` nobody looks for what was probably meant.
  * @return 0; ERROR_NOT_FOUND (with the name that was probably meant), ERROR_CORRUPT, ERROR_IO. */
 int zone_find(const struct zone **out, struct str name, struct error *err);
 const struct zone *zone_utc(void);

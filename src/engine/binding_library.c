@@ -43,11 +43,12 @@ static int64_t whole_argument(lua_State *lua, int index) {
   return (int64_t)number;
 }
 
-/** zone(name) -> name, or nil and why there is none; without one the host's. */
+/** zone(name) -> name, or nil and why there is none; without one the host's. zone(name, true): a name that
+ * comes from data, of which nobody asks why. */
 static int library_zone(lua_State *lua) {
   const struct zone *zone;
-  struct error err;
-  if (zone_argument(lua, 1, &zone, &err)) return refuse(lua, err.message);
+  struct error err = {0};
+  if (zone_argument(lua, 1, &zone, lua_toboolean(lua, 2) ? NULL : &err)) return refuse(lua, err.message);
   struct str name = zone_name(zone);
   lua_pushlstring(lua, name.data, name.len);
   return 1;
