@@ -411,7 +411,7 @@ static int life_write_behind(struct life *life, bool all) {
                          &(struct outbox_entry){support_message(user, message->id), message->attempts,
                                                 message->open, message->retry_at});
     else
-      store_write_outbox_done(&write.write, user, message->id);
+      store_write_outbox_done(&write.write, user, message->id, 0);
   }
   return support_write_finish(&write, life->store, &life->loop);
 }

@@ -218,7 +218,7 @@ static void outbox_and_dead_letters_are_kept_by_key(void **state) {
     store_write_outbox(&write.write, &entry);
     entry.attempts = (uint32_t)i + 1;
     store_write_outbox(&write.write, &entry);
-    if (i % 2) store_write_outbox_done(&write.write, support_user("ada"), support_id(i));
+    if (i % 2) store_write_outbox_done(&write.write, support_user("ada"), support_id(i), 0);
     struct dead_letter letter = {.id = support_id(100 + i),
                                  .kind = DEAD_RULE,
                                  .entity = support_user("bob"),

@@ -177,6 +177,7 @@ static void release(struct deliver *deliver) {
   rendered_deinit(&deliver->rendered);
   buf_deinit(&deliver->scratch);
   buf_deinit(&deliver->writing_done);
+  buf_deinit(&deliver->later.cursor);
   memory_free(deliver->providers);
   memory_free(deliver);
 }
@@ -193,6 +194,9 @@ int deliver_new(struct deliver **out, const struct config *config, struct store 
   deliver->providers = memory_zalloc((config->provider_count + 1) * sizeof *deliver->providers);
   limits_init(&deliver->limits, clock_mono_us());
   outbox_init(&deliver->outbox);
+  later_begin(deliver);
+  deliver->deferred_gauge = metric_gauge(
+      "kairos_deferred", "Messages that wait for quiet hours to end, or for a cap to have room", NULL);
   deliver->templates = templates_new(store);
   rendered_init(&deliver->rendered);
   deliver->flushes.last = &deliver->flushes.first;
@@ -235,8 +239,9 @@ static void run_start(struct call *call) {
   if (call->status == 0) {
     deliver->log = call->argument;
     deliver->phase = PHASE_RUNNING;
-    if (deliver->outbox.ids.count)
-      LOG_INFO("deliver", "messages wait for their providers", LOG_INT("count", deliver->outbox.ids.count));
+    if (deliver->outbox.ids.count || deliver->later.count)
+      LOG_INFO("deliver", "messages wait for their providers", LOG_INT("count", deliver->outbox.ids.count),
+               LOG_INT("deferred", deliver->later.count));
   }
   call_done(call);
 }
@@ -384,13 +389,12 @@ static void run_suppressed(struct mail *mail, bool cancelled) {
   struct entity user = {.kind = reader_u8(&reader)};
   user.id = reader_str(&reader);
   struct str channel = reader_str(&reader), purpose = reader_str(&reader), reason = reader_str(&reader);
+  if (!cancelled) later_recall(deliver, user, channel, purpose);
   struct entry *entry = cancelled ? NULL : outbox_of_user(&deliver->outbox, user, NULL);
   while (entry) {
     struct entry *next = outbox_of_user(&deliver->outbox, user, entry);
     struct message message = outbox_message(entry);
-    if ((str_equal(channel, STR("*")) || str_equal(channel, message.channel)) &&
-        (purpose.len == 0 || str_equal(purpose, message.purpose)))
-      ending_cancel(deliver, entry, reason);
+    if (outbox_concerns(&message, channel, purpose)) ending_cancel(deliver, entry, reason);
     entry = next;
   }
   buf_deinit(&suppressed->bytes);
@@ -475,7 +479,8 @@ static void run_describe(struct call *call) {
     const struct queue *queue = &provider->queue;
     value_put_string(out, str_from(provider->account->name));
     value_put_map(out, 4 + OUTCOME_KINDS - 1);
-    value_put_member_integer(out, "waiting", (int64_t)(queue->waiting + queue->logging + queue->ready.count));
+    value_put_member_integer(
+        out, "waiting", (int64_t)(queue->waiting - queue->deferred + queue->logging + queue->ready.count));
     value_put_member_integer(out, "in_flight", queue->sending);
     value_put_string(out, STR("paused"));
     value_put_bool(out, queue->paused);
@@ -489,4 +494,19 @@ static void run_describe(struct call *call) {
 
 void deliver_describe(struct deliver *deliver, struct buf *out) {
   call(deliver, run_describe, out, 0, NULL);
+}
+
+static void run_describe_deferred(struct call *call) {
+  uint64_t count;
+  int64_t next, last;
+  later_measure(call->deliver, &count, &next, &last);
+  value_put_map(call->argument, count ? 3 : 1);
+  value_put_member_integer(call->argument, "waiting", (int64_t)count);
+  if (count) value_put_member_integer(call->argument, "due", next);
+  if (count) value_put_member_integer(call->argument, "until", last);
+  call_done(call);
+}
+
+void deliver_describe_deferred(struct deliver *deliver, struct buf *out) {
+  call(deliver, run_describe_deferred, out, 0, NULL);
 }

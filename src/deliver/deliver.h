@@ -3,9 +3,9 @@
  * One thread with its own loop owns everything here. Workers hand over messages whose decision is durable;
  * each attempt is logged and durable before its first byte leaves; each outcome is an input of the user's
  * owner, who logs it and then says `deliver_settled`. What waits is in memory (bounded: past
- * delivery.outbox_max ingest is held back) and in the store's outbox as of the last checkpoint. At hand-over
- * only pause, rate, host-wide limits, concurrency and breaker remain, and they delay. Expiry while waiting is
- * an outcome.
+ * delivery.outbox_max ingest is held back) and in the store's outbox as of the last checkpoint; deferred
+ * messages are in the store alone until they are due. At hand-over only pause, rate, host-wide limits,
+ * concurrency and breaker remain, and they delay. Expiry while waiting is an outcome.
  */
 #pragma once
 
@@ -106,3 +106,6 @@ uint64_t deliver_waiting_bytes(struct deliver *deliver);
 /** Status of every provider as a value (map name -> {waiting, in_flight, paused, breaker, accepted, …}).
  * Blocking, any other thread. */
 void deliver_describe(struct deliver *deliver, struct buf *out);
+/** Messages that wait for quiet hours to end, or for a cap to have room: value map {waiting, and if there are
+ * any next, last: wall clock}. Blocking, any other thread. */
+void deliver_describe_deferred(struct deliver *deliver, struct buf *out);

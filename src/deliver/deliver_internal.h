@@ -44,6 +44,15 @@ struct attempt_batch {
   struct attempt_batch *next;
 };
 
+/** Messages that wait for their moment in the store alone. */
+struct later {
+  uint64_t count;
+  int64_t next;      /**< when the first of them is due, or earlier; wall clock; INT64_MAX: there is none */
+  int64_t last;      /**< when the last of them is due */
+  struct buf cursor; /**< the store's index is read up to here … */
+  int64_t read_to;   /**< … which is this moment */
+};
+
 enum phase {
   PHASE_IDLE, /**< before deliver_start(), and after deliver_reset() */
   PHASE_RUNNING,
@@ -84,6 +93,8 @@ struct deliver {
   struct provider *providers;
   struct limits limits;
   struct outbox outbox;
+  struct later later;
+  metric_id deferred_gauge;
   struct list unresolved; /**< IDLE entries whose fate has to be told: unknown provider, or an open attempt;
                              by `queue` */
   struct templates *templates;
@@ -158,8 +169,25 @@ struct flush {
 void flush_begin(struct deliver *deliver, struct deliver_flush *asked);
 /** Answer all that wait; none of them is done. */
 void flush_refuse(struct deliver *deliver);
+/** Write deferred messages now, unless a write is under way. */
+void flush_deferred(struct deliver *deliver);
 /** Entries from the store. */
 int flush_load(struct deliver *deliver, struct error *err);
+
+/* later.c */
+/** Before the store's entries are read: none is known. */
+void later_begin(struct deliver *deliver);
+/** The store has this one, and it stays there. */
+void later_found(struct deliver *deliver, const struct outbox_entry *stored);
+/** A write is done: what it held is forgotten here. */
+void later_written(struct deliver *deliver);
+/** Write what fills memory, read what is due. @return whether there is more to read at once. */
+bool later_turn(struct deliver *deliver, int64_t now_ms);
+/** Into memory, what the store alone has for this user on this channel ("*": any), for this purpose ("":
+ * any). */
+void later_recall(struct deliver *deliver, struct entity user, struct str channel, struct str purpose);
+/** How many wait, from when until when (INT64_MAX, 0: none), those in memory included. */
+void later_measure(const struct deliver *deliver, uint64_t *count, int64_t *next, int64_t *last);
 
 /* deliver.c */
 /** Go on with every entry that was settled. */

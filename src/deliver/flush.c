@@ -28,7 +28,13 @@ static void written(struct mail *mail, bool cancelled) {
   deliver->writing = false;
   if (status) {
     outbox_unwrite(&deliver->outbox, buf_str(&deliver->writing_done));
-    if (deliver->flushes.first) answer(deliver, status);
+    if (deliver->flushes.first)
+      answer(deliver, status);
+    else if (deliver->port.failed && deliver->phase == PHASE_RUNNING)
+      deliver->port.failed(deliver->port.context, status);
+  } else {
+    outbox_written(&deliver->outbox);
+    later_written(deliver);
   }
   buf_clear(&deliver->writing_done);
   if (deliver->resetting)
@@ -37,27 +43,35 @@ static void written(struct mail *mail, bool cancelled) {
     write_next(deliver);
 }
 
+/** @return whether there was anything to write. */
+static bool begin_write(struct deliver *deliver, enum outbox_part part, uint64_t epoch) {
+  store_write_init(deliver->store, &deliver->write);
+  deliver->write.mail.run = written;
+  deliver->write.reply = deliver->mailbox;
+  // What is dropped in this write must be dropped again should it fail.
+  struct buf swap = deliver->writing_done;
+  size_t count = outbox_write(&deliver->outbox, &deliver->write, part, epoch, WRITE_BYTES);
+  deliver->writing_done = deliver->outbox.done;
+  deliver->outbox.done = swap;
+  buf_clear(&deliver->outbox.done);
+  if (count == 0) {
+    store_write_deinit(&deliver->write);
+    return false;
+  }
+  deliver->writing = true;
+  store_write_submit(deliver->store, &deliver->write);
+  return true;
+}
+
 /** Begin the next write, or answer flushes that need none. */
 static void write_next(struct deliver *deliver) {
-  while (deliver->flushes.first && !deliver->writing) {
-    struct flush *flush = deliver->flushes.first;
-    store_write_init(deliver->store, &deliver->write);
-    deliver->write.mail.run = written;
-    deliver->write.reply = deliver->mailbox;
-    // What is dropped in this write must be dropped again should it fail.
-    struct buf swap = deliver->writing_done;
-    size_t count = outbox_write(&deliver->outbox, &deliver->write, flush->epoch, WRITE_BYTES);
-    deliver->writing_done = deliver->outbox.done;
-    deliver->outbox.done = swap;
-    buf_clear(&deliver->outbox.done);
-    if (count == 0) {
-      store_write_deinit(&deliver->write);
-      answer(deliver, 0);
-      continue;
-    }
-    deliver->writing = true;
-    store_write_submit(deliver->store, &deliver->write);
-  }
+  while (deliver->flushes.first && !deliver->writing)
+    if (!begin_write(deliver, OUTBOX_ALL, deliver->flushes.first->epoch)) answer(deliver, 0);
+}
+
+void flush_deferred(struct deliver *deliver) {
+  if (!deliver->writing && !deliver->resetting)
+    begin_write(deliver, OUTBOX_DEFERRED, deliver->outbox.dirty_epoch);
 }
 
 void flush_begin(struct deliver *deliver, struct deliver_flush *asked) {
@@ -76,6 +90,10 @@ void flush_begin(struct deliver *deliver, struct deliver_flush *asked) {
 static int load(void *context, const struct outbox_entry *stored) {
   struct deliver *deliver = context;
   struct message message;
+  if (outbox_entry_deferred(stored)) {
+    later_found(deliver, stored);
+    return 0;
+  }
   buf_clear(&deliver->scratch);
   outbox_entry_encode(stored, &deliver->scratch);
   struct entry *known = outbox_find(&deliver->outbox, stored->message.id);
@@ -90,5 +108,6 @@ static int load(void *context, const struct outbox_entry *stored) {
 }
 
 int flush_load(struct deliver *deliver, struct error *err) {
+  later_begin(deliver);
   return store_scan_outbox(deliver->store, load, deliver, err);
 }

@@ -1,5 +1,5 @@
-/** What waits for its provider: entries by message id, by user, by deadline; and which of them the store does
- * not have yet. */
+/** What waits for its provider, in memory: entries by message id, by user, by deadline; and which of them the
+ * store does not have yet. Deferred messages that the store has are forgotten here (later.c). */
 #pragma once
 
 #include "deliver/links.h"
@@ -16,12 +16,15 @@ enum entry_state {
   ENTRY_REPORTED /**< its outcome is with the user's owner, and not settled */
 };
 
+/** The outbox's list that an entry is on, by `unwritten`. */
+enum entry_list { LIST_NONE, LIST_UNWRITTEN, LIST_DEFERRED, LIST_SETTLING };
+
 struct lane;
 
 struct entry {
   struct hashed by_id, by_user;
   struct list_item queue;     /**< WAITING: in its lane; READY: in its queue's list */
-  struct list_item unwritten; /**< in the outbox's list, if `dirty` */
+  struct list_item unwritten; /**< in the outbox's list that `listed` says */
   struct heap_item delay;     /**< DELAYED: in its queue's heap */
   struct heap_item deadline;  /**< in the outbox's heap, unless that moment passed while it was under way */
   struct lane *lane;          /**< WAITING */
@@ -31,17 +34,20 @@ struct entry {
   int64_t retry_at;       /**< wall clock; settled */
   int64_t next_retry_at;  /**< REPORTED as RETRY: then */
   int64_t age_from;       /**< wall clock that max_age counts from */
+  int64_t not_before;     /**< the message's */
   int64_t expires;        /**< wall clock, 0 never */
   char *cancelled;        /**< the user must not get it any more: why */
   uint32_t attempts;      /**< durable ones */
   uint32_t breaker_epoch; /**< LOGGING to SENDING */
   int16_t provider;       /**< index into the configuration's, -1 unknown */
   uint8_t state;
+  uint8_t listed;     /**< enum entry_list */
   uint8_t reported;   /**< REPORTED: enum outcome_kind */
   bool urgent;        /**< WAITING: a retry, ahead of first attempts */
   bool open;          /**< its last attempt has no settled outcome */
   bool stored, dirty; /**< the store has it; the store's is older than this, or it has none */
   bool loaded;        /**< from the store: suppressions that came while nobody ran were not told to it */
+  bool indexed;       /**< the reader of deferred messages has yet to pass its place in the store's index */
   uint32_t len;
   uint8_t bytes[]; /**< as outbox_entry_encode() wrote it; only its message counts */
 };
@@ -50,9 +56,14 @@ struct outbox {
   struct hash_table ids, users;
   struct heap deadlines;
   struct list unwritten;
+  struct list deferred; /**< those of the unwritten that wait for their moment */
+  struct list
+      settling; /**< deferred ones in a write under way: when it is done, the store alone may have them */
+  size_t deferred_bytes;
   uint64_t dirty_epoch;
-  struct buf done; /**< entries that the store has and must drop: user's kind, id, message id */
-  size_t bytes;    /**< of all entries */
+  struct buf done; /**< entries that the store has and must drop: user's kind, id, message id, not_before */
+  struct hash_table gone; /**< of those, deferred ones that the store's index would still name */
+  size_t bytes;           /**< of all entries */
 };
 
 void outbox_init(struct outbox *outbox);
@@ -66,6 +77,8 @@ struct entry *outbox_add(struct outbox *outbox, struct str bytes, bool stored, s
 struct entry *outbox_find(const struct outbox *outbox, struct hash128 id);
 /** The entry's message, borrowing from it. */
 struct message outbox_message(const struct entry *entry);
+/** Whether the message is one on this channel ("*": any) for this purpose ("": any). */
+bool outbox_concerns(const struct message *message, struct str channel, struct str purpose);
 /** Free it; the store drops it with the next flush. It must be in no queue. */
 void outbox_remove(struct outbox *outbox, struct entry *entry);
 /** The store's copy is old. */
@@ -76,8 +89,19 @@ void outbox_set_deadline(struct outbox *outbox, struct entry *entry, int64_t at)
  */
 struct entry *outbox_of_user(const struct outbox *outbox, struct entity user, struct entry *after);
 
+/** Free it; the store goes on without. It must be in no queue. */
+void outbox_forget(struct outbox *outbox, struct entry *entry);
+/** Whether this message has ended, and the store does not know it yet. */
+bool outbox_gone(const struct outbox *outbox, struct hash128 id);
+
+enum outbox_part { OUTBOX_ALL, OUTBOX_DEFERRED };
 /** Move up to about `bytes` of what the store lacks as of `epoch` into a write. @return how many entries; 0:
  * it lacks none. */
-size_t outbox_write(struct outbox *outbox, struct store_write *write, uint64_t epoch, size_t bytes);
+size_t outbox_write(struct outbox *outbox, struct store_write *write, enum outbox_part part, uint64_t epoch,
+                    size_t bytes);
+/** The entry, on `settling`, stays. */
+void outbox_settled(struct outbox *outbox, struct entry *entry);
+/** It is written; those that may now be forgotten are on `settling`. */
+void outbox_written(struct outbox *outbox);
 /** A write failed: the store may have anything. */
 void outbox_unwrite(struct outbox *outbox, struct str done);

@@ -72,7 +72,7 @@ void queue_clear(struct queue *queue) {
   *plain = (struct lane){0};
   heap_deinit(&queue->delayed);
   queue->ready = (struct list){0};
-  queue->waiting = queue->logging = queue->sending = 0;
+  queue->waiting = queue->deferred = queue->logging = queue->sending = 0;
   queue->breaker.probing = false;
 }
 
@@ -113,6 +113,7 @@ void queue_delay(struct queue *queue, struct entry *entry) {
   entry->state = ENTRY_DELAYED;
   heap_put(&queue->delayed, &entry->delay, entry->retry_at);
   queue->waiting++;
+  queue->deferred += entry->attempts == 0;
 }
 
 static void leave_lane(struct queue *queue, struct entry *entry) {
@@ -127,10 +128,12 @@ static void leave_lane(struct queue *queue, struct entry *entry) {
 }
 
 void queue_remove(struct queue *queue, struct entry *entry) {
-  if (entry->state == ENTRY_DELAYED)
+  if (entry->state == ENTRY_DELAYED) {
     heap_remove(&queue->delayed, &entry->delay);
-  else
+    queue->deferred -= entry->attempts == 0;
+  } else {
     leave_lane(queue, entry);
+  }
   entry->state = ENTRY_IDLE;
   queue->waiting--;
 }

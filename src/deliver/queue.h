@@ -46,6 +46,7 @@ struct queue {
   uint32_t sending;  /**< … and SENDING */
   struct list ready; /**< entries READY, in order */
   size_t waiting;    /**< WAITING and DELAYED */
+  size_t deferred;   /**< DELAYED that were never tried */
   int64_t tat;       /**< of the rate; monotonic us */
   struct breaker breaker;
   struct heap delayed;

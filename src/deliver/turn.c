@@ -235,6 +235,7 @@ static void finish_reset(struct deliver *deliver) {
   for (uint32_t i = 0; i < deliver->config->provider_count; i++) queue_clear(&deliver->providers[i].queue);
   deliver->unresolved = (struct list){0};
   outbox_clear(&deliver->outbox);
+  later_begin(deliver);
   count_bytes(deliver);
   deliver->phase = PHASE_IDLE;
   deliver->log = NULL;
@@ -288,7 +289,8 @@ static int64_t go_on_stopping(struct deliver *deliver, int64_t now_us) {
 
 static void show(struct provider *provider) {
   struct queue *queue = &provider->queue;
-  metric_set(provider->waiting, (int64_t)(queue->waiting + queue->logging + queue->ready.count));
+  metric_set(provider->waiting,
+             (int64_t)(queue->waiting - queue->deferred + queue->logging + queue->ready.count));
   metric_set(provider->in_flight, queue->sending);
   metric_set(provider->breaker, queue->breaker.state);
   if (provider->shown == queue->breaker.state) return;
@@ -308,7 +310,7 @@ static void on_wake(uv_timer_t *timer) {
 
 static void wake_at(struct deliver *deliver, int64_t wall_ms, int64_t mono_us, int64_t now_ms,
                     int64_t now_us) {
-  bool waits = deliver->outbox.ids.count > 0;
+  bool waits = deliver->outbox.ids.count > 0 || deliver->later.count > 0;
   int64_t in_ms = waits ? LOOK_AGAIN_MS : INT64_MAX;
   if (wall_ms != INT64_MAX && wall_ms - now_ms < in_ms) in_ms = wall_ms - now_ms;
   if (mono_us != INT64_MAX && (mono_us - now_us + 999) / 1000 < in_ms)
@@ -336,9 +338,13 @@ static bool may_gather(struct deliver *deliver, int64_t now_us) {
 
 /** @return whether there is more to do at once. */
 static bool run_round(struct deliver *deliver, int64_t now_ms, int64_t now_us, int64_t *wall, int64_t *mono) {
+  bool more = false;
   if (deliver->phase == PHASE_RUNNING) {
     resolve(deliver);
+    more = later_turn(deliver, now_ms);
     *wall = pass_deadlines(deliver, now_ms);
+    // Past it, they wait for room.
+    if (deliver->later.next > now_ms && deliver->later.next < *wall) *wall = deliver->later.next;
     for (uint32_t i = 0; i < deliver->config->provider_count; i++) {
       struct provider *provider = &deliver->providers[i];
       int64_t due = queue_wake(&provider->queue, &deliver->limits, now_ms);
@@ -352,7 +358,7 @@ static bool run_round(struct deliver *deliver, int64_t now_ms, int64_t now_us, i
       send_ready(deliver, &deliver->providers[i]);
   files_submit(deliver->files);
   http_kick(deliver->http);
-  return attempt_collect(deliver) || (deliver->phase == PHASE_RUNNING && deliver->unresolved.first);
+  return attempt_collect(deliver) || more || (deliver->phase == PHASE_RUNNING && deliver->unresolved.first);
 }
 
 void turn_run(struct deliver *deliver) {
@@ -376,7 +382,12 @@ void turn_run(struct deliver *deliver) {
     deliver->quitting = NULL;
   }
   limits_trim(&deliver->limits, now_us);
-  for (uint32_t i = 0; i < deliver->config->provider_count; i++) show(&deliver->providers[i]);
+  size_t deferred = deliver->later.count;
+  for (uint32_t i = 0; i < deliver->config->provider_count; i++) {
+    show(&deliver->providers[i]);
+    deferred += deliver->providers[i].queue.deferred;
+  }
+  metric_set(deliver->deferred_gauge, (int64_t)deferred);
   count_bytes(deliver);
   bool gather = may_gather(deliver, now_us);
   http_gather(deliver->http, gather);

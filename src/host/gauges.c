@@ -83,7 +83,7 @@ void gauges_describe(struct host *host, struct buf *out) {
   struct log_position durable = {0};
   enum host_phase phase = atomic_load(&host->shared.phase);
   if (phase == HOST_RUNNING) durable = log_durable(host->shared.log);
-  value_put_map(out, 18);
+  value_put_map(out, 19);
   value_put_string(out, STR("phase"));
   value_put_string(out, str_from(phase_name(phase)));
   value_put_member_integer(out, "port", host->port);
@@ -104,6 +104,8 @@ void gauges_describe(struct host *host, struct buf *out) {
   reload_describe(host, out);
   value_put_string(out, STR("lookups"));
   lookup_describe(host->shared.lookup, out);
+  value_put_string(out, STR("deferred"));
+  deliver_describe_deferred(host->shared.deliver, out);
   value_put_string(out, STR("providers"));
   deliver_describe(host->shared.deliver, out);
 }

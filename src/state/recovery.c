@@ -109,7 +109,7 @@ static int write_pending(struct recovering *self, const struct pending *pending)
     break;
   case PENDING_DONE:
     store_write_outbox_done(&self->write, (struct entity){pending->kind, {pending->user, pending->user_len}},
-                            pending->id);
+                            pending->id, 0);
     break;
   }
   return rc ? rc : write_if_large(self, WRITE_BYTES);

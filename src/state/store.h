@@ -2,15 +2,17 @@
  * has.
  *
  * `store_rocks_open` is RocksDB with its own WAL off (the log is the WAL). Column families: user, timer,
- * outbox, dead, meta, and in time slices log.<slice>, seen.<slice>, ledger.<slice>. Keys begin partition (1
- * byte) | entity kind | id | 0, so that everything known of a user is one key range in each (timer: due time
- * first, it is an index). Fetches and writes run on the store's threads, one each, and complete by mail.
+ * outbox, deferred, dead, meta, and in time slices log.<slice>, seen.<slice>, ledger.<slice>. Keys begin
+ * partition (1 byte) | entity kind | id | 0, so that everything known of a user is one key range in each
+ * (timer: due time first, it is an index). Fetches and writes run on the store's threads, one each, and
+ * complete by mail.
  *
  * | family | key behind the entity | value |
  * |---|---|---|
  * | user | | record_encode() |
  * | timer | due time before the entity | empty |
  * | outbox, dead | message's or failure's id | outbox_entry_encode(), dead_letter_encode() |
+ * | deferred | due time before the entity, then the message's id: an index of the outbox | empty |
  * | log, ledger | segment, number | state/sealed.h: records of one segment; ledger: their decisions |
  * | seen | (a hash of the entity, then seen_mark()) | time of acceptance |
  * | meta | (a name alone) | format version, checkpoint, last sealed segment, the newest time in each slice;
@@ -62,6 +64,10 @@ struct outbox_entry {
   bool open;         /**< the last attempt has no outcome: ambiguous after a restart */
   int64_t retry_at;  /**< wall clock, 0 at once */
 };
+/** Whether it still waits for the moment that it was deferred to. */
+static inline bool outbox_entry_deferred(const struct outbox_entry *entry) {
+  return entry->attempts == 0 && entry->message.not_before && entry->retry_at == entry->message.not_before;
+}
 void outbox_entry_encode(const struct outbox_entry *entry, struct buf *out);
 int outbox_entry_decode(struct outbox_entry *entry, struct str bytes, struct error *err);
 
@@ -98,7 +104,9 @@ void store_write_user(struct store_write *write, struct entity entity, const str
 /** Drop a stale index entry. */
 void store_write_timer_stale(struct store_write *write, struct entity entity, int64_t due);
 void store_write_outbox(struct store_write *write, const struct outbox_entry *entry);
-void store_write_outbox_done(struct store_write *write, struct entity entity, struct hash128 message_id);
+/** @param not_before  the message's; 0 where it is not known: an entry of the index may then outlive it. */
+void store_write_outbox_done(struct store_write *write, struct entity entity, struct hash128 message_id,
+                             int64_t not_before);
 void store_write_dead(struct store_write *write, const struct dead_letter *letter);
 void store_write_dead_done(struct store_write *write, struct entity entity, struct hash128 id);
 void store_write_submit(struct store *store, struct store_write *write);
@@ -128,6 +136,18 @@ int store_scan_timers(struct store *store, int (*visit)(void *context, struct en
                       void *context, struct error *err);
 int store_scan_outbox(struct store *store, int (*visit)(void *context, const struct outbox_entry *entry),
                       void *context, struct error *err);
+/** One user's. */
+int store_scan_outbox_of(struct store *store, struct entity entity,
+                         int (*visit)(void *context, const struct outbox_entry *entry), void *context,
+                         struct error *err);
+/** Deferred messages that are due, in the order of their moments, from behind `cursor` on, which follows.
+ * What has ended meanwhile is not visited.
+ * @param cursor  empty: from the first. @param most  entries of the index to look at in this call
+ * @param next  when the first that was not looked at is due; INT64_MAX: there is none
+ * @return how many it looked at, or a negative code */
+int store_read_deferred(struct store *store, struct buf *cursor, int64_t until, uint32_t most, int64_t *next,
+                        void (*visit)(void *context, const struct outbox_entry *entry), void *context,
+                        struct error *err);
 int store_scan_dead(struct store *store, int (*visit)(void *context, const struct dead_letter *letter),
                     void *context, struct error *err);
 /** One user's sealed past, segment by segment in the order of sequence numbers, from ledger and log slices

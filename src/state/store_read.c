@@ -292,6 +292,21 @@ int store_scan_outbox(struct store *store, int (*visit)(void *context, const str
                     &(struct typed){.outbox = visit, .context = context, .err = err});
 }
 
+int store_scan_outbox_of(struct store *store, struct entity entity,
+                         int (*visit)(void *context, const struct outbox_entry *entry), void *context,
+                         struct error *err) {
+  struct typed typed = {.outbox = visit, .context = context, .err = err};
+  int rc = store_enter(store, err);
+  if (rc) return rc;
+  struct buf prefix;
+  buf_init(&prefix);
+  key_put_entity(&prefix, entity);
+  rc = store_scan_family(store, store->families[FAMILY_OUTBOX], buf_str(&prefix), visit_outbox, &typed, err);
+  buf_deinit(&prefix);
+  store_leave(store);
+  return rc;
+}
+
 int store_scan_dead(struct store *store, int (*visit)(void *context, const struct dead_letter *letter),
                     void *context, struct error *err) {
   return scan_typed(store, FAMILY_DEAD, visit_dead,

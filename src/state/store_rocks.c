@@ -15,7 +15,8 @@
 
 enum { FORMAT_VERSION = 2, MERGED_MIN = 4 };
 
-static const char *const family_names[FAMILY_COUNT] = {"default", "user", "timer", "outbox", "dead", "meta"};
+static const char *const family_names[FAMILY_COUNT] = {"default",  "user", "timer", "outbox",
+                                                       "deferred", "dead", "meta"};
 
 /* ---- errors ---- */
 
@@ -257,7 +258,10 @@ static int families_list(struct store *store, bool fresh, struct families *out, 
     out->count++;
   }
   if (store->options.read_only && found < FAMILY_COUNT)
-    return error_set(err, ERROR_NOT_FOUND, "%s: the database was never finished", store->directory);
+    return error_set(
+        err, ERROR_NOT_FOUND,
+        "%s: the database was never finished, or an older version wrote it: start the host on it once",
+        store->directory);
   return 0;
 }
 

@@ -85,15 +85,32 @@ static void put_id_key(struct buf *key, struct entity entity, struct hash128 id)
   key_put_hash(key, id);
 }
 
+/** The index of deferred messages. */
+static void put_deferred_key(struct buf *key, struct entity entity, struct hash128 id, int64_t due) {
+  key_put_time(key, due);
+  put_id_key(key, entity, id);
+}
+
 void store_write_outbox(struct store_write *write, const struct outbox_entry *entry) {
   put_id_key(begin_key(write), entry->message.user, entry->message.id);
   outbox_entry_encode(entry, begin_value(write));
   put(write, FAMILY_OUTBOX);
+  if (!entry->message.not_before) return;
+  put_deferred_key(begin_key(write), entry->message.user, entry->message.id, entry->message.not_before);
+  begin_value(write);
+  if (outbox_entry_deferred(entry))
+    put(write, FAMILY_DEFERRED);
+  else
+    take(write, FAMILY_DEFERRED);
 }
 
-void store_write_outbox_done(struct store_write *write, struct entity entity, struct hash128 message_id) {
+void store_write_outbox_done(struct store_write *write, struct entity entity, struct hash128 message_id,
+                             int64_t not_before) {
   put_id_key(begin_key(write), entity, message_id);
   take(write, FAMILY_OUTBOX);
+  if (!not_before) return;
+  put_deferred_key(begin_key(write), entity, message_id, not_before);
+  take(write, FAMILY_DEFERRED);
 }
 
 void store_write_dead(struct store_write *write, const struct dead_letter *letter) {
@@ -195,7 +212,8 @@ int store_meta_get_u64(struct store *store, const char *key, uint64_t *values, s
 
 static int flush(struct store *store, struct error *err) {
   // Meta too: its last log file is kept as long as something of it is in memory alone.
-  static const enum family flushed[] = {FAMILY_USER, FAMILY_TIMER, FAMILY_OUTBOX, FAMILY_DEAD, FAMILY_META};
+  static const enum family flushed[] = {FAMILY_USER,     FAMILY_TIMER, FAMILY_OUTBOX,
+                                        FAMILY_DEFERRED, FAMILY_DEAD,  FAMILY_META};
   rocksdb_flushoptions_t *options = rocksdb_flushoptions_create();
   rocksdb_flushoptions_set_wait(options, 1);
   int rc = 0;
