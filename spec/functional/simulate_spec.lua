@@ -95,6 +95,13 @@ describe("simulate", function()
     assert.equal(3, #simulate(events, "--until", tostring(START + HOUR)).lines)
     assert.equal(4, #simulate(events, "--until", tostring(START + 10 * HOUR)).lines)
     assert.equal(1, #simulate(events, "--until", tostring(START + 5)).lines)
+    -- START is 2023-11-14 22:13:20 UTC; a date as people write it, with a zone or without.
+    assert.equal(2, #simulate(events, "--until", "2023-11-15 00:13:19.999 Europe/Berlin").lines)
+    assert.equal(3, #simulate(events, "--until", "2023-11-15 00:13:20 Europe/Berlin").lines)
+    assert.equal(3, #simulate(events, "--until", "2023-11-14T23:13:20").lines)
+    local slip = simulate(events, "--until", "2023-11-15 00:13 Europe/Berln")
+    assert.equal(2, slip.status)
+    assert.truthy(slip.err:find('did you mean "Europe/Berlin"', 1, true), slip.err)
   end)
 
   it("lets timers fire that are due at the last event's time", function()
