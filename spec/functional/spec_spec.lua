@@ -161,6 +161,9 @@ FAIL spec/rules/bad_spec.lua:10: thanks at once
       ['sim.host { rule = "rules/shop" }'] = "sim.host has no field `rule`; did you mean `rules`?; there are: at, config, rules",
       ["sim.host { config = { workrs = 1 } }"] = "sim.host: `config`: unknown key \"workrs\"; did you mean \"workers\"?",
       ['sim.host { at = "noon" }'] = "sim.host: `at`: ",
+      ['sim.host { at = "1969-07-20" }'] = "sim.host: `at`: the clock begins in 1970 or later",
+      ['sim.host "rules/shop"'] = 'sim.host takes a table in braces: sim.host { rules = "rules/welcome" }',
+      ['host.event { type = "order", user = "ada" }'] = "host:event takes a table in braces: host:event {",
       ["sim.hots {}"] = "kairos.spec has no `hots`; did you mean `host`?; there is: host",
     } do
       local status, said, test = body(text)

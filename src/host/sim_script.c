@@ -101,7 +101,8 @@ static int open_host(void *context, struct str arguments, struct buf *result, st
   int rc = sim_script_load(scripted, rules, config, &loaded, err);
   if (rc == 0 && !sim_is_nil(at)) {
     rc = read_moment(sim_rules_config(loaded), at, &start, err);
-    if (rc) error_prefix(err, "`at`: ");
+    if (rc == 0 && start < 0) rc = error_set(err, ERROR_INVALID, "the clock begins in 1970 or later");
+    if (rc) error_prefix(err, "`at`");
   }
   if (rc) return rc;
   size_t at_index = 0;
