@@ -12,6 +12,7 @@ describe("tools/torture", function()
     assert.truthy(result.out:find("\neverything is accounted for\n", 1, true), result.out)
     assert.truthy(result.out:find "\nevents +%d%d+ posted")
     assert.truthy(result.out:find "\ntimers fired +%d")
+    assert.truthy(result.out:find "\nlook%-ups +%d.*fresh %d")
   end)
 end)
 

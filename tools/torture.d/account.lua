@@ -92,7 +92,7 @@ end
 local function replay(self, user, rows)
   local clients = self.options.clients
   local books = model.new(user, function(text) self:fault("order", "%s: %s", user, text) end)
-  local facts, taken = {}, {}
+  local facts, taken, waited = {}, {}, {}
   for _, row in ipairs(rows) do
     local event = clients.by_id[row.cause]
     facts[row.cause .. "|" .. row.campaign] = row.facts
@@ -109,6 +109,13 @@ local function replay(self, user, rows)
       else
         self:fault("events", "%s: what nobody sent took effect: %s", user, row.cause)
       end
+    elseif row.campaign == "waiting" then
+      if waited[row.cause] then self:fault("look-ups", "%s: what waited with %s ran twice", user, row.cause) end
+      if row.decision ~= (event and event.payload.waits and "send" or "none") then
+        self:fault("look-ups", "%s: what waited with %s came to %s", user, row.cause, row.decision)
+      end
+      waited[row.cause] = true
+      if event and event.payload.waits then add(self.needs, row.facts["needs.stock_state"]) end
     elseif (row.decision == "failed") ~= (event and event.payload.fails or false) then
       self:fault("rules", "%s: %s of %s came to %s", user, row.campaign, row.cause, row.decision)
     end
@@ -479,6 +486,7 @@ end
 --- Ask about everybody. @return every user's record, every user's decisions count
 function account:run()
   self.answers, self.ends, self.ends_of, self.skips, self.reasons, self.letters = {}, {}, {}, {}, {}, {}
+  self.needs = {}
   self.decided, self.expected, self.failures, self.fired, self.resent, self.commands = 0, 0, 0, 0, 0, 0
   local request_count
   self.requests, request_count = read_requests(self)
@@ -526,6 +534,7 @@ function account:run()
   self:row("sent again by hand", "%d", self.resent)
   self:row("dead letters", "%d, %d of them rules that failed", #letters, self.failures)
   self:row("timers fired", "%d", self.fired)
+  self:row("look-ups", "%d: %s", sum(self.needs), list(self.needs))
   self:row("operator's commands", "%d, %d without an answer", commands.count, commands.unanswered)
   return records
 end

@@ -59,6 +59,7 @@ local function flags(self, user, at, payload)
   if not payload.refused and random:chance(15) then payload.once = true end
   if random:chance(3) then payload.off = true end
   if random:chance(2) then payload.fails = true end
+  if random:chance(20) then payload.waits = random:to(40) end
   local soon, later, chain = random:between(100, 900), random:between(1000, 5000), random:to(4)
   if random:chance(10) and claim(self.soon, user, at + soon, 0, 1) then payload.soon = soon .. "ms" end
   if random:chance(5) and claim(self.later, user, at + later, 0, 1) then payload.later = later .. "ms" end

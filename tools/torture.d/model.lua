@@ -134,6 +134,10 @@ function model:acted(event)
   if p.chain then self:set_timer("chain", now + 150, p.number, p.chain) end
   if p.off then self.timers.later = nil end
   if p.fails then self.failures[event.id] = true end
+  -- The answer, or the fallback.
+  if p.waits then
+    self:say(event.id, "waited", { p.number, { -1, p.waits } }, now, { channel = "push", provider = "files" })
+  end
 end
 
 function model:asked(event)

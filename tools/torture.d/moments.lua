@@ -9,6 +9,7 @@ local kills = {
   { "log.settle", 1 }, { "recovery.record", 60 }, { "recovery.done", 1 },
   { "store.write", 20 }, { "store.checkpoint", 20 }, { "store.ingest", 12 }, { "store.retain", 4 },
   { "deliver.attempt_durable", 80 }, { "deliver.sent", 80 }, { "deliver.outcome_durable", 80 },
+  { "lookup.asked", 40 }, { "lookup.found", 60 }, { "lookup.settled", 60 },
   { "generation.built", 3 }, { "generation.stored", 3 }, { "generation.durable", 3 }, { "generation.swapped", 2 },
 }
 

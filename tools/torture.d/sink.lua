@@ -1,9 +1,9 @@
 --- The providers of tools/torture, as bad as providers are. Started with arguments DIRECTORY SEED TIMEOUT (ms: how long the
 --- host waits for an answer). Leaves `port` in the directory, and in `requests` a line of JSON for each request, written
 --- before it is answered.
--- Paths: /keyed takes Standard Webhooks, /holding and /resending take SendGrid's requests. How each request ends follows
--- from seed, message and how often the message came. POST /_kill {"pid", "after"} ends that process at the request so
--- many from then, which gets no answer.
+-- Paths: /stock/N is looked up, and N are left; /keyed takes Standard Webhooks, /holding and /resending take SendGrid's
+-- requests. How each request ends follows from seed, message and how often the message came. POST /_kill {"pid", "after"}
+-- ends that process at the message's request so many from then, which gets no answer.
 local cjson = require "cjson"
 local signal = require "posix.signal"
 local socket = require "socket"
@@ -62,6 +62,19 @@ local function respond(link, order)
     order.after and ("Retry-After: %d\r\n"):format(order.after) or "", #body, body), socket.gettime() + 5)
 end
 
+local looked = 0
+--- A look-up: answered, refused, late, or left without an answer. @return whether the connection stays
+local function look_up(link, left)
+  looked = looked + 1
+  local number = random.new(seed + looked * 104729):to(100)
+  if number <= 4 then return false end
+  if number <= 12 then loop.sleep(timeout * 2.5 / 1000) end
+  local body = number <= 20 and "none" or ('{"left":%s}'):format(left)
+  loop.send(link, ("HTTP/1.1 %d Answer\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"):format(
+    number > 12 and number <= 16 and 500 or 200, #body, body), socket.gettime() + 5)
+  return true
+end
+
 --- @return whether the connection stays
 local function take(link, path, headers, body)
   if path == "/_kill" then
@@ -69,6 +82,7 @@ local function take(link, path, headers, body)
     respond(link, { status = 200 })
     return true
   end
+  if path:find "^/stock/" then return look_up(link, path:match "%d+$") end
   local message = read(path, headers, body)
   times[message.key] = (times[message.key] or 0) + 1
   local order = fate(path, message)
