@@ -130,6 +130,79 @@ static void rates(void **state) {
   assert_non_null(strstr(err.message, "is too fast"));
 }
 
+static void caps(void **state) {
+  (void)state;
+  const int64_t hour = 3600000, day = 24 * hour;
+  const struct {
+    const char *text;
+    struct cap cap;
+  } good[] = {{"3/7d", {3, CAP_ROLLING, 7 * day}},
+              {"0/1d", {0, CAP_ROLLING, day}},
+              {"100/1h30m", {100, CAP_ROLLING, hour * 3 / 2}},
+              {"1/366d", {1, CAP_ROLLING, 366 * day}},
+              {"1/1d calendar", {1, CAP_DAY, day + 2 * hour}},
+              {"1/day calendar", {1, CAP_DAY, day + 2 * hour}},
+              {"3/1w calendar", {3, CAP_WEEK, 7 * day + 2 * hour}},
+              {"3/7d calendar", {3, CAP_WEEK, 7 * day + 2 * hour}},
+              {"5/1month calendar", {5, CAP_MONTH, 31 * day + 2 * hour}}};
+  for (size_t i = 0; i < COUNT(good); i++) {
+    struct cap cap;
+    assert_int_equal(quantity_cap(str_from(good[i].text), &cap, NULL), 0);
+    assert_int_equal(cap.count, good[i].cap.count);
+    assert_int_equal(cap.period, good[i].cap.period);
+    assert_int_equal(cap.over_ms, good[i].cap.over_ms);
+  }
+  static const char *const bad[] = {"",
+                                    "3",
+                                    "3/",
+                                    "/7d",
+                                    "-1/7d",
+                                    "1.5/7d",
+                                    "3/0d",
+                                    "3/7x",
+                                    "3 in 7d",
+                                    "3/2d calendar",
+                                    "3/1y calendar",
+                                    "3/ calendar",
+                                    "3/7dcalendar",
+                                    "3/s",
+                                    "3/7d calendars"};
+  for (size_t i = 0; i < COUNT(bad); i++) {
+    struct cap cap;
+    struct error err;
+    assert_int_equal(quantity_cap(str_from(bad[i]), &cap, &err), ERROR_INVALID);
+    assert_non_null(strstr(err.message, "is no cap: write how many"));
+  }
+  struct cap cap;
+  struct error err;
+  assert_int_equal(quantity_cap(STR("101/7d"), &cap, &err), ERROR_INVALID);
+  assert_non_null(strstr(err.message, "is too many: a cap counts to 100 at most"));
+  assert_int_equal(quantity_cap(STR("99999999999999999999/7d"), &cap, &err), ERROR_INVALID);
+  assert_non_null(strstr(err.message, "is too many"));
+  assert_int_equal(quantity_cap(STR("1/367d"), &cap, &err), ERROR_INVALID);
+  assert_non_null(strstr(err.message, "looks back too far"));
+}
+
+static void hours(void **state) {
+  (void)state;
+  struct hours night, day;
+  assert_int_equal(quantity_hours(STR("21:00-08:30"), &night, NULL), 0);
+  assert_int_equal(quantity_hours(STR("00:00-23:59"), &day, NULL), 0);
+  assert_true(night.from == 21 * 60 && night.to == 8 * 60 + 30);
+  assert_true(hours_include(night, 21 * 60) && hours_include(night, 0) && hours_include(night, 8 * 60 + 29));
+  assert_false(hours_include(night, 8 * 60 + 30) || hours_include(night, 21 * 60 - 1));
+  assert_true(hours_include(day, 0) && hours_include(day, 1438) && !hours_include(day, 1439));
+  static const char *const bad[] = {
+      "",           "21:00",         "21-8",        "21:00-21:00", "24:00-08:00", "21:60-08:00",
+      "9:00-17:00", "21:00 - 08:00", "21:00-08:0x", "ab:cd-ef:gh", "-1:00-08:00", "21:00-08:00 "};
+  for (size_t i = 0; i < COUNT(bad); i++) {
+    struct hours got;
+    struct error err;
+    assert_int_equal(quantity_hours(str_from(bad[i]), &got, &err), ERROR_INVALID);
+    assert_non_null(strstr(err.message, "are no hours of the day: write from when to when"));
+  }
+}
+
 static void text_without_an_end_is_fine(void **state) {
   (void)state;
   // The bytes after `len` belong to someone else.
@@ -211,6 +284,8 @@ int main(void) {
       cmocka_unit_test(bad_durations),
       cmocka_unit_test(sizes),
       cmocka_unit_test(rates),
+      cmocka_unit_test(caps),
+      cmocka_unit_test(hours),
       cmocka_unit_test(text_without_an_end_is_fine),
       cmocka_unit_test(hex),
       cmocka_unit_test(hashes_are_stable),

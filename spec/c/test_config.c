@@ -247,6 +247,13 @@ static const char everything[] =
     "- {name: files, type: file, concurrency: 1}\n"
     "- {name: hook, type: webhook, url: \"http://[::1]:9/a?b\", secret_env: KAIROS_TEST_A}\n"
     "routes: {email: mail, webhook: hook}\n"
+    "purposes:\n"
+    "- {name: news, consent: opt_in, caps: [3/7d, 1/1d calendar], on_cap: defer, quiet_hours: "
+    "\"21:00-08:00\", on_quiet: skip}\n"
+    "- {name: transactional}\n"
+    "default_purpose: news\n"
+    "caps: 0/1w\n"
+    "quiet_hours: {push: \"22:00-06:00\"}\n"
     "logging: {level: debug, format: json, show_users: true}\n"
     "control: {socket: /tmp/s, mode: 0660}\n";
 
@@ -265,6 +272,22 @@ static void everything_arrives(void **state) {
   assert_int_equal(config->http.idle_timeout, 3600001);
   assert_int_equal(config->api_keys[0].rate.over_ms, 90000);
   assert_true(config->delivery.paused);
+  assert_int_equal(config->purpose_count, 3);
+  const struct config_purpose *news = config_purpose(config, STR("news")),
+                              *receipts = config_purpose(config, STR("transactional"));
+  assert_ptr_equal(config->default_purpose, news);
+  assert_true(news->consent == CONFIG_CONSENT_OPT_IN && news->on_cap == CONFIG_DEFER &&
+              news->on_quiet == CONFIG_SKIP);
+  assert_int_equal(news->caps.count, 2);
+  assert_int_equal(news->caps.items[1].period, CAP_DAY);
+  assert_int_equal(news->quiet_hours.hours.from, 21 * 60);
+  // A built-in name keeps its meaning.
+  assert_true(receipts->transactional && receipts->consent == CONFIG_CONSENT_NONE);
+  assert_string_equal(config->purposes[2].name, "marketing");
+  assert_int_equal(config->caps.count, 1);
+  assert_int_equal(config->caps.items[0].count, 0);
+  assert_string_equal(config->quiet_hours[CONFIG_CHANNEL_PUSH].text, "22:00-06:00");
+  assert_null(config->quiet_hours[CONFIG_CHANNEL_EMAIL].text);
   assert_int_equal(config->provider_count, 3);
   assert_string_equal(config->providers[0].url, "https://api.sendgrid.com/v3/mail/send");
   assert_int_equal(config->providers[0].ambiguous, CONFIG_AMBIGUOUS_RESEND);

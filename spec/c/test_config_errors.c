@@ -57,6 +57,34 @@ static void unknown_keys(void **state) {
   expect("? [a]\n: 1\n", "f:1:3: found a list as a key, expected a word\n");
 }
 
+static void purposes(void **state) {
+  (void)state;
+  expect("default_purpose: newsletter\n",
+         "f:1:18: default_purpose: unknown purpose \"newsletter\"; known: marketing, transactional\n");
+  expect("purposes: [{name: a, caps: [3/7d, \"2 a day\"]}]\n",
+         "f:1:28: purposes[0].caps: \"2 a day\" is no cap: write how many, \"/\" and in how long, such as "
+         "\"3/7d\", or in a "
+         "day, a week or a month of the calendar: \"1/1d calendar\", \"3/1w calendar\", \"5/1month "
+         "calendar\"\n");
+  expect("caps: [[3/7d]]\n", "f:1:8: caps: found a list in the list, expected text such as \"3/7d\"\n");
+  expect(
+      "caps: {a: 1}\n",
+      "f:1:7: caps: found a group of keys, expected a list of caps such as [\"3/7d\", \"1/1d calendar\"]\n");
+  expect(
+      "purposes: [{name: a, quiet_hours: 21-8}]\n",
+      "f:1:35: purposes[0].quiet_hours: \"21-8\" are no hours of the day: write from when to when, such as "
+      "\"21:00-08:00\"\n");
+  expect("purposes: [{name: a, consent: maybe}]\n",
+         "f:1:31: purposes[0].consent: found \"maybe\", expected one of none, opt_out, opt_in\n");
+  expect("purposes: [{name: a, transactional: true, caps: 3/7d, quiet_hours: \"21:00-08:00\"}]\n",
+         "f:1:49: purposes[0].caps: caps and quiet hours do not concern a transactional purpose\n"
+         "f:1:68: purposes[0].quiet_hours: caps and quiet hours do not concern a transactional purpose\n");
+  expect("purposes: [{name: a}, {name: a}]\n",
+         "f:1:30: purposes[1].name: the name \"a\" is given twice, expected one of its own for each\n");
+  expect("quiet_hours: {fax: \"21:00-08:00\"}\n",
+         "f:1:15: quiet_hours: unknown key \"fax\"; known here: email, sms, push, webhook\n");
+}
+
 static void duplicate_keys(void **state) {
   (void)state;
   expect("workers: 1\nlog: {keep: 40d}\nworkers: 2\n",
@@ -444,6 +472,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(secrets_may_be_missing_for_who_only_looks),
       cmocka_unit_test(unknown_keys),
+      cmocka_unit_test(purposes),
       cmocka_unit_test(duplicate_keys),
       cmocka_unit_test(wrong_types),
       cmocka_unit_test(bad_quantities),

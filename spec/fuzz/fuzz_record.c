@@ -91,7 +91,8 @@ static void check_applied(const struct effect *effect) {
   struct str value;
   struct timer timer, first;
   struct suppression suppression;
-  int64_t until = 0;
+  struct consent consent;
+  int64_t until = 0, times[RECORD_COUNTED_MAX];
   switch (effect->type) {
   case EFFECT_ATTRIBUTE:
     if (effect->attribute.value.len == 0 || value_head(effect->attribute.value).type == VALUE_NIL) break;
@@ -118,6 +119,21 @@ static void check_applied(const struct effect *effect) {
     HOLDS(record_suppressed(&live, effect->suppress.channel, &suppression));
     HOLDS(suppression.at == effect->suppress.at && str_equal(suppression.reason, effect->suppress.reason));
     break;
+  case EFFECT_CONSENT:
+    HOLDS(record_consent(&live, effect->consent.purpose, effect->consent.channel, &consent));
+    HOLDS(consent.at >= effect->consent.at);
+    HOLDS(consent.at > effect->consent.at || effect->consent.granted || !consent.granted);
+    break;
+  case EFFECT_COUNT_SEND: {
+    size_t count = record_counted(&live, effect->counted.counter, times);
+    bool found = effect->counted.keep == 0;
+    for (size_t i = 0; i < count; i++) {
+      HOLDS(i == 0 || times[i - 1] <= times[i]);
+      found |= times[i] == effect->counted.at;
+    }
+    HOLDS(found);
+    break;
+  }
   default:
     break;
   }
@@ -142,7 +158,7 @@ static void apply(const struct effect *effect) {
 
 static void apply_one(struct input *input) {
   struct effect effect = {0};
-  switch (input_u8(input) % 10) {
+  switch (input_u8(input) % 12) {
   case 0:
     effect.type = EFFECT_WINDOW;
     window_of(input, &effect.window);
@@ -180,6 +196,19 @@ static void apply_one(struct input *input) {
     effect.type = EFFECT_UNSUPPRESS;
     effect.suppress.channel = name_of(input);
     effect.suppress.reason = STR("");
+    break;
+  case 8:
+    effect.type = EFFECT_CONSENT;
+    effect.consent =
+        (struct consent){.purpose = name_of(input), .channel = name_of(input), .source = name_of(input)};
+    effect.consent.granted = input_u8(input) & 1;
+    effect.consent.at = time_of(input);
+    break;
+  case 9:
+    effect.type = EFFECT_COUNT_SEND;
+    effect.counted =
+        (struct counted_send){.counter = name_of(input), .at = time_of(input), .wall = time_of(input)};
+    effect.counted.keep = input_u8(input) & 3 ? 86400000 : 0;
     break;
   default: { // many of one kind
     window_of(input, &effect.window);
