@@ -126,6 +126,7 @@ static void swapped(struct mail *mail, bool cancelled) {
   LOG_INFO("rules", "a new generation serves", LOG_INT("generation", reload->serving->facts.number),
            LOG_TEXT("cause", generation_cause_name(reload->serving->facts.cause)),
            LOG_INT("milliseconds", (clock_mono_us() - attempt->began) / 1000));
+  reload_note_windows(reload);
   (void)FAILPOINT("generation.swapped");
   reload_answer_all(reload, "serving");
   attempt->candidate = old;

@@ -1,4 +1,5 @@
 #include "base/clock.h"
+#include "base/logger.h"
 #include "base/memory.h"
 #include "host/reload_internal.h"
 
@@ -74,6 +75,16 @@ void reload_note_success(struct reload *reload) {
   memory_free(reload->failed_reason);
   reload->failed_reason = NULL;
   metric_set(reload->failed_gauge, 0);
+}
+
+void reload_note_windows(const struct reload *reload) {
+  struct str windows;
+  const struct reload_attempt *attempt = &reload->attempt;
+  if (!attempt->declared.len || !value_member(buf_str(&attempt->declared), STR("windows_added"), &windows))
+    return;
+  uint32_t count = value_head(windows).count;
+  if (count)
+    LOG_INFO("rules", "windows that no rule declared before count from now on", LOG_INT("windows", count));
 }
 
 void reload_note_failure(struct reload *reload) {

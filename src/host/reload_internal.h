@@ -97,6 +97,8 @@ void reload_answer(struct reload_request *request, int status, const struct erro
 void reload_request_free(struct reload_request *request);
 /** What is on disk serves, or has been set aside by an operator. */
 void reload_note_success(struct reload *reload);
+/** Windows that no rule declared before start empty: whoever reads their counts should know. */
+void reload_note_windows(const struct reload *reload);
 /** For the list of generations; and, if it was about the files, that they do not serve. */
 void reload_note_failure(struct reload *reload);
 

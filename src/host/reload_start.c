@@ -86,6 +86,7 @@ int reload_begin(struct host *host, struct error *err) {
   } else if (rc || (rc = decide_files(reload))) {
     *err = attempt->err;
   } else {
+    if (reload->serving) reload_note_windows(reload);
     generation_free(reload->serving);
     reload->serving = attempt->candidate;
     attempt->candidate = NULL;
