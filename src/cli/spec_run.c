@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "cli/print.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -83,15 +84,8 @@ _Noreturn static void run_file(const struct spec_options *options, const char *p
 
 /* ---- in the parent ---- */
 
-static struct str text_of(struct str map, const char *name) {
-  struct str found;
-  if (!value_member(map, str_from(name), &found)) return STR("");
-  struct value value = value_head(found);
-  return value.type == VALUE_STRING ? value.string : STR("");
-}
-
 static void add_test(struct spec_file *file, struct str test) {
-  struct str status = text_of(test, "status");
+  struct str status = print_member_text(test, "status");
   buf_append(&file->tests, test.data, test.len);
   file->count++;
   if (str_equal(status, STR("passed")))
@@ -115,7 +109,7 @@ static void add_stopped(struct job *job, struct str message) {
     buf_append(&test, path.data, path.len);
   else
     value_put_array(&test, 0);
-  value_put_member_text(&test, "name", began.len ? text_of(began, "name") : STR(""));
+  value_put_member_text(&test, "name", began.len ? print_member_text(began, "name") : STR(""));
   value_put_member_text(&test, "status", STR("error"));
   value_put_member_text(&test, "message", message);
   value_put_string(&test, STR("line"));
@@ -130,7 +124,7 @@ static void add_stopped(struct job *job, struct str message) {
 }
 
 static void take_report(struct job *job, struct str value) {
-  struct str kind = text_of(value, "kind"), error = text_of(value, "error");
+  struct str kind = print_member_text(value, "kind"), error = print_member_text(value, "error");
   if (str_equal(kind, STR("start"))) {
     buf_clear(&job->test);
     buf_append(&job->test, value.data, value.len);

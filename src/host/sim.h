@@ -79,7 +79,7 @@ bool sim_lookup(struct sim *sim, struct str source, struct str path, struct str 
 /* ---- what happened; each appends one value ---- */
 
 /** Messages that a provider accepted, as they went: array of { at, user, to, campaign, template, channel,
- * provider, message_id, attempt, subject, headers, html (of HTML templates), text, data }. */
+ * provider, purpose, message_id, attempt, subject, headers, html (of HTML templates), text, data }. */
 void sim_sent(const struct sim *sim, struct buf *out);
 /** Decisions as host/why.h says them, of all users, with what became of them. */
 void sim_decisions(const struct sim *sim, struct buf *out);

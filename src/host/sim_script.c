@@ -409,19 +409,17 @@ static int tell_names(void *context, struct str arguments, struct buf *result, s
   const struct config *config = sim_rules_config(rules);
   const struct engine_rule *all;
   const struct engine_template *templates;
-  struct names campaigns = {0}, events = {0}, needs = {0}, found = {0};
+  struct names campaigns = {0}, events = {0}, found = {0};
   size_t count = engine_rules(sim_rules_engine(rules), &all);
   for (size_t i = 0; i < count; i++) {
     add_name(&campaigns, all[i].campaign);
     for (size_t j = 0; j < all[i].on_count; j++) add_name(&events, all[i].on[j]);
-    for (size_t j = 0; j < all[i].need_count; j++) add_name(&needs, all[i].needs[j].name);
   }
   const struct window_declaration *windows;
   count = engine_windows(sim_rules_engine(rules), &windows);
   for (size_t i = 0; i < count; i++) add_name(&events, windows[i].of);
-  value_put_map(result, 8);
+  value_put_map(result, 7);
   put_names(result, "campaigns", &campaigns);
-  put_names(result, "needs", &needs);
   for (uint32_t i = 0; i < config->purpose_count; i++) add_name(&found, str_from(config->purposes[i].name));
   put_names(result, "purposes", &found);
   put_names(result, "events", &events);

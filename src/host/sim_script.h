@@ -4,24 +4,23 @@
  * A host is a number from sim_host. Rules that were loaded once serve all hosts that ask for them with the
  * same configuration. The functions, each of which raises what is wrong:
  *
- * - sim_host { rules = folder or list of folders, config = map, at = moment } -> host. `rules`: "rules/cart"
- * is the campaign `cart` of the rules folder, wherever that is; "rules" and nothing are all campaigns;
- * another path is taken as it is. `config` stands in place of the project's. A moment is text ("2026-11-27
- * 09:00 Europe/Berlin") or ms.
+ * - sim_host { rules = folder or list of folders, config = map, at = moment } -> host. Of `rules`,
+ *   "rules/cart" is the campaign `cart` of the rules folder, wherever that is; "rules" and nothing are all
+ *   campaigns; another path is taken as it is. `config` stands in place of the project's. A moment is text
+ *   ("2026-11-27 09:00 Europe/Berlin") or ms.
  * - sim_close(host)
- * - sim_event(host, envelope) -> "accepted" or "duplicate"; everything that is due by then has been run,
- * before and after
+ * - sim_event(host, envelope) -> "accepted" or "duplicate". What is due by then is run before, and what
+ *   follows at once after it.
  * - sim_advance(host, "2m"), sim_at(host, moment): turn the clock; an error if that is the past
  * - sim_provider(host, channel or provider, "accept" | "timeout" | "bounce" | status, times or nil)
  * - sim_lookup(host, server, path, answer); sim_lookup_fails(host, server, path, "timeout" or status)
  * - sim_now(host) -> ms
- * - sim_sent, sim_decisions, sim_runs, sim_dead, sim_entities(host); sim_user, sim_story(host, user): as
- * sim.h says
- * - sim_names(host) -> { campaigns, events, needs, templates, checks, channels, providers, purposes }: lists
- * of what there is
- * - moment(host, text or ms) -> ms; json(value) -> text
- * - time(ms, zone or nil) -> "Mon 2026-06-01 14:00:00 CEST"
- * - nearest(word, names) -> the name that was probably meant, or nil
+ * - sim_sent, sim_decisions, sim_runs, sim_dead, sim_entities(host); sim_user, sim_story(host, id, whether it
+ *   is a subject): as sim.h says
+ * - sim_names(host) -> { campaigns, events, templates, checks, channels, providers, purposes }, each a
+ *   list of what there is
+ * - moment(host, text or ms) -> ms; time(ms, zone or nil) -> "Mon 2026-06-01 14:00:00 CEST"; json(value) ->
+ *   text; nearest(word, names) -> the name that was probably meant, or nil
  */
 #pragma once
 

@@ -102,11 +102,6 @@ void sim_user(const struct sim *sim, struct entity entity, struct buf *out) {
     value_put_nil(out);
 }
 
-struct entities {
-  struct buf names;
-  uint32_t count;
-};
-
 void sim_entities(const struct sim *sim, struct buf *out) {
   struct buf names;
   buf_init(&names);
@@ -197,12 +192,6 @@ static void tell_runs(struct story *story, const struct step *step) {
   }
 }
 
-static const char *outcome_name(enum outcome_kind kind) {
-  static const char *const names[] = {"",          "accepted", "retry",     "rejected",
-                                      "exhausted", "expired",  "cancelled", "held"};
-  return (size_t)kind < sizeof names / sizeof *names ? names[kind] : "unknown";
-}
-
 static void tell_effect(struct story *story, const struct log_record *record, const struct effect *effect) {
   const struct message *message = &effect->message.message;
   const struct outcome *outcome = &effect->outcome;
@@ -256,7 +245,7 @@ static void tell_effect(struct story *story, const struct log_record *record, co
     return;
   case EFFECT_OUTCOME:
     out = row(story, record->at, "outcome", 5);
-    value_put_member_text(out, "outcome", str_from(outcome_name(outcome->kind)));
+    value_put_member_text(out, "outcome", why_outcome_name(outcome->kind));
     value_put_member_text(out, "detail", outcome->detail);
     value_put_member_integer(out, "attempt", outcome->attempt);
     put_id(out, outcome->message_id);

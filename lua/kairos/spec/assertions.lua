@@ -34,7 +34,7 @@ end
 
 --- Values shown in a failure, and how to compare them: each says whether a row has what is wanted.
 local compare = {
-  to = function(row, value) return row.user == value or row.subject == value or (row.to ~= "" and row.to == value) end,
+  to = function(row, value) return (row.user or row.subject) == value or (row.to ~= "" and row.to == value) end,
   template = function(row, value) return row.template == value end,
   campaign = function(row, value) return row.campaign == value end,
   channel = function(row, value) return row.channel == value end,
