@@ -287,6 +287,9 @@ FAIL spec/rules/bad_spec.lua:10: thanks at once
       assert.sent(host, 2)
       host:advance "1m"
       assert.sent(host, { to = "cid", text_has = "hello" })]], '{ rules = "rules/slow" }')
+    local _, message = body([[for _, user in ipairs { "ada", "bob", "cid" } do host:event { type = "x", user = user } end
+      assert.sent(host, { to = "cid" })]], '{ rules = "rules/slow" }')
+    assert.truthy(message:find("webhook t waits: its provider's rate or breaker, a limit or a pause holds it up$"), message)
   end)
 
   it("keeps quiet hours and caps: a message waits for its moment, or is held back", function()
@@ -400,6 +403,40 @@ FAIL spec/rules/bad_spec.lua:10: thanks at once
       .. ' host:at "2026-11-27 18:00 Europe/Berlin"' .. x .. "assert.sent(host, 1)"
       .. ' host:at "2026-11-30 09:00 Europe/Berlin"' .. x .. "assert.sent(host, 1)",
       '{ rules = "rules/sale", at = "2026-11-26 10:00 Europe/Berlin" }')
+  end)
+
+  it("sends what the live host then sends", function()
+    os.remove(directory .. "/rules/shop/thanks.html")
+    files.write(directory .. "/rules/shop/thanks.txt", '---\nsubject: "Für {{first_name}}"\n'
+      .. 'from: "Shop <hello@shop.example>"\n---\n'
+      .. "Dear {{first_name}}, {{#items}}{{n}} × {{name}}; {{/items}}total {{total}}\n")
+    local live = Host.start { rules = { shop = {
+      ["rule.lua"] = files.read(directory .. "/rules/shop/rule.lua"),
+      ["thanks.txt"] = files.read(directory .. "/rules/shop/thanks.txt"),
+    } } }
+    finally(function() live:remove() end)
+    live:accept({ type = "identify", user = "ada", payload = { first_name = "Ada", email = "ada@mail.example" } },
+      { type = "quick", user = "ada", payload = { total = 12.5, items = { { n = 2, name = "Cup" }, { n = 1, name = "<Pot>" } } } })
+    local message = live:await_messages(1)[1]
+    write("same", head .. [[it("x", function()
+      local host = sim.host { rules = "rules/shop" }
+      host:profile { user = "ada", first_name = "Ada", email = "ada@mail.example" }
+      host:event { type = "quick", user = "ada", payload = { total = 12.5, items = { { n = 2, name = "Cup" },
+        { n = 1, name = "<Pot>" } } } }
+      local sent = host:sent()[1]
+      print(sent.to, sent.subject, sent.text)
+    end)]])
+    local result = spec "--json"
+    local said = cjson.decode(result.out).files[1].output
+    assert.equal("ada@mail.example\tFür Ada\tDear Ada, 2 × Cup; 1 × <Pot>; total 12.5\n\n", said)
+    assert.equal("ada@mail.example", message.to)
+    assert.truthy(message.raw:find("total 12.5", 1, true), message.raw)
+    local process_text = process.run { command = { "python3", "-c", [[
+import email, email.policy, sys
+message = email.message_from_binary_file(open(sys.argv[1], "rb"), policy=email.policy.default)
+print(message["to"], message["subject"], message.get_content(), sep="\t")]],
+      live.data .. "/messages/" .. message.file } }
+    assert.equal((said:gsub("%s+$", "")), (process_text.out:gsub("\r", ""):gsub("%s+$", "")), process_text.err)
   end)
 
   it("runs several campaigns, or all of them, side by side", function()

@@ -157,7 +157,7 @@ end
 
 --- Lines of a story: { at, text }.
 local function lines_of(host, id, is_subject)
-  local lines, messages, input = {}, {}, {}
+  local lines, messages, input, waits = {}, {}, {}, {}
   local names, story = native.sim_names(host.id), native.sim_story(host.id, id, is_subject)
   tell.check_order = names.checks
   for i, step in ipairs(story) do
@@ -168,6 +168,9 @@ local function lines_of(host, id, is_subject)
       input = step
     elseif step.kind == "decision" then
       messages[step.message_id] = name_of(step)
+      waits[step.message_id] = step.decision == "send" and step.not_before <= native.sim_now(host.id) or nil
+    elseif step.kind == "outcome" then
+      waits[step.message_id] = nil
     end
     -- What an identify sets stands in it, and a timer that fires is cleared by it.
     local said = (step.kind == "attribute" and input.type == "identify")
@@ -179,6 +182,10 @@ local function lines_of(host, id, is_subject)
         lines[#lines + 1] = { step.kind == "run" and input.at or step.at, text }
       end, messages[step.message_id] or "a message")
     end
+  end
+  for message_id in pairs(waits) do
+    lines[#lines + 1] = { native.sim_now(host.id), "  " .. messages[message_id]
+      .. " waits: its provider's rate or breaker, a limit or a pause holds it up" }
   end
   return lines
 end
