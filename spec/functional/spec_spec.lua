@@ -559,6 +559,10 @@ print(message["to"], message["subject"], message.get_content(), sep="\t")]],
     local result = spec "--filter three"
     assert.equal(1, result.status)
     assert.equal("kairos: --filter three finds no test\n", result.err)
+    result = spec "--filter '['"
+    assert.equal(1, result.status)
+    assert.equal("kairos: --filter [: malformed pattern (missing ']'); write % before letters that are meant as they are\n",
+      result.err)
   end)
 
   it("says what is missing: specs, files, busted", function()

@@ -118,15 +118,16 @@ static void show(void *context, const struct spec_file *file) {
   if (!arguments->json) spec_report_file(file);
 }
 
-static int prepare(struct script *script, struct error *err) {
-  struct buf none, result;
-  buf_init(&none);
+static int prepare(struct script *script, const char *filter, struct error *err) {
+  struct buf arguments, result;
+  buf_init(&arguments);
   buf_init(&result);
-  value_put_array(&none, 0);
-  int rc = script_call(script, "kairos.spec.runner", "prepare", buf_str(&none), &result, err);
+  value_put_array(&arguments, filter ? 1 : 0);
+  if (filter) value_put_string(&arguments, str_from(filter));
+  int rc = script_call(script, "kairos.spec.runner", "prepare", buf_str(&arguments), &result, err);
   char *traceback = rc ? strstr(err->message, "\ntraceback:") : NULL;
   if (traceback) *traceback = 0;
-  buf_deinit(&none);
+  buf_deinit(&arguments);
   buf_deinit(&result);
   return rc;
 }
@@ -143,7 +144,7 @@ static int run_files(const struct cli_arguments *arguments, struct config *confi
     sim_script_provide(scripted, options.script);
     spec_run_provide(options.script);
     sim_script_read(scripted, NULL); // a spec that needs them will say what is wrong
-    rc = prepare(options.script, &err);
+    rc = prepare(options.script, arguments->filter, &err);
   }
   int code = CLI_FAILED;
   if (rc == 0) {

@@ -5,9 +5,14 @@ local runner = {}
 local busted -- as a file's process inherits it
 
 --- What each file's process inherits. Raises where busted is missing.
-function runner.prepare()
+---@param pattern? string  looked at alone
+function runner.prepare(pattern)
+  local ok, problem = pcall(string.find, "", pattern or "")
+  if not ok then
+    error("--filter " .. pattern .. ": " .. tostring(problem) .. "; write % before letters that are meant as they are", 0)
+  end
   for _, name in ipairs { "busted.core", "busted", "busted.execute", "busted.languages.en", "luassert", "pl.path", "pl.pretty" } do
-    local ok, problem = pcall(require, name)
+    ok, problem = pcall(require, name)
     if not ok then
       if not tostring(problem):find("module '", 1, true) then
         error(problem, 0)
