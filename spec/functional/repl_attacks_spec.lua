@@ -173,7 +173,8 @@ describe("a session that means harm", function()
     for index = 1, 200 do connections[index] = look.connect(host) end
     for _, connection in ipairs(connections) do connection:send { command = "status" } end
     for _, connection in ipairs(connections) do
-      local answer = connection:receive()
+      local answer, problem = connection:receive()
+      assert.truthy(answer, problem)
       if not answer.ok then
         told = told + 1
         assert.truthy(answer.error:find "64 clients")

@@ -151,7 +151,7 @@ static void editor_open(struct repl_line *lines) {
   el_wset(lines->editor, EL_PROMPT, prompt);
   el_set(lines->editor, EL_EDITOR, "emacs");
   el_set(lines->editor, EL_HIST, history, lines->history);
-  el_set(lines->editor, EL_ADDFN, "kairos-complete", "names that may stand here", on_tab);
+  el_wset(lines->editor, EL_ADDFN, L"kairos-complete", L"names that may stand here", on_tab); // el_set leaks
   el_set(lines->editor, EL_BIND, "^I", "kairos-complete", NULL);
   el_set(lines->editor, EL_BIND, "^R", "em-inc-search-prev", NULL);
   el_source(lines->editor, NULL);

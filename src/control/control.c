@@ -14,7 +14,7 @@
 
 enum {
   CLIENTS_MAX = 64,
-  CLIENTS_WAITING = 128,     /**< connected, not yet accepted */
+  CLIENTS_WAITING = 512,     /**< connected, not yet accepted: who comes with many is told so */
   UNREAD_MAX = 64 << 20,     /**< bytes of answers that a client has not read */
   UNREAD_LOOK_MAX = 1 << 20, /**< the same of a session or a tail */
   READ_BYTES = 16 << 10,     /**< asked of the kernel at once */
