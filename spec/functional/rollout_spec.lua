@@ -202,6 +202,26 @@ describe("on a host", function()
     assert.equal(0, host:metric("kairos_rule_calls_total", 'campaign="share"'))
   end)
 
+  it("a replay says of each user what was said of him", function()
+    host = Host.start { rules = { half = greeting 'rollout = "50%",', shade = greeting 'rollout = "50%", mode = "shadow",' } }
+    local seen = { sent = 0, shadowed = 0, none = 0 }
+    for index = 1, 12 do hello("user-" .. index) end
+    host:await_messages(1)
+    for index = 1, 12 do
+      local user = "user-" .. index
+      local found, ledger = pcall(host.ask, host, "why", user)
+      local lived = {}
+      for _, decision in ipairs(found and ledger or {}) do lived[decision.campaign] = decision.decision end
+      for _, row in ipairs(host:ask("why", user, "--replay")) do
+        assert.equal(lived[row.campaign] or "none", row.decision, user .. " " .. row.campaign)
+        local kind = row.decision == "send" and "sent" or row.decision == "skip" and "shadowed" or "none"
+        seen[kind] = seen[kind] + 1
+      end
+    end
+    assert.is_true(seen.sent > 0 and seen.shadowed > 0 and seen.none > 0)
+    assert.equal(24, seen.sent + seen.shadowed + seen.none)
+  end)
+
   it("what a campaign was not run for, its windows have counted", function()
     host = Host.start { rules = { greet = greeting 'mode = "paused",' } }
     hello "ada"
