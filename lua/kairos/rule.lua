@@ -26,13 +26,13 @@ local schema = {
 ---@field when? fun(event: kairos.Event, user: kairos.User, needs?: kairos.Needs): any  whether it acts; it always does without one
 ---@field act fun(event: kairos.Event, user: kairos.User, needs?: kairos.Needs)  what it does
 ---@field timers? table<string, fun(timer: kairos.Timer, user: kairos.User)>  what it does when one of its timers is due
----@field rollout? string  for which share of the users: "25%"; who is in stays in while it grows
+---@field rollout? kairos.Share  for which share of the users: "25%"; who is in stays in while it grows
 ---@field mode? "live"|"shadow"|"paused"  a shadow runs, and nothing of it is sent or seen by other campaigns
----@field starts? string  not before: "2026-11-27 09:00 Europe/Berlin"; without a zone, the configuration's time_zone
----@field ends? string  no longer from then on
----@field hours? string  "mon-fri 09:00-18:00 Europe/Berlin"; without a zone the user's own; timers wait for the opening
+---@field starts? kairos.Moment  not before: "2026-11-27 09:00 Europe/Berlin"; without a zone, the configuration's time_zone
+---@field ends? kairos.Moment  no longer from then on
+---@field hours? kairos.Hours  "mon-fri 09:00-18:00 Europe/Berlin"; without a zone the user's own; timers wait for the opening
 ---@field priority? number  of the campaigns that want an event the higher run first; 0 unless given
----@field competes? string  of the campaigns that compete for the same thing, one writes for an event: the first that sends
+---@field competes? kairos.Name  of the campaigns that compete for the same thing, one writes for an event: the first that sends
 
 --- A rule. A rule file ends with `return kairos.rule { … }`, or with a list of rules.
 ---@param spec kairos.RuleSpec

@@ -7,6 +7,9 @@
 ---@alias kairos.Rate string  how many in how long: "5/1h"
 ---@alias kairos.Purpose string  what a message is for, as the configuration calls it: "marketing", "transactional"
 ---@alias kairos.Cap string  at most so many in how long: "3/7d"; or by the calendar: "1/1d calendar" (1w, 1month)
+---@alias kairos.Share string  a share of the users, to 0.01 %: "25%", "0.5%"
+---@alias kairos.Moment string  a day, and with it a time and a zone: "2026-11-27", "2026-11-27 09:00 Europe/Berlin"
+---@alias kairos.Hours string  from and to, on some days, in a zone: "09:00-18:00", "mon-fri 22:00-06:00 Europe/Berlin"
 ---@alias kairos.Path string  a field of the payload: "payload.sku"
 ---@alias kairos.Name string  letters, digits, _ . and -
 ---@alias kairos.EventType string  as its sender names it: "order.completed"

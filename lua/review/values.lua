@@ -10,6 +10,8 @@ local examples = {
   ["kairos.EventType"] = '"order.completed"',
   ["kairos.Name"] = '"high_interest"',
   ["kairos.Purpose"] = '"marketing"', ["kairos.Cap"] = '"3/7d"',
+  ["kairos.Share"] = '"25%"', ["kairos.Moment"] = '"2026-11-27 09:00 Europe/Berlin"',
+  ["kairos.Hours"] = '"mon-fri 09:00-18:00 Europe/Berlin"',
   ["kairos.Template"] = '"hello"', ["kairos.Key"] = "event.payload.sku",
 }
 
@@ -30,6 +32,39 @@ local function duration_meant(text)
   if longer[unit] then return ("%dd"):format(number * longer[unit]) end
 end
 
+--- The share that `text` means: "25", "25 percent", "0.25" -> "25%".
+local function share_meant(text)
+  local number, unit = text:lower():match "^%s*(%d*%.?%d+)%s*(%a*)%%?%s*$"
+  if not number or (unit ~= "" and not unit:find "^per ?cent$") then return nil end
+  local share = tonumber(number)
+  if unit == "" and not text:find "%%" and number:find "%." and share <= 1 then share = share * 100 end
+  local meant = ("%.2f"):format(share):gsub("0+$", ""):gsub("%.$", "") .. "%"
+  return native.share(meant) == "" and meant or nil
+end
+
+local days = { mo = "mon", tu = "tue", we = "wed", th = "thu", fr = "fri", sa = "sat", su = "sun" }
+
+local function clock_meant(hour, minute, half)
+  hour = tonumber(hour)
+  if half == "pm" and hour < 12 then hour = hour + 12 end
+  if half == "am" and hour == 12 then hour = 0 end
+  return ("%02d:%s"):format(hour, minute ~= "" and minute or "00")
+end
+
+--- The hours that `text` means: "9-18", "Mo-Fr 9am - 6pm" -> "mon-fri 09:00-18:00".
+local function hours_meant(text)
+  local named, rest = text:lower():match "^%s*(%a[%a,%-]*)%s+(%d.*)$"
+  rest = rest or text:lower()
+  local from, from_minute, from_half, to, to_minute, to_half, stop =
+    rest:match "^%s*(%d%d?):?(%d*)%s*([ap]?m?)%s*%-%s*(%d%d?):?(%d*)%s*([ap]?m?)()"
+  if not from then return nil end
+  named = named and named:gsub("%a+", function(day) return days[day:sub(1, 2)] end) .. " " or ""
+  local zone = text:sub(#text - #rest + stop):match "^%s*(.-)%s*$"
+  local meant = named .. clock_meant(from, from_minute, from_half) .. "-" .. clock_meant(to, to_minute, to_half)
+    .. (zone ~= "" and " " .. zone or "")
+  return native.hours(meant) == "" and meant or nil
+end
+
 --- A number and its unit from milliseconds or seconds cannot be told apart, so a number gets an example.
 local kinds = {
   ["kairos.Duration"] = function(text)
@@ -48,6 +83,21 @@ local kinds = {
   end,
   ["kairos.Cap"] = function(text)
     local why = native.cap(text)
+    if why ~= "" then return why end
+  end,
+  ["kairos.Share"] = function(text)
+    local why = native.share(text)
+    if why ~= "" then return why, share_meant(text) end
+  end,
+  ["kairos.Hours"] = function(text)
+    local why = native.hours(text)
+    if why == "" then return nil end
+    local zone = why:match 'did you mean "(.-)"'
+    local meant = zone and text:gsub("%S+%s*$", zone) or hours_meant(text)
+    return zone and why:gsub('; did you mean ".-"%?', "") or why, meant
+  end,
+  ["kairos.Moment"] = function(text)
+    local why = native.moment(text)
     if why ~= "" then return why end
   end,
   ["kairos.Path"] = function(text)
@@ -71,6 +121,8 @@ local kinds = {
 local described = {
   ["kairos.Duration"] = "a duration in quotes", ["kairos.Rate"] = "a rate in quotes", ["kairos.Path"] = "a path in quotes",
   ["kairos.Name"] = "a name in quotes", ["kairos.EventType"] = "an event type in quotes",
+  ["kairos.Share"] = "a share of the users in quotes", ["kairos.Moment"] = "a day and time in quotes",
+  ["kairos.Hours"] = "hours in quotes",
   ["kairos.Purpose"] = "a purpose in quotes", ["kairos.Cap"] = "a cap in quotes",
   ["kairos.Template"] = "the name of a template in quotes", ["kairos.Key"] = "text, a number, true or false",
 }

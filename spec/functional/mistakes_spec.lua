@@ -17,6 +17,18 @@ return kairos.rule {
 ]]):format(body)
 end
 
+--- A campaign with these fields, in line 4.
+local function fields(more)
+  return ([[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "order.completed",
+  %s,
+  act = function() end,
+}
+]]):format(more)
+end
+
 --- A campaign whose `when` is this; its first line is line 6, and `top` is line 2.
 local function when(body, top)
   return ([[
@@ -456,7 +468,7 @@ return kairos.rule {
   end,
 }
 ]],
-    '3:37: error: `rollout` of kairos.rule must be text, not 25; write rollout = "25%"' },
+    '3:37: error: `rollout` of kairos.rule must be a share of the users in quotes, not 25; write rollout = "25%"' },
   { "mode", [[
 local kairos = require "kairos"
 return kairos.rule {
@@ -710,6 +722,17 @@ return kairos.rule {
   { "no cap", act [[
     user:send { purpose = "marketing", channel = "email", template = "hello" }]],
     '5:5: warning: nothing bounds how often one user gets this message; write once_per = "7d" or cap = "3/7d"' },
+  { "share without its sign", fields [[rollout = "25"]],
+    '4:13: error: `rollout` of kairos.rule is no share of the users such as "25%" or "0.5%"; write "25%"' },
+  { "hours of an office", fields [[hours = "9am - 6pm"]],
+    '4:11: error: `hours` of kairos.rule names no hours from and to, as in "09:00-18:00"; write "09:00-18:00"' },
+  { "hours of a city", fields [[hours = "09:00-18:00 Berlin"]],
+    '4:11: error: `hours` of kairos.rule names no time zone: there is no time zone "Berlin"; write "09:00-18:00 Europe/Berlin"' },
+  { "a day that is none", fields [[starts = "2026-11-31 09:00"]],
+    '4:12: error: `starts` of kairos.rule is no time: the day is 31, and may be 1 to 30; '
+      .. 'write "2026-11-27 09:00 Europe/Berlin"' },
+  { "a mode of one's own", fields [[mode = "test"]],
+    '4:10: error: `mode` of kairos.rule cannot be "test"; there are: live, shadow, paused' },
   { "cap in words", act [[
     user:send { purpose = "marketing", channel = "email", template = "hello", cap = "3 a week" }]],
     '5:85: error: `cap` of user:send is no cap: write how many, "/" and in how long, such as "3/7d", or in a '

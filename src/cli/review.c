@@ -69,6 +69,36 @@ static int cap(void *context, struct str arguments, struct buf *result, struct e
   return 0;
 }
 
+/** share("25%") -> "", or why it is none. */
+static int share(void *context, struct str arguments, struct buf *result, struct error *err) {
+  (void)context;
+  struct reader reader = reader_of(arguments);
+  uint32_t out;
+  value_read(&reader);
+  put_verdict(rollout_parse_share(text_argument(&reader), &out, err), err, result);
+  return 0;
+}
+
+/** hours("mon-fri 09:00-18:00") -> "", or why it is none. */
+static int hours(void *context, struct str arguments, struct buf *result, struct error *err) {
+  (void)context;
+  struct reader reader = reader_of(arguments);
+  struct rollout_hours out;
+  value_read(&reader);
+  put_verdict(rollout_parse_hours(text_argument(&reader), &out, err), err, result);
+  return 0;
+}
+
+/** moment("2026-11-27 09:00") -> "", or why it is none. */
+static int moment(void *context, struct str arguments, struct buf *result, struct error *err) {
+  (void)context;
+  struct reader reader = reader_of(arguments);
+  int64_t out;
+  value_read(&reader);
+  put_verdict(zone_parse_moment(text_argument(&reader), zone_utc(), &out, err), err, result);
+  return 0;
+}
+
 /** exists(path) -> whether there is such a file. */
 static int exists(void *context, struct str arguments, struct buf *result, struct error *err) {
   (void)context;
@@ -197,6 +227,9 @@ int review_run(const struct review_input *input, struct problems *problems, size
   script_provide(script, "duration", duration, NULL);
   script_provide(script, "rate", rate, NULL);
   script_provide(script, "cap", cap, NULL);
+  script_provide(script, "share", share, NULL);
+  script_provide(script, "hours", hours, NULL);
+  script_provide(script, "moment", moment, NULL);
   script_provide(script, "exists", exists, NULL);
   rc = put_input(&arguments, input, err);
   if (rc == 0) rc = script_call(script, "review", "run", buf_str(&arguments), &result, err);

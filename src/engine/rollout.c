@@ -132,7 +132,7 @@ int rollout_parse_hours(struct str text, struct rollout_hours *out, struct error
   if (zone.len) {
     int rc = zone_find(&hours.zone, zone, err);
     if (rc) {
-      error_prefix(err, "names no time zone: ");
+      error_prefix(err, "names no time zone");
       return rc;
     }
   }
