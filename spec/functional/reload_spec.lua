@@ -263,6 +263,18 @@ describe("a restart", function()
   local host
   after_each(function() host:remove() end)
 
+  it("with files that have changed serves them as a new generation", function()
+    host = Host.start { rules = { telling = telling "one", other = counting }, config = unwatched }
+    host:stop()
+    write(host, "telling", telling "two")
+    host:run()
+    assert.equal(2, generation(host))
+    assert.same({ "telling" }, host:ask("generations").generations[1].changes.changed)
+    tell(host, "ada")
+    assert.same({ "other", "two" }, host:said("ada", 2))
+    assert.is_nil(host:output():find("count from now on", 1, true))
+  end)
+
   it("with broken files serves what served last, and says so", function()
     host = Host.start { rules = { telling = telling "one" }, config = unwatched }
     write(host, "telling", broken)

@@ -104,6 +104,7 @@ void generation_free(struct generation *generation) {
 int generation_build(struct generation *generation, const struct config *config, struct worker *worker,
                      uint32_t index, struct error *err) {
   struct worker_rules *rules = &generation->workers[index];
+  if (rules->engine) return 0;
   struct engine_options options = {
       .ruleset = generation->ruleset, .config = config, .generation = generation->facts.number};
   int rc = engine_new(&rules->engine, &options, err);

@@ -53,8 +53,8 @@ struct generation *generation_new(const struct generation_facts *facts, struct r
 /** No worker may have its rules any more. Closes Lua states, which takes milliseconds. */
 void generation_free(struct generation *generation);
 
-/** Load the rules for one worker. Any thread; blocking. @return 0, or ERROR_SCRIPT / ERROR_BUDGET with file,
- * line, what is wrong, what to write. */
+/** Load the rules for one worker, unless they are. Any thread; blocking. @return 0, or ERROR_SCRIPT /
+ * ERROR_BUDGET with file, line, what is wrong, what to write. */
 int generation_build(struct generation *generation, const struct config *config, struct worker *worker,
                      uint32_t index, struct error *err);
 

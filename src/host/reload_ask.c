@@ -166,7 +166,7 @@ static void list(struct reload *reload, struct host_command *command) {
 }
 
 static char *copy_of(struct str text) {
-  return text.len ? memory_dup(text.data, text.len) : NULL;
+  return memory_dup(text.data, text.len);
 }
 
 /** A refusal that does not come within the call. */

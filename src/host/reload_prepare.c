@@ -179,6 +179,9 @@ static int build(struct reload *reload, struct ruleset *sources, struct error *e
   attempt->candidate = generation_new(&facts, ruleset_share(sources), host->shared.worker_count);
   rc = generation_build(attempt->candidate, host->config, host->shared.workers[0], 0, err);
   if (rc) return rc;
+  // At the start nobody has needed what served last yet; if it does not load any more, everything is new.
+  struct error lost;
+  if (serving) generation_build(reload->serving, host->config, host->shared.workers[0], 0, &lost);
   changes_of_declarations(serving ? serving->workers[0].engine : NULL, attempt->candidate->workers[0].engine,
                           &attempt->declared);
   if (request->dry_run) return 0;
