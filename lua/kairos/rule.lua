@@ -9,6 +9,7 @@ local schema = {
   { "when", "function", "function(event, user) return true end" },
   { "act", "function", "function(event, user) … end", required = true },
   { "needs", "needs", '{ stock = kairos.needs { from = "shop", … } }' },
+  { "needs_if", "function", "function(event, user) return true end" },
   { "timers", "functions", "{ reminder = function(timer, user) … end }" },
   { "rollout", "share", '"25%"' },
   { "mode", "mode", '"live"' },
@@ -23,6 +24,7 @@ local schema = {
 ---@field name? kairos.Name  what it is called in `kairos why`; the folder's name unless given
 ---@field on kairos.EventType|kairos.EventType[]  the event types it wants
 ---@field needs? table<string, kairos.Need>  look-ups made before `when` and `act` run; what came of them is their third argument
+---@field needs_if? fun(event: kairos.Event, user: kairos.User): any  whether to ask; the rule does not run otherwise
 ---@field when? fun(event: kairos.Event, user: kairos.User, needs?: kairos.Needs): any  whether it acts; it always does without one
 ---@field act fun(event: kairos.Event, user: kairos.User, needs?: kairos.Needs)  what it does
 ---@field timers? table<string, fun(timer: kairos.Timer, user: kairos.User)>  what it does when one of its timers is due
@@ -55,6 +57,9 @@ return function(spec)
   if fields.starts and fields.ends and core.moment(fields.ends) <= core.moment(fields.starts) then
     core.fail('kairos.rule: `ends` is not after `starts`: it would run from "' .. fields.starts .. '" to "' .. fields.ends .. '"')
   end
+  if fields.needs_if and not fields.needs then
+    core.fail "kairos.rule: `needs_if` says when to ask for `needs`, and there are none; write needs = { … }, or put it into `when`"
+  end
   local needs, need_names = {}, {}
   for name, need in pairs(fields.needs or {}) do
     needs[name] = need
@@ -76,5 +81,6 @@ return function(spec)
     competes = fields.competes,
     needs = needs,
     need_names = need_names,
+    needs_if = fields.needs_if,
   }
 end

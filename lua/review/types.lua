@@ -312,7 +312,7 @@ function Types:expect(source, one, node, rule, field)
     local fn, from = self:function_of(source, node)
     if not fn then return end
     for index, param in ipairs(one.params) do self:give(fn, from, index, self:of_annotation(param.type)) end
-    if rule then self:runs(fn, from, rule, field == WHEN and "when" or "act") end
+    if rule then self:runs(fn, from, rule, (field == WHEN or field == "needs_if") and "when" or "act") end
   elseif one.kind == "table" and one.values then
     local value = self:of(source, node)
     if value and value.kind == "table" then

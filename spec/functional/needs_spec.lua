@@ -123,6 +123,31 @@ describe("a rule with needs", function()
       assert.equal("s3cret", sink:requests()[2].headers["x-api-key"])
     end)
 
+    it("asks only about the events that are worth it, and says so", function()
+      start { rules = { picky = [[
+local kairos = require "kairos"
+local views = kairos.window { of = "product.viewed", over = "1h" }
+return kairos.rule {
+  name = "picky", on = "product.viewed",
+  needs = { stock = kairos.needs { from = "shop", path = "/stock", fallback = { left = 0 } } },
+  needs_if = function(event, user)
+    if event.payload.bad then error "needs_if failed" end
+    return user:count(views) == 2
+  end,
+  act = function(event, user, needs) user:send { channel = "push", template = "said", data = { text = needs.stock_state } } end,
+}]] } }
+      for _ = 1, 3 do view "ada" end
+      assert.same({ "fresh" }, host:said "ada")
+      assert.equal(1, #sink:requests())
+      local replay = host:ask("why", "ada", "--replay")
+      assert.equal("its `needs_if` said no: nothing was asked", replay[1].reason)
+      assert.equal(1, replay[1].facts["count product.viewed 1h"])
+      view("bob", "K1", { payload = { bad = true } })
+      local letter = host:dead(1)[1]
+      assert.truthy(letter.error:find("needs_if failed", 1, true))
+      assert.equal(1, #sink:requests())
+    end)
+
     it("may have several needs, and goes on when all are there", function()
       start { rules = { both = [[
 local kairos = require "kairos"
@@ -503,6 +528,9 @@ return kairos.rule {
         "5:52: error: the rule has no need `stok`; write stock" },
       ["needs that nobody handed over"] = { rule(good, nil, "function(event, user) user:set('x', needs.stock.left) end"),
         "error: there is no `needs` here; it is handed to `when` and `act` of a rule with needs: function(event, user, needs)" },
+      ["a condition without needs"] = { "local kairos = require 'kairos'\nreturn kairos.rule { on = 'x', "
+        .. "needs_if = function(event) return event.payload.y end, act = function(event, user) user:set('x', 1) end }",
+        "kairos.rule: `needs_if` says when to ask for `needs`, and there are none" },
       ["a name that the host uses"] = { rule(good:gsub("^stock", "stock_state"), "function() return true end"),
         "must not end a name in _state or _why" },
     } do

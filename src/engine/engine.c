@@ -191,6 +191,15 @@ static void push_handler(lua_State *lua, const struct engine *engine, int handle
 static void run_event(lua_State *lua, struct engine *engine, const struct engine_code *code) {
   event_table_push(lua);
   int event = lua_gettop(lua), arguments = 2;
+  if (engine->call->asks) {
+    engine->phase = ENGINE_WHEN;
+    push_handler(lua, engine, code->needs_if);
+    lua_pushvalue(lua, event);
+    lua_rawgeti(lua, LUA_REGISTRYINDEX, engine->refs.user);
+    lua_call(lua, 2, 1);
+    engine->call->acted = lua_toboolean(lua, -1);
+    return;
+  }
   if (engine->call->needs.len) {
     arguments = 3;
     binding_push_needs(lua);

@@ -53,6 +53,7 @@ struct engine_rule {
   struct str competes; /**< of the rules that compete for it, one sends for an event; "" for none */
   const struct engine_need *needs; /**< what its events wait for; its timers wait for nothing */
   size_t need_count;
+  bool needs_if; /**< it says for each event whether they are worth asking for (engine_call.asks) */
 };
 size_t engine_rules(const struct engine *engine, const struct engine_rule **rules);
 /** Windows that any rule declared, each once. */
@@ -92,6 +93,7 @@ struct engine_call {
   struct entity entity;
   struct str cause;    /**< event_id or "timer:…": what message ids derive from */
   struct draft *draft; /**< marked by the caller; the engine adds effects, and never rolls back */
+  bool asks;           /**< only the rule's `needs_if` is run, and `acted` is its answer */
   struct str needs;    /**< value map, as the rule shall see its needs; empty: it has none */
   int64_t now;         /**< what the rule sees, ms */
   int64_t wall;        /**< wall clock, for `accepted` and expiry, ms */

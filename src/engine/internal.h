@@ -21,8 +21,8 @@ struct engine_folder {
 /** A rule's functions: where they are in the table `handlers`. */
 struct engine_code {
   size_t folder;
-  int when, act; /**< 0: there is none */
-  int timers;    /**< the first; the others follow in the order of engine_rule.timers */
+  int when, act, needs_if; /**< 0: there is none */
+  int timers;              /**< the first; the others follow in the order of engine_rule.timers */
 };
 
 struct engine {
@@ -105,7 +105,7 @@ struct needs_object {
 };
 
 /** What kairos.rule returns. Its definition is the userdata's environment: name, on, when, act, timers,
- * timer_names, needs, need_names. */
+ * timer_names, needs, need_names, needs_if. */
 struct rule_object {
   struct object object;
 };

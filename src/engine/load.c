@@ -251,7 +251,8 @@ static void add_rollout(lua_State *lua, struct engine *engine, struct engine_rul
 }
 
 /** The rule's look-ups, from its definition on top. */
-static void add_needs(lua_State *lua, struct engine *engine, struct engine_rule *rule) {
+static void add_needs(lua_State *lua, struct engine *engine, struct engine_rule *rule,
+                      struct engine_code *code) {
   lua_getfield(lua, -1, "need_names");
   struct str *names = keep_texts(lua, engine, &rule->need_count);
   struct engine_need *needs = memory_zalloc((rule->need_count + 1) * sizeof *needs);
@@ -261,6 +262,9 @@ static void add_needs(lua_State *lua, struct engine *engine, struct engine_rule 
   lua_getfield(lua, -1, "needs");
   binding_take_needs(lua, rule, needs);
   lua_pop(lua, 1);
+  lua_getfield(lua, -1, "needs_if");
+  code->needs_if = keep_function(lua, engine);
+  rule->needs_if = code->needs_if != 0;
 }
 
 /** Take in the rule object on top; what the library has checked (lua/kairos/rule.lua) is not checked again.
@@ -298,7 +302,7 @@ static void add_rule(lua_State *lua, struct engine *engine, const struct ruleset
     keep_function(lua, engine);
   }
   lua_pop(lua, 1);
-  add_needs(lua, engine, rule);
+  add_needs(lua, engine, rule, code);
   lua_pop(lua, 2);
 }
 

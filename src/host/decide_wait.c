@@ -41,10 +41,35 @@ static struct str crowded(const struct decider *decider, const struct event *eve
   return count >= LOOKUPS_A_USER ? STR("16 of the user's events wait for answers already") : STR("");
 }
 
+/** @return whether the rule says that it wants to know; if not, who watches is told so. */
+static bool wants_to_know(struct decider *decider, uint32_t index, struct engine_call *call) {
+  const struct engine_rule *rule = &decider->rules[index];
+  struct error err = {0};
+  if (!rule->needs_if) return true;
+  draft_mark(&decider->draft);
+  call->draft = &decider->draft;
+  call->asks = true;
+  int rc = engine_run(decider->options.engine, index, call, &err);
+  call->asks = false;
+  if (rc == 0 && call->acted) return true;
+  struct decider_run run = {.rule = rule, .call = call};
+  if (rc) {
+    draft_rollback(&decider->draft);
+    decide_fail(decider, call, rule->campaign, rule->path, &err);
+    campaign_ran(decider->campaigns, index, 0, true);
+    run.failed = &err;
+  } else {
+    run.not_run = STR("its `needs_if` said no: nothing was asked");
+  }
+  if (decider->options.observer.ran) decider->options.observer.ran(decider->options.observer.context, &run);
+  return false;
+}
+
 void decide_wait_or_run(struct decider *decider, uint32_t index, struct engine_call *call,
                         struct decision *out) {
   const struct engine_rule *rule = &decider->rules[index];
   const struct event *event = call->event;
+  if (!wants_to_know(decider, index, call)) return;
   buf_clear(&decider->waiting);
   buf_clear(&decider->needs);
   int64_t longest = lookup_plan(rule, event, decider->draft.record, &decider->waiting);
