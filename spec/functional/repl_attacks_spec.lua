@@ -148,6 +148,20 @@ describe("a session that means harm", function()
     session:close()
   end)
 
+  it("lets events pass while it runs, not when it has ended", function()
+    local loops = {}
+    for index = 1, 3 do
+      loops[index] = look.session(host)
+      loops[index]:send { id = 1, run = "while true do end" }
+    end
+    for _ = 1, 5 do event_is_answered() end
+    for _, loop in ipairs(loops) do
+      loop:send { cancel = true }
+      assert.equal("cancelled", loop:receive().state) -- it would have failed by itself, had the events waited for it
+      loop:close()
+    end
+  end)
+
   it("is one of 8, and the others are told", function()
     local sessions = {}
     local refused
@@ -170,7 +184,14 @@ describe("a session that means harm", function()
 
   it("is refused politely where 200 come at once, and commands are answered", function()
     local connections, told = {}, 0
-    for index = 1, 200 do connections[index] = look.connect(host) end
+    for index = 1, 200 do
+      connections[index] = look.connect(host)
+      -- LuaSocket takes a full queue of the kernel's for a connection: wait until those so far were taken out of it.
+      if index % 50 == 0 then
+        connections[1]:send { command = "status" }
+        assert.truthy(connections[1]:receive())
+      end
+    end
     for _, connection in ipairs(connections) do connection:send { command = "status" } end
     for _, connection in ipairs(connections) do
       local answer, problem = connection:receive()

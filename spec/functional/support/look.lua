@@ -1,5 +1,6 @@
 --- A session or a tail, as its client speaks to it: lines of JSON over the control socket.
 local cjson = require "cjson"
+local process = require "spec.functional.support.process"
 local unix = require "socket.unix"
 
 local look = {}
@@ -7,9 +8,17 @@ look.__index = look
 
 --- @param host  of support/host @param request  the first line, as a table @return the connection, and the host's answer
 function look.connect(host, request, seconds)
-  local socket = assert(unix())
-  socket:settimeout(seconds or 30 * host.patience)
-  assert(socket:connect(host.data .. "/control.sock"))
+  local socket, problem
+  -- A host takes events a moment before it takes commands.
+  local connected = process.eventually(10 * host.patience, function()
+    socket = assert(unix())
+    socket:settimeout(seconds or 30 * host.patience)
+    local done
+    done, problem = socket:connect(host.data .. "/control.sock")
+    if not done then socket:close() end
+    return done
+  end)
+  assert(connected, problem)
   local self = setmetatable({ socket = socket, serial = 0 }, look)
   if not request then return self end
   self:send(request)
