@@ -124,11 +124,18 @@ end, { priority = 1 })
 
 --- A host for set-ups: whatever is asked of it, it is there and does nothing.
 local nothing = {}
-setmetatable(nothing, {
+local answers = {
   __index = function() return nothing end,
   __call = function() return nothing end,
   __tostring = function() return "a host that does nothing (the spec runs in `kairos spec`)" end,
-})
+  __len = function() return 0 end,
+  __lt = function() return false end,
+  __le = function() return false end,
+}
+for _, name in ipairs { "add", "sub", "mul", "div", "mod", "pow", "unm", "concat" } do
+  answers["__" .. name] = function() return nothing end
+end
+setmetatable(nothing, answers)
 
 function plain.host()
   return nothing
