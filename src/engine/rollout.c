@@ -158,7 +158,8 @@ static int64_t instant_of(const struct zone *zone, int64_t day, int minutes) {
   int64_t at = zone_instant(zone, &civil);
   struct civil shown;
   zone_civil(zone, at, &shown);
-  if (shown.hour == civil.hour && shown.minute == civil.minute) return at;
+  bool there = shown.day == civil.day && shown.hour == civil.hour && shown.minute == civil.minute;
+  if (there) return at;
   int offset = zone_offset(zone, at, NULL); // they skip it: back to when they do
   while (zone_offset(zone, at - MINUTE, NULL) == offset) at -= MINUTE;
   return at;
@@ -171,7 +172,7 @@ struct rollout_opening rollout_opening(const struct rollout_hours *hours, const 
   int64_t today = civil_days(civil.year, civil.month, civil.day);
   struct rollout_opening answer = {.from = INT64_MIN, .until = INT64_MAX};
   int span = hours->closes > hours->opens ? hours->closes : hours->closes + DAY_MINUTES;
-  for (int64_t day = today - 2; day <= today + 8; day++) { // also a day of once a week comes within these
+  for (int64_t day = today - 2; day <= today + 15; day++) { // once a week, and that day may be skipped
     if (!(hours->days & 1u << (civil_weekday(day) - 1))) continue;
     int64_t opens = instant_of(zone, day, hours->opens), closes = instant_of(zone, day, span);
     if (now >= opens && now < closes) return (struct rollout_opening){true, opens, closes};
