@@ -162,6 +162,27 @@ describe("a session that means harm", function()
     end
   end)
 
+  it("is left where it is when the host stops in order", function()
+    for round = 1, 3 do
+      local stopping = Host.start { rules = { greet = RULE } }
+      local sessions = {}
+      for index = 1, 6 do sessions[index] = look.session(stopping) end
+      for index = 1, 20 do stopping:accept { type = "hello", user = "ada" .. index } end
+      sessions[1]:send { id = 1, run = "while true do end" }
+      sessions[2]:send { id = 1, run = "while true do user('ada1'):events() end" }
+      sessions[3]:send { id = 1, run = "while true do user('ada2'):replay() end" }
+      sessions[4]:send { id = 1, run = "while true do try { type = 'hello', user = 'ada3' } end" }
+      sessions[5]:send { id = 1, run = "while true do campaigns() queues() end" }
+      local tail = look.connect(stopping, { command = "tail" })
+      if round == 2 then sessions[3]:close() end
+      assert.equal(0, stopping:stop())
+      assert.falsy(stopping:output():find "commands under way")
+      for _, session in ipairs(sessions) do session:close() end
+      tail:close()
+      stopping:remove()
+    end
+  end)
+
   it("is one of 8, and the others are told", function()
     local sessions = {}
     local refused

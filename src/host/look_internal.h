@@ -50,14 +50,17 @@ struct session {
   struct buf source;
   struct buf pending; /**< a line that waits while its state is tidied */
   enum repl_state state;
-  struct question *question; /**< under way */
+  struct question *question; /**< whose answer it waits for */
+  unsigned asked;            /**< questions with the host, also those that nobody waits for any more */
 };
 
 /** Ask the host what the session's code asks; answers by session_answered() on main, never within the call.
  * @param bytes  [name, {arguments}]; copied. */
 void question_ask(struct session *session, struct str bytes);
-/** The session is not interested any more. */
+/** The session does not wait for it any more. */
 void question_forget(struct question *question);
+/** A question is back from the host, before its answer is given, if that is wanted. */
+void session_question_back(struct session *session);
 void session_answered(struct session *session, int status, struct str value, const struct error *err);
 
 /** A member's text, "" if there is none; its truth, false if there is none. */

@@ -17,8 +17,9 @@
 enum { LAST_DEFAULT = 20, LAST_MAX = 1000, EVENT_SHOWN_MAX = 8 << 10 };
 
 struct question {
-  struct mail mail;        /**< first: the way back to main */
-  struct session *session; /**< null: nobody wants to know */
+  struct mail mail; /**< first: the way back to main */
+  struct session *session;
+  bool forgotten; /**< nobody wants to know */
   struct host *host;
   const struct kind *kind;
   struct buf bytes; /**< the arguments' map … */
@@ -57,7 +58,7 @@ static void question_free(struct question *question) {
 }
 
 void question_forget(struct question *question) {
-  question->session = NULL;
+  question->forgotten = true;
 }
 
 static void finish(struct question *question) {
@@ -65,12 +66,17 @@ static void finish(struct question *question) {
   struct str result = buf_str(&question->result);
   struct buf masked;
   buf_init(&masked);
-  if (session && question->status == 0 && result.len && !question->unmask &&
-      result.len <= 2 * REPL_ANSWER_MAX) {
+  if (question->forgotten) {
+    question_free(question);
+    session_question_back(session);
+    return;
+  }
+  if (question->status == 0 && result.len && !question->unmask && result.len <= 2 * REPL_ANSWER_MAX) {
     mask_value(result, &masked);
     result = buf_str(&masked);
   }
-  if (session) session_answered(session, question->status, result, &question->err);
+  session_question_back(session);
+  session_answered(session, question->status, result, &question->err);
   buf_deinit(&masked);
   question_free(question);
 }
@@ -599,6 +605,7 @@ void question_ask(struct session *session, struct str bytes) {
   buf_init(&question->command.result);
   buf_append(&question->bytes, bytes.data, bytes.len);
   session->question = question;
+  session->asked++;
   int rc = prepare(question, &question->err);
   if (rc)
     finish_later(question, rc);

@@ -58,8 +58,10 @@ static void ended(uv_work_t *work, int status) {
   port.closed(port.context);
 }
 
-/** Only while its state is here. */
+/** When nobody wants it, its state is here, and nothing of it is with the host. */
 static void session_end(struct session *session) {
+  if (!session->closed || session->stage != SESSION_IDLE || session->asked) return;
+  session->stage = SESSION_TIDYING;
   session->work.data = session;
   uv_queue_work(session->look.host->loop, &session->work, ended_work, ended);
 }
@@ -72,7 +74,12 @@ static void session_close(struct look *look) {
     question_forget(session->question);
     session->stage = SESSION_IDLE;
   }
-  if (session->stage == SESSION_IDLE) session_end(session);
+  session_end(session);
+}
+
+void session_question_back(struct session *session) {
+  session->asked--;
+  session_end(session);
 }
 
 /* ---- running, on the worker ---- */
