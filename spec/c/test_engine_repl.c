@@ -148,6 +148,70 @@ static void test_goes_on_where_it_was(void **state) {
   shows(repl, "1", "1\n");
 }
 
+/** Programs in which a slice may end at each kind of instruction. */
+static const char *const programs[] = {
+    "local m = {} m.__index = function(t, k) return k .. '!' end m.__newindex = function(t, k, v) rawset(t, "
+    "k, v .. '?') "
+    "end m.__call = function(t, a, ...) return a, select('#', ...), ... end m.__concat = function(a, b) "
+    "return 'c' end "
+    "m.__eq = function() return true end m.__lt = function() return true end m.__le = function() return "
+    "false end "
+    "m.__unm = function() return 'neg' end m.__add = function(a, b) return 5 end "
+    "local out = {} for i = 1, 300 do local a, b = setmetatable({}, m), setmetatable({}, m) a.x = 'v' .. i "
+    "out[i] = a.y .. a.x .. (a .. b) .. tostring(a == b) .. tostring(a < b) .. tostring(a <= b) .. (-a) .. "
+    "(a + 1) "
+    ".. select('#', a(1, nil, i, nil)) end return table.concat(out):len(), out[300]",
+    "local function fib(n) if n < 2 then return n end return fib(n - 1) + fib(n - 2) end return fib(18)",
+    "local function loop(n, acc) if n == 0 then return acc end return loop(n - 1, acc + n) end return "
+    "loop(5000, 0)",
+    "local n = 0 for i = 1, 200 do local ok, why = pcall(function(...) if i % 3 == 0 then error('e' .. i, 0) "
+    "end return "
+    "pcall(pcall, function() n = n + i error({ i }) end) end, i, nil) n = n + (ok and 1 or #why) end return "
+    "n",
+    "local t = {} for i = 1, 500 do t[i] = { k = i % 7, v = ('x'):rep(i % 5) .. i } end table.sort(t, "
+    "function(a, b) if a.k "
+    "~= b.k then return a.k < b.k end return a.v < b.v end) local out = {} for i, e in ipairs(t) do out[#out "
+    "+ 1] = e.k .. "
+    "e.v end return table.concat(out, ','):len(), t[1].v, t[500].v",
+    "local out = {} for w, n in ('a1 b22 c333 '):rep(50):gmatch('(%a)(%d+)') do out[#out + 1] = w:upper() .. "
+    "#n end return "
+    "(table.concat(out):gsub('%d', function(d) return '<' .. d .. '>' end)):len()",
+    "local function iter(s, i) i = i + 1 if i <= s then return i, i * i end end local sum = 0 for i, q in "
+    "iter, 1000, 0 do sum "
+    "= sum + q if i % 2 == 0 then goto next end sum = sum - 1 ::next:: end return sum",
+    "local t = {} for i = 1, 200 do local j = i t[i] = function(...) j = j + select('#', ...) return j, ... "
+    "end end local sum = 0 "
+    "for r = 1, 3 do for i = 1, 200 do local a, b = t[i](i, nil, r) sum = sum + a + b end end return sum",
+    "local s = 0 for i = 10, 1, -0.25 do s = s + i end while s > 5 do s = s - 0.5 end repeat s = s + 1 until "
+    "s > 40 return s",
+    "local co = {} for i = 1, 100 do co[i] = { tostring(i), tonumber(('%d'):format(i)), -i, not i, "
+    "#tostring(i) } end local n "
+    "= 0 for _, r in ipairs(co) do local a, b, c, d, e = unpack(r, 1, 5) n = n + b + c + e + #a end return n",
+};
+
+/** However short the slices are, the outcome is the same. */
+static void test_slices_end_anywhere(void **state) {
+  struct repl *repl = *state;
+  struct buf wanted;
+  buf_init(&wanted);
+  for (size_t i = 0; i < sizeof programs / sizeof *programs; i++) {
+    if (repl_begin(repl, str_from(programs[i]), false) != REPL_SLICED)
+      fail_msg("%s: %.*s", programs[i], STR_ARG(repl_failure(repl)));
+    while (repl_step(repl, 1000000, NULL) == REPL_SLICED) continue;
+    buf_clear(&wanted);
+    buf_append(&wanted, repl_output(repl).data, repl_output(repl).len);
+    if (!wanted.len) fail_msg("%s: %.*s", programs[i], STR_ARG(repl_failure(repl)));
+    assert_int_equal(repl_begin(repl, str_from(programs[i]), false), REPL_SLICED);
+    int slices = 0;
+    while (repl_step(repl, 0, NULL) == REPL_SLICED) slices++;
+    if (!str_equal(repl_output(repl), buf_str(&wanted)))
+      fail_msg("%s: %.*s%.*s instead of %.*s", programs[i], STR_ARG(repl_output(repl)),
+               STR_ARG(repl_failure(repl)), STR_ARG(buf_str(&wanted)));
+    assert_in_range(slices, 10, 1000000);
+  }
+  buf_deinit(&wanted);
+}
+
 static void test_ends_what_does_not_end(void **state) {
   fails(*state, "while true do end", "used up its 1 s of processor time");
   fails(*state, "while true do pcall(error) end", "used up its 1 s of processor time");
@@ -242,6 +306,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_shows_json, scene_begin, scene_end),
       cmocka_unit_test_setup_teardown(test_output_is_bounded, scene_begin, scene_end),
       cmocka_unit_test_setup_teardown(test_goes_on_where_it_was, scene_begin, scene_end),
+      cmocka_unit_test_setup_teardown(test_slices_end_anywhere, scene_begin, scene_end),
       cmocka_unit_test_setup_teardown(test_ends_what_does_not_end, scene_begin, scene_end),
       cmocka_unit_test_setup_teardown(test_asks, scene_begin, scene_end),
       cmocka_unit_test_setup_teardown(test_attacks, scene_begin, scene_end),
