@@ -2,6 +2,7 @@
 /* What is kept of generations: read back, shared by content, and dropped when nothing refers to it. */
 #include "host/changes.h"
 #include "host/generation.h"
+#include "host/replay.h"
 #include "store_support.h"
 #include "test_engine_support.h"
 
@@ -198,10 +199,64 @@ static void test_what_nothing_refers_to_is_dropped(void **state) {
   world_deinit(&world);
 }
 
+/** What was decided under it is told of, and what came after is run. */
+static void test_a_replay_without_its_rules(void **state) {
+  (void)state;
+  struct world world;
+  struct error err = {0};
+  struct log *log;
+  struct support_input input;
+  struct buf rows;
+  world_init(&world);
+  buf_init(&input.input);
+  buf_init(&input.effects);
+  buf_init(&rows);
+  bench_write(&world.bench, "seen/rule.lua",
+              "local kairos = require \"kairos\"\n"
+              "return kairos.rule { on = \"product.viewed\", act = function() end }\n");
+  keep(&world, 3, 3000, "one");
+  struct log_options options = {
+      .directory = support_path("log"), .segment_size = 1 << 20, .segment_age = 1 << 20};
+  assert_int_equal(log_open(&log, &options, (struct log_position){0, 0}, &err), 0);
+  for (uint32_t i = 0; i < 4; i++) {
+    char id[8];
+    snprintf(id, sizeof id, "e%u", i);
+    support_event(&input, support_user("ada"), id, 1000 + i);
+    struct log_record record = {.seq = i + 1,
+                                .type = LOG_EVENT,
+                                .generation = i < 2 ? 2 : 3,
+                                .at = 1000 + i,
+                                .entity = support_user("ada"),
+                                .input = buf_str(&input.input),
+                                .effects = STR("")};
+    assert_int_equal(support_write(log, &world.loop, &record, 1, NULL), 0);
+  }
+  log_close(log);
+  struct replay_options replay = {.store = world.store,
+                                  .log_directory = support_path("log"),
+                                  .config = world.bench.config,
+                                  .entity = support_user("ada"),
+                                  .filter = STR("")};
+  if (replay_run(&replay, &rows, &err)) fail_msg("%s", err.message);
+  struct reader reader = reader_of(buf_str(&rows));
+  assert_int_equal(value_read(&reader).count, 3);
+  struct str first = value_slice(&reader), second = value_slice(&reader), found;
+  assert_true(value_member(first, STR("generation"), &found) && value_head(found).integer == 2);
+  assert_true(value_member(first, STR("reason"), &found) &&
+              strstr(value_head(found).string.data, "not kept"));
+  assert_true(value_member(second, STR("campaign"), &found) &&
+              str_equal(value_head(found).string, STR("seen")));
+  buf_deinit(&input.input);
+  buf_deinit(&input.effects);
+  buf_deinit(&rows);
+  world_deinit(&world);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, support_make_directory, support_remove_directory)
 
 int main(void) {
   const struct CMUnitTest tests[] = {TEST(test_what_is_kept_is_read_back), TEST(test_texts_are_kept_once),
-                                     TEST(test_what_nothing_refers_to_is_dropped)};
+                                     TEST(test_what_nothing_refers_to_is_dropped),
+                                     TEST(test_a_replay_without_its_rules)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

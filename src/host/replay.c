@@ -28,6 +28,7 @@ struct replay {
   uint64_t clock;
   struct sent *sent;
   size_t sent_count;
+  uint32_t unknown;    /**< generation whose rules are not there, told of last */
   uint32_t generation; /**< of the input being replayed … */
   struct past *now;    /**< … and its rules */
   struct buf rows;
@@ -178,9 +179,35 @@ static void replay_effects(struct replay *replay, const struct log_record *recor
   }
 }
 
+/** One row a generation: a backup may have been taken between its rules and its first input. */
+static void note_unknown(struct replay *replay, const struct log_record *record) {
+  struct buf *out = &replay->rows;
+  if (replay->unknown == record->generation) return;
+  replay->unknown = record->generation;
+  value_put_map(out, 9);
+  value_put_member_integer(out, "at", record->at);
+  value_put_member_text(out, "campaign", STR(""));
+  value_put_member_text(out, "rule", STR(""));
+  value_put_member_integer(out, "generation", record->generation);
+  value_put_member_text(out, "cause", STR(""));
+  value_put_member_text(out, "decision", STR("none"));
+  value_put_member_text(out, "reason",
+                        STR("the rules of this generation are not kept: what they decided, and "
+                            "counted, is not shown"));
+  value_put_string(out, STR("ran"));
+  value_put_bool(out, false);
+  value_put_string(out, STR("facts"));
+  value_put_map(out, 0);
+  replay->row_count++;
+}
+
 static int replay_record(void *context, const struct log_record *record) {
   struct replay *replay = context;
   int rc = past_of(replay, record->generation);
+  if (rc == ERROR_NOT_FOUND) {
+    note_unknown(replay, record);
+    return 0;
+  }
   if (rc) return rc;
   struct reader reader = reader_of(record->input);
   struct decision decision;

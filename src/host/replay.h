@@ -20,7 +20,8 @@ struct replay_options {
 /** @param out  value: array of maps, oldest first, one each time a rule ran: { at, campaign, rule,
  * generation, cause, decision: "send" | "skip" | "none" | "failed", reason, ran, facts: {name: value} };
  * "none": it asked for no message, and `reason` says whether its `when` said no; or it was not run (`ran` is
- * false), and `reason` says what kept it: its roll-out, dates, hours, a pause. History that retention has
+ * false), and `reason` says what kept it: its roll-out, dates, hours, a pause; or, with no campaign, that the
+ * generation's rules are not there. History that retention has
  * dropped is not there to be counted: windows that reach further back than it show less than they did.
  * Blocking; any thread. */
 int replay_run(const struct replay_options *options, struct buf *out, struct error *err);
