@@ -15,7 +15,7 @@ local function campaigns(bench, count)
     local text = file:read "*a"
     file:close()
     file = assert(io.open(copy .. "/rule.lua", "w"))
-    file:write((text:gsub('(name%s*=%s*)"' .. name .. '"', ('%%1"%s_%d"'):format(name, index))))
+    file:write((text:gsub('(\n  name%s*=%s*)"' .. name .. '"', ('%%1"%s_%d"'):format(name, index))))
     file:close()
   end
   return folder
