@@ -638,6 +638,25 @@ end)
     end)
   end)
 
+  it("asks over TLS, and only a server whose certificate is trusted", function()
+    local files = require "spec.functional.support.files"
+    local directory = files.temporary()
+    finally(function() files.remove(directory) end)
+    process.shell(("openssl req -x509 -newkey rsa:2048 -nodes -keyout %s/key.pem -out %s/cert.pem -days 2 -subj /CN=localhost "
+      .. "-addext subjectAltName=IP:127.0.0.1 2>/dev/null"):format(directory, directory))
+    sink:remove()
+    sink = Sink.start { certificate = directory .. "/cert.pem", key = directory .. "/key.pem" }
+    sink:answer { default = json { left = 2 } }
+    start { shop = { ca_file = directory .. "/cert.pem" } }
+    view "ada"
+    assert.same({ "2 fresh views 1" }, host:said "ada")
+    host:remove()
+    start()
+    view "bob"
+    assert.truthy(host:said("bob")[1]:find "^0 fallback the server could not be asked: SSL")
+    assert.equal(1, #sink:requests())
+  end)
+
   it("asks a server no faster than its rate", function()
     start { shop = { rate = "10/s" }, declaration = BY_SKU .. ', timeout = "10s"' }
     local events = {}

@@ -73,8 +73,8 @@ void decide_timer(struct decider *decider, struct record *record, struct entity 
  * is now, at the event's own time. `campaign` and `name` may not borrow from the record.
  * @param input  what the log's LOG_LOOKUP record shall hold is put here.
  * @return 0; or 1 if nothing waits under that name (any more), and nothing happened. */
-int decide_lookup(struct decider *decider, struct record *record, struct entity entity, struct str campaign,
-                  struct str name, const struct lookup_results *results, int64_t wall, struct decision *out,
+int decide_lookup(struct decider *decider, struct record *record, struct str campaign, struct str name,
+                  const struct lookup_results *results, int64_t wall, struct decision *out,
                   struct buf *input);
 /** The same as it was logged. @return 0 or ERROR_CORRUPT. */
 int decide_lookup_again(struct decider *decider, struct record *record, struct str input, int64_t wall,

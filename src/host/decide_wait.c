@@ -146,12 +146,11 @@ int decide_lookup_again(struct decider *decider, struct record *record, struct s
   return rc;
 }
 
-int decide_lookup(struct decider *decider, struct record *record, struct entity entity, struct str campaign,
-                  struct str name, const struct lookup_results *results, int64_t wall, struct decision *out,
+int decide_lookup(struct decider *decider, struct record *record, struct str campaign, struct str name,
+                  const struct lookup_results *results, int64_t wall, struct decision *out,
                   struct buf *input) {
   struct timer timer;
   struct error err;
-  (void)entity;
   *out = (struct decision){0};
   if (!record_timer(record, campaign, name, &timer)) return 1;
   if (encode_waited(decider, &timer, results, input, &err)) return 1; /* its timer says so when it is due */
@@ -183,8 +182,7 @@ bool decide_unasked(struct decider *decider, struct record *record, const struct
     struct reader reader = reader_of(buf_str(&decider->stash));
     struct str campaign = reader_str(&reader), name = reader_str(&reader);
     buf_clear(&decider->lookup);
-    return decide_lookup(decider, record, event->entity, campaign, name, &none, wall, out,
-                         &decider->lookup) == 0;
+    return decide_lookup(decider, record, campaign, name, &none, wall, out, &decider->lookup) == 0;
   }
   return false;
 }

@@ -29,8 +29,8 @@ static int input_decide(struct worker_input *input, struct decider *decider, str
   struct lookup_input *found = of_input(input);
   (void)err;
   (void)FAILPOINT("lookup.found"); // it is known, and not durable
-  int rc = decide_lookup(decider, record, input->entity, found->campaign, found->name, &found->results, wall,
-                         out, &found->logged);
+  int rc = decide_lookup(decider, record, found->campaign, found->name, &found->results, wall, out,
+                         &found->logged);
   input->log_input = buf_str(&found->logged);
   return rc;
 }

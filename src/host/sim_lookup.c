@@ -73,8 +73,8 @@ bool sim_lookup_ends(struct sim *sim, struct slot *slot, struct str campaign, st
   }
   buf_clear(&sim->input);
   sim->rules->current = sim;
-  if (decide_lookup(sim->rules->decider, &slot->record, slot_entity(slot), campaign, name, &results, sim->now,
-                    &decision, &sim->input))
+  if (decide_lookup(sim->rules->decider, &slot->record, campaign, name, &results, sim->now, &decision,
+                    &sim->input))
     return false;
   sim_decided(sim, LOG_LOOKUP, slot_entity(slot), buf_str(&sim->input), &decision, slot);
   return true;
