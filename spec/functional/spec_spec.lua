@@ -60,6 +60,13 @@ describe("kairos spec", function()
     assert.equal("passed", status, message)
   end
 
+  it("is there for each campaign in rules/", function()
+    for folder in process.shell("ls rules"):gmatch "%S+" do
+      local there = files.exists("spec/rules/" .. folder .. "_spec.lua") or not files.exists("rules/" .. folder .. "/rule.lua")
+      assert.truthy(there, "rules/" .. folder .. " has no spec")
+    end
+  end)
+
   it("says file by file how it went, and ends with the totals", function()
     write("good", head .. [[
       describe("shop", function()
