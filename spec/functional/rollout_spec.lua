@@ -409,6 +409,16 @@ describe("on a host", function()
     assert.truthy(words:find "quiet%s+paused by %S+%s+0%%", words)
     assert.truthy(words:find("0, would 2", 1, true), words)
     assert.truthy(words:find("1 (once_per 1)", 1, true), words)
+    assert.same({}, answer.gone)
+    files.remove(host.rules .. "/quiet")
+    host:ask "reload"
+    assert.equal("quiet", host:ask("campaigns").gone[1].campaign)
+    words = host:command("campaigns").out
+    assert.truthy(words:find("quiet is paused by ", 1, true), words)
+    files.write(host.rules .. "/quiet/rule.lua", greeting 'rollout = "0%",')
+    files.write(host.rules .. "/quiet/said.txt", "{{text}}")
+    host:ask "reload"
+    assert.same({}, host:ask("campaigns").gone)
     words = host:command("campaigns", "quiet").out
     assert.truthy(words:find("why not", 1, true), words)
     local miss = host:command("campaigns", "quite")

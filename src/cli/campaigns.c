@@ -124,6 +124,20 @@ static void show_table(struct str campaigns) {
   buf_deinit(&rows);
 }
 
+/** Pauses of campaigns that are not there: they hold for whoever comes by that name. */
+static void show_gone(struct str gone) {
+  struct reader reader = reader_of(gone);
+  uint32_t count = gone.len ? value_read(&reader).count : 0;
+  for (uint32_t i = 0; i < count; i++) {
+    struct str pause = value_slice(&reader), name = print_member_text(pause, "campaign");
+    printf("%s", i ? "" : "\n");
+    print_text(stdout, name, 0);
+    printf(" is paused by ");
+    print_text(stdout, print_member_text(pause, "by"), 0);
+    printf(", and there is no such campaign; `kairos resume --campaign %.*s` forgets it.\n", STR_ARG(name));
+  }
+}
+
 /* ---- one of them ---- */
 
 /** Without what is not set. */
@@ -225,6 +239,7 @@ static int run(const struct cli_arguments *arguments) {
       print_json(stdout, buf_str(&result));
     } else {
       show_table(campaigns);
+      show_gone(member(buf_str(&result), "gone"));
       if (!listens) printf("\nNo host was asked: these are the files as they are, without figures.\n");
     }
   }

@@ -210,6 +210,8 @@ static void run_block(struct str row) {
     printf(" asked for no message");
   else if (str_equal(decision, STR("send")))
     printf(" asked for a message, and the gate let it pass");
+  else if (str_equal(reason, STR("shadow")))
+    printf(" would have sent a message, were it live");
   else if (str_equal(decision, STR("skip")))
     printf(" asked for a message, and the gate did not let it pass");
   else
@@ -304,7 +306,7 @@ static int explain_none(const struct config *config, const char *user, const cha
   if (rc == CLI_DONE) rc = ask(config, "replay", user, filter, &runs);
   uint32_t count = rc == CLI_DONE ? list_count(buf_str(&runs)) : 0;
   if (count) {
-    printf("\nRules ran %u time%s for this user%s:\n\n", count, count == 1 ? "" : "s",
+    printf("\nRules were asked %u time%s about this user%s:\n\n", count, count == 1 ? "" : "s",
            count > RUNS_SHOWN ? "; the last of them" : "");
     show(buf_str(&runs), RUNS_SHOWN, run_block);
     if (count > RUNS_SHOWN) printf("\n`kairos why USER --replay` shows all of them.\n");

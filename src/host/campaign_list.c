@@ -209,3 +209,21 @@ void campaign_list(const struct engine *engine, struct str paused, int64_t now, 
   for (size_t i = 0; i < wanted; i++) put_campaign(&listing, order[i]);
   memory_free(order);
 }
+
+void campaign_list_gone(const struct engine *engine, struct str paused, struct buf *out) {
+  struct buf items;
+  uint32_t count = 0;
+  buf_init(&items);
+  struct reader reader = reader_of(paused);
+  uint32_t left = paused.len && value_head(paused).type == VALUE_ARRAY ? value_read(&reader).count : 0;
+  for (; left > 0; left--) {
+    struct str pause = value_slice(&reader), name;
+    if (!value_member(pause, STR("campaign"), &name)) continue;
+    if (engine_rule_of(engine, value_head(name).string) >= 0) continue;
+    buf_append(&items, pause.data, pause.len);
+    count++;
+  }
+  value_put_array(out, count);
+  buf_append(out, items.data, items.len);
+  buf_deinit(&items);
+}

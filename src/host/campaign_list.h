@@ -20,3 +20,5 @@
  * @param now  wall clock, ms @param only  this campaign alone; "" for all */
 void campaign_list(const struct engine *engine, struct str paused, int64_t now, bool figures, struct str only,
                    struct buf *out);
+/** Append a value: array of the pauses in `paused` whose campaign is not there (any more). */
+void campaign_list_gone(const struct engine *engine, struct str paused, struct buf *out);

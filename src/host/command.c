@@ -433,8 +433,10 @@ static int pause_providers(struct operation *operation) {
 static void describe_campaigns(struct operation *operation) {
   const struct generation *serving = reload_serving(operation->host);
   struct buf *out = &operation->command->result;
-  value_put_map(out, 2);
+  value_put_map(out, 3);
   value_put_member_integer(out, "generation", serving->facts.number);
+  value_put_string(out, STR("gone"));
+  campaign_list_gone(serving->workers[0].engine, serving->facts.paused, out);
   value_put_string(out, STR("campaigns"));
   campaign_list(serving->workers[0].engine, serving->facts.paused, clock_wall_ms(), true, STR(""), out);
 }
