@@ -26,6 +26,7 @@ enum {
   LOOK_TAILS_MAX = 16,
   LOOK_REST = 2,
   LOOK_REST_BUSY = 10,
+  LOOK_BUSY_MS = 100,
   LOOK_CREDIT_US = 1000
 };
 

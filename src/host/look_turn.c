@@ -29,13 +29,13 @@ static void run_one(struct look_turns *turns) {
   turns->first = turn->next;
   if (!turns->first) turns->last = &turns->first;
   int64_t began = clock_mono_us();
-  bool busy = is_busy(turns);
+  if (is_busy(turns)) turns->busy_until = began + LOOK_BUSY_MS * 1000;
   turns->running = true;
   turn->run(turn, turns->worker);
   turns->running = false;
   int64_t ended = clock_mono_us();
   if (turns->rested < ended) turns->rested = ended;
-  turns->rested += (ended - began) * (busy ? LOOK_REST_BUSY : LOOK_REST);
+  turns->rested += (ended - began) * (began < turns->busy_until ? LOOK_REST_BUSY : LOOK_REST);
   turns->decided = turns->worker->decided;
   if (turns->first) schedule(turns);
 }

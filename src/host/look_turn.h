@@ -1,6 +1,7 @@
 /** Turns on a worker for code that is nobody's event: one slice at a time, first come first served, and after
- * each a rest: LOOK_REST times as long as the slice was, where events are on their way LOOK_REST_BUSY times.
- * What is short is answered at once, for LOOK_CREDIT_US of rest may be owed. Worker's thread. */
+ * each a rest: LOOK_REST times as long as the slice was, where events came in the last LOOK_BUSY_MS,
+ * LOOK_REST_BUSY times. What is short is answered at once, for LOOK_CREDIT_US of rest may be owed. Worker's
+ * thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -20,8 +21,9 @@ struct look_turns {
   struct worker *worker;
   struct look_turn *first, **last;
   bool running;
-  uint64_t decided; /**< the worker's count when the last slice ended */
-  int64_t rested;   /**< when what was taken is made up for, monotonic us */
+  uint64_t decided;   /**< the worker's count when the last slice ended */
+  int64_t busy_until; /**< no event for so long: the worker has time, monotonic us */
+  int64_t rested;     /**< when what was taken is made up for, monotonic us */
 };
 
 void look_turns_init(struct look_turns *turns, struct worker *worker, uv_loop_t *loop);
