@@ -227,8 +227,9 @@ local function review_templates(types, facts, input, all, problems)
         local names = not (send.unclear and not send.fields.data) and data_names(types, send, input.schemas)
         for _, variable in ipairs(names and template.variables or {}) do
           local guarded = true -- only by itself, or by what is no list
-          local section = variable.within
+          local section, optional = variable.within, variable.section -- a section is there to ask whether it is there
           while section and guarded do
+            optional = optional or section.name == variable.name
             guarded = section.name == variable.name or attributes[section.name] ~= nil and type(names[section.name]) ~= "table"
             section = section.outer
           end
@@ -241,7 +242,7 @@ local function review_templates(types, facts, input, all, problems)
               table.sort(list)
               for _, name in ipairs(list) do near = near or close(variable.name, name) and name or nil end
             end
-            if near or identify and not facts.attributes_unclear then
+            if near or identify and not optional and not facts.attributes_unclear then
               said[key] = true
               template_problem(problems, input, template, variable,
                 ("nothing provides `%s`: neither the data of %s:%d nor the profile"):format(variable.name, send.source.shown,

@@ -8,7 +8,8 @@ local templates = {}
 ---@field path string  within the rules folder
 ---@field name string  without its ending
 ---@field campaign string
----@field variables table[]  { name, line, column, end_column, within } within: the innermost section around it, { name, outer }
+---@field variables table[]  { name, line, column, end_column, section, within }: section: whether it opens one; within: the
+--  innermost around it, { name, outer }
 ---@field partials table<string, boolean>
 
 --- Take a template's tags apart.
@@ -38,7 +39,7 @@ function templates.read(path, text)
         column = column + select(2, line:sub(counted, start - 1):gsub("[^\128-\191]", ""))
         counted = start
         template.variables[#template.variables + 1] = { name = name:match "^[^.]+", line = number, column = column,
-          end_column = column + #name, within = within }
+          end_column = column + #name, within = within, section = sign == "#" or sign == "^" }
         if sign == "#" or sign == "^" then within = { name = name, outer = within } end
       end
     end

@@ -156,6 +156,65 @@ describe("kairos check", function()
     end)
   end)
 
+  describe("with schemas", function()
+    local RULE = [[
+local kairos = require "kairos"
+local views = kairos.window { of = "product.veiwed", over = "1d" }
+return kairos.rule {
+  on = { "order.completed" },
+  when = function(event, user) return event.payload.totla > 3 and user:count(views) > 1 end,
+  act = function(event, user)
+    user:send { channel = "email", purpose = "marketing", template = "hello", data = event.payload, once_per = "1d" }
+  end,
+}
+]]
+    local SCHEMAS = {
+      ["order.completed.json"] = '{"properties":{"total":{"type":"number"},"currency":{"type":"string"}}}',
+      ["product.viewed.json"] = '{"properties":{"sku":{"type":"string"}}}',
+      ["identify.json"] = '{"properties":{"first_name":{"type":"string"}}}',
+    }
+
+    it("measures types, fields and the variables of templates by them", function()
+      local result = check { schemas = SCHEMAS, suspect = { ["rule.lua"] = RULE,
+        ["hello.html"] = "Hello {{first_name}}: {{total}} {{curency}} {{#gift}}{{gift}}{{/gift}} {{nothing}}" } }
+      assert.equal(0, result.status, result.err)
+      local said = {}
+      for line in result.err:gmatch "[^\n]+" do
+        if not line:find "^ " then said[#said + 1] = (line:gsub("/[%w_/]+/rules/suspect/", "")) end
+      end
+      assert.same({
+        "hello.html:1:35: warning: nothing provides `curency`: neither the data of rule.lua:7 nor the profile; write {{currency}}",
+        "hello.html:1:74: warning: nothing provides `nothing`: neither the data of rule.lua:7 nor the profile; add it to data, "
+          .. "or write {{#nothing}}…{{/nothing}} around it",
+        'rule.lua:2:36: warning: no schema describes events of type "product.veiwed"; write "product.viewed"',
+        "rule.lua:5:53: warning: no schema of these events has `totla`; write total",
+      }, said)
+    end)
+
+    it("says which schema is no JSON", function()
+      local result = check { schemas = { ["order.completed.json"] = '{"properties":' }, suspect = RIGHT }
+      assert.equal(1, result.status)
+      assert.truthy(result.err:find("rules/schemas/order.completed.json: ", 1, true), result.err)
+    end)
+  end)
+
+  it("finds its manner again in what goes wrong while rules run: place, what is wrong, what to write", function()
+    files.write(directory .. "/rules/late/rule.lua", [[
+local kairos = require "kairos"
+return kairos.rule { on = "x", act = function(event, user)
+  user:set("next", event.payload.total + 1)
+end }
+]])
+    files.write(directory .. "/events",
+      '{"event_id":"e","event_type":"x","user_id":"a","timestamp":1700000000000,"payload":{}}\n')
+    local result = process.run {
+      command = { Host.binary, "simulate", "--rules", directory .. "/rules", "--events", directory .. "/events" },
+      seconds = 20 * Host.patience,
+    }
+    assert.truthy(result.err:find("rules/late/rule.lua:3: attempt to perform arithmetic on field 'total' (a nil value); "
+      .. "it is no number: write (… or 0), or tonumber(…)", 1, true), result.err)
+  end)
+
   it("knows no campaign of ours that deserves a word", function()
     local result = process.run { command = { Host.binary, "check", "--strict" }, seconds = 60 * Host.patience }
     assert.equal(0, result.status, result.err)

@@ -161,6 +161,23 @@ static void add_traceback(lua_State *lua, struct error *err) {
   }
 }
 
+/** What to write where Lua itself says only what went wrong, as `kairos check` and our own errors do. */
+static const char *advice(const char *text) {
+  static const struct {
+    const char *said, *instead;
+  } known[] = {
+      {": attempt to index ", "; it is not there: write `if … then` around this, or (… or {})"},
+      {": attempt to perform arithmetic on ", "; it is no number: write (… or 0), or tonumber(…)"},
+      {": attempt to compare ", "; one of the two is missing, or text: write (… or 0), or tonumber(…)"},
+      {": attempt to concatenate ", "; it is not there, or no text: write (… or \"\"), or tostring(…)"},
+      {": attempt to get length of ", "; it is not there: write #(… or {})"},
+      {": attempt to call ", "; there is no such function: `kairos check` names the nearest"},
+  };
+  for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+    if (strstr(text, known[i].said)) return known[i].instead;
+  return "";
+}
+
 /** Where the running call is: a line, or, of a file that does not run yet, the file; "" if nobody knows. */
 static void find_place(lua_State *lua, char *out, size_t size) {
   const struct sandbox *sandbox = sandbox_of(lua);
@@ -180,7 +197,8 @@ static int handle_error(lua_State *lua) {
     budget_text(&sandbox->budget, why, sizeof why);
     error_set(&sandbox->failure, ERROR_BUDGET, "%s%s", where, why);
   } else if (text) {
-    error_set(&sandbox->failure, raised ? sandbox->raised_code : ERROR_SCRIPT, "%.700s", text);
+    error_set(&sandbox->failure, raised ? sandbox->raised_code : ERROR_SCRIPT, "%.700s%s", text,
+              raised ? "" : advice(text));
   } else {
     find_place(lua, where, sizeof where);
     error_set(&sandbox->failure, ERROR_SCRIPT,
