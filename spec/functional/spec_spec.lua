@@ -499,15 +499,16 @@ print(message["to"], message["subject"], message.get_content(), sep="\t")]],
     write("empty", "")
     write("broken", 'describe("x", function() local a a.b = 1 end)')
     write("set_up", 'describe("x", function() before_each(function() error "no set-up" end) it("y", function() end) end)')
-    local result = run(binary .. " spec --seconds 1")
+    local seconds = 2 * Host.patience
+    local result = run(binary .. " spec --seconds " .. seconds)
     assert.equal(1, result.status)
     for _, line in ipairs {
       "FAIL  spec/rules/endless_spec.lua                   1 passed, 1 failed  (N ms)\n",
-      "\nERROR spec/rules/endless_spec.lua:2: a turns\n  stopped: it ran for longer than 1 s; does a loop never end?",
+      "\nERROR spec/rules/endless_spec.lua:2: a turns\n  stopped: it ran for longer than " .. seconds .. " s; does a loop never end?",
       "\nERROR spec/rules/exit_spec.lua:1: leaves\n  os.exit would end all tests of the file; leave it out\n",
       "\nERROR spec/rules/crash_spec.lua:1: crashes\n  its process was ended by a signal: Terminated\n",
       "\nERROR spec/rules/killed_spec.lua:1: is killed\n  its process was killed, or ended, before its tests did\n",
-      "\nERROR spec/rules/sleeper_spec.lua:1: sleeps\n  stopped: it ran for longer than 1 s",
+      "\nERROR spec/rules/sleeper_spec.lua:1: sleeps\n  stopped: it ran for longer than " .. seconds .. " s",
       "\nERROR spec/rules/syntax_spec.lua:1\n  <name> or '...' expected near 'end'\n",
       '\nERROR spec/rules/empty_spec.lua\n  there is no test in it; write it("does …", function() … end)\n',
       "\nERROR spec/rules/broken_spec.lua:1: x\n  attempt to index local 'a' (a nil value)\n",
@@ -536,7 +537,7 @@ print(message["to"], message["subject"], message.get_content(), sep="\t")]],
     assert.equal(0, spec("-j 2").status)
     os.remove(directory .. "/here")
     os.remove(directory .. "/there")
-    local result = run(binary .. " spec -j1 --seconds 1")
+    local result = run(binary .. " spec -j1 --seconds " .. 2 * Host.patience)
     assert.truthy(result.out:find("1 passed, 1 failed\n$"), result.out)
   end)
 
