@@ -504,7 +504,8 @@ print(message["to"], message["subject"], message.get_content(), sep="\t")]],
     assert.equal(1, result.status)
     for _, line in ipairs {
       "FAIL  spec/rules/endless_spec.lua                   1 passed, 1 failed  (N ms)\n",
-      "\nERROR spec/rules/endless_spec.lua:2: a turns\n  stopped: it ran for longer than " .. seconds .. " s; does a loop never end?",
+      "\nERROR spec/rules/endless_spec.lua:2: a turns\n  stopped: it ran for longer than " .. seconds
+        .. " s; does a loop never end?",
       "\nERROR spec/rules/exit_spec.lua:1: leaves\n  os.exit would end all tests of the file; leave it out\n",
       "\nERROR spec/rules/crash_spec.lua:1: crashes\n  its process was ended by a signal: Terminated\n",
       "\nERROR spec/rules/killed_spec.lua:1: is killed\n  its process was killed, or ended, before its tests did\n",
