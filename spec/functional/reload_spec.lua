@@ -467,6 +467,28 @@ end)
     assert.is_nil(files.read(host.data .. "/canary/kairos.yaml"):match "%S")
   end)
 
+  it("gives way to an operator's pause, and begins anew behind it", function()
+    host = Host.start { rules = { telling = telling "one", other = telling("other", "other") }, config = unwatched }
+    local mark = host.directory .. "/mark"
+    local function running() return files.read(mark) ~= "" end
+    write_spec("telling", ('local file = io.open(%q, "w") file:write "x" file:close() while true do end'):format(mark))
+    files.write(mark, "")
+    write(host, "telling", telling "two")
+    local reload = process.start { command = { Host.binary, "reload", "--config", host.config_file },
+      output = host.directory .. "/reload.log" }
+    finally(function() reload:kill() end)
+    assert.is_true(process.eventually(10 * Host.patience, running))
+    files.write(mark, "")
+    local answer = host:ask("pause", "--campaign", "other")
+    assert.equal("serving", answer.result)
+    assert.equal(2, answer.generation)
+    assert.same({}, host:ask("generations").failed) -- the trial has not failed …
+    assert.is_true(process.eventually(10 * Host.patience, running)) -- … and is under way again
+    assert.is_true(reload:alive())
+    assert.equal(0, host:stop())
+    assert.truthy(files.read(host.directory .. "/reload.log"):find("the host is stopping", 1, true))
+  end)
+
   it("has no secrets in its environment, and none of the host's sockets", function()
     host = Host.start { rules = { telling = telling "one" }, env = { SHOP_SECRET = "whsec_" .. ("c2"):rep(16) },
       config = { rules = { watch = false },

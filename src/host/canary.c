@@ -241,7 +241,7 @@ static int listen_to(struct canary *canary, const char *what, int pipes[2]) {
   int64_t deadline = clock_mono_us() + WALL_MS * 1000LL;
   while (waits[0].fd >= 0 || waits[1].fd >= 0) {
     if (canary->options->stop && atomic_load(canary->options->stop))
-      return error_set(canary->err, ERROR_UNAVAILABLE, "the host is stopping");
+      return error_set(canary->err, ERROR_UNAVAILABLE, "the trial of the new rules was cut short");
     if (clock_mono_us() > deadline)
       return error_set(canary->err, ERROR_BUDGET, "`kairos %s` of the new rules did not end in %d s", what,
                        WALL_MS / 1000);

@@ -16,7 +16,7 @@ struct canary_options {
   const struct config *config;
   const struct ruleset *ruleset;
   struct str changes; /**< value: map {added, changed}: arrays of folders, as changes_of_sources() makes it */
-  const atomic_bool *stop; /**< the host stops: so does this */
+  const atomic_bool *stop; /**< become true: this ends */
 };
 
 /** Blocking; any thread, one at a time.

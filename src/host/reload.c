@@ -200,9 +200,25 @@ static void try_decide(struct reload *reload) {
   start_job(reload, decide, decided);
 }
 
+/** The attempt begins anew, behind what waits. */
+static void put_back(struct reload *reload) {
+  struct reload_attempt *attempt = &reload->attempt;
+  *reload->waiting_end = attempt->requests;
+  while (*reload->waiting_end) reload->waiting_end = &(*reload->waiting_end)->next;
+  attempt->requests = NULL;
+  reload_discard(reload);
+  reload_attempt_end(reload);
+  try_next(reload);
+}
+
 static void prepared(struct reload *reload) {
   struct reload_attempt *attempt = &reload->attempt;
-  if (reload->stopping && attempt->status == 0 && !attempt->unchanged)
+  if (attempt->status == ERROR_UNAVAILABLE && reload->cut_short && !reload->stopping) {
+    put_back(reload);
+    return;
+  }
+  if (reload->stopping &&
+      (attempt->status == ERROR_UNAVAILABLE || (attempt->status == 0 && !attempt->unchanged)))
     attempt->status = error_set(&attempt->err, ERROR_UNAVAILABLE, "the host is stopping");
   if (attempt->status) {
     fail(reload);
@@ -247,6 +263,7 @@ static void take_requests(struct reload *reload) {
   }
   reload->waiting_end = &reload->waiting;
   while (*reload->waiting_end) reload->waiting_end = &(*reload->waiting_end)->next;
+  atomic_store(&reload->cut_short, reload->stopping);
   reload->attempt = (struct reload_attempt){.requests = first, .began = clock_mono_us()};
 }
 
@@ -262,11 +279,21 @@ void reload_tick(struct host *host) {
   if (reload->step == RELOAD_PREPARED) try_decide(reload);
 }
 
+static bool is_pause(const struct reload_request *request) {
+  return request->cause == GENERATION_PAUSE || request->cause == GENERATION_RESUME;
+}
+
 void reload_ask(struct reload *reload, const struct reload_request *request) {
-  struct reload_request *copy = memory_alloc(sizeof *copy);
+  struct reload_request *copy = memory_alloc(sizeof *copy), **at = reload->waiting_end;
   *copy = *request;
-  *reload->waiting_end = copy;
-  reload->waiting_end = &copy->next;
+  if (is_pause(request)) { /* what is wrong with a campaign does not wait for other rules to be tried */
+    for (at = &reload->waiting; *at && is_pause(*at);) at = &(*at)->next;
+    copy->next = *at;
+    bool trying = reload->step == RELOAD_PREPARING && asks_for_files(reload->attempt.requests);
+    if (trying) atomic_store(&reload->cut_short, true);
+  }
+  *at = copy;
+  if (!copy->next) reload->waiting_end = &copy->next;
   try_next(reload);
 }
 
@@ -300,6 +327,7 @@ void reload_stop(struct host *host) {
   struct reload *reload = host->reload;
   if (!reload) return;
   reload->stopping = true;
+  atomic_store(&reload->cut_short, true);
   watch_close(reload->watch);
   reload->watch = NULL;
   struct error err;
@@ -325,6 +353,7 @@ void reload_join(struct host *host) {
   struct reload *reload = host->reload;
   if (!reload) return;
   reload->stopping = true;
+  atomic_store(&reload->cut_short, true);
   reload->end.run = build_end;
   mailbox_send(reload->mailbox, &reload->end);
   uv_thread_join(&reload->thread);

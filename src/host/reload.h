@@ -6,7 +6,8 @@
  * decision: from there on it serves, after a crash too. Each worker takes it between two inputs; what it had
  * decided before names the old number. When all have it, the old one is freed, on the build thread again. Any
  * failure before the record leaves the old one serving, and is told. One at a time: what is asked for
- * meanwhile waits, and those who ask for the files are served by one reading.
+ * meanwhile waits, and those who ask for the files are served by one reading. An operator's pause goes before
+ * all of them: a trial under way is cut short, and begun anew behind it.
  *
  * Main thread, unless said otherwise.
  */

@@ -51,6 +51,8 @@ struct reload {
   struct host *host;
   enum reload_step step;
   atomic_bool stopping;
+  atomic_bool
+      cut_short; /**< the trial under way is to end: the host stops, or an operator's pause goes first */
   struct reload_request *waiting, **waiting_end;
   struct generation *serving;
   struct reload_attempt attempt;
