@@ -19,6 +19,7 @@
 ---@class kairos.SpecHostOptions
 ---@field rules? string|string[]  "rules/cart_reminder", a list of such, or "rules" (as without it) for all campaigns
 ---@field config? table  settings as in config/kairos.yaml, in place of the project's
+---@field mode? "live"  as if no campaign were a shadow or paused: what it does once it is live
 ---@field at? string|number  where the clock begins: "2026-11-27 09:00 Europe/Berlin"; Monday 2026-06-01 12:00 UTC unless given
 
 ---@class kairos.SpecEvent
@@ -143,7 +144,7 @@ end
 ---@return kairos.SpecHost
 function spec.host(options)
   options = options or {}
-  words.check_fields("sim.host", options, { "rules", "config", "at" }, 'sim.host { rules = "rules/welcome" }')
+  words.check_fields("sim.host", options, { "rules", "config", "mode", "at" }, 'sim.host { rules = "rules/welcome" }')
   local id = ask("sim.host: ", native.sim_host, options)
   opened = opened + 1
   if opened % HOSTS_A_COLLECTION == 0 then

@@ -165,7 +165,7 @@ FAIL spec/rules/bad_spec.lua:10: thanks at once
       ["host:provider { times = 2 }"] = "host:provider needs a channel: host:provider { email = 500, times = 2 }",
       ['sim.host { rules = "rules/shp" }'] = "sim.host: there is no campaign `shp` in rules; there are: shop; did you mean "
         .. "`shop`?",
-      ['sim.host { rule = "rules/shop" }'] = "sim.host has no field `rule`; did you mean `rules`?; there are: at, config, rules",
+      ['sim.host { rule = "rules/shop" }'] = "sim.host has no field `rule`; did you mean `rules`?; there are: at, config, mode, rules",
       ["sim.host { config = { workrs = 1 } }"] = "sim.host: `config`: unknown key \"workrs\"; did you mean \"workers\"?",
       ['sim.host { at = "noon" }'] = "sim.host: `at`: ",
       ['sim.host { at = "1969-07-20" }'] = "sim.host: `at`: the clock begins in 1970 or later",
@@ -400,7 +400,9 @@ FAIL spec/rules/bad_spec.lua:10: thanks at once
     local x = ' host:event { type = "x", user = "ada" } '
     campaign 'mode = "shadow"'
     passes(x .. 'assert.not_sent(host) assert.held_back(host, { to = "ada", by = "shadow" })', '{ rules = "rules/sale" }')
+    passes(x .. 'assert.sent(host, { to = "ada" })', '{ rules = "rules/sale", mode = "live" }')
     campaign 'mode = "paused"'
+    passes(x .. 'assert.sent(host, { to = "ada" })', '{ rules = "rules/sale", mode = "live" }')
     passes(x .. 'assert.not_sent(host) assert.why(host, { to = "ada", decision = "none", because = "paused" })',
       '{ rules = "rules/sale" }')
     campaign [[starts = "2026-11-27 09:00 Europe/Berlin", ends = "2026-11-30 09:00 Europe/Berlin",
@@ -644,15 +646,18 @@ print(message["to"], message["subject"], message.get_content(), sep="\t")]],
       local result = run(binary .. " new spring_sale")
       assert.equal(0, result.status, result.err)
       assert.equal([[
-rules/spring_sale/rule.lua    what it does
-rules/spring_sale/message.html    what it says
-spec/rules/spring_sale_spec.lua    what shall happen
+rules/spring_sale/rule.lua       what it does
+rules/spring_sale/message.html   what it says
+spec/rules/spring_sale_spec.lua  what shall happen
 
 Next: change them to what you want, and see
 
   kairos check
   kairos spec spec/rules/spring_sale_spec.lua
+
+It decides, and sends nothing, until its line `mode = "shadow"` is taken away.
 ]], result.out)
+      assert.truthy(files.read(directory .. "/rules/spring_sale/rule.lua"):find('mode = "shadow"', 1, true))
       result = run(binary .. " check")
       assert.equal(0, result.status, result.err)
       assert.equal("", result.err)

@@ -254,7 +254,7 @@ const struct cli_command cli_campaigns = {
     .words_max = 1,
     .options = CLI_CONFIG | CLI_DATA_DIR | CLI_RULES | CLI_JSON,
     .summary = "what campaigns there are, and how they run",
-    .help = "Each with its state (live, shadow, paused, not begun, ended, closed), its share\n"
+    .help = "Each with its state (live, shadow, paused, starts …, ended …, closed), its share\n"
             "of the users, hours, priority and the events it wants; of the running host also\n"
             "how often its rule ran since the host started, what was sent and skipped and\n"
             "why, errors, and the mean time of a run. With a NAME all there is to say of\n"

@@ -19,6 +19,8 @@ static const char rule_text[] =
     "\n"
     "return kairos.rule {\n"
     "  name = \"@\",\n"
+    "  mode = \"shadow\",                          -- decides, and sends nothing: without this line it is "
+    "live\n"
     "  on   = \"order.completed\",                 -- what has to happen\n"
     "  when = function(event)                    -- and to whom it matters\n"
     "    return (event.payload.total or 0) >= 100\n"
@@ -49,7 +51,7 @@ static const char spec_text[] =
     "describe(\"@\", function()\n"
     "  local host\n"
     "  before_each(function()\n"
-    "    host = sim.host { rules = \"rules/@\" }\n"
+    "    host = sim.host { rules = \"rules/@\", mode = \"live\" } -- what it does once it is live\n"
     "    host:profile { user = \"ada\", first_name = \"Ada\", email = \"ada@mail.example\" }\n"
     "  end)\n"
     "\n"
@@ -152,10 +154,16 @@ static int create(const struct config *config, const char *name) {
     fprintf(stderr, "kairos: %s cannot be written: %s\n", files[i].path, strerror(errno));
     return CLI_FAILED;
   }
-  printf("%s    what it does\n%s    what it says\n%s    what shall happen\n\n"
-         "Next: change them to what you want, and see\n\n"
-         "  kairos check\n  kairos spec %s\n",
-         files[0].path, files[1].path, files[2].path, files[2].path);
+  static const char *const uses[] = {"what it does", "what it says", "what shall happen"};
+  int width = 0;
+  for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+    if ((int)strlen(files[i].path) > width) width = (int)strlen(files[i].path);
+  for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+    printf("%-*s  %s\n", width, files[i].path, uses[i]);
+  printf("\nNext: change them to what you want, and see\n\n"
+         "  kairos check\n  kairos spec %s\n\n"
+         "It decides, and sends nothing, until its line `mode = \"shadow\"` is taken away.\n",
+         files[2].path);
   return CLI_DONE;
 }
 
@@ -184,7 +192,8 @@ const struct cli_command cli_new = {
     .summary = "write a campaign to begin with, and its spec",
     .help = "Three files: the campaign's rule and template in a folder of its name below the\n"
             "rules folder, and its spec in spec/rules beside that. They pass `kairos check`\n"
-            "and `kairos spec` as they are; change them to what you want.\n"
+            "and `kairos spec` as they are; change them to what you want. It is a shadow,\n"
+            "which sends nothing, until you take its line `mode = \"shadow\"` away.\n"
             "\n"
             "  kairos new spring_sale\n"
             "  kairos spec spec/rules/spring_sale_spec.lua\n",

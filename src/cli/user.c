@@ -1,11 +1,56 @@
 #include "cli/cli.h"
 #include "cli/print.h"
 
+/** What a window's words say already, as people read them. */
+static bool is_said(struct str name) {
+  static const char *const said[] = {"id", "kind", "over_ms", "of", "by", "value"};
+  for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+    if (str_equal(name, str_from(said[i]))) return true;
+  return false;
+}
+
+static void put_window(struct str window, struct buf *out) {
+  bool named = print_member_text(window, "window").len > 0;
+  struct reader reader = reader_of(window);
+  struct buf members;
+  uint32_t count = 0;
+  buf_init(&members);
+  for (uint32_t left = value_read(&reader).count; left > 0; left--) {
+    struct str name = value_read(&reader).string, value = value_slice(&reader);
+    if (named && is_said(name)) continue;
+    value_put_string(&members, name);
+    buf_append(&members, value.data, value.len);
+    count++;
+  }
+  value_put_map(out, count);
+  buf_append(out, members.data, members.len);
+  buf_deinit(&members);
+}
+
 static void show(struct str result) {
-  if (print_member_integer(result, "seq") == 0)
+  if (print_member_integer(result, "seq") == 0) {
     printf("Nothing is known of this user: no event of theirs was accepted, or all of it has expired.\n");
-  else
-    print_map(stdout, result, 0);
+    return;
+  }
+  struct buf shown;
+  buf_init(&shown);
+  struct reader reader = reader_of(result);
+  uint32_t count = value_read(&reader).count;
+  value_put_map(&shown, count);
+  for (uint32_t i = 0; i < count; i++) {
+    struct str name = value_read(&reader).string, value = value_slice(&reader);
+    value_put_string(&shown, name);
+    if (!str_equal(name, STR("windows"))) {
+      buf_append(&shown, value.data, value.len);
+      continue;
+    }
+    struct reader windows = reader_of(value);
+    uint32_t window_count = value_read(&windows).count;
+    value_put_array(&shown, window_count);
+    for (uint32_t j = 0; j < window_count; j++) put_window(value_slice(&windows), &shown);
+  }
+  print_map(stdout, buf_str(&shown), 0);
+  buf_deinit(&shown);
 }
 
 static int run(const struct cli_arguments *arguments) {
@@ -22,8 +67,9 @@ const struct cli_command cli_user = {
     .words_max = 1,
     .options = CLI_PLACE | CLI_JSON,
     .summary = "what the running host knows of one user",
-    .help = "Profile attributes, windows, pending timers, throttles and suppressions, as\n"
-            "they are now. `kairos why USER` shows what was decided about the user.\n"
+    .help = "Profile attributes, windows, pending timers, throttles, suppressions, consents\n"
+            "and what counts for caps, as they are now. `kairos why USER` shows what was\n"
+            "decided about the user.\n"
             "\n"
             "  kairos user ada\n"
             "  kairos user ada --json | jq .attributes\n",

@@ -95,6 +95,12 @@ struct str engine_window_label(const struct engine *engine, uint32_t window) {
   return engine->window_labels[window];
 }
 
+void engine_window_words(const struct engine *engine, uint32_t window, struct buf *out) {
+  struct str by = engine->windows[window].by;
+  buf_printf(out, "%.*s", STR_ARG(engine->window_labels[window]));
+  if (by.len) buf_printf(out, " by %.*s", STR_ARG(by));
+}
+
 size_t engine_templates(const struct engine *engine, const struct engine_template **templates) {
   *templates = engine->templates;
   return engine->template_count;

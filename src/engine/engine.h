@@ -21,6 +21,7 @@ struct engine_options {
   const struct ruleset *ruleset; /**< outlives the engine */
   const struct config *config;   /**< rules.budget, rules.memory, routes, providers; outlives the engine */
   uint32_t generation;
+  bool live;           /**< every campaign is as if its `mode` were "live" */
   bool counted_budget; /**< simulate, specs: steps are counted instead of CPU time, so that runs agree */
   error_taker *taker;  /**< not null: a template or campaign that does not load is told to it and left out */
   void *taker_context;
@@ -76,6 +77,8 @@ size_t engine_folder_windows(const struct engine *engine, uint32_t rule, const u
 size_t engine_folder_sends(const struct engine *engine, uint32_t rule, const struct engine_send **sends);
 /** A window in words: "count product.viewed 10m". */
 struct str engine_window_label(const struct engine *engine, uint32_t window);
+/** The same, and what keeps it apart: "count product.viewed 10m by sku"; appended. */
+void engine_window_words(const struct engine *engine, uint32_t window, struct buf *out);
 
 /** The compiled templates by hash, with their bundles, so that the host can store them before the generation
  * goes live. */

@@ -235,8 +235,8 @@ static void add_rollout(lua_State *lua, struct engine *engine, struct engine_rul
   rollout->ends_text = keep_field(lua, engine, "ends");
   rollout->hours_text = keep_field(lua, engine, "hours");
   struct str mode = keep_field(lua, engine, "mode");
-  if (str_equal(mode, STR("shadow"))) rollout->mode = ROLLOUT_SHADOW;
-  if (str_equal(mode, STR("paused"))) rollout->mode = ROLLOUT_PAUSED;
+  if (str_equal(mode, STR("shadow")) && !engine->options.live) rollout->mode = ROLLOUT_SHADOW;
+  if (str_equal(mode, STR("paused")) && !engine->options.live) rollout->mode = ROLLOUT_PAUSED;
   int rc = 0;
   if (rollout->share_text.len) rc = rollout_parse_share(rollout->share_text, &rollout->share, &err);
   if (!rc && rollout->starts_text.len)

@@ -110,18 +110,14 @@ static void put_texts(struct buf *out, const char *name, const struct str *texts
 
 static void put_windows(const struct listing *listing, uint32_t rule) {
   const uint32_t *indices;
-  const struct window_declaration *windows;
   size_t count = engine_folder_windows(listing->engine, rule, &indices);
-  engine_windows(listing->engine, &windows);
   struct buf text;
   buf_init(&text);
   value_put_string(listing->out, STR("windows"));
   value_put_array(listing->out, (uint32_t)count);
   for (size_t i = 0; i < count; i++) {
-    const struct window_declaration *window = &windows[indices[i]];
     buf_clear(&text);
-    buf_printf(&text, "%.*s", STR_ARG(engine_window_label(listing->engine, indices[i])));
-    if (window->by.len) buf_printf(&text, " by %.*s", STR_ARG(window->by));
+    engine_window_words(listing->engine, indices[i], &text);
     value_put_string(listing->out, buf_str(&text));
   }
   buf_deinit(&text);

@@ -1,7 +1,5 @@
 #include "host/changes.h"
 
-#include <inttypes.h>
-
 /** Rows of one answer: texts, counted as they come. */
 struct texts {
   struct buf bytes;
@@ -99,25 +97,6 @@ void changes_of_sources(const struct ruleset *before, const struct ruleset *afte
 
 /* ---- declarations ---- */
 
-static void put_duration(int64_t ms, struct buf *out) {
-  static const struct {
-    int64_t ms;
-    const char *unit;
-  } units[] = {{604800000, "w"}, {86400000, "d"}, {3600000, "h"}, {60000, "m"}, {1000, "s"}, {1, "ms"}};
-  size_t i = 0;
-  while (i < 5 && ms % units[i].ms) i++;
-  buf_printf(out, "%" PRId64 "%s", ms / units[i].ms, units[i].unit);
-}
-
-static void describe_window(const struct window_declaration *window, struct buf *out) {
-  buf_clear(out);
-  buf_printf(out, "%s of %.*s", window_kind_name(window->kind), STR_ARG(window->of));
-  if (window->value.len) buf_printf(out, ", %.*s", STR_ARG(window->value));
-  if (window->by.len) buf_printf(out, ", by %.*s", STR_ARG(window->by));
-  buf_printf(out, ", over ");
-  put_duration(window->over, out);
-}
-
 static void windows_missing(const struct engine *of, const struct engine *in, struct texts *texts,
                             struct buf *scratch) {
   const struct window_declaration *windows, *others;
@@ -126,7 +105,8 @@ static void windows_missing(const struct engine *of, const struct engine *in, st
     size_t j = 0;
     while (j < other_count && others[j].id != windows[i].id) j++;
     if (j < other_count) continue;
-    describe_window(&windows[i], scratch);
+    buf_clear(scratch);
+    engine_window_words(of, (uint32_t)i, scratch);
     texts_add(texts, buf_str(scratch));
   }
 }

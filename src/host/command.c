@@ -4,6 +4,7 @@
 #include "host/host_internal.h"
 #include "host/reload.h"
 #include "host/replay.h"
+#include "host/user.h"
 #include "host/why.h"
 
 /** A command under way: a job off the loop, an input of a user's owner, or one after the other. */
@@ -206,11 +207,10 @@ static void input_settled(struct worker_input *input, struct worker *worker, int
 
 static int decide_show(struct worker_input *input, struct decider *decider, struct record *record,
                        int64_t wall, struct decision *out, struct error *err) {
-  (void)decider;
   (void)wall;
   (void)out;
   (void)err;
-  record_describe(record, &of_input(input)->command->result);
+  user_describe(decider_engine(decider), record, &of_input(input)->command->result);
   return 1;
 }
 

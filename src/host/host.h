@@ -32,7 +32,7 @@ enum host_command_type {
                     decisions, see host/why.h */
   HOST_REPLAY,   /**< user, optional text (campaign): result: value array of every rule run, see host/replay.h
                   */
-  HOST_USER,     /**< user: result: value map from record_describe() */
+  HOST_USER,     /**< user: result: value map from user_describe() */
   HOST_SUPPRESS, /**< user, channel ("*" any), text reason */
   HOST_UNSUPPRESS, /**< user, channel */
   HOST_GRANT,      /**< user, text = purpose, channel ("*" every): the user consents */

@@ -9,6 +9,7 @@
 #include "host/look_try.h"
 #include "host/mask.h"
 #include "host/reload.h"
+#include "host/user.h"
 #include "host/worker_internal.h"
 #include "state/history.h"
 
@@ -178,17 +179,6 @@ static void start_input(struct question *question,
   worker_post(shared->workers[worker_of(shared, question->entity)], &question->task);
 }
 
-static const struct window_declaration *declared(const struct engine *engine, struct str id) {
-  const struct window_declaration *windows;
-  size_t count = engine_windows(engine, &windows);
-  char text[17];
-  for (size_t i = 0; i < count; i++) {
-    snprintf(text, sizeof text, "%016" PRIx64, windows[i].id);
-    if (str_equal(id, str_from(text))) return &windows[i];
-  }
-  return NULL;
-}
-
 /** As the rule has written it. */
 static void put_path(struct buf *out, const char *name, struct str path) {
   char text[256];
@@ -197,46 +187,19 @@ static void put_path(struct buf *out, const char *name, struct str path) {
                         (struct str){text, len < (int)sizeof text ? (size_t)len : sizeof text - 1});
 }
 
-/** record_describe()'s windows with what the serving rules say of them; one that none declares any more has
- * no `of`. */
-static void put_windows(const struct engine *engine, struct reader *reader, struct buf *out) {
-  uint32_t count = value_read(reader).count;
-  value_put_array(out, count);
-  for (uint32_t i = 0; i < count; i++) {
-    struct str row = value_slice(reader);
-    const struct window_declaration *window = declared(engine, look_text(row, "id"));
-    struct reader members = reader_of(row);
-    uint32_t pairs = value_read(&members).count;
-    value_put_map(out, pairs + (window ? 1u + (window->by.len > 0) + (window->value.len > 0) : 0));
-    if (window) value_put_member_text(out, "of", window->of);
-    if (window && window->by.len) put_path(out, "by", window->by);
-    if (window && window->value.len) put_path(out, "value", window->value);
-    buf_append(out, members.at, reader_left(&members));
-  }
-}
-
 static int decide_user(struct worker_input *input, struct decider *decider, struct record *record,
                        int64_t wall, struct decision *out, struct error *err) {
   (void)wall, (void)out, (void)err;
   struct question *question = of_input(input);
   struct buf described;
   buf_init(&described);
-  record_describe(record, &described);
+  user_describe(decider_engine(decider), record, &described);
   struct reader reader = reader_of(buf_str(&described));
   uint32_t count = value_read(&reader).count;
   value_put_map(&question->result, count + 1);
   value_put_member_text(&question->result, question->entity.kind == ENTITY_USER ? "user" : "subject",
                         question->entity.id);
-  for (uint32_t i = 0; i < count; i++) {
-    struct str name = value_read(&reader).string;
-    value_put_string(&question->result, name);
-    if (str_equal(name, STR("windows"))) {
-      put_windows(decider_engine(decider), &reader, &question->result);
-    } else {
-      struct str member = value_slice(&reader);
-      buf_append(&question->result, member.data, member.len);
-    }
-  }
+  buf_append(&question->result, reader.at, reader_left(&reader));
   buf_deinit(&described);
   return 1;
 }

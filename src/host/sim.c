@@ -45,11 +45,13 @@ int sim_rules_new(struct sim_rules **out, const struct sim_rules_options *option
   struct sim_rules *rules = memory_zalloc(sizeof *rules);
   rules->options = *options;
   rendered_init(&rules->rendered);
-  int rc = engine_new(
-      &rules->engine,
-      &(struct engine_options){
-          .ruleset = options->ruleset, .config = options->config, .generation = 1, .counted_budget = true},
-      err);
+  int rc = engine_new(&rules->engine,
+                      &(struct engine_options){.ruleset = options->ruleset,
+                                               .config = options->config,
+                                               .generation = 1,
+                                               .live = options->live,
+                                               .counted_budget = true},
+                      err);
   if (rc == 0 && !options->decides_only)
     rc = engine_providers(options->ruleset, options->config, &rules->scripts, err);
   if (rc) {

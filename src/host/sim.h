@@ -19,6 +19,7 @@ struct sim_rules;
 struct sim_rules_options {
   const struct ruleset *ruleset; /**< outlives the rules … */
   const struct config *config;   /**< … and so does this */
+  bool live;                     /**< every campaign is as if its `mode` were "live" */
   bool decides_only; /**< nothing of its hosts is delivered or remembered: all they do is tell the observer */
 };
 /** Load every campaign and, unless it only decides, the providers' mappings. @return 0, or the error with
@@ -87,7 +88,7 @@ void sim_decisions(const struct sim *sim, struct buf *out);
 void sim_runs(const struct sim *sim, struct buf *out);
 /** Dead letters, as host/why.h's dead_describe() says them whole. */
 void sim_dead(const struct sim *sim, struct buf *out);
-/** A user's record, as record_describe() says it; nil if there is none. */
+/** A user's record, as user_describe() says it; nil if there is none. */
 void sim_user(const struct sim *sim, struct entity entity, struct buf *out);
 /** All that happened to one user or subject, in order: array of maps { at, kind, … }; kind: "event" { type,
  * id, timestamp, payload }, "timer" { campaign, name, due }, "lookup" { campaign, needs }, "run" { campaign,

@@ -92,13 +92,15 @@ static int read_moment(const struct config *config, struct str value, int64_t *o
 
 static int open_host(void *context, struct str arguments, struct buf *result, struct error *err) {
   struct sim_script *scripted = context;
-  struct str options = sim_argument(arguments, 0), rules = STR(""), config = STR(""), at = STR("");
+  struct str options = sim_argument(arguments, 0), at = STR("");
+  struct sim_wish wish = {0};
   struct sim_rules *loaded = NULL;
   int64_t start = usual_start;
-  value_member(options, STR("rules"), &rules);
-  value_member(options, STR("config"), &config);
+  value_member(options, STR("rules"), &wish.rules);
+  value_member(options, STR("config"), &wish.config);
+  value_member(options, STR("mode"), &wish.mode);
   value_member(options, STR("at"), &at);
-  int rc = sim_script_load(scripted, rules, config, &loaded, err);
+  int rc = sim_script_load(scripted, &wish, &loaded, err);
   if (rc == 0 && !sim_is_nil(at)) {
     rc = read_moment(sim_rules_config(loaded), at, &start, err);
     if (rc == 0 && start < 0) rc = error_set(err, ERROR_INVALID, "the clock begins in 1970 or later");

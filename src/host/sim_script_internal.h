@@ -35,6 +35,10 @@ bool sim_is_text(struct str value, struct str *text);
 /** Whether it is nil, or was not given. */
 bool sim_is_nil(struct str value);
 
-/** The rules that sim_host's `rules` and `config` (values, or empty) mean, loaded now or before. */
-int sim_script_load(struct sim_script *scripted, struct str rules, struct str config, struct sim_rules **out,
+/** What sim_host's options say of its rules: values, or empty. */
+struct sim_wish {
+  struct str rules, config, mode;
+};
+/** The rules that are meant, loaded now or before. */
+int sim_script_load(struct sim_script *scripted, const struct sim_wish *wish, struct sim_rules **out,
                     struct error *err);

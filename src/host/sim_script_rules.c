@@ -30,6 +30,7 @@ int sim_script_read(struct sim_script *scripted, struct error *err) {
 /** What a host asks for: a folder of campaigns, and which of them. */
 struct wanted {
   char directory[1024];
+  bool live;          /**< whatever mode they name */
   struct buf folders; /**< strings; none: all */
 };
 
@@ -152,6 +153,7 @@ static int load(struct sim_script *scripted, const struct wanted *wanted, struct
   struct loaded loaded = {0};
   struct ruleset *from;
   buf_put_str(&loaded.key, str_from(wanted->directory));
+  buf_put_u8(&loaded.key, wanted->live);
   buf_put_str(&loaded.key, buf_str(&wanted->folders));
   if (!sim_is_nil(config)) buf_append(&loaded.key, config.data, config.len);
   for (size_t i = 0; i < scripted->loaded_count; i++) {
@@ -167,11 +169,11 @@ static int load(struct sim_script *scripted, const struct wanted *wanted, struct
   if (rc == 0 && !sim_is_nil(config)) rc = parse_config(config, &loaded.config, err);
   if (rc == 0) {
     loaded.ruleset = ruleset_pick(from, buf_str(&wanted->folders));
-    rc =
-        sim_rules_new(&loaded.rules,
-                      &(struct sim_rules_options){.ruleset = loaded.ruleset,
-                                                  .config = loaded.config ? loaded.config : scripted->config},
-                      err);
+    rc = sim_rules_new(&loaded.rules,
+                       &(struct sim_rules_options){.ruleset = loaded.ruleset,
+                                                   .config = loaded.config ? loaded.config : scripted->config,
+                                                   .live = wanted->live},
+                       err);
   }
   if (rc) {
     ruleset_free(loaded.ruleset);
@@ -186,11 +188,17 @@ static int load(struct sim_script *scripted, const struct wanted *wanted, struct
   return 0;
 }
 
-int sim_script_load(struct sim_script *scripted, struct str rules, struct str config, struct sim_rules **out,
+int sim_script_load(struct sim_script *scripted, const struct sim_wish *wish, struct sim_rules **out,
                     struct error *err) {
   struct wanted wanted = {0};
-  int rc = want_all(scripted, &wanted, rules, err);
-  if (rc == 0) rc = load(scripted, &wanted, config, out, err);
+  struct str mode;
+  wanted.live = sim_is_text(wish->mode, &mode) && str_equal(mode, STR("live"));
+  if (!sim_is_nil(wish->mode) && !wanted.live)
+    return error_set(
+        err, ERROR_INVALID,
+        "`mode` can be \"live\": as if no campaign named another; leave it out to go by the files");
+  int rc = want_all(scripted, &wanted, wish->rules, err);
+  if (rc == 0) rc = load(scripted, &wanted, wish->config, out, err);
   buf_deinit(&wanted.folders);
   return rc;
 }

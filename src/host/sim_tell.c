@@ -1,6 +1,7 @@
 #include "host/sim_internal.h"
 
 #include "base/memory.h"
+#include "host/user.h"
 #include "host/why.h"
 
 /** An input that was decided, with what it did. */
@@ -97,7 +98,7 @@ void sim_dead(const struct sim *sim, struct buf *out) {
 void sim_user(const struct sim *sim, struct entity entity, struct buf *out) {
   struct slot *slot = table_find(sim->table, entity);
   if (slot)
-    record_describe(&slot->record, out);
+    user_describe(sim->rules->engine, &slot->record, out);
   else
     value_put_nil(out);
 }
