@@ -285,8 +285,19 @@ end
 --- Parameter `index` of a function is of this type.
 function Types:give(fn, source, index, one)
   local param = fn[1][index]
-  if not one or not param or not param.var or param.var.given then return end
-  param.var.given = one
+  local var = param and param.var
+  if not one or not var or var.given == false then return end
+  local before = var.given
+  if before and (before.kind ~= one.kind or before.class ~= one.class) then
+    var.given = false -- now this, now that
+    return
+  elseif before then
+    if before.window ~= one.window then before.window, before.several = nil, true end
+    if before.path ~= one.path then before.path = before.path and one.path and "…" end
+    return
+  end
+  var.given = { kind = one.kind, class = one.class, window = one.window, path = one.path, name = one.name,
+    maybe_nil = one.maybe_nil, node = one.node, source = one.source, annotated = one.annotated, fields = one.fields }
   if not fn.queued then
     fn.queued = true
     self.queue[#self.queue + 1] = { fn = fn, source = source }
@@ -446,7 +457,7 @@ function Types:follow()
   local function by_name(node)
     if node.tag == "Function" then
       for _, param in ipairs(node[1]) do
-        if param.var and not param.var.given and param[1] == "user" and user then
+        if param.var and param.var.given == nil and param[1] == "user" and user then
           param.var.given = { kind = "class", class = user }
         end
       end

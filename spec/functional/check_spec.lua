@@ -198,6 +198,55 @@ return kairos.rule {
     end)
   end)
 
+  it("follows what rules hand to their helpers, in other files too", function()
+    local result = check {
+      shared = { ["helpers.lua"] = [[
+local kairos = require "kairos"
+local helpers = { orders = kairos.window { of = "order.completed", over = "30d" } }
+function helpers.loyal(user)
+  user:set("asked", true)
+  return user:coutn(helpers.orders) > 3
+end
+helpers.hello = function(u)
+  u:send { channel = "email", template = "hello", purpose = "marketing", once_per = "1d" }
+end
+function helpers.of(what) return what.data end
+return helpers
+]] },
+      first = { ["hello.txt"] = "Hello", ["rule.lua"] = [[
+local kairos = require "kairos"
+local helpers = require "shared.helpers"
+local function act(event, user)
+  user:after("1d", { name = "later", data = helpers.of(event) })
+  helpers.hello(user)
+  helpers.helo(user)
+end
+return kairos.rule {
+  on = "order.completed",
+  when = function(_, user) return helpers.loyal(user) end,
+  act = act,
+  timers = { later = function(timer, user) user:set("x", helpers.of(timer)) end },
+}
+]] },
+      second = [[
+local kairos = require "kairos"
+local hello = require("shared.helpers").hello
+return kairos.rule { name = "first", on = "order.completed", act = function(_, user) hello(user) end }
+]],
+    }
+    local said = {}
+    for line in result.err:gmatch "[^\n]+" do
+      if not line:find "^ " then said[#said + 1] = (line:gsub("/[%w_/]+/rules/", "")) end
+    end
+    assert.same({
+      "first/rule.lua:6:11: warning: shared/helpers.lua has no `helo`; write hello",
+      "second/rule.lua:3:29: error: a rule named `first` is in first/rule.lua:8 already; give this one another name",
+      "shared/helpers.lua:4:3: error: `when` only answers whether the rule acts; write user:set in act",
+      "shared/helpers.lua:5:15: error: user has no `coutn`; write user:count",
+      "shared/helpers.lua:8:42: error: there is no template `hello` in rules/second; write rules/second/hello.html",
+    }, said)
+  end)
+
   it("finds its manner again in what goes wrong while rules run: place, what is wrong, what to write", function()
     files.write(directory .. "/rules/late/rule.lua", [[
 local kairos = require "kairos"
