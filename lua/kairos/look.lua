@@ -219,14 +219,16 @@ local function try(event)
   if type(event) ~= "table" then
     error('try takes an event: try { type = "product.viewed", user = "ada", payload = { sku = "K1" } }', 0)
   end
-  local known = { type = true, user = true, subject = true, payload = true, metadata = true, at = true, id = true, unmask = true }
+  local known = { type = true, user = true, subject = true, payload = true, metadata = true, at = true, id = true, unmask = true,
+    needs = true }
   for name in pairs(event) do
     if not known[name] then
-      error(("try does not know `%s`; it takes type, user or subject, payload, metadata, at, id"):format(tostring(name)), 0)
+      error(("try does not know `%s`; it takes type, user or subject, payload, metadata, at, id, needs"):format(tostring(name)), 0)
     end
   end
   return question("try", {
     unmask = event.unmask,
+    needs = event.needs,
     event = {
       event_id = event.id or ("try-" .. now()),
       event_type = event.type,
@@ -241,7 +243,8 @@ end
 describe("try", 'try { type =, user =, payload = }   what an event would do; changes nothing', [[
 try { type = "product.viewed", user = "ada", payload = { sku = "K1" } } runs the serving rules on a copy of the user's
 record, off the workers, and shows what each decided with the facts it read, each check's answer for each message, and what
-would change. Nothing is stored, sent or counted. `at` is the event's time in ms (now, if left out).]])
+would change. Nothing is stored, sent, asked or counted. `at` is the event's time in ms (now, if left out); `needs` is what
+look-ups answer, by their names in the rule: needs = { stock = { left = 1 } }. Left out, the rule gets its fallback.]])
 
 describe("now", "now()                     ms since 1970", [[now() is the wall clock, in milliseconds since 1970.]])
 

@@ -33,11 +33,21 @@ RULES.perk = [[
   end }
 ]]
 
+RULES.stock = [[
+  local kairos = require "kairos"
+  return kairos.rule { name = "stock", on = "seen",
+    needs = { stock = kairos.needs { from = "shop", path = "/stock", fallback = { left = 0 } } },
+    when = function(_, _, needs) return needs.stock.left > 0 end,
+    act = function(_, user, needs)
+      user:send { channel = "push", template = "said", data = { text = needs.stock.left .. " left" } }
+    end }
+]]
+
 describe("kairos repl", function()
   local host, session
 
   setup(function()
-    host = Host.start { rules = RULES, config = { logging = { level = "info" } } }
+    host = Host.start { rules = RULES, config = { lookups = { { name = "shop", url = "http://127.0.0.1:9" } } } }
     host:accept(
       { type = "identify", user = "ada", payload = { first_name = "Ada", email = "ada@mail.example", vip = true } },
       { type = "hello", user = "ada" },
@@ -115,8 +125,8 @@ describe("kairos repl", function()
     assert.equal(1, greet.decisions.skip)
     assert.truthy(greet.calls >= 3 and greet.errors == 0 and greet.decisions.send >= 1)
     assert.truthy(greet.p50_us >= 0 and greet.p99_us >= greet.p50_us)
-    assert.equal(2, #session:value "campaigns()")
-    assert.truthy(session:run([[campaign "gret"]]).error:find "there are: greet, perk")
+    assert.equal(3, #session:value "campaigns()")
+    assert.truthy(session:run([[campaign "gret"]]).error:find "there are: greet, perk, stock")
     assert.equal(2, #session:value("queues()").workers)
     assert.equal("closed", session:value("queues()").providers.files.breaker)
     assert.equal(1, #session:value("generations()").generations)
@@ -144,6 +154,10 @@ describe("kairos repl", function()
     assert.equal("later", tried.changes[1].timer)
     tried = session:value [[try { type = "viewed", user = "bob", payload = { sku = "K1" } }]]
     assert.equal("none", tried.rules[1].decision)
+    tried = session:value [[try { type = "seen", user = "bob", needs = { stock = { left = 3 } } }]]
+    assert.equal("3 left", tried.messages[1].data.text)
+    tried = session:value [[try { type = "seen", user = "bob" }]]
+    assert.equal("its `when` said no", tried.rules[1].reason)
     assert.truthy(session:run([[try { typ = "x" }]]).error:find "try does not know")
     assert.truthy(session:run([[try { type = "x" }]]).error:find "user_id")
     local record_after, metrics_after, messages_after = everything()

@@ -434,6 +434,9 @@ static void start_try(struct question *question) {
     finish_later(question, rc);
     return;
   }
+  struct str needs;
+  if (value_member(question->arguments, STR("needs"), &needs))
+    buf_append(&question->trial.needs, needs.data, needs.len);
   question->entity = question->trial.event.entity;
   start_input(question, decide_try, try_settled);
 }

@@ -13,6 +13,7 @@ int look_try_init(struct look_try *trial, struct str event, int64_t received, st
   struct event_fault fault;
   buf_init(&trial->bytes);
   buf_init(&trial->record);
+  buf_init(&trial->needs);
   buf_append(&trial->bytes, event.data, event.len);
   if (event_from_value(&trial->event, buf_str(&trial->bytes), received, NULL, &fault))
     return error_set(err, ERROR_INVALID, "the event's %s: %s",
@@ -23,6 +24,7 @@ int look_try_init(struct look_try *trial, struct str event, int64_t received, st
 void look_try_deinit(struct look_try *trial) {
   buf_deinit(&trial->bytes);
   buf_deinit(&trial->record);
+  buf_deinit(&trial->needs);
 }
 
 static void put_value(struct buf *out, const char *name, struct str value) {
@@ -81,12 +83,14 @@ static void note_effect(struct seen *seen, const struct effect *effect) {
       value_put_nil(out);
     break;
   case EFFECT_TIMER_SET:
+    if (timer_needs(&effect->timer)) return; // it is answered below
     value_put_map(out, 3);
     value_put_member_text(out, "timer", effect->timer.name);
     value_put_member_text(out, "campaign", effect->timer.campaign);
     value_put_member_integer(out, "due", effect->timer.due);
     break;
   case EFFECT_TIMER_CLEAR:
+    if (timer_needs(&effect->timer)) return;
     value_put_map(out, 3);
     value_put_member_text(out, "timer", effect->timer.name);
     value_put_member_text(out, "campaign", effect->timer.campaign);
@@ -115,6 +119,42 @@ static void put_list(struct buf *out, const char *name, uint32_t count, const st
   buf_append(out, items->data, items->len);
 }
 
+enum { NEEDS_MAX = 16 };
+
+/** The answers, as the rule will be given them. */
+static struct lookup_results answers_of(const struct look_try *trial, struct lookup_result *items) {
+  struct reader reader = reader_of(buf_str(&trial->needs));
+  struct value head = value_read(&reader);
+  struct lookup_results results = {
+      .items = items, .reason = LOOKUP_NOT_ASKED, .why = STR("a trial asks nobody")};
+  if (head.type != VALUE_MAP) return results;
+  for (uint32_t i = 0; i < head.count && results.count < NEEDS_MAX; i++) {
+    struct str name = value_read(&reader).string;
+    items[results.count++] = (struct lookup_result){.name = name, .value = value_slice(&reader)};
+  }
+  return results;
+}
+
+/** Rules that wait for what they need go on. */
+static void answer_needs(const struct look_try *trial, struct decider *decider, struct record *record,
+                         struct str effects, struct seen *seen) {
+  struct lookup_result items[NEEDS_MAX];
+  struct lookup_results results = answers_of(trial, items);
+  struct reader reader = reader_of(effects);
+  struct effect effect;
+  struct buf input;
+  buf_init(&input);
+  while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) {
+    struct decision decision;
+    if (effect.type != EFFECT_TIMER_SET || !timer_needs(&effect.timer)) continue;
+    buf_clear(&input);
+    if (decide_lookup(decider, record, effect.timer.campaign, effect.timer.name, &results, trial->wall,
+                      &decision, &input) == 0)
+      note_effects(seen, decision.effects);
+  }
+  buf_deinit(&input);
+}
+
 static void decide(struct look_try *trial, struct engine *engine, const struct config *config,
                    struct str paused, struct record *record, struct seen *seen) {
   struct decider *decider = decider_new(&(struct decider_options){
@@ -127,9 +167,12 @@ static void decide(struct look_try *trial, struct engine *engine, const struct c
       .observer = {.context = seen, .message = note_message, .failure = note_failure, .ran = note_run}});
   struct decision decision;
   decide_event(decider, record, &trial->event, trial->wall, &decision);
-  note_effects(seen, decision.effects);
-  while (decide_unasked(decider, record, &trial->event, STR("a trial asks nobody"), trial->wall, &decision))
-    note_effects(seen, decision.effects);
+  struct buf effects; // the next decision takes their place
+  buf_init(&effects);
+  buf_append(&effects, decision.effects.data, decision.effects.len);
+  note_effects(seen, buf_str(&effects));
+  if (decision.waits) answer_needs(trial, decider, record, buf_str(&effects), seen);
+  buf_deinit(&effects);
   decider_free(decider);
 }
 

@@ -1,5 +1,6 @@
-/** What an event would do: the serving generation's rules on a copy of the record, in an engine of its own.
- * Nothing is stored, sent or counted. */
+/** What an event would do: the serving generation's rules on a copy of the record, in an engine of its own. A
+ * rule with needs goes on at once, with the answers given, or its fallbacks. Nothing is stored, sent or
+ * counted. */
 #pragma once
 
 #include "config/config.h"
@@ -10,6 +11,7 @@ struct look_try {
   struct buf bytes; /**< what the event's strings borrow from */
   struct event event;
   struct buf record; /**< record_encode() of the copy */
+  struct buf needs;  /**< value: map of a need's name to what its look-up answers; empty: nobody answers */
   int64_t wall;
   uint32_t generation;
 };
