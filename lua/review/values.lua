@@ -7,7 +7,8 @@ local values = {}
 --- What to write for a type; the library's own errors show the same.
 local examples = {
   ["kairos.Duration"] = '"10m"', ["kairos.Rate"] = '"5/1h"', ["kairos.Path"] = '"payload.sku"',
-  ["kairos.EventType"] = '"order.completed"',
+  ["kairos.EventType"] = '"order.completed"', ["kairos.Need"] = "kairos.needs { … }", ["kairos.Window"] = "kairos.window { … }",
+  ["kairos.Throttle"] = "kairos.throttle { … }",
   ["kairos.Name"] = '"high_interest"',
   ["kairos.Purpose"] = '"marketing"', ["kairos.Cap"] = '"3/7d"',
   ["kairos.Share"] = '"25%"', ["kairos.Moment"] = '"2026-11-27 09:00 Europe/Berlin"',
@@ -123,7 +124,7 @@ local described = {
   ["kairos.Name"] = "a name in quotes", ["kairos.EventType"] = "an event type in quotes",
   ["kairos.Share"] = "a share of the users in quotes", ["kairos.Moment"] = "a day and time in quotes",
   ["kairos.Hours"] = "hours in quotes",
-  ["kairos.Purpose"] = "a purpose in quotes", ["kairos.Cap"] = "a cap in quotes",
+  ["kairos.Need"] = "a look-up", ["kairos.Purpose"] = "a purpose in quotes", ["kairos.Cap"] = "a cap in quotes",
   ["kairos.Template"] = "the name of a template in quotes", ["kairos.Key"] = "text, a number, true or false",
 }
 
