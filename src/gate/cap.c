@@ -193,7 +193,7 @@ void cap_ask(const struct gate_question *question, struct gate_answer *answer) {
     gate_pass(answer, "none");
     return;
   }
-  struct gate_zone zone = plan_zone(question);
+  struct gate_zone zone = gate_zone(question->record, question->config);
   char text[sizeof answer->text] = "";
   for (size_t i = 0; i < count; i++) {
     cap_read(question, &counters[i]);

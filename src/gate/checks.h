@@ -23,5 +23,4 @@ void gate_answer(struct gate_answer *answer, bool pass, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /** "Europe/Berlin", or with what the profile says that is no zone. */
-struct gate_zone;
 void gate_zone_text(const struct gate_zone *zone, char *out, size_t size);

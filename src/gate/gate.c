@@ -109,7 +109,7 @@ void gate_judge(const struct gate_question *question, struct verdict *verdict, s
   }
   if (answer.pass && answer.plan.at > question->wall) {
     question->message->not_before = answer.plan.at;
-    struct gate_zone zone = plan_zone(question);
+    struct gate_zone zone = gate_zone(question->record, question->config);
     struct str name = zone_name(zone.zone);
     gate_answer(&answer, true, "%s %.*s", gate_local(zone.zone, answer.plan.at).text, STR_ARG(name));
     value_put_string(answers, STR("goes"));

@@ -64,6 +64,13 @@ void gate_refuse_as(struct verdict *verdict, struct buf *checks, const char *nam
 /** Give back what was reserved: the message ended without having been sent. */
 int gate_refund(struct draft *draft, const struct message *message, struct error *err);
 
+/** Where a user lives: profile attribute time_zone, else the host's. */
+struct gate_zone {
+  const struct zone *zone;
+  struct str unknown; /**< what the profile says that is no zone; "" fine. Borrows from the record. */
+};
+struct gate_zone gate_zone(const struct record *record, const struct config *config);
+
 /** A moment as answers say it: "2026-11-20 09:12:05 UTC". */
 struct gate_moment {
   char text[32];

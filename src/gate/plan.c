@@ -4,16 +4,16 @@
 
 #include <stdio.h>
 
-struct gate_zone plan_zone(const struct gate_question *question) {
+struct gate_zone gate_zone(const struct record *record, const struct config *config) {
   struct gate_zone found = {.unknown = STR("")};
   struct str value;
-  if (record_attribute(question->record, STR("time_zone"), &value)) {
+  if (record_attribute(record, STR("time_zone"), &value)) {
     struct value head = value_head(value);
     if (head.type == VALUE_STRING && zone_find(&found.zone, head.string, NULL) == 0) return found;
     found.unknown = head.type == VALUE_STRING && head.string.len ? head.string : STR("?");
   }
   // It was found when the configuration was read.
-  if (zone_find(&found.zone, str_from(question->config->time_zone), NULL)) found.zone = zone_utc();
+  if (zone_find(&found.zone, str_from(config->time_zone), NULL)) found.zone = zone_utc();
   return found;
 }
 
@@ -66,7 +66,7 @@ void plan_make(const struct gate_question *question, struct gate_plan *plan) {
   size_t quiet_count = quiet_hours_of(question, quiet), counter_count = cap_counters(question, counters);
   plan->quiet_asked = quiet_count > 0;
   if (!quiet_count && !counter_count) return;
-  struct gate_zone zone = plan_zone(question);
+  struct gate_zone zone = gate_zone(question->record, question->config);
   for (size_t i = 0; i < counter_count; i++) {
     cap_read(question, &counters[i]);
     plan->counters |= counters[i].flag;

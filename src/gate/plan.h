@@ -13,14 +13,6 @@
 #include "base/zone.h"
 #include "gate/gate.h"
 
-struct gate_zone {
-  const struct zone *zone;
-  struct str unknown; /**< what the profile says that is no zone; "" fine. Borrows from the record. */
-};
-
-/** Where the user lives. */
-struct gate_zone plan_zone(const struct gate_question *question);
-
 /** Fill in the plan. */
 void plan_make(const struct gate_question *question, struct gate_plan *plan);
 

@@ -36,7 +36,7 @@ void quiet_hours_ask(const struct gate_question *question, struct gate_answer *a
     gate_pass(answer, "none");
     return;
   }
-  struct gate_zone zone = plan_zone(question);
+  struct gate_zone zone = gate_zone(question->record, question->config);
   const struct config_hours *quiet = plan->quiet;
   struct civil there;
   char zone_text[160];

@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "base/metric.h"
+#include "gate/gate.h"
 
 enum {
   REASONS = CAMPAIGN_HOURS + 1,
@@ -29,7 +30,6 @@ struct campaign {
 struct campaigns {
   const struct engine_rule *rules;
   const struct config *config;
-  const struct zone *host_zone;
   struct campaign *items; /**< as `rules` … */
   bool *always;           /**< … and this */
   metric_id deferred;
@@ -101,7 +101,6 @@ struct campaigns *campaigns_new(const struct engine *engine, const struct config
   campaigns->count = count;
   campaigns->items = memory_zalloc((rule_count + 1) * sizeof *campaigns->items);
   buf_init(&campaigns->text);
-  if (zone_find(&campaigns->host_zone, str_from(config->time_zone), NULL)) campaigns->host_zone = zone_utc();
   campaigns->deferred =
       metric_counter("kairos_deferrals_total", "Messages that quiet hours or a cap deferred.", NULL);
   campaigns->always = memory_zalloc(rule_count + 1);
@@ -126,22 +125,12 @@ void campaigns_free(struct campaigns *campaigns) {
   memory_free(campaigns);
 }
 
-/** Where the user is, as his profile says; the host's zone if it says nothing that is known. */
-static const struct zone *user_zone(const struct campaigns *campaigns, const struct record *record) {
-  struct str value;
-  const struct zone *zone;
-  if (!record_attribute(record, STR("time_zone"), &value)) return campaigns->host_zone;
-  struct value head = value_head(value);
-  if (head.type != VALUE_STRING || zone_find(&zone, head.string, NULL)) return campaigns->host_zone;
-  return zone;
-}
-
 /** Whether it is open, asked anew only past what is known. */
 static const struct rollout_opening *opening_of(struct campaigns *campaigns, uint32_t rule,
                                                 const struct record *record, int64_t wall) {
   const struct rollout_hours *hours = &campaigns->rules[rule].rollout.hours;
   struct campaign *campaign = &campaigns->items[rule];
-  const struct zone *zone = hours->zone ? hours->zone : user_zone(campaigns, record);
+  const struct zone *zone = hours->zone ? hours->zone : gate_zone(record, campaigns->config).zone;
   if (campaign->zone != zone || wall < campaign->opening.from || wall >= campaign->opening.until) {
     campaign->opening = rollout_opening(hours, zone, wall);
     campaign->zone = zone;
