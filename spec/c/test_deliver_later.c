@@ -2,6 +2,9 @@
 /* Deferred messages: in the store until their moment, read back in its order, each sent once. */
 #include "test_deliver_fixture.h"
 
+#include "deliver/deliver_internal.h"
+#include "state/store_key.h"
+
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { NIGHT = 5000, NIGHT_MS = 6000 };
 #else
@@ -180,19 +183,38 @@ static void test_after_a_restart(void **state) {
   server_stop(server);
 }
 
-/** A clock that was put back: what is deferred to a moment that the index was read past stays in memory. */
+/** The clock was put back: what is deferred to a moment that the index was read past already stays in memory.
+ */
 static void test_behind_the_cursor(void **state) {
   (void)state;
   struct server *server = server_start(0);
   struct fixture *fixture = hook(server);
   fixture_start(fixture);
+  // As if it had been later, and the index had been read then.
+  fixture->deliver->later.read_to = clock_wall_ms() + 60000;
+  key_put_time(&fixture->deliver->later.cursor, fixture->deliver->later.read_to);
+  int64_t moment = defer(fixture, 1, ada, "marketing", 2000);
+  assert_int_equal(fixture_flush(fixture), 0);
+  assert_int_equal(fixture_stored(fixture).count, 1);
+  expect_outcome(fixture, 0, 1, OUTCOME_ACCEPTED, 1, "200");
+  assert_true(clock_wall_ms() >= moment);
+  fixture_free(fixture);
+  server_stop(server);
+}
+
+/** Handed over when its moment has passed, and read back where it is in memory still. */
+static void test_a_moment_that_has_passed(void **state) {
+  (void)state;
+  struct server *server = server_start(0);
+  struct fixture *fixture = hook(server);
+  fixture_start(fixture);
+  deliver_pause(fixture->deliver, STR("*"), true);
   int64_t moment = defer(fixture, 1, ada, "marketing", 1500);
   assert_int_equal(fixture_flush(fixture), 0);
-  deliver_pause(fixture->deliver, STR("*"), true);
   sleep_until(moment);
   WAIT_FOR(figure(fixture, "hook", "waiting") == 1);
   struct outbox_entry entry = fixture_message(fixture, 2, "hook");
-  entry.retry_at = entry.message.not_before = moment; // as if it were still to come
+  entry.retry_at = entry.message.not_before = moment;
   fixture_add(fixture, &entry);
   assert_int_equal(fixture_flush(fixture), 0);
   deliver_pause(fixture->deliver, STR("*"), false);
@@ -292,6 +314,7 @@ int main(void) {
       cmocka_unit_test(test_what_ended_stays_ended),
       cmocka_unit_test(test_after_a_restart),
       cmocka_unit_test(test_behind_the_cursor),
+      cmocka_unit_test(test_a_moment_that_has_passed),
       cmocka_unit_test(test_a_night),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -208,6 +208,41 @@ describe("a message that a cap defers", function()
   end)
 end)
 
+describe("deferred messages", function()
+  it("in any number wait in the store, and each goes once, across a power cut", function()
+    -- 2,000 of them take almost twice delivery.outbox_max.
+    local USERS, SECONDS = Host.patience > 1 and 300 or 2000, 12
+    local host = Host.start { rules = { tell = telling "tell" }, config = {
+      delivery = { outbox_max = "1MB" },
+      purposes = { { name = "offers", caps = ("1/%ds"):format(SECONDS), on_cap = "defer" } },
+    } }
+    local function all(text)
+      local list = {}
+      for index = 1, USERS do list[index] = tell("user-" .. index, text, { purpose = "offers" }) end
+      host:accept(unpack(list))
+    end
+    local function accepted()
+      return host:metric("kairos_deliveries_total", 'provider="files",outcome="accepted"') or 0
+    end
+    local began = socket.gettime()
+    all "first"
+    process.eventually(SECONDS, function() return accepted() >= USERS end)
+    all "second"
+    process.eventually(SECONDS, function() return host:metric "kairos_outbox_bytes" < 512 * 1024 end)
+    local deferred = host:ask("status").deferred
+    if socket.gettime() - began < SECONDS - 1 then assert.equal(USERS, deferred.waiting) end
+    host:kill()
+    host:run()
+    process.eventually(6 * SECONDS * Host.patience, function() return accepted() >= USERS end)
+    local times = {}
+    for _, message in ipairs(host:messages()) do times[message.body] = (times[message.body] or 0) + 1 end
+    assert.same({ first = USERS, second = USERS }, times)
+    assert.equal(USERS, accepted())
+    assert.same({ waiting = 0 }, host:ask("status").deferred)
+    host:remove()
+  end)
+end)
+
 describe("simulate", function()
   local directory
   setup(function()
