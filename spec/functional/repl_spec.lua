@@ -78,6 +78,7 @@ describe("kairos repl", function()
     assert.equal("{ t = { … itself } }\n", session:run("local t = {} t.t = t return t").output)
     local long = session:run "('x'):rep(100000)".output
     assert.truthy(#long < 2200 and long:find "bytes more")
+    assert.truthy(session:run("for i = 1, 3000 do print(('x'):rep(100)) end").output:find "… cut")
     local many = session:run("local t = {} for i = 1, 1000 do t[i] = i end return t").output
     assert.truthy(many:find "… 800 more")
     local evil = session:run [[setmetatable({ 1 }, { __tostring = error, __index = error, __len = error, __pairs = error })]]
@@ -186,6 +187,9 @@ describe("kairos repl", function()
     assert.equal("send", session:value([[user("eve"):replay { about = "perk" }]])[1].decision)
     assert.equal("done", session:run([[user("eve"):grant("marketing", "push")]]).state)
     assert.truthy(session:run([[user("eve"):grant("nonsense")]]).error:find "purpose")
+    session:run([[user("eve"):suppress("push")]])
+    assert.truthy(session:value([[user "eve"]]).suppressions[2].reason:find "by uid %d+ in a session")
+    session:run([[user("eve"):unsuppress "push"]])
     session:run([[user("eve"):set("vip", nil)]])
     session:run([[user("eve"):unsuppress "email"]])
     host:accept { type = "hello", user = "eve" }

@@ -46,6 +46,7 @@ struct repl {
   int64_t spent_us;  /**< CPU time of the evaluation */
   const atomic_bool *cancelled;
   int collecting; /**< collections still to do before it goes on; 0 none */
+  bool cut;       /**< more was printed than is shown */
   bool full;      /**< it came to the end of its memory */
 
   struct buf text, question, answer, output, dump, guarded;
@@ -94,7 +95,12 @@ static int print(lua_State *lua) {
       show_value(lua, i, &limits, out);
     }
   }
-  if (out->len < REPL_OUTPUT_MAX) buf_put_u8(out, '\n');
+  if (out->len < REPL_OUTPUT_MAX) {
+    buf_put_u8(out, '\n');
+  } else if (!repl->cut) {
+    repl->cut = true;
+    buf_printf(out, "\n… cut: more is printed than is shown at once\n");
+  }
   return 0;
 }
 
@@ -308,7 +314,7 @@ enum repl_state repl_begin(struct repl *repl, struct str source, bool json) {
   repl->evaluation++;
   repl->json = json;
   repl->spent_us = 0;
-  repl->full = false;
+  repl->full = repl->cut = false;
   repl->source = source;
   repl->failure.code = 0;
   buf_clear(&repl->output);

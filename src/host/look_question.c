@@ -136,6 +136,7 @@ static void start_command(struct question *question) {
   command->id = look_text(question->arguments, "id");
   command->text = look_text(question->arguments, "about");
   if (!command->text.len) command->text = look_text(question->arguments, "text");
+  if (command->type == HOST_SUPPRESS && !command->text.len) command->text = buf_str(&question->log_input);
   if (command->type == HOST_PAUSE_CAMPAIGN || command->type == HOST_RESUME_CAMPAIGN)
     command->user = buf_str(&question->log_input); // who asks
   command->done = command_done;

@@ -294,6 +294,9 @@ static void cancel(struct session *session) {
   } else if (session->stage == SESSION_ASKING) {
     question_forget(session->question);
     session_cancelled(session);
+  } else if (session->stage == SESSION_TIDYING && session->pending.len) {
+    buf_clear(&session->pending);
+    reply(session, "cancelled", STR(""), STR(""));
   }
 }
 
@@ -312,6 +315,8 @@ static void session_line(struct look *look, struct str line) {
   session->has_id = has_id;
   if (!runs && !completes) {
     reply(session, "failed", STR(""), STR("a session's line has \"run\", \"complete\" or \"cancel\""));
+    session->id = under_way;
+    session->has_id = had_id;
   } else if (session->stage == SESSION_TIDYING && !session->pending.len) {
     buf_append(&session->pending, line.data, line.len);
   } else if (session->stage != SESSION_IDLE) {
