@@ -19,7 +19,7 @@
 ---@class kairos.SpecHostOptions
 ---@field rules? string|string[]  "rules/cart_reminder", a list of such, or "rules" (as without it) for all campaigns
 ---@field config? table  settings as in config/kairos.yaml, in place of the project's
----@field mode? "live"  as if no campaign were a shadow or paused: what it does once it is live
+---@field mode? "live"  as if no campaign were a shadow, paused, or for a share of the users: what it does once it is live
 ---@field at? string|number  where the clock begins: "2026-11-27 09:00 Europe/Berlin"; Monday 2026-06-01 12:00 UTC unless given
 
 ---@class kairos.SpecEvent

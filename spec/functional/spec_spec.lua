@@ -405,6 +405,10 @@ FAIL spec/rules/bad_spec.lua:10: thanks at once
     passes(x .. 'assert.sent(host, { to = "ada" })', '{ rules = "rules/sale", mode = "live" }')
     passes(x .. 'assert.not_sent(host) assert.why(host, { to = "ada", decision = "none", because = "paused" })',
       '{ rules = "rules/sale" }')
+    campaign 'rollout = "0%"'
+    passes(x .. 'assert.sent(host, { to = "ada" })', '{ rules = "rules/sale", mode = "live" }')
+    passes(x .. 'assert.not_sent(host) assert.why(host, { to = "ada", decision = "none", because = "not in the 0% of" })',
+      '{ rules = "rules/sale" }')
     campaign [[starts = "2026-11-27 09:00 Europe/Berlin", ends = "2026-11-30 09:00 Europe/Berlin",
       hours = "09:00-18:00 Europe/Berlin"]]
     passes(x .. 'host:at "2026-11-27 08:59:59 Europe/Berlin"' .. x .. "assert.not_sent(host)"

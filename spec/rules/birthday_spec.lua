@@ -4,7 +4,7 @@ local sim = require "kairos.spec"
 describe("birthday", function()
   local host
   local function start(at)
-    host = sim.host { rules = "rules/birthday", at = at }
+    host = sim.host { rules = "rules/birthday", mode = "live", at = at }
   end
   local function profile(birthday, zone)
     host:profile { user = "ada", first_name = "Ada", email = "ada@mail.example", birthday = birthday, time_zone = zone }

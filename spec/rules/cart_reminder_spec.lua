@@ -4,7 +4,7 @@ local sim = require "kairos.spec"
 describe("cart_reminder", function()
   local host
   before_each(function()
-    host = sim.host { rules = "rules/cart_reminder", at = "2026-11-27 09:00 Europe/Berlin" }
+    host = sim.host { rules = "rules/cart_reminder", mode = "live", at = "2026-11-27 09:00 Europe/Berlin" }
     host:profile { user = "ada", first_name = "Ada", email = "ada@mail.example" }
   end)
 

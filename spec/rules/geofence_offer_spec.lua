@@ -4,7 +4,7 @@ local sim = require "kairos.spec"
 describe("geofence_offer", function()
   local host
   local function start(at)
-    host = sim.host { rules = "rules/geofence_offer", at = at }
+    host = sim.host { rules = "rules/geofence_offer", mode = "live", at = at }
     host:profile { user = "ada", push_token = "token-1" }
   end
   local function walk(lat, lon)

@@ -4,7 +4,7 @@ local sim = require "kairos.spec"
 describe("high_interest", function()
   local host
   before_each(function()
-    host = sim.host { rules = "rules/high_interest" }
+    host = sim.host { rules = "rules/high_interest", mode = "live" }
     host:profile { user = "ada", first_name = "Ada", email = "ada@mail.example" }
   end)
 

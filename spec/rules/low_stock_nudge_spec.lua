@@ -4,7 +4,7 @@ local sim = require "kairos.spec"
 describe("low_stock_nudge", function()
   local host
   before_each(function()
-    host = sim.host { rules = "rules/low_stock_nudge" }
+    host = sim.host { rules = "rules/low_stock_nudge", mode = "live" }
     host:profile { user = "ada", first_name = "Ada", email = "ada@mail.example" }
   end)
 

@@ -4,7 +4,7 @@ local sim = require "kairos.spec"
 describe("replenishment", function()
   local host
   before_each(function()
-    host = sim.host { rules = "rules/replenishment", at = "2026-03-02 15:00 Europe/Berlin" }
+    host = sim.host { rules = "rules/replenishment", mode = "live", at = "2026-03-02 15:00 Europe/Berlin" }
     host:profile { user = "ada", first_name = "Ada", email = "ada@mail.example", time_zone = "Europe/Berlin" }
   end)
 

@@ -4,7 +4,7 @@ local sim = require "kairos.spec"
 describe("third_order", function()
   local host
   before_each(function()
-    host = sim.host { rules = "rules/third_order" }
+    host = sim.host { rules = "rules/third_order", mode = "live" }
     host:profile { user = "ada", first_name = "Ada", email = "ada@mail.example" }
   end)
 

@@ -4,7 +4,7 @@ local sim = require "kairos.spec"
 describe("welcome", function()
   local host
   before_each(function()
-    host = sim.host { rules = "rules/welcome" }
+    host = sim.host { rules = "rules/welcome", mode = "live" }
   end)
 
   local function register(user)

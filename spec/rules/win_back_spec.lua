@@ -4,7 +4,7 @@ local sim = require "kairos.spec"
 describe("win_back", function()
   local host
   before_each(function()
-    host = sim.host { rules = "rules/win_back", at = "2026-03-01 10:00 Europe/Berlin" }
+    host = sim.host { rules = "rules/win_back", mode = "live", at = "2026-03-01 10:00 Europe/Berlin" }
     host:profile { user = "ada", first_name = "Ada", email = "ada@mail.example" }
   end)
 

@@ -21,7 +21,7 @@ struct engine_options {
   const struct ruleset *ruleset; /**< outlives the engine */
   const struct config *config;   /**< rules.budget, rules.memory, routes, providers; outlives the engine */
   uint32_t generation;
-  bool live;           /**< every campaign is as if its `mode` were "live" */
+  bool live;           /**< every campaign is as if its `mode` were "live", for everybody */
   bool counted_budget; /**< simulate, specs: steps are counted instead of CPU time, so that runs agree */
   error_taker *taker;  /**< not null: a template or campaign that does not load is told to it and left out */
   void *taker_context;

@@ -238,7 +238,8 @@ static void add_rollout(lua_State *lua, struct engine *engine, struct engine_rul
   if (str_equal(mode, STR("shadow")) && !engine->options.live) rollout->mode = ROLLOUT_SHADOW;
   if (str_equal(mode, STR("paused")) && !engine->options.live) rollout->mode = ROLLOUT_PAUSED;
   int rc = 0;
-  if (rollout->share_text.len) rc = rollout_parse_share(rollout->share_text, &rollout->share, &err);
+  if (rollout->share_text.len && !engine->options.live)
+    rc = rollout_parse_share(rollout->share_text, &rollout->share, &err);
   if (!rc && rollout->starts_text.len)
     rc = engine_moment(engine, rollout->starts_text, &rollout->starts, &err);
   if (!rc && rollout->ends_text.len) rc = engine_moment(engine, rollout->ends_text, &rollout->ends, &err);
