@@ -15,6 +15,7 @@ local PROBLEMS_MAX = 100
 
 --- Types that mean something to the host itself.
 local OWN_TYPES = { identify = true, ["message.bounced"] = true, ["message.complained"] = true, ["message.unsubscribed"] = true,
+  ["consent.granted"] = true, ["consent.withdrawn"] = true,
   ["message.clicked"] = true, ["message.opened"] = true, ["message.delivered"] = true }
 
 --- Whether one letter too many, missing, wrong or swapped makes the one of the other; or only case and separators differ.

@@ -149,6 +149,8 @@ static void message_block(struct str decision) {
   print_text(stdout, print_member_text(decision, "channel"), INDENT);
   printf(" through ");
   print_text(stdout, print_member_text(decision, "provider"), INDENT);
+  if (print_member_text(decision, "purpose").len) printf(", purpose ");
+  print_text(stdout, print_member_text(decision, "purpose"), INDENT);
   putchar('\n');
   map_lines("facts", member(decision, "facts"), "none read");
   map_lines("checks", member(decision, "checks"), "none asked");
