@@ -165,7 +165,8 @@ FAIL spec/rules/bad_spec.lua:10: thanks at once
       ["host:provider { times = 2 }"] = "host:provider needs a channel: host:provider { email = 500, times = 2 }",
       ['sim.host { rules = "rules/shp" }'] = "sim.host: there is no campaign `shp` in rules; there are: shop; did you mean "
         .. "`shop`?",
-      ['sim.host { rule = "rules/shop" }'] = "sim.host has no field `rule`; did you mean `rules`?; there are: at, config, mode, rules",
+      ['sim.host { rule = "rules/shop" }'] = "sim.host has no field `rule`; did you mean `rules`?; "
+        .. "there are: at, config, mode, rules",
       ["sim.host { config = { workrs = 1 } }"] = "sim.host: `config`: unknown key \"workrs\"; did you mean \"workers\"?",
       ['sim.host { at = "noon" }'] = "sim.host: `at`: ",
       ['sim.host { at = "1969-07-20" }'] = "sim.host: `at`: the clock begins in 1970 or later",
