@@ -267,7 +267,7 @@ end
 --- The next moment that fits: date.next("weekday 09:00", user), date.next("monday 10:00", "Europe/Berlin"). The day is day,
 --- weekday (Monday to Friday), weekend, a weekday's name, "1st" to "31st" of the month (its last day where it is shorter) or
 --- "last"; "09:00" alone is any day's.
----@param text string
+---@param text kairos.DayTime
 ---@param zone? string|kairos.User
 ---@param after? number  strictly after this moment; kairos.now() unless given
 ---@return number

@@ -218,7 +218,8 @@ local function review_templates(types, facts, input, all, problems)
       if not (one and one.kind == "string" and one.value) then
         unclear[campaign] = true
       elseif not there[one.value] then
-        local near = values.nearest(one.value, there)
+        local bare = one.value:match "^(.*)%.%a+$"
+        local near = bare and there[bare] and bare or values.nearest(one.value, there)
         if near then used[campaign][near] = true end
         send.source:problem("error", "template", node, ("there is no template `%s` in rules/%s"):format(one.value, campaign),
           near and ('write "%s"'):format(near) or ("write rules/%s/%s.html"):format(campaign, one.value))

@@ -18,6 +18,9 @@ local foreign = { null = "nil", None = "nil", undefined = "nil", NULL = "nil", N
 local not_lua = { idiv = { "//", "math.floor(a / b)" }, band = { "&", "and" }, bor = { "|", "or" }, shl = { "<<", "a * 2 ^ b" },
   shr = { ">>", "math.floor(a / 2 ^ b)" }, bnot = { "~", "not" }, bxor = { "~", "~= to compare" } }
 
+--- Dates that are somebody's: by the configuration's clock unless told whose.
+local zoned = { ["date.next"] = true, ["date.next_annual"] = true }
+
 --- The name of an expression as it stands: user, event.payload.
 local function name_of(node)
   if node.tag == "Id" then return node[1] end
@@ -141,10 +144,18 @@ function Walk:check_member(base, node, key, called)
       local near = values.nearest(name, class.order)
       return self:error("unknown-name", key, ("the event has no `%s`"):format(name),
         near and ("write %s.%s"):format(shown, near) or ("write %s.payload.%s for what its sender says"):format(shown, name))
+    elseif class.name == "kairos.Timer" and (acting[name] or answering[name]) then
+      return self:error("unknown-name", key, ("`%s` is the timer, it has no `%s`"):format(shown, name),
+        self:running() and "write function(timer, user): the timer comes first" or "write user:" .. name)
+    elseif class.name == "kairos" and (acting[name] or answering[name]) then
+      return self:error("unknown-name", key, ("`kairos` has no `%s`"):format(name), "write user:" .. name)
     elseif class.name == "kairos.Timer" and name == "payload" then
       return self:error("unknown-name", key, "a timer has no `payload`",
         ("write %s.data for what user:after was given as data"):format(shown))
     elseif class.name == "kairos.User" and not field then
+      if name:find "^get" and node[3] and node[3].tag == "String" then
+        return self:error("unknown-name", key, "attributes are read by their names", "write user." .. node[3][1])
+      end
       local methods = {}
       for _, each in ipairs(class.order) do
         local about = class.fields[each].type
@@ -155,6 +166,16 @@ function Walk:check_member(base, node, key, called)
     end
     return self:error("unknown-name", key, ("there is no `%s.%s`"):format(shown, name),
       (values.choose(name, class.order) or ""):gsub("^write ", "write " .. shown .. "."))
+  end
+end
+
+--- event.user.first_name: the event knows the user's id alone.
+function Walk:check_id_field(node)
+  local id, key = node[1], node[2]
+  if key.tag ~= "String" or id.tag ~= "Index" or id[2][1] ~= "user" then return end
+  local owner = self.types:of(self.source, id[1])
+  if owner and owner.kind == "class" and owner.class.name == "kairos.Event" then
+    self:error("unknown-name", key, ("`%s` is the user's id"):format(name_of(id) or "event.user"), "write user." .. key[1])
   end
 end
 
@@ -328,15 +349,19 @@ end
 --- The phases that a function runs in.
 local function phases_of(fn) return fn and fn.phases or {} end
 
-function Walk:check_invoke(node)
-  local base = self.types:of(self.source, node[1])
-  local name = node[2][1]
-  local spec = name == "send" and node[3] and node[3].tag == "Table" and node[3]
-  for _, item in ipairs(spec or {}) do -- also where it cannot be told whose it is
+--- The template that something named send is given, also where it cannot be told whose it is.
+function Walk:note_template(spec)
+  for _, item in ipairs(spec and spec.tag == "Table" and spec or {}) do
     if item.tag == "Pair" and item[1][1] == "template" and item[2].tag == "String" then
       self.facts.named_templates[self.source.campaign .. "/" .. item[2][1]] = true
     end
   end
+end
+
+function Walk:check_invoke(node)
+  local base = self.types:of(self.source, node[1])
+  local name = node[2][1]
+  if name == "send" then self:note_template(node[3]) end
   if not base then return end
   if base.kind == "class" and base.name == "kairos" then
     return self:error("call", node[2], ("kairos.%s is called with a dot"):format(name), ("write kairos.%s"):format(name))
@@ -359,6 +384,11 @@ function Walk:check_invoke(node)
     if answering[name] then return self:check_read(node, name) end
     if name == "set" then return self:check_set(node) end
     if name == "after" or name == "at" then self:check_timer(node[4]) end
+    if name == "at" and node[3] and node[3].tag == "String" then
+      return self:error("argument", node[3], "user:at takes a moment in milliseconds, not text",
+        ("write kairos.date.%s(%s, user)"):format(node[3][1]:find "^%d%d%d%d%-" and "parse" or "next",
+          text_of(self.source, node[3]) or '"friday 17:00"'))
+    end
     if name == "cancel" then self:check_cancel(node) end
     if name == "send" then self:check_send(node) end
     values.check_call(self, node, 3, field.type, "user:" .. name)
@@ -414,15 +444,24 @@ end
 function Walk:check_call(node)
   local target = node[1]
   if target.tag == "Id" and not target.var and target[1] == "require" then return self:check_require(node) end
+  if target.tag == "Id" and not target.var and target[1] == "print" then
+    return self:error("call", target, "a rule has nowhere to print to, and fails here",
+      "delete it: what a rule read and decided is shown by kairos why USER --replay")
+  end
   if target.tag == "Index" and target[2].tag == "String" then
     local base = self.types:of(self.source, target[1])
     local name = target[2][1]
+    if name == "send" then self:note_template(node[2]) end
     if base and base.kind == "class" then
       local field = self.types:member(base.class, name)
       if field and field.type and field.type.kind == "function" and field.type.method then
         local shown = name_of(target[1]) or "user"
         return self:error("call", { line = target.line, offset = target.offset, end_offset = target.end_offset },
           ("%s.%s is called with a colon"):format(shown, name), ("write %s:%s"):format(shown, name))
+      elseif not field and base.class.name == "kairos.User" then
+        return self:error("call", { line = target.line, offset = target.offset, end_offset = target.end_offset },
+          ("%s.%s is an attribute, no function"):format(name_of(target[1]) or "user", name), name:find "^get" and node[2]
+          and node[2].tag == "String" and "write user." .. node[2][1] or "delete the parentheses")
       end
     end
   end
@@ -440,6 +479,10 @@ function Walk:check_call(node)
       and self:running() then
       return self:error("call", { line = node.line, offset = target.offset, end_offset = target.end_offset },
         ("%s belongs at the top of the file: the host must know it before an event comes"):format(name), "move it to the top")
+    end
+    if zoned[name] and node[2] and not node[3] and self:running() then
+      self:warn("zone", node, "this goes by the clock of the configuration's time_zone, not by the user's",
+        ("write %s(%s, user)"):format(name_of(target) or name, text_of(self.source, node[2]) or "…"))
     end
     if name == "kairos.now" and not self.fn and self.rule_file then
       self:error("call", node, "kairos.now() is known while a rule runs, not while its file is loaded",
@@ -468,6 +511,15 @@ function Walk:check_comparison(node)
   if left.tag == "Index" and right.tag == "String" or right.tag == "Index" and left.tag == "String" then
     self:check_event_type(left.tag == "Index" and left or right, left.tag == "String" and left or right)
   end
+  if op ~= "eq" and op ~= "ne" then
+    for index = 2, 3 do
+      local other = index == 2 and two or one
+      if node[index].tag == "String" and tonumber(node[index][1]) and (not other or other.kind == "given") then
+        return self:error("comparison", node[index], ("a number cannot be compared with text by %s"):format(comparison[op]),
+          "write " .. node[index][1])
+      end
+    end
+  end
   if not one or not two or one.kind == two.kind then return end
   local plain = { number = true, string = true, boolean = true }
   if not plain[one.kind] or not plain[two.kind] then return end
@@ -483,6 +535,17 @@ function Walk:check_comparison(node)
   else
     self:error("comparison", place, ("%s cannot be compared with %s by %s"):format(mine, its, comparison[op]), instead)
   end
+end
+
+--- Text joined with an attribute that nothing has asked for in this file: where the user has none, the rule fails.
+function Walk:check_joined(node)
+  if node.tag ~= "Index" or node[2].tag ~= "String" then return end
+  local base, name = self.types:of(self.source, node[1]), node[2][1]
+  if not base or base.kind ~= "class" or base.class.name ~= "kairos.User" or base.class.fields[name] then return end
+  local shown = name_of(node)
+  local _, times = (" " .. self.source.text .. " "):gsub("[^%w_]" .. shown:gsub("%p", "%%%0") .. "%f[^%w_]", "")
+  if times > 1 then return end
+  self:warn("nil", node, "a user may have none, and joining text with nil fails", ('write (%s or "")'):format(shown))
 end
 
 --- event.type == "…" where the rule never gets such an event.
@@ -527,6 +590,9 @@ function Walk:check_operation(node)
     local a, b, c = text_of(self.source, node[2][2]), node[2][1], text_of(self.source, node[3])
     return self:warn("condition", node, "this is always true: what stands behind `or` is a condition of its own",
       a and c and ("write … %s %s %s %s"):format(b == "eq" and "or" or "and", a, comparison[b], c) or "write the comparison again")
+  end
+  if op == "concat" then
+    for index = 2, 3 do self:check_joined(node[index]) end
   end
   if op == "and" or op == "or" then return end
   if op == "not" then return self:check_condition(node[2]) end
@@ -692,7 +758,7 @@ function Walk:node(node)
     return self:check_name(node)
   elseif tag == "Index" then
     local base = self.types:of(self.source, node[1])
-    if base then self:check_member(base, node, node[2], false) end
+    if base then self:check_member(base, node, node[2], false) else self:check_id_field(node) end
     self:node(node[1])
     if node[2].tag ~= "String" then self:node(node[2]) end
     return

@@ -13,7 +13,7 @@ local examples = {
   ["kairos.Purpose"] = '"marketing"', ["kairos.Cap"] = '"3/7d"',
   ["kairos.Share"] = '"25%"', ["kairos.Moment"] = '"2026-11-27 09:00 Europe/Berlin"',
   ["kairos.Hours"] = '"mon-fri 09:00-18:00 Europe/Berlin"',
-  ["kairos.Template"] = '"hello"', ["kairos.Key"] = "event.payload.sku",
+  ["kairos.DayTime"] = '"friday 17:00"', ["kairos.Template"] = '"hello"', ["kairos.Key"] = "event.payload.sku",
 }
 
 local units = { ms = "ms", s = "s", sec = "s", secs = "s", second = "s", seconds = "s", m = "m", min = "m", mins = "m",
@@ -66,6 +66,23 @@ local function hours_meant(text)
   return native.hours(meant) == "" and meant or nil
 end
 
+local day_names = { day = true, weekday = true, weekend = true, last = true, monday = true, tuesday = true, wednesday = true,
+  thursday = true, friday = true, saturday = true, sunday = true }
+
+--- The next moment that `text` means: "every Friday at 5pm" -> "friday 17:00".
+local function day_time_meant(text)
+  local words = text:lower():gsub("every", ""):gsub("next", ""):gsub("%f[%a]on%f[%A]", "")
+  local day, rest = words:match "^%s*(%a*)(.*)$"
+  local hour, minute, half = rest:match "(%d%d?):?(%d*)%s*([ap]?m?)"
+  if not hour then return nil end
+  for name in pairs(day_names) do
+    local short = #name > 5 and name:sub(-3) == "day" and name:sub(1, 3) ~= "wee" and name:sub(1, 3)
+    if day == name .. "s" or short and day:sub(1, 3) == short then day = name end
+  end
+  if day ~= "" and not day_names[day] or tonumber(hour) > 23 then return nil end
+  return (day ~= "" and day .. " " or "") .. clock_meant(hour, minute, half)
+end
+
 --- A number and its unit from milliseconds or seconds cannot be told apart, so a number gets an example.
 local kinds = {
   ["kairos.Duration"] = function(text)
@@ -101,6 +118,13 @@ local kinds = {
     local why = native.moment(text)
     if why ~= "" then return why end
   end,
+  ["kairos.DayTime"] = function(text)
+    local day, hour, minute = text:lower():match "^%s*(%S-)%s*(%d+):(%d%d)%s*$"
+    local nth = day and tonumber(day:match "^(%d%d?)%a%a$")
+    if day and tonumber(hour) < 24 and tonumber(minute) < 60
+      and (day == "" or day_names[day] or nth and nth >= 1 and nth <= 31) then return nil end
+    return "is no day and time", day_time_meant(text)
+  end,
   ["kairos.Path"] = function(text)
     if text:find "^payload%.[^.]" and not text:find "%.$" then return nil end
     local rest = text:gsub("^event%.", ""):gsub("^payload%.?", ""):gsub("%.$", "")
@@ -123,7 +147,7 @@ local described = {
   ["kairos.Duration"] = "a duration in quotes", ["kairos.Rate"] = "a rate in quotes", ["kairos.Path"] = "a path in quotes",
   ["kairos.Name"] = "a name in quotes", ["kairos.EventType"] = "an event type in quotes",
   ["kairos.Share"] = "a share of the users in quotes", ["kairos.Moment"] = "a day and time in quotes",
-  ["kairos.Hours"] = "hours in quotes",
+  ["kairos.Hours"] = "hours in quotes", ["kairos.DayTime"] = "a day and a time in quotes",
   ["kairos.Need"] = "a look-up", ["kairos.Purpose"] = "a purpose in quotes", ["kairos.Cap"] = "a cap in quotes",
   ["kairos.Template"] = "the name of a template in quotes", ["kairos.Key"] = "text, a number, true or false",
 }
@@ -350,6 +374,37 @@ local function check_value(self, wanted, node, what, name, description)
   end
 end
 
+--- Fields that people look for in another place, by the class where they write them.
+local elsewhere = {
+  ["kairos.RuleSpec"] = {
+    every = 'write on = an event type, and in act user:at(kairos.date.next("friday 17:00", user), { name = … })',
+    schedule = 'write on = an event type, and in act user:at(kairos.date.next("friday 17:00", user), { name = … })',
+    description = "write it as a comment at the top of the file: -- …",
+    caps = 'write cap = "3/7d" in user:send { … }',
+    quiet_hours = "quiet hours are the purpose's: purposes, in the configuration; hours in which the campaign runs are `hours`",
+  },
+  ["kairos.SendSpec"] = {
+    quiet_hours = "quiet hours are the purpose's: purposes, in the configuration",
+    subject = "write it at the top of the template, between two lines ---",
+    from = "write it at the top of the template, between two lines ---",
+    body = "write it into the template, a file beside the rule",
+    text = "write it into the template, a file beside the rule",
+    delay = 'write user:after("1h", { name = … }), and user:send in timers',
+    after = 'write user:after("1h", { name = … }), and user:send in timers',
+    at = "write user:at(moment, { name = … }), and user:send in timers",
+  },
+}
+
+--- What to write for a field that the class has not.
+local function choose_field(types, class, name)
+  local instead = elsewhere[class.name] and elsewhere[class.name][name]
+  if instead then return instead end
+  local rule, send = types.known.classes["kairos.RuleSpec"], types.known.classes["kairos.SendSpec"]
+  if class == rule and send and send.fields[name] then return ("write it in user:send { %s = … }"):format(name) end
+  if class == send and rule and rule.fields[name] then return ("write it in kairos.rule { %s = … }"):format(name) end
+  return values.choose(name, class.order)
+end
+
 --- Check a table against the fields of a class. @param whole  nothing can be added to it later
 function check_fields(self, class, node, what, whole)
   local source, types = self.source, self.types
@@ -366,7 +421,7 @@ function check_fields(self, class, node, what, whole)
       seen[name] = true
       if not field and not types:is_open(class) then
         source:problem("error", "unknown-field", item[1], ("%s has no field `%s`"):format(what, name),
-          values.choose(name, class.order))
+          choose_field(types, class, name))
         local near = values.nearest(name, class.order)
         if near then seen[near] = true end
       elseif field then

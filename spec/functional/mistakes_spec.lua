@@ -811,6 +811,94 @@ return kairos.rule {
 }
 ]],
     '8:5: warning: nothing sets the timer `reminder`; write user:after("1h", { name = "reminder" }) in act' },
+  { "timer without timer", [[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "order.completed",
+  act = function(event, user)
+    user:after("1h", { name = "thanks" })
+  end,
+  timers = {
+    thanks = function(user)
+      user:set("thanked", true)
+    end,
+  },
+}
+]],
+    "9:12: error: `user` is the timer, it has no `set`; write function(timer, user): the timer comes first" },
+  { "user:at text", act [[
+    user:at("friday 17:00", { name = "digest" })
+  end,
+  timers = { digest = function(_, user) user:set("x", 1) end },
+  when = function(event) return event.payload.total > 3]],
+    '5:13: error: user:at takes a moment in milliseconds, not text; write kairos.date.next("friday 17:00", user)' },
+  { "whose clock", act [[
+    user:set("due", kairos.date.next("friday 17:00"))]],
+    "5:21: warning: this goes by the clock of the configuration's time_zone, not by the user's; write "
+      .. 'kairos.date.next("friday 17:00", user)' },
+  { "day and time", act [[
+    user:set("due", kairos.date.next("every Friday at 5pm", user))]],
+    '5:38: error: `text` of date.next is no day and time; write "friday 17:00"' },
+  { "schedule", [[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "order.completed",
+  every = "friday 17:00",
+  act = function(event, user)
+    user:set("x", event.payload.total)
+  end,
+}
+]],
+    "4:3: error: kairos.rule has no field `every`; write on = an event type, and in act "
+      .. 'user:at(kairos.date.next("friday 17:00", user), { name = … })' },
+  { "purpose of a rule", [[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "order.completed", purpose = "marketing",
+  act = function(event, user)
+    user:set("x", event.payload.total)
+  end,
+}
+]],
+    "3:27: error: kairos.rule has no field `purpose`; write it in user:send { purpose = … }" },
+  { "quiet hours of a send", act [[
+    user:send { channel = "email", template = "hello", purpose = "marketing", cap = "3/7d", quiet_hours = "21:00-08:00" }]],
+    "5:93: error: user:send has no field `quiet_hours`; quiet hours are the purpose's: purposes, in the configuration" },
+  { "priority of a send", act [[
+    user:send { channel = "email", template = "hello", purpose = "marketing", cap = "3/7d", priority = 3 }]],
+    "5:93: error: user:send has no field `priority`; write it in kairos.rule { priority = … }" },
+  { "subject of a send", act [[
+    user:send { channel = "email", template = "hello", purpose = "marketing", cap = "3/7d", subject = "Hello" }]],
+    "5:93: error: user:send has no field `subject`; write it at the top of the template, between two lines ---" },
+  { "template with its ending", act [[
+    user:send { channel = "email", template = "hello.html", purpose = "marketing", cap = "3/7d" }]],
+    '5:47: error: there is no template `hello.html` in rules/suspect; write "hello"',
+    files = { ["hello.html"] = "Hello" } },
+  { "kairos.send", act [[
+    kairos.send { channel = "email", template = "hello", purpose = "marketing", cap = "3/7d" }]],
+    "5:12: error: `kairos` has no `send`; write user:send" },
+  { "print", act [[
+    print(event.payload.total)
+    user:set("x", 1)]],
+    "5:5: error: a rule has nowhere to print to, and fails here; delete it: what a rule read and decided is shown by "
+      .. "kairos why USER --replay" },
+  { "text > from a payload", act [[
+    if event.payload.total > "100" then
+      user:set("x", 1)
+    end]],
+    "5:30: error: a number cannot be compared with text by >; write 100" },
+  { "user:get", act [[
+    if user:get("tier") ~= "gold" then user:set("tier", "gold") end]],
+    "5:13: error: attributes are read by their names; write user.tier" },
+  { "user.get", act [[
+    if user.get("tier") ~= "gold" then user:set("tier", "gold") end]],
+    "5:8: error: user.get is an attribute, no function; write user.tier" },
+  { "event.user.name", act [[
+    if event.user.tier ~= "gold" then user:set("tier", "gold") end]],
+    "5:19: error: `event.user` is the user's id; write user.tier" },
+  { "nil joined", act [[
+    user:set("greeting", "Dear " .. user.first_name)]],
+    '5:37: warning: a user may have none, and joining text with nil fails; write (user.first_name or "")' },
   { "attr slip", act [[
     if user.frist_name == nil then user:set("first_name", event.payload.name) end]],
     "5:13: warning: nothing sets the attribute `frist_name`; write first_name" },
