@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "random.h"
+
 enum { RECORD_MAX = 64 << 10 };
 #define MINUTE 60000LL
 #define HOUR   3600000LL
@@ -139,7 +141,7 @@ static void test_rolling_caps_are_exact(void **state) {
   world_deinit(&world);
 }
 
-static void test_a_clock_set_back_lets_no_more_through(void **state) {
+static void test_what_lies_ahead_of_the_clock_counts(void **state) {
   (void)state;
   struct world world;
   world_init(&world, "purposes: [{name: offers, caps: [1/1d]}]\n");
@@ -560,10 +562,115 @@ static void test_room_in_quiet_hours_alone(void **state) {
   world_deinit(&world);
 }
 
+/* ---- at random, against what the words say ---- */
+
+struct moments {
+  int64_t at[4000];
+  size_t count;
+};
+
+static size_t brute_count(const struct moments *sent, int64_t after, int64_t until) {
+  size_t count = 0;
+  for (size_t i = 0; i < sent->count; i++) count += sent->at[i] > after && sent->at[i] <= until;
+  return count;
+}
+
+/** Whether no span of the cap's has more than it allows. */
+static bool brute_holds(const struct moments *sent, const struct cap *cap, const struct zone *zone) {
+  for (size_t i = 0; i < sent->count; i++) {
+    int64_t from = sent->at[i] - cap->over_ms, until = sent->at[i];
+    if (cap->period == CAP_DAY) {
+      from = zone_day_start(zone, until) - 1;
+      until = zone_next_midnight(zone, until) - 1;
+    }
+    if (brute_count(sent, from, until) > cap->count) return false;
+  }
+  return true;
+}
+
+static bool fits_at(struct moments *sent, const struct config_purpose *purpose, const struct zone *zone,
+                    int64_t at) {
+  bool holds = true;
+  struct civil civil;
+  zone_civil(zone, at, &civil);
+  if (purpose->quiet_hours.text &&
+      hours_include(purpose->quiet_hours.hours, (unsigned)(civil.hour * 60 + civil.minute)))
+    return false;
+  sent->at[sent->count++] = at;
+  for (uint32_t i = 0; i < purpose->caps.count; i++)
+    holds &= brute_holds(sent, &purpose->caps.items[i], zone);
+  sent->count--;
+  return holds;
+}
+
+/** Messages asked for and taken back at random over some weeks in which clocks are set: caps hold in every
+ * span, nothing goes in quiet hours, nothing waits longer than it must, and what is refused cannot go. */
+static void test_at_random(void **state) {
+  (void)state;
+  static const char *const purposes[] = {
+      "{name: offers, caps: [2/5h], on_cap: defer}",
+      "{name: offers, caps: [\"2/1d calendar\"], on_cap: defer}",
+      "{name: offers, caps: [1/3h, \"3/1d calendar\", 5/3d], on_cap: defer, quiet_hours: \"21:00-08:00\"}",
+      "{name: offers, caps: [2/1d], quiet_hours: \"02:30-03:30\"}",
+  };
+  static const char *const starts[] = {"2026-03-20 Europe/Berlin", "2026-10-30 America/New_York",
+                                       "2026-09-28 Australia/Lord_Howe", "2026-10-20 Europe/Berlin"};
+  for (size_t round = 0; round < 4; round++) {
+    struct world world;
+    struct moments sent = {0};
+    struct message kept[8];
+    struct error err;
+    const struct zone *zone;
+    char yaml[256];
+    snprintf(yaml, sizeof yaml, "delivery: {defer_max: 30d}\npurposes: [%s]\n", purposes[round]);
+    world_init(&world, yaml);
+    const char *name = strchr(starts[round], ' ') + 1;
+    live_in(&world, name);
+    assert_int_equal(zone_find(&zone, str_from(name), &err), 0);
+    const struct config_purpose *purpose = config_purpose(world.config, STR("offers"));
+    int64_t wall = moment(starts[round]);
+    unsigned passed = 0, deferred = 0, refused = 0;
+    seed = round + 1;
+    for (int i = 0; i < 300; i++) {
+      wall += between(0, 3) ? between(0, 90) * MINUTE : between(0, 2);
+      // Some are taken back later.
+      if (passed && between(0, 4) == 0) {
+        struct message *back = &kept[(size_t)between(0, 7) % (passed < 8 ? passed : 8)];
+        int64_t at = message_counted_at(back);
+        assert_int_equal(gate_refund(&world.draft, back, NULL), 0);
+        for (size_t at_index = 0; at_index < sent.count; at_index++)
+          if (back->reserved && sent.at[at_index] == at) {
+            sent.at[at_index] = sent.at[--sent.count];
+            break;
+          }
+        back->reserved = 0;
+      }
+      int64_t goes = send(&world, "offers", wall);
+      if (!goes) {
+        assert_false(fits_at(&sent, purpose, zone, wall));
+        refused++;
+        continue;
+      }
+      assert_true(goes >= wall && fits_at(&sent, purpose, zone, goes));
+      // Nothing before would have done, as far as a look each quarter of an hour can tell.
+      for (int64_t early = wall; early < goes && early < wall + 4 * DAY; early += 15 * MINUTE)
+        assert_false(fits_at(&sent, purpose, zone, early));
+      if (goes > wall) assert_false(fits_at(&sent, purpose, zone, goes - 1));
+      deferred += goes > wall;
+      sent.at[sent.count++] = goes;
+      kept[passed++ % 8] = world.message;
+      buf_clear(&world.draft.effects);
+      if (i % 50 == 0) record_tidy(&world.record, wall);
+    }
+    assert_true(passed > 20 && refused + deferred > 20);
+    world_deinit(&world);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_rolling_caps_are_exact),
-      cmocka_unit_test(test_a_clock_set_back_lets_no_more_through),
+      cmocka_unit_test(test_what_lies_ahead_of_the_clock_counts),
       cmocka_unit_test(test_calendar_caps_go_by_the_users_midnight),
       cmocka_unit_test(test_days_on_which_clocks_are_set),
       cmocka_unit_test(test_weeks_and_months),
@@ -582,6 +689,7 @@ int main(void) {
       cmocka_unit_test(test_quiet_hours_may_skip),
       cmocka_unit_test(test_caps_are_asked_as_of_when_it_goes),
       cmocka_unit_test(test_room_in_quiet_hours_alone),
+      cmocka_unit_test(test_at_random),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -70,6 +70,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     double burst = input_u8(&input);
     check_throttle(rate, burst, &input);
   }
+  struct cap cap;
+  code = quantity_cap(text, &cap, &err);
+  if (code)
+    check_message(code, &err);
+  else
+    HOLDS(cap.count <= CAP_COUNT_MAX && cap.period >= CAP_ROLLING && cap.period <= CAP_MONTH &&
+          cap.over_ms > 0);
+  struct hours hours;
+  code = quantity_hours(text, &hours, &err);
+  if (code)
+    check_message(code, &err);
+  else
+    HOLDS(hours.from < 1440 && hours.to < 1440 && hours.from != hours.to &&
+          hours_include(hours, hours.from) && !hours_include(hours, hours.to));
   code = moment_parse(text, &moment, &err);
   if (code) {
     HOLDS(err.code == code && err.message[0]); // a zone that does not exist is not found

@@ -2,7 +2,8 @@
  *
  * Both go by the wall clock, for they protect the person and not the event: a late event, or one from a clock
  * that runs ahead, is treated as what reaches the person now. A clock that is set back leaves times ahead of
- * it in the counters, which then count as if they were still to come: caps never let more through for it.
+ * it in the counters, which then count as still to come; what was forgotten by then (older than a counter's
+ * caps look back) stays so, so that a cap may have room earlier by that step, not more.
  *
  * Quiet hours and the calendar are those of the user's zone (profile attribute time_zone, else the host's).
  * Where clocks are put forward over the end of quiet hours, they end with the jump; where they are put back,
