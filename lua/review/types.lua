@@ -20,7 +20,7 @@ local WHEN = "when"
 ---@param known table  of annotations.read
 ---@param names table  what a rule file sees: globals by name, each true or a set of fields
 function types.new(known, names)
-  return setmetatable({ known = known, names = names, sources = {}, rules = {}, given_params = {}, queue = {} }, Types)
+  return setmetatable({ known = known, names = names, sources = {}, rules = {}, queue = {} }, Types)
 end
 
 --- Children of a node that are nodes or lists of them.
@@ -29,10 +29,7 @@ local function each(node, visit, ...)
     local child = node[index]
     if type(child) == "table" then visit(child, ...) end
   end
-  -- `local a` has no second part, and what stands behind a hole is not counted
-  if node.tag == "Local" and not node[2] then return end
 end
-types.each = each
 
 local scalar = { String = "string", Number = "number", True = "boolean", False = "boolean", Nil = "nil" }
 local arithmetic = { add = true, sub = true, mul = true, div = true, mod = true, pow = true, unm = true }
@@ -74,7 +71,7 @@ function Types:of_annotation(one, name)
   end
   if kind == "class" then
     local class = self.known.classes[one.name]
-    if class then return { kind = "class", class = class, maybe_nil = one.optional } end
+    if class then return { kind = "class", class = class } end
     local alias = self.known.aliases[one.name]
     return alias and not one.optional and self:of_annotation(alias, name) or nil
   end
@@ -292,12 +289,12 @@ function Types:give(fn, source, index, one)
     var.given = false -- now this, now that
     return
   elseif before then
-    if before.window ~= one.window then before.window, before.several = nil, true end
+    if before.window ~= one.window then before.window = nil end
     if before.path ~= one.path then before.path = before.path and one.path and "…" end
     return
   end
   var.given = { kind = one.kind, class = one.class, window = one.window, path = one.path, name = one.name,
-    maybe_nil = one.maybe_nil, node = one.node, source = one.source, annotated = one.annotated, fields = one.fields }
+    node = one.node, source = one.source, annotated = one.annotated, fields = one.fields }
   if not fn.queued then
     fn.queued = true
     self.queue[#self.queue + 1] = { fn = fn, source = source }

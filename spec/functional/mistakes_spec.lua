@@ -503,6 +503,28 @@ return kairos.rule {
     return event.payload.total > 3]],
     'local orders = kairos.window { of = "order.completed", over = "10m" }'),
     "2:7: warning: the window `orders` is never read; write user:count(orders), or delete it" },
+  { "window without a name", [[
+local kairos = require "kairos"
+kairos.window { of = "order.completed", over = "7d" }
+return kairos.rule {
+  on = "order.completed",
+  act = function(event, user)
+    user:set("x", 1)
+  end,
+}
+]],
+    "2:1: warning: this window has no name, so nothing can read it; write local events = kairos.window { … }" },
+  { "look-up that is none", [[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "order.completed",
+  needs = { stock = "shop/stock" },
+  act = function(event, user, needs)
+    user:set("stock", needs.stock)
+  end,
+}
+]],
+    '4:21: error: `stock` of needs of kairos.rule must be a look-up, not "shop/stock"; write stock = kairos.needs { … }' },
   { "sum read by count", when([[
     return user:count(spent) >= 3]],
     'local spent = kairos.window { of = "order.completed", sum = "payload.total", over = "10m" }'),

@@ -1,0 +1,25 @@
+--- What the parts of the review ask of a node, and of the user's methods.
+
+local nodes = {}
+
+--- user: these ask for effects, which `when` may not.
+nodes.acting = { send = true, set = true, after = true, at = true, cancel = true }
+--- These only answer: to ask and not to look is a slip.
+nodes.answering = { count = true, sum = true, last = true, first = true, distinct = true }
+
+--- The name of an expression as it stands: user, event.payload.
+function nodes.name_of(node)
+  if node.tag == "Id" then return node[1] end
+  if node.tag == "Index" and node[2].tag == "String" then
+    local base = nodes.name_of(node[1])
+    return base and base .. "." .. node[2][1]
+  end
+end
+
+--- What a piece of the file says.
+function nodes.text_of(source, node)
+  local ok, text = pcall(function() return source.state.source:get_substring(node.offset, node.end_offset) end)
+  return ok and #text <= 60 and not text:find "\n" and text or nil
+end
+
+return nodes
