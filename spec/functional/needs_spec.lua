@@ -94,6 +94,15 @@ describe("a rule with needs", function()
       assert.is_nil(request.headers["content-length"])
     end)
 
+    it("sees each answer when it is there, also on a connection that stands already", function()
+      start { declaration = BY_SKU .. ', timeout = "30s"' }
+      for index = 1, 8 do
+        view("ada", "K" .. index)
+        assert.equal(index, #host:said("ada", index))
+        assert.equal(index, #host:messages())
+      end
+    end)
+
     it("does not run if its `when` says no to the answer", function()
       start()
       sink:answer { next = { json { left = 7 } }, default = json { left = 1 } }

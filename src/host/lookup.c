@@ -9,7 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 
-enum { CONNECTIONS_SPARE = 4 };
+enum { CONNECTIONS_SPARE = 4, ROUNDS_MAX = 16 };
 
 /* ---- what is asked ---- */
 
@@ -67,20 +67,39 @@ static void on_wake(uv_timer_t *timer) {
   (void)timer; // the turn does the rest
 }
 
+/** @return whether any request had ended. */
+static bool collect(struct lookup *lookup) {
+  struct http_transfer *transfer;
+  bool any = false;
+  while ((transfer = http_collect(lookup->http))) {
+    lookup_collect(lookup, transfer);
+    any = true;
+  }
+  return any;
+}
+
 static void on_turn(uv_prepare_t *prepare) {
   struct lookup *lookup = prepare->data;
-  struct http_transfer *transfer;
   struct heap_item *first;
-  while ((transfer = http_collect(lookup->http))) lookup_collect(lookup, transfer);
-  int64_t now = clock_mono_us(), wake = INT64_MAX;
-  while ((first = heap_first(&lookup->deadlines)) && first->key <= now)
-    lookup_late(lookup, CONTAINER_OF(first, struct fetch, deadline));
-  if (first) wake = first->key;
-  for (uint32_t i = 0; i < lookup->config->lookup_count; i++) {
-    int64_t again = lookup_go_on(lookup, &lookup->sources[i], now);
-    if (again < wake) wake = again;
-  }
-  http_kick(lookup->http);
+  int64_t now, wake;
+  bool more;
+  int rounds = 0;
+  collect(lookup);
+  do {
+    wake = INT64_MAX;
+    now = clock_mono_us();
+    while ((first = heap_first(&lookup->deadlines)) && first->key <= now)
+      lookup_late(lookup, CONTAINER_OF(first, struct fetch, deadline));
+    if (first) wake = first->key;
+    for (uint32_t i = 0; i < lookup->config->lookup_count; i++) {
+      int64_t again = lookup_go_on(lookup, &lookup->sources[i], now);
+      if (again < wake) wake = again;
+    }
+    http_kick(lookup->http);
+    // A server as near as this machine may have answered already, and nothing else would tell of it.
+    more = collect(lookup);
+  } while (more && ++rounds < ROUNDS_MAX);
+  if (more) wake = now;
   lookup_hand_over(lookup);
   metric_set(lookup->waiting_gauge, atomic_load_explicit(&lookup->waiting, memory_order_relaxed));
   metric_set(lookup->cache_gauge, (int64_t)lookup->cache.bytes);
