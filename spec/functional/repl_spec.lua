@@ -182,6 +182,8 @@ describe("kairos repl", function()
     assert.equal("asked on the phone", eve.suppressions[1].reason)
     assert.truthy(host:output():find "a session changes the host")
     assert.truthy(host:output():find "what=set")
+    local logged = session:value [[user("eve"):events()]]
+    assert.truthy(logged[1].command:find "^set by uid %d+ in a session$")
     -- A replay sees what the rule saw.
     host:accept { type = "perk", user = "eve" }
     assert.equal("send", session:value([[user("eve"):replay { about = "perk" }]])[1].decision)
@@ -203,6 +205,28 @@ describe("kairos repl", function()
     assert.equal("done", session:run([[resume { campaign = "greet" }]]).state)
     assert.equal("live", session:value([[campaign "greet"]]).state)
     assert.truthy(session:run([[pause { campain = "greet" }]]).error:find "campaign")
+  end)
+
+  it("goes on through a reload, and sees what serves then", function()
+    local stream = look.connect(host, { command = "tail", campaign = "fresh" })
+    session:run "kept = 7"
+    files.write(host.rules .. "/fresh/rule.lua", [[
+      local kairos = require "kairos"
+      return kairos.rule { name = "fresh", on = "fresh", act = function(_, user)
+        user:send { channel = "push", template = "said", data = { text = "fresh" } }
+      end }
+    ]])
+    files.write(host.rules .. "/fresh/said.txt", "{{text}}")
+    host:command "reload"
+    assert.truthy(process.eventually(30 * host.patience, function()
+      return session:run([[campaign "fresh"]]).state == "done"
+    end))
+    assert.equal("send", session:value([[try { type = "fresh", user = "gil" }]]).messages[1].decision)
+    assert.equal("7\n", session:run("kept").output)
+    assert.truthy(#session:value("generations()").generations >= 2)
+    host:accept { type = "fresh", user = "gil" }
+    assert.equal("send", stream:receive().what)
+    stream:close()
   end)
 
   it("says times in words", function()
