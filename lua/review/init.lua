@@ -478,9 +478,16 @@ function review.run(input)
     end
   end
   types:add(sources)
-  types:follow()
+  --- A mistake of the review's own costs what it would have said, and no more: whether rules may serve is not its to stop by that.
+  local function guard(place, work, ...)
+    local ok, why = pcall(work, ...)
+    if ok then return end
+    problems[#problems + 1] = { file = place, line = 0, column = 0, severity = "warning", code = "review",
+      message = "the review itself failed here: " .. tostring(why) }
+  end
+  guard(input.rules_dir, types.follow, types)
   for _, source in ipairs(sources) do
-    if source.ast then rules.review(types, source, facts, input) end
+    if source.ast then guard(source.shown, rules.review, types, source, facts, input) end
   end
   for index, use in ipairs(facts.uses) do use.order = index end
   facts.attribute_names = {}
@@ -490,11 +497,11 @@ function review.run(input)
     facts.attributes[name] = true
   end
   table.sort(facts.attribute_names)
-  review_types(facts, input.schemas)
-  review_rules(types)
-  review_templates(types, facts, input, all_templates, problems)
-  review_sends(types, facts, input)
-  review_attributes(facts)
+  guard(input.rules_dir, review_types, facts, input.schemas)
+  guard(input.rules_dir, review_rules, types)
+  guard(input.rules_dir, review_templates, types, facts, input, all_templates, problems)
+  guard(input.rules_dir, review_sends, types, facts, input)
+  guard(input.rules_dir, review_attributes, facts)
   for _, source in ipairs(sources) do
     for _, problem in ipairs(source.problems) do problems[#problems + 1] = problem end
   end

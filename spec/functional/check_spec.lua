@@ -276,6 +276,20 @@ end }
     assert.equal(1, check({}, "--strict").status)
   end)
 
+  it("stops no rules by a mistake of its own", function()
+    local library = directory .. "/lua"
+    process.shell(("mkdir %s && cp -r lua/kairos lua/meta lua/review %s"):format(library, library))
+    files.write(library .. "/review/rules.lua", 'return { review = function() error "broken" end }')
+    files.write(directory .. "/kairos.yaml", ("library_dir: %s\n"):format(library))
+    local result = check({ suspect = RIGHT }, "--config", directory .. "/kairos.yaml")
+    assert.equal(0, result.status, result.err)
+    assert.truthy(result.err:find("suspect/rule.lua: warning: the review itself failed here", 1, true), result.err)
+    result = check({ other = 'local kairos = require "kairos"\nreturn kairos.rule { onn = "x" }' }, "--config",
+      directory .. "/kairos.yaml")
+    assert.equal(1, result.status)
+    assert.truthy(result.err:find("other/rule.lua:2:", 1, true), result.err)
+  end)
+
   it("says that luacheck is missing, and still what the host says", function()
     local library = directory .. "/lua"
     process.shell(("mkdir %s && cp -r lua/kairos lua/meta lua/review %s"):format(library, library))
