@@ -221,7 +221,8 @@ static size_t letter_length(struct str text) {
 /** The line, or of a long one what is around the place, and a mark below the columns meant. What would steer
  * a terminal is shown as a dot. */
 static void print_line(FILE *out, struct str text, int64_t line, int64_t column, int64_t end_column) {
-  int64_t first = column > SHOWN_BEFORE + 10 ? column - SHOWN_BEFORE : 1, at = 1;
+  bool all = letters(text) <= SHOWN_MAX;
+  int64_t first = column > SHOWN_BEFORE && !all ? column - SHOWN_BEFORE : 1, at = 1;
   fprintf(out, "%6lld | %s", (long long)line, first > 1 ? "…" : "");
   char blanks[SHOWN_MAX * 2];
   size_t blank_count = 0;
