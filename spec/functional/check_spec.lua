@@ -37,6 +37,28 @@ describe("kairos check", function()
     assert.falsy(result.err:find("second", 1, true), result.err)
   end)
 
+  it("says which secret is missing, and reads the campaigns by the rest of the configuration", function()
+    files.write(directory .. "/kairos.yaml", [[
+purposes:
+  - name: digest
+providers:
+  - name: crm
+    type: webhook
+    url: https://crm.example/
+    secret_env: KAIROS_SPEC_UNSET
+]])
+    local result = check({ news = { ["rule.lua"] = [[
+local kairos = require "kairos"
+return kairos.rule { on = "x", act = function(_, user)
+  user:send { channel = "email", template = "hello", purpose = "digest", cap = "1/1d" }
+end }
+]], ["hello.txt"] = "hello" } }, "--config", directory .. "/kairos.yaml")
+    assert.equal(1, result.status)
+    assert.equal(directory .. "/kairos.yaml:7:17: error: providers[0].secret_env: the environment variable "
+      .. "KAIROS_SPEC_UNSET is not set\n", result.err:gsub("\n .*$", "\n") .. "")
+    assert.equal("1 campaign, 1 error, 0 warnings\n", result.out)
+  end)
+
   describe("meets", function()
     local function lines(text, count) return (text .. "\n"):rep(count) end
     local HEAD = 'local kairos = require "kairos"\n'

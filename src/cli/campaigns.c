@@ -140,6 +140,24 @@ static void show_gone(struct str gone) {
 
 /* ---- one of them ---- */
 
+/** "hello (email), news": with the channels where the rule's text tells them. */
+static void put_templates(struct str templates, struct buf *out) {
+  struct buf text;
+  buf_init(&text);
+  struct reader reader = reader_of(templates);
+  uint32_t count = value_read(&reader).count;
+  for (uint32_t i = 0; i < count; i++) {
+    struct str item = value_slice(&reader), channels = member(item, "channels");
+    buf_printf(&text, "%s%.*s", i ? ", " : "", STR_ARG(print_member_text(item, "template")));
+    if (count_of(channels) == 0) continue;
+    buf_printf(&text, " (");
+    append_list(&text, channels);
+    buf_printf(&text, ")");
+  }
+  value_put_string(out, buf_str(&text));
+  buf_deinit(&text);
+}
+
 /** Without what is not set. */
 static void show_set(struct str campaign) {
   struct buf pairs, map;
@@ -155,7 +173,10 @@ static void show_set(struct str campaign) {
                                             : head.type != VALUE_MAP || head.count > 0;
     if (!set) continue;
     value_put_string(&pairs, name);
-    buf_append(&pairs, value.data, value.len);
+    if (str_equal(name, STR("templates")) && head.count > 0)
+      put_templates(value, &pairs);
+    else
+      buf_append(&pairs, value.data, value.len);
     count++;
   }
   value_put_map(&map, count);

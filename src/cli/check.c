@@ -17,7 +17,8 @@ static void take_error(void *context, const struct error *err) {
   problems_add_error(&check->found, err, check->config->rules_dir, check->ruleset);
 }
 
-/** The configuration, or the defaults if it has problems: the rules are worth reading all the same. */
+/** The configuration; the defaults if it has problems: the rules are worth reading all the same. One that
+ * only lacks a secret is told of, and goes. */
 static struct config *load_config(const struct cli_arguments *arguments, struct problems *problems) {
   const char *path = setup_config_path(arguments);
   if (!path) return config_defaults();
@@ -26,7 +27,10 @@ static struct config *load_config(const struct cli_arguments *arguments, struct 
   config_report_init(&report);
   if (config_load(&config, path, &report)) {
     problems_add_config(problems, &report);
-    config = config_defaults();
+    config_report_deinit(&report);
+    config_report_init(&report);
+    report.secrets_optional = true;
+    if (config_load(&config, path, &report)) config = config_defaults();
   }
   config_report_deinit(&report);
   return config;
