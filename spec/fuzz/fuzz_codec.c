@@ -72,7 +72,7 @@ static bool take_effects(struct str bytes, struct buf *out) {
     effect_encode(&effect, out);
     kept += effect.type == EFFECT_MESSAGE || effect.type == EFFECT_OUTCOME || effect.type == EFFECT_FAILURE ||
             effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS ||
-            effect.type == EFFECT_CONSENT;
+            effect.type == EFFECT_CONSENT || effect.type == EFFECT_NOT_RUN;
     struct dead_letter letter, again;
     if (!dead_letter_from(&letter, &record, &effect)) continue;
     buf_clear(&letters);
