@@ -421,7 +421,7 @@ describe("on a host", function()
     assert.same({}, host:ask("campaigns").gone)
     words = host:command("campaigns", "quiet").out
     assert.truthy(words:find("why not", 1, true), words)
-    assert.truthy(words:find "\ntemplates +said %(webhook%)\n", words)
+    assert.truthy(words:find "\ntemplates +said %(push%)\n", words)
     local miss = host:command("campaigns", "quite")
     assert.equal(3, miss.status)
     assert.truthy(miss.err:find("did you mean `quiet`?", 1, true), miss.err)
