@@ -3,15 +3,19 @@
  *
  * It is no rule's state: nothing of a rule is in it, and what it gets of the host are copies, asked for by
  * the function it is given (lua/kairos/look.lua makes `user`, `campaign`, … of it). A chunk is a coroutine.
- * It ends a slice by itself after the time given, at the next instruction after BUDGET ticks of a C
- * function's call, or when its memory is full, and goes on where it was; a question to the host parks it the
- * same way. Who wants it to end just does not go on with it: no handler of the code ever runs. Functions
- * given to table.sort and string.gsub cannot be parked; they are ended with an error once a slice is over by
- * REPL_PATIENCE_US.
+ * A slice ends at the next look at the clock, every few dozen instructions, or when memory is full, and goes
+ * on where it was; a question to the host parks it the same way. Who wants it to end just does not go on with
+ * it: no handler of the code ever runs. Functions given to table.sort and string.gsub cannot be parked; they
+ * are ended with an error once a slice is over by REPL_PATIENCE_US.
  *
- * The code sees what a rule file sees, without `require`, and LuaJIT's own pcall. It is interpreted. Limits:
- * source 64 KB, memory and time as given, one result at most as printed below. A repl belongs to no thread,
- * but to one at a time.
+ * A slice can be longer than asked for by what cannot be divided: one library call, one table that grows, one
+ * text that is copied. The longest that spec/hostile/attacks.lua brings about takes 5 to 7 ms
+ * (KAIROS_SLICES=1 test_engine_repl prints them).
+ *
+ * The code sees what a rule file sees, without `require`, and LuaJIT's own pcall, pairs and next. It is
+ * interpreted. Limits: source 64 KB, memory and time as given (blocks that wait to be used again come on top,
+ * at most three times as much, until it is tidied), one result at most as printed below. A repl belongs to no
+ * thread, but to one at a time.
  */
 #pragma once
 
