@@ -194,6 +194,8 @@ describe("a message that a cap defers", function()
     process.eventually(5 * Host.patience, function() return #(host:ask("why", "ada")[2].outcomes or {}) == 1 end)
     assert.equal("cancelled", host:ask("why", "ada")[2].outcomes[1].outcome)
     assert.equal(1, #host:ask("user", "ada").counted.offers)
+    local words = host:command("user", "ada").out
+    assert.truthy(words:find "\ncounted\n +offers +1, the newest of %d%d%d%d%-%d%d%-%d%d %d%d:%d%d", words)
     socket.sleep(SECONDS + 0.5)
     assert.equal(1, #sink:requests())
     agrees(host, "ada")

@@ -315,6 +315,9 @@ describe("on a host", function()
     host = Host.start { rules = { greet = greeting(), other = greeting() } }
     hello "ada"
     host:said("ada", 2)
+    local slip = host:command("pause", "greet")
+    assert.equal(3, slip.status)
+    assert.equal('kairos: there is no provider "greet"; there are: files; a campaign is named with --campaign greet\n', slip.err)
     local answer = host:ask("pause", "--campaign", "greet", "--reason", "wrong price")
     assert.equal("serving", answer.result)
     assert.equal(2, answer.generation)

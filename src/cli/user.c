@@ -1,4 +1,5 @@
 #include "cli/cli.h"
+#include "cli/moment.h"
 #include "cli/print.h"
 
 /** What a window's words say already, as people read them. */
@@ -27,6 +28,26 @@ static void put_window(struct str window, struct buf *out) {
   buf_deinit(&members);
 }
 
+/** What counts for caps: how many messages, and when the newest goes or went. */
+static void put_counted(struct str counted, struct buf *out) {
+  struct reader reader = reader_of(counted);
+  uint32_t count = value_read(&reader).count;
+  value_put_map(out, count);
+  for (uint32_t i = 0; i < count; i++) {
+    value_put_string(out, value_read(&reader).string);
+    int64_t newest = 0;
+    uint32_t messages = value_read(&reader).count;
+    for (uint32_t j = 0; j < messages; j++) {
+      int64_t at = value_read(&reader).integer;
+      if (at > newest) newest = at;
+    }
+    char moment[MOMENT_TEXT_MAX], text[MOMENT_TEXT_MAX + 32];
+    moment_write(newest, moment);
+    snprintf(text, sizeof text, "%u, the newest of %s", (unsigned)messages, moment);
+    value_put_string(out, str_from(text));
+  }
+}
+
 static void show(struct str result) {
   if (print_member_integer(result, "seq") == 0) {
     printf("Nothing is known of this user: no event of theirs was accepted, or all of it has expired.\n");
@@ -40,6 +61,10 @@ static void show(struct str result) {
   for (uint32_t i = 0; i < count; i++) {
     struct str name = value_read(&reader).string, value = value_slice(&reader);
     value_put_string(&shown, name);
+    if (str_equal(name, STR("counted"))) {
+      put_counted(value, &shown);
+      continue;
+    }
     if (!str_equal(name, STR("windows"))) {
       buf_append(&shown, value.data, value.len);
       continue;

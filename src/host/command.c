@@ -425,8 +425,17 @@ static void dead_start(struct operation *operation) {
 static int pause_providers(struct operation *operation) {
   struct host_command *command = operation->command;
   if (deliver_pause(operation->host->shared.deliver, command->channel, command->type == HOST_PAUSE)) return 0;
-  return error_set(&command->err, ERROR_NOT_FOUND, "there is no provider \"%.*s\"",
-                   STR_ARG(command->channel));
+  const struct config *config = operation->host->config;
+  struct buf names;
+  buf_init(&names);
+  for (size_t i = 0; i < config->provider_count; i++)
+    buf_printf(&names, "%s%s", i ? ", " : "", config->providers[i].name);
+  int rc =
+      error_set(&command->err, ERROR_NOT_FOUND,
+                "there is no provider \"%.*s\"; there are: %.*s; a campaign is named with --campaign %.*s",
+                STR_ARG(command->channel), STR_ARG(buf_str(&names)), STR_ARG(command->channel));
+  buf_deinit(&names);
+  return rc;
 }
 
 /** Declarations do not change and figures are atomic: no worker is asked. */

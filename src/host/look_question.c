@@ -549,8 +549,9 @@ static int prepare(struct question *question, struct error *err) {
       question->entity.kind != ENTITY_USER)
     return error_set(err, ERROR_INVALID, "this is kept of users, not of subjects");
   if (question->kind->changes && !session->write)
-    return error_set(err, ERROR_INVALID,
-                     "this would change the host; say :write first, and it will be logged");
+    return error_set(
+        err, ERROR_INVALID,
+        "this would change the host; say :write first (or --write with -e), and it will be logged");
   question->unmask = session->unmask || look_flag(question->arguments, "unmask");
   if (look_flag(question->arguments, "unmask") && !session->unmask)
     LOG_INFO("look", "a session asked for personal data", LOG_INT("session", session->number),
