@@ -82,6 +82,38 @@ describe("kairos why", function()
     assert.truthy(decision.outcomes[1].detail:find "500")
   end)
 
+  it("looks back on dead letters that were retried, too", function()
+    host = Host.start { rules = { counting = [[
+local kairos = require "kairos"
+return kairos.rule { on = "tell", act = function(event, user)
+  user:set("told", (user.told or 0) + 1)
+  if event.payload.fail and not user.mended then error "on purpose" end
+  user:send { channel = "push", template = "said", data = { text = "told" }, once_per = "1d" }
+end }
+]] }, config = { log = { segment_age = "1s" }, state = { checkpoint_every = "200ms", write_behind = "50ms" } } }
+    local function again()
+      local found = {}
+      for index, run in ipairs(host:ask("why", "ada", "--replay")) do
+        local told = run.facts.told
+        found[index] = run.decision .. " " .. (type(told) == "number" and told or "none")
+      end
+      return found
+    end
+    host:accept({ type = "tell", user = "ada", payload = { fail = true } },
+      { type = "identify", user = "ada", payload = { mended = true } })
+    assert.equal(0, host:command("dead", "retry", host:dead(1)[1].id).status)
+    host:accept { type = "tell", user = "ada" }
+    assert.equal(1, host:ask("why", "ada")[3].facts.told)
+    assert.equal("once_per", host:ask("why", "ada")[3].reason)
+    local expected = { "failed none", "send none", "skip 1" }
+    assert.same(expected, again())
+    process.eventually(8 * Host.patience, function()
+      host:accept { type = "tell", user = "filler" }
+      return host:ask("status").sealed_segment >= 1
+    end)
+    assert.same(expected, again())
+  end)
+
   it("tells of one template or campaign only when asked to", function()
     host = Host.start { rules = { telling = telling, other = (telling:gsub('"telling"', '"other"')) } }
     host:accept({ type = "tell", user = "ada" }, { type = "tell", user = "ada" })

@@ -21,6 +21,11 @@ struct sent {
   struct buf bytes;
 };
 
+/** A rule's dead letter: an operator may have had it run again. An encoded EFFECT_FAILURE. */
+struct letter {
+  struct buf bytes;
+};
+
 struct replay {
   const struct replay_options *options;
   struct record record;
@@ -28,6 +33,8 @@ struct replay {
   uint64_t clock;
   struct sent *sent;
   size_t sent_count;
+  struct letter *letters;
+  size_t letter_count;
   uint32_t unknown;    /**< generation whose rules are not there, told of last */
   uint32_t generation; /**< of the input being replayed … */
   struct past *now;    /**< … and its rules */
@@ -164,6 +171,44 @@ static const struct sent *sent_of(const struct replay *replay, struct hash128 id
   return NULL;
 }
 
+static void note_letters(struct replay *replay, const struct log_record *record) {
+  struct reader reader = reader_of(record->effects);
+  struct effect effect;
+  while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) {
+    if (effect.type != EFFECT_FAILURE) continue;
+    replay->letters = memory_realloc(replay->letters, (replay->letter_count + 1) * sizeof *replay->letters);
+    struct letter *letter = &replay->letters[replay->letter_count++];
+    buf_init(&letter->bytes);
+    effect_encode(&effect, &letter->bytes);
+  }
+}
+
+static bool letter_of(const struct replay *replay, struct hash128 id, struct effect *failure) {
+  for (size_t i = replay->letter_count; i-- > 0;) {
+    struct reader reader = reader_of(buf_str(&replay->letters[i].bytes));
+    if (effect_decode(failure, &reader, NULL) == 0 && hash128_equal(failure->failure.id, id)) return true;
+  }
+  return false;
+}
+
+/** A dead letter that was retried: its rule ran, or its message took its place again. One from before what is
+ * kept has no input any more. */
+static void replay_retry(struct replay *replay, const struct log_record *record) {
+  struct reader reader = reader_of(record->effects);
+  struct effect effect, failure;
+  struct decision decision;
+  struct message message;
+  struct error err;
+  while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) {
+    if (effect.type != EFFECT_DEAD_CLEAR) continue;
+    if (letter_of(replay, effect.dead_id, &failure))
+      decide_retry(replay->now->decider, &replay->record, record->entity, &failure.failure, record->at,
+                   &decision, &err);
+    else if (sent_of(replay, effect.dead_id, &message))
+      decide_resend(replay->now->decider, &replay->record, &message, &decision, &err);
+  }
+}
+
 /** What is logged beside rules: what operators changed, and outcomes that give a reservation back. */
 static void replay_effects(struct replay *replay, const struct log_record *record) {
   struct reader reader = reader_of(record->effects);
@@ -203,6 +248,7 @@ static void note_unknown(struct replay *replay, const struct log_record *record)
 
 static int replay_record(void *context, const struct log_record *record) {
   struct replay *replay = context;
+  note_letters(replay, record);
   int rc = past_of(replay, record->generation);
   if (rc == ERROR_NOT_FOUND) {
     note_unknown(replay, record);
@@ -227,6 +273,9 @@ static int replay_record(void *context, const struct log_record *record) {
   case LOG_LOOKUP:
     return decide_lookup_again(replay->now->decider, &replay->record, record->input, record->at, &decision,
                                replay->err);
+  case LOG_RETRY:
+    replay_retry(replay, record);
+    return 0;
   case LOG_OUTCOME:
   case LOG_COMMAND:
     replay_effects(replay, record);
@@ -249,6 +298,8 @@ int replay_run(const struct replay_options *options, struct buf *out, struct err
   for (size_t i = 0; i < PASTS; i++) past_deinit(&replay.pasts[i]);
   for (size_t i = 0; i < replay.sent_count; i++) buf_deinit(&replay.sent[i].bytes);
   memory_free(replay.sent);
+  for (size_t i = 0; i < replay.letter_count; i++) buf_deinit(&replay.letters[i].bytes);
+  memory_free(replay.letters);
   record_deinit(&replay.record);
   buf_deinit(&replay.rows);
   return rc;
