@@ -143,6 +143,38 @@ describe("what a cap reserved", function()
   end)
 end)
 
+describe("a message that may have arrived", function()
+  it("keeps its place under the cap, however it ends", function()
+    local sink = Sink.start()
+    local host = Host.start { rules = { tell = telling "tell" }, env = { HOOK_SECRET = "whsec_" .. ("a"):rep(32) }, config = {
+      purposes = { { name = "offers", caps = "1/1h" } },
+      providers = { { name = "hook", type = "webhook", url = sink.url, secret_env = "HOOK_SECRET", ambiguous = "resend",
+        backoff_base = "60s" } },
+      routes = { webhook = "hook" },
+    } }
+    finally(function()
+      host:remove()
+      sink:remove()
+    end)
+    local more = { purpose = "offers", channel = "webhook" }
+    local function outcome(user, index)
+      process.eventually(5 * Host.patience, function() return #(host:ask("why", user)[1].outcomes or {}) >= index end)
+      return (host:ask("why", user)[1].outcomes[index] or {}).outcome
+    end
+    -- The sink has it; the host does not know.
+    sink:answer { default = { act = "close" } }
+    host:accept(tell("ada", "1", more))
+    assert.equal("retry", outcome("ada", 1))
+    host:accept({ type = "consent.withdrawn", user = "ada", payload = { purpose = "offers" } })
+    assert.equal("cancelled", outcome("ada", 2))
+    sink:answer { default = { status = 200 } }
+    host:accept({ type = "consent.granted", user = "ada", payload = { purpose = "offers" } }, tell("ada", "2", more))
+    assert.same({ "", "cap" }, reasons(host, "ada"))
+    agrees(host, "ada")
+    assert.equal(1, #sink:requests())
+  end)
+end)
+
 describe("a message that a cap defers", function()
   local SECONDS = 2
   local host, sink

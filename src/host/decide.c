@@ -377,9 +377,11 @@ void decide_timer(struct decider *decider, struct record *record, struct entity 
   decide_finish(decider, out);
 }
 
-bool decide_outcome_needs_record(const struct message *message, enum outcome_kind kind) {
-  return (message->once_key || message->reserved) &&
-         (kind == OUTCOME_REJECTED || kind == OUTCOME_EXPIRED || kind == OUTCOME_CANCELLED);
+bool decide_outcome_needs_record(const struct message *message, const struct outcome *outcome) {
+  if (!message->once_key && !message->reserved) return false;
+  // An attempt that failed before may have arrived all the same.
+  if (outcome->kind == OUTCOME_REJECTED) return outcome->attempt <= 1;
+  return (outcome->kind == OUTCOME_EXPIRED || outcome->kind == OUTCOME_CANCELLED) && outcome->attempt == 0;
 }
 
 void decide_outcome(struct decider *decider, struct record *record, const struct message *message,
@@ -394,7 +396,7 @@ void decide_outcome(struct decider *decider, struct record *record, const struct
   }
   draft_begin(&decider->draft, record);
   draft_add(&decider->draft, &effect, NULL);
-  if (decide_outcome_needs_record(message, outcome->kind))
+  if (decide_outcome_needs_record(message, outcome))
     gate_refund(&decider->draft, message, NULL); /* taking back always fits */
   decide_finish(decider, out);
 }

@@ -90,8 +90,8 @@ bool decider_waits(const struct decider *decider);
  * says no. */
 void decide_outcome(struct decider *decider, struct record *record, const struct message *message,
                     const struct outcome *outcome, struct decision *out);
-/** Whether this outcome gives something back to the user's record. */
-bool decide_outcome_needs_record(const struct message *message, enum outcome_kind kind);
+/** Whether this outcome gives something back to the user's record: not if an attempt may have arrived. */
+bool decide_outcome_needs_record(const struct message *message, const struct outcome *outcome);
 /** Run the one failed rule again on its input; the input is not counted again. @return 0, or why it failed
  * again, or does not run now. */
 int decide_retry(struct decider *decider, struct record *record, struct entity entity,

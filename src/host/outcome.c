@@ -113,7 +113,7 @@ void outcome_report(void *context, const struct message *message, const struct o
   outcome->input.entity = outcome->message.user;
   outcome->input.type = LOG_OUTCOME;
   outcome->input.log_input = STR("");
-  outcome->input.needs_record = decide_outcome_needs_record(message, reported->kind);
+  outcome->input.needs_record = decide_outcome_needs_record(message, reported);
   outcome->input.err.code = 0;
   outcome->settled.message_id = message->id;
   outcome->settled.kind = reported->kind;

@@ -105,8 +105,7 @@ static void report(struct sim *sim, struct entry *entry, const struct message *m
                             .detail = ending->detail.data ? ending->detail : STR(""),
                             .provider_id = ending->provider_id.data ? ending->provider_id : STR(""),
                             .message = STR("")};
-  struct slot *slot =
-      decide_outcome_needs_record(message, ending->kind) ? sim_slot(sim, message->user) : NULL;
+  struct slot *slot = decide_outcome_needs_record(message, &outcome) ? sim_slot(sim, message->user) : NULL;
   struct buf dead;
   struct decision decision;
   buf_init(&dead);
