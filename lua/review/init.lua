@@ -189,6 +189,14 @@ local function template_problem(problems, input, template, place, message, inste
     text = (template.lines[place.line] or ""):sub(1, 4000) }
 end
 
+--- What a variable is called that was written as in a rule: event.payload.total -> total; nil for others.
+local function own_name(variable, names, attributes)
+  local root, path = variable.name, variable.path
+  local known = names and (names[root] or attributes[root])
+  if known then return nil end
+  return path:match "^event%.payload%.(.+)" or path:match "^payload%.(.+)" or names and path:match "^user%.(.+)"
+end
+
 --- Templates: there, used, and with variables that something provides.
 local function review_templates(types, facts, input, all, problems)
   local values = require "review.values"
@@ -227,16 +235,31 @@ local function review_templates(types, facts, input, all, problems)
         local template = there[one.value]
         used[campaign][one.value] = true
         local names = not (send.unclear and not send.fields.data) and data_names(types, send, input.schemas)
-        for _, variable in ipairs(names and template.variables or {}) do
+        local channel = send.fields.channel
+        if channel and channel.tag == "String" and channel[1] == "email" and not template.front.subject
+          and not said[template.path] then
+          said[template.path] = true
+          local slip = template.front.Subject
+          template_problem(problems, input, template, { line = slip or 1, column = 1, end_column = slip and 7 or 1 },
+            "an email needs a subject", slip and "write subject" or "write at its top: --- and below it subject: \"…\" and ---")
+        end
+        for _, variable in ipairs(template.variables) do
           local guarded = true -- only by itself, or by what is no list
           local section, optional = variable.within, variable.section -- a section is there to ask whether it is there
           while section and guarded do
             optional = optional or section.name == variable.name
-            guarded = section.name == variable.name or attributes[section.name] ~= nil and type(names[section.name]) ~= "table"
+            guarded = section.name == variable.name
+              or attributes[section.name] ~= nil and type((names or {})[section.name]) ~= "table"
             section = section.outer
           end
           local key = template.path .. ":" .. variable.line .. ":" .. variable.column
-          if guarded and not provided(variable.name, names) and not said[key] and #problems < PROBLEMS_MAX then
+          local own = own_name(variable, names, attributes)
+          if own and not said[key] then
+            said[key] = true
+            template_problem(problems, input, template, variable,
+              "a template sees the message's data and the user's attributes, by their own names", "write {{" .. own .. "}}")
+          end
+          if names and guarded and not provided(variable.name, names) and not said[key] and #problems < PROBLEMS_MAX then
             local near
             for _, set in ipairs { names, attributes } do
               local list = {}

@@ -391,6 +391,12 @@ function Walk:node(node)
     self.locals[node[1][1]] = true
     return self:block(node[#node])
   elseif tag == "Forin" then
+    local list = node[2][1]
+    local of = not node[2][2] and list.tag == "Index" and self.types:of(self.source, list)
+    if of and (of.kind == "given" or of.kind == "table") then
+      self:error("loop", list, "`for … in` goes over what ipairs or pairs answer, not over a list itself",
+        ("write ipairs(%s)"):format(text_of(self.source, list) or "…"))
+    end
     for _, value in ipairs(node[2]) do self:node(value) end
     for _, name in ipairs(node[1]) do self.locals[name[1]] = true end
     return self:block(node[3])

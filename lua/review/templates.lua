@@ -8,9 +8,10 @@ local templates = {}
 ---@field path string  within the rules folder
 ---@field name string  without its ending
 ---@field campaign string
----@field variables table[]  { name, line, column, end_column, section, within }: section: whether it opens one; within: the
---  innermost around it, { name, outer }
+---@field variables table[]  { name, path, line, column, end_column, section, within }: path: the name with what follows a dot;
+--  section: whether it opens one; within: the innermost around it, { name, outer }
 ---@field partials table<string, boolean>
+---@field front table<string, number>  keys of the front matter, and their lines
 
 --- Take a template's tags apart.
 ---@param path string
@@ -19,6 +20,13 @@ local templates = {}
 function templates.read(path, text)
   local template = { path = path, name = path:match "([^/]+)%.%w+$", campaign = path:match "^[^/]+", variables = {}, partials = {},
     lines = {} }
+  template.front = {}
+  local front_line = 1
+  for line in (text:match "^%-%-%-[ \r]*\n(.-)\n%-%-%-" or ""):gmatch "[^\n]+" do
+    front_line = front_line + 1
+    local key = line:match "^([%w_-]+)%s*:"
+    if key then template.front[key] = front_line end
+  end
   local within, number = nil, 0
   text = text:gsub("{{!.-}}", function(comment) return (comment:gsub("[^\n]", " ")) end)
   for line in (text .. "\n"):gmatch "([^\n]*)\n" do
@@ -38,7 +46,7 @@ function templates.read(path, text)
         local start = line:find(name, from, true)
         column = column + select(2, line:sub(counted, start - 1):gsub("[^\128-\191]", ""))
         counted = start
-        template.variables[#template.variables + 1] = { name = name:match "^[^.]+", line = number, column = column,
+        template.variables[#template.variables + 1] = { name = name:match "^[^.]+", path = name, line = number, column = column,
           end_column = column + #name, within = within, section = sign == "#" or sign == "^" }
         if sign == "#" or sign == "^" then within = { name = name, outer = within } end
       end

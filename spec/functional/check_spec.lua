@@ -52,7 +52,7 @@ local kairos = require "kairos"
 return kairos.rule { on = "x", act = function(_, user)
   user:send { channel = "email", template = "hello", purpose = "digest", cap = "1/1d" }
 end }
-]], ["hello.txt"] = "hello" } }, "--config", directory .. "/kairos.yaml")
+]], ["hello.txt"] = "---\nsubject: hello\n---\nhello" } }, "--config", directory .. "/kairos.yaml")
     assert.equal(1, result.status)
     assert.equal(directory .. "/kairos.yaml:7:17: error: providers[0].secret_env: the environment variable "
       .. "KAIROS_SPEC_UNSET is not set\n", result.err:gsub("\n .*$", "\n") .. "")
@@ -198,15 +198,16 @@ return kairos.rule {
 
     it("measures types, fields and the variables of templates by them", function()
       local result = check { schemas = SCHEMAS, suspect = { ["rule.lua"] = RULE,
-        ["hello.html"] = "Hello {{first_name}}: {{total}} {{curency}} {{#gift}}{{gift}}{{/gift}} {{nothing}}" } }
+        ["hello.html"] = "---\nsubject: Hello\n---\n"
+          .. "Hello {{first_name}}: {{total}} {{curency}} {{#gift}}{{gift}}{{/gift}} {{nothing}}" } }
       assert.equal(0, result.status, result.err)
       local said = {}
       for line in result.err:gmatch "[^\n]+" do
         if not line:find "^ " then said[#said + 1] = (line:gsub("/[%w_/]+/rules/suspect/", "")) end
       end
       assert.same({
-        "hello.html:1:35: warning: nothing provides `curency`: neither the data of rule.lua:7 nor the profile; write {{currency}}",
-        "hello.html:1:74: warning: nothing provides `nothing`: neither the data of rule.lua:7 nor the profile; add it to data, "
+        "hello.html:4:35: warning: nothing provides `curency`: neither the data of rule.lua:7 nor the profile; write {{currency}}",
+        "hello.html:4:74: warning: nothing provides `nothing`: neither the data of rule.lua:7 nor the profile; add it to data, "
           .. "or write {{#nothing}}…{{/nothing}} around it",
         'rule.lua:2:36: warning: no schema describes events of type "product.veiwed"; write "product.viewed"',
         "rule.lua:5:53: warning: no schema of these events has `totla`; write total",
@@ -235,7 +236,7 @@ end
 function helpers.of(what) return what.data end
 return helpers
 ]] },
-      first = { ["hello.txt"] = "Hello", ["rule.lua"] = [[
+      first = { ["hello.txt"] = "---\nsubject: Hello\n---\nHello", ["rule.lua"] = [[
 local kairos = require "kairos"
 local helpers = require "shared.helpers"
 local function act(event, user)

@@ -704,7 +704,7 @@ return kairos.rule {
   { "template slip", act [[
     user:send { purpose = "marketing", channel = "email", template = "helo", once_per = "7d" }]],
     '5:70: error: there is no template `helo` in rules/suspect; write "hello"',
-    files = { ["hello.html"] = "Hello" } },
+    files = { ["hello.html"] = "---\nsubject: Hello\n---\nHello" } },
   { "no template", act [[
     user:send { purpose = "marketing", channel = "email", template = "welcome", once_per = "7d" }]],
     "5:70: error: there is no template `welcome` in rules/suspect; write rules/suspect/welcome.html" },
@@ -895,7 +895,7 @@ return kairos.rule {
   { "template with its ending", act [[
     user:send { channel = "email", template = "hello.html", purpose = "marketing", cap = "3/7d" }]],
     '5:47: error: there is no template `hello.html` in rules/suspect; write "hello"',
-    files = { ["hello.html"] = "Hello" } },
+    files = { ["hello.html"] = "---\nsubject: Hello\n---\nHello" } },
   { "kairos.send", act [[
     kairos.send { channel = "email", template = "hello", purpose = "marketing", cap = "3/7d" }]],
     "5:12: error: `kairos` has no `send`; write user:send" },
@@ -921,6 +921,23 @@ return kairos.rule {
   { "nil joined", act [[
     user:set("greeting", "Dear " .. user.first_name)]],
     '5:37: warning: a user may have none, and joining text with nil fails; write (user.first_name or "")' },
+  { "loop over a list", act [[
+    for _, item in event.payload.items do
+      user:set(item.sku, true)
+    end]],
+    "5:20: error: `for … in` goes over what ipairs or pairs answer, not over a list itself; write ipairs(event.payload.items)" },
+  { "email without a subject", act [[
+    user:send { channel = "email", template = "hello", purpose = "marketing", cap = "3/7d" }]],
+    'hello.html:1:1: warning: an email needs a subject; write at its top: --- and below it subject: "…" and ---',
+    files = { ["hello.html"] = "Hello" } },
+  { "Subject", act [[
+    user:send { channel = "email", template = "hello", purpose = "marketing", cap = "3/7d" }]],
+    "hello.html:2:1: warning: an email needs a subject; write subject",
+    files = { ["hello.html"] = "---\nSubject: Hello\n---\nHello" } },
+  { "a template's variable as in a rule", act [[
+    user:send { channel = "email", template = "hello", purpose = "marketing", cap = "3/7d", data = event.payload }]],
+    "hello.html:4:3: warning: a template sees the message's data and the user's attributes, by their own names; write {{total}}",
+    files = { ["hello.html"] = "---\nsubject: Hello\n---\n{{event.payload.total}}" } },
   { "attr slip", act [[
     if user.frist_name == nil then user:set("first_name", event.payload.name) end]],
     "5:13: warning: nothing sets the attribute `frist_name`; write first_name" },
@@ -934,7 +951,7 @@ describe("a beginner's mistake", function()
   local function check(rule, others)
     local folder = directory .. "/suspect/"
     files.write(folder .. "rule.lua", rule)
-    if rule:find('"hello"', 1, true) then files.write(folder .. "hello.html", "Hello") end
+    if rule:find('"hello"', 1, true) then files.write(folder .. "hello.html", "---\nsubject: Hello\n---\nHello") end
     for name, text in pairs(others or {}) do files.write(folder .. name, text) end
     local result = process.run { command = { Host.binary, "check", "--rules", directory }, seconds = 60 * Host.patience }
     local said = {}
