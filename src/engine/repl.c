@@ -42,8 +42,9 @@ struct repl {
   bool json;
   enum repl_state state;
 
-  int64_t slice_end; /**< monotonic us */
-  int64_t spent_us;  /**< CPU time of the evaluation */
+  int64_t slice_end;    /**< monotonic us */
+  int64_t patience_end; /**< CPU time of the thread, us: what cannot be parked ends then */
+  int64_t spent_us;     /**< CPU time of the evaluation */
   const atomic_bool *cancelled;
   int collecting; /**< collections still to do before it goes on; 0 none */
   bool cut;       /**< more was printed than is shown */
@@ -213,7 +214,8 @@ static void look(lua_State *lua) {
     repl->full |= full;
     lua_yield(lua, 0);
   }
-  if (full || clock_mono_us() >= repl->slice_end + REPL_PATIENCE_US)
+  // Of processor time: on a busy machine the thread may have stood still meanwhile.
+  if (full || clock_thread_us() >= repl->patience_end)
     sandbox_raise(lua, ERROR_BUDGET,
                   full ? "this needs more memory than a session has"
                        : "a function given to table.sort or string.gsub took too long; walk with a loop");
@@ -428,6 +430,7 @@ enum repl_state repl_step(struct repl *repl, int64_t slice_us, const atomic_bool
   int64_t began = clock_thread_us();
   bool collects = repl->collecting > 0;
   repl->slice_end = clock_mono_us() + slice_us;
+  repl->patience_end = began + slice_us + REPL_PATIENCE_US;
   repl->cancelled = cancelled;
   int rc = sandbox_run(&repl->sandbox, collects ? collect : run, repl, CALL_MS, &err);
   repl->sandbox.budget.slice = NULL;
