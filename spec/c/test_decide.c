@@ -1,6 +1,6 @@
-// links: base config event state gate deliver engine ingest host
+// links: base config event state gate deliver engine ingest decide
 /* Which rules run for an input, in which order, and what a shadow leaves behind. */
-#include "host/decide.h"
+#include "decide/decide.h"
 #include "test_engine_support.h"
 
 static const char yaml[] = "time_zone: Europe/Berlin\nrules:\n  budget: 200ms\n  memory: 16MB\n";

@@ -64,7 +64,7 @@ static double attribute_number(struct bench *bench, const char *name) {
   return number;
 }
 
-/** What the host does for each event of a window's type (host/decide.c has it by declaration). */
+/** What the host does for each event of a window's type (decide/decide.c has it by declaration). */
 static void observe(struct bench *bench, const char *key, double amount, const char *text, int64_t at) {
   const struct window_declaration *windows;
   size_t count = engine_windows(bench->engine, &windows);

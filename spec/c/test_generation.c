@@ -1,4 +1,4 @@
-// links: base config event state gate deliver engine ingest host
+// links: base config event state gate deliver engine ingest decide host
 /* What is kept of generations: read back, shared by content, and dropped when nothing refers to it. */
 #include "host/changes.h"
 #include "host/generation.h"

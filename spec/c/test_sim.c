@@ -1,6 +1,6 @@
-// links: base config event state gate deliver engine ingest host
+// links: base config event state gate deliver engine ingest decide host sim
 /* The virtual host: what happens when, who is told, and that what it says are well-formed values. */
-#include "host/sim.h"
+#include "sim/sim.h"
 #include "test_engine_support.h"
 
 static const char yaml[] =

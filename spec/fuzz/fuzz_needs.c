@@ -1,6 +1,6 @@
 /* What rules wait for: a path and the value that fills it in, a server's answer and the fallback it is held
  * against, and the stored forms of both. The first byte says which. */
-// covers: src/engine/need_path.c src/host/lookup_need.c src/host/lookup_answer.c
+// covers: src/engine/need_path.c src/decide/lookup_need.c src/host/lookup_answer.c
 #include "fuzz.h"
 #include "values.h"
 

@@ -1,4 +1,4 @@
-#include "host/campaign_list.h"
+#include "decide/campaign_list.h"
 
 #include "base/clock.h"
 #include "base/logger.h"

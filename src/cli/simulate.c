@@ -1,4 +1,4 @@
-#include "host/simulate.h"
+#include "sim/simulate.h"
 
 #include "cli/cli.h"
 #include "cli/moment.h"

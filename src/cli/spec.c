@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "host/sim_script.h"
+#include "sim/sim_script.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-#include "host/campaign.h"
+#include "decide/campaign.h"
 
 #include "base/memory.h"
 #include "base/metric.h"

@@ -1,8 +1,8 @@
-#include "host/campaign_list.h"
+#include "decide/campaign_list.h"
 
 #include "base/memory.h"
 #include "base/metric.h"
-#include "host/campaign.h"
+#include "decide/campaign.h"
 
 #include <stdlib.h>
 

@@ -16,7 +16,7 @@
  * - calls, errors, decisions {send | skip | shadow: n}, skips {reason: n}, not_run {reason: n}
  * - mean_us, p50_us, p99_us of a run; -1 if there was none
  *
- * Any thread that may read the engine. @param paused  as host/campaign.h has it
+ * Any thread that may read the engine. @param paused  as decide/campaign.h has it
  * @param now  wall clock, ms @param only  this campaign alone; "" for all */
 void campaign_list(const struct engine *engine, struct str paused, int64_t now, bool figures, struct str only,
                    struct buf *out);

@@ -1,4 +1,4 @@
-#include "host/decide_internal.h"
+#include "decide/decide_internal.h"
 
 #include "base/clock.h"
 #include "base/memory.h"

@@ -6,9 +6,9 @@
  */
 #pragma once
 
+#include "decide/lookup_need.h"
 #include "engine/engine.h"
 #include "gate/gate.h"
-#include "host/lookup_need.h"
 #include "state/log.h"
 
 struct decider;
@@ -42,7 +42,7 @@ struct decider_options {
   struct engine *engine;
   const struct config *config;
   uint32_t generation;
-  struct str paused; /**< what an operator has paused (host/campaign.h); "" for none; outlives it */
+  struct str paused; /**< what an operator has paused (decide/campaign.h); "" for none; outlives it */
   size_t record_max;
   bool uncounted; /**< a replay: metrics are about what happened, not about looking back */
   struct decider_observer observer;

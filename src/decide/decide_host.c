@@ -1,5 +1,5 @@
 /* What the host itself makes of an event: suppressions, consent, timers it cancels, windows, the profile. */
-#include "host/decide_internal.h"
+#include "decide/decide_internal.h"
 
 /** Of an event that tells of a consent, bytes; a longer source is not kept. */
 enum { CONSENT_PURPOSE_MAX = 64, CONSENT_SOURCE_MAX = 256 };

@@ -2,8 +2,8 @@
  * the host itself makes of an event) and decide_wait.c (rules that wait for what they need). */
 #pragma once
 
-#include "host/campaign.h"
-#include "host/decide.h"
+#include "decide/campaign.h"
+#include "decide/decide.h"
 #include "state/consent.h"
 
 /** What an event type sets in motion, looked up once an event. */

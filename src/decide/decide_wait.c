@@ -1,6 +1,6 @@
 /* Rules that wait for what they need, and run when it is there. */
 #include "base/metric.h"
-#include "host/decide_internal.h"
+#include "decide/decide_internal.h"
 #include <stdio.h>
 
 bool decider_waits(const struct decider *decider) {

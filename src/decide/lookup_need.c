@@ -1,4 +1,4 @@
-#include "host/lookup_need.h"
+#include "decide/lookup_need.h"
 
 #include "engine/need_path.h"
 

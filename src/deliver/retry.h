@@ -1,5 +1,5 @@
 /** What becomes of a message whose attempt failed, and when it is tried again: exponential back-off with full
- * jitter, and what a provider's Retry-After says. Pure functions: the virtual host (host/sim.h) asks them
+ * jitter, and what a provider's Retry-After says. Pure functions: the virtual host (sim/sim.h) asks them
  * too. */
 #pragma once
 

@@ -1,6 +1,6 @@
 #include "base/clock.h"
 #include "base/memory.h"
-#include "host/campaign_list.h"
+#include "decide/campaign_list.h"
 #include "host/host_internal.h"
 #include "host/reload.h"
 #include "host/replay.h"

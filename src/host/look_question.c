@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/logger.h"
 #include "base/memory.h"
-#include "host/campaign_list.h"
+#include "decide/campaign_list.h"
 #include "host/look_try.h"
 #include "host/mask.h"
 #include "host/reload.h"

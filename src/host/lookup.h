@@ -4,7 +4,7 @@
  * GET at a configured server, and only there. One that is under way already is joined, one that was answered
  * lately comes from the cache; a server is asked by so many requests at once, at its rate, and not at all
  * while its breaker is open. Redirects are not followed. What came goes to the user's owner as an input of
- * its own; until that is durable the truth is the timer in the user's record (host/lookup_need.h), which
+ * its own; until that is durable the truth is the timer in the user's record (decide/lookup_need.h), which
  * outlives this process and falls due when nothing came.
  *
  * Memory: `needs.waiting` look-ups of at most 2 KB of path each, `needs.cache_memory`, and HANDED_MAX answers
@@ -12,7 +12,7 @@
  */
 #pragma once
 
-#include "host/lookup_need.h"
+#include "decide/lookup_need.h"
 
 struct lookup;
 struct worker_shared;

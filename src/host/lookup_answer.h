@@ -1,10 +1,10 @@
 /** What a server said to a look-up, read with suspicion; and the answers that are kept. One thread. */
 #pragma once
 
+#include "decide/lookup_need.h"
 #include "deliver/links.h"
 #include "deliver/transport_http.h"
 #include "event/json.h"
-#include "host/lookup_need.h"
 
 /** Read an answer: 2xx, JSON by its content type or without one, at most LOOKUP_ANSWER_MAX bytes.
  * @param seen  bytes of body that came, of which the response may hold fewer.

@@ -2,7 +2,7 @@
 #include "base/failpoint.h"
 #include "base/memory.h"
 #include "base/suggest.h"
-#include "host/campaign.h"
+#include "decide/campaign.h"
 #include "host/canary.h"
 #include "host/changes.h"
 #include "host/reload_internal.h"

@@ -15,7 +15,7 @@
  */
 #pragma once
 
-#include "host/decide.h"
+#include "decide/decide.h"
 #include "host/worker.h"
 
 enum { TAIL_UNREAD_MAX = 512 << 10, TAIL_TURN_MAX = 64 << 10, TAIL_PAYLOAD_MAX = 8 << 10 };

@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "host/decide.h"
+#include "decide/decide.h"
 #include "host/lookup.h"
 #include "ingest/ingest.h"
 #include "state/seen.h"

@@ -9,8 +9,8 @@
  */
 #pragma once
 
+#include "decide/decide.h"
 #include "engine/engine.h"
-#include "host/decide.h"
 
 /* ---- rules: what all virtual hosts over the same sources share; they keep nothing in it ---- */
 

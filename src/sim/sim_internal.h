@@ -3,7 +3,7 @@
 #pragma once
 
 #include "deliver/queue.h"
-#include "host/sim.h"
+#include "sim/sim.h"
 #include "state/log.h"
 #include "state/seen.h"
 #include "state/table.h"

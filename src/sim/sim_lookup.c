@@ -1,5 +1,5 @@
 /* Look-ups in a virtual host: nobody is asked; what was said they answer is what comes. */
-#include "host/sim_internal.h"
+#include "sim/sim_internal.h"
 
 enum { ASKS_MAX = 4 };
 

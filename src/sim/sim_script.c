@@ -1,4 +1,4 @@
-#include "host/sim_script_internal.h"
+#include "sim/sim_script_internal.h"
 
 #include "base/memory.h"
 #include "base/suggest.h"

@@ -2,8 +2,8 @@
  */
 #pragma once
 
-#include "host/sim.h"
-#include "host/sim_script.h"
+#include "sim/sim.h"
+#include "sim/sim_script.h"
 
 /** A folder of campaigns, read once. */
 struct source {

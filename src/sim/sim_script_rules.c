@@ -1,7 +1,7 @@
 /* Which rules a script's virtual host shall have, and their loading. */
 #include "base/memory.h"
 #include "base/suggest.h"
-#include "host/sim_script_internal.h"
+#include "sim/sim_script_internal.h"
 
 #include <stdio.h>
 #include <unistd.h>

@@ -1,4 +1,4 @@
-#include "host/sim_internal.h"
+#include "sim/sim_internal.h"
 
 #include "base/memory.h"
 #include "host/user.h"

@@ -1,8 +1,8 @@
-#include "host/simulate.h"
+#include "sim/simulate.h"
 
 #include "base/memory.h"
 #include "event/json.h"
-#include "host/sim.h"
+#include "sim/sim.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>

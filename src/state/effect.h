@@ -42,7 +42,7 @@ struct timer {
 };
 
 /** The host's own timers: a rule waits for what it needs. The name is this and the event's id, `data` what is
- * asked (host/lookup_need.h), `due` when it goes on without an answer. No rule can name one so. */
+ * asked (decide/lookup_need.h), `due` when it goes on without an answer. No rule can name one so. */
 #define TIMER_NEEDS "needs:"
 static inline bool timer_needs(const struct timer *timer) {
   return timer->name.len > sizeof TIMER_NEEDS - 1 &&

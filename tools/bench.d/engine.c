@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "engine/internal.h"
 #include "event/json.h"
-#include "host/decide.h"
+#include "decide/decide.h"
 
 #include <luajit.h>
 #include <stdio.h>
