@@ -2,11 +2,12 @@
 
 #include <string.h>
 
+/* In the order in which they are needed: to write campaigns, to run them, to see why, to operate. */
 static const struct cli_command *const commands[] = {
-    &cli_run,    &cli_check,   &cli_spec,    &cli_new,       &cli_simulate,    &cli_why,
-    &cli_user,   &cli_dead,    &cli_status,  &cli_suppress,  &cli_unsuppress,  &cli_pause,
-    &cli_resume, &cli_backup,  &cli_version, &cli_reload,    &cli_generations, &cli_rollback,
-    &cli_repl,   &cli_consent, &cli_tail,    &cli_campaigns,
+    &cli_new,        &cli_check,   &cli_spec,   &cli_simulate,    &cli_run,      &cli_campaigns,
+    &cli_pause,      &cli_resume,  &cli_reload, &cli_generations, &cli_rollback, &cli_why,
+    &cli_user,       &cli_tail,    &cli_repl,   &cli_status,      &cli_dead,     &cli_suppress,
+    &cli_unsuppress, &cli_consent, &cli_backup, &cli_version,
 };
 
 enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
@@ -16,7 +17,8 @@ static void help(FILE *out) {
   for (size_t i = 0; i < COMMAND_COUNT; i++)
     fprintf(out, "  %-12s %s\n", commands[i]->name, commands[i]->summary);
   fprintf(out, "\n`kairos COMMAND --help` explains a command, with examples. To begin with:\n\n"
-               "  kairos check                       read configuration and rules\n"
+               "  kairos new spring_sale             write a campaign to begin with\n"
+               "  kairos check                       read configuration and campaigns\n"
                "  kairos run                         serve; events go to POST /v1/events\n"
                "  kairos why ada                     what was decided about the user ada\n\n"
                "Exit: 0 done, 1 failed, 2 not called rightly, 3 not found.\n");

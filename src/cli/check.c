@@ -115,7 +115,7 @@ const struct cli_command cli_check = {
     .name = "check",
     .words = "",
     .options = CLI_CONFIG | CLI_DATA_DIR | CLI_RULES | CLI_JSON | CLI_STRICT,
-    .summary = "read configuration and rules as a reviewer",
+    .summary = "read configuration and campaigns as a reviewer",
     .help = "Reads the configuration and every campaign, and tells all of what is wrong in\n"
             "one run: what would keep the host from starting, and what would not do what\n"
             "it looks like. Each with file, line and column, the line itself with a mark,\n"

@@ -24,7 +24,7 @@ static const struct option {
     {"lookups", "FILE", CLI_LOOKUPS, offsetof(struct cli_arguments, lookups),
      "what look-ups answer, as JSON: {\"server\": {\"/path\": answer}}; else rules fall back"},
     {"until", "TIME", CLI_UNTIL, offsetof(struct cli_arguments, until),
-     "let timers fire up to here: 2026-11-20, 2026-11-20T09:30 (UTC), …+01:00, or ms since 1970"},
+     "let timers fire up to here: \"2026-11-20 09:30 Europe/Berlin\"; UTC unless it says a zone"},
     {"reason", "TEXT", CLI_REASON, offsetof(struct cli_arguments, reason),
      "kept with it, and shown by `kairos why`"},
     {"filter", "PATTERN", CLI_FILTER, offsetof(struct cli_arguments, filter),
