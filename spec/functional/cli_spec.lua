@@ -1,10 +1,11 @@
 -- The command line: help that teaches, mistakes that are answered.
 local Host = require "spec.functional.support.host"
+local files = require "spec.functional.support.files"
 local process = require "spec.functional.support.process"
 
 local COMMANDS = {
-  "run", "check", "simulate", "why", "user", "dead", "status", "suppress", "unsuppress", "pause", "resume", "backup", "version",
-  "repl", "tail",
+  "new", "check", "spec", "simulate", "run", "campaigns", "pause", "resume", "reload", "generations", "rollback", "why", "user",
+  "tail", "repl", "status", "dead", "suppress", "unsuppress", "consent", "backup", "version",
 }
 
 local function kairos(...)
@@ -15,7 +16,14 @@ describe("kairos", function()
   it("--help lists the commands", function()
     local result = kairos "--help"
     assert.equal(0, result.status)
-    for _, command in ipairs(COMMANDS) do assert.truthy(result.out:find("  " .. command, 1, true), command) end
+    local listed = {}
+    for command in result.out:match("options%]\n\n(.-)\n\n"):gmatch "  (%a+) [^\n]+" do listed[#listed + 1] = command end
+    assert.same(COMMANDS, listed)
+  end)
+
+  it("has every command in the README", function()
+    local section = files.read("README.md"):match "\n## Command line\n(.-)\n## "
+    for _, command in ipairs(COMMANDS) do assert.truthy(section:find("`[^`\n]*%f[%a]" .. command .. "%f[%A]"), command) end
   end)
 
   it("alone says how it is used, and fails", function()
