@@ -65,7 +65,7 @@ function Walk:check_joined(node)
   if not base or base.kind ~= "class" or base.class.name ~= "kairos.User" or base.class.fields[name] then return end
   local shown = name_of(node)
   local _, times = (" " .. self.source.text .. " "):gsub("[^%w_]" .. shown:gsub("%p", "%%%0") .. "%f[^%w_]", "")
-  if times > 1 then return end
+  if times > 1 or self.source.text:find(":set%(%s*[\"']" .. name:gsub("%p", "%%%0") .. "[\"']") then return end
   self:warn("nil", node, "a user may have none, and joining text with nil fails", ('write (%s or "")'):format(shown))
 end
 

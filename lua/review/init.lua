@@ -235,6 +235,8 @@ local function review_templates(types, facts, input, all, problems)
         local template = there[one.value]
         used[campaign][one.value] = true
         local names = not (send.unclear and not send.fields.data) and data_names(types, send, input.schemas)
+        local data = send.fields.data and types:of(send.source, send.fields.data)
+        local whole = data and data.kind == "class" and data.class.name == "kairos.Payload"
         local channel = send.fields.channel
         if channel and channel.tag == "String" and channel[1] == "email" and not template.front.subject
           and not said[template.path] then
@@ -253,7 +255,7 @@ local function review_templates(types, facts, input, all, problems)
             section = section.outer
           end
           local key = template.path .. ":" .. variable.line .. ":" .. variable.column
-          local own = own_name(variable, names, attributes)
+          local own = (names or whole) and own_name(variable, names, attributes)
           if own and not said[key] then
             said[key] = true
             template_problem(problems, input, template, variable,
