@@ -59,6 +59,26 @@ end }
     assert.equal("1 campaign, 1 error, 0 warnings\n", result.out)
   end)
 
+  it("is silent about what may well be meant", function()
+    local result = check { right = { ["rule.lua"] = [[
+local kairos = require "kairos"
+local function told(event) return { payload = event.payload, user = { tier = "gold" } } end
+return kairos.rule {
+  on = "order.completed",
+  act = function(event, user)
+    user:set("nick", event.payload.nick or "you")
+    user:set("greeting", "Dear " .. user.nick)
+    if event.payload.size > "m" then user:set("size", "large") end
+    for _, item in ipairs(event.payload.items) do user:set(item.sku, true) end
+    user:send { channel = "email", template = "hello", purpose = "marketing", cap = "3/7d", data = told(event) }
+    user:at(kairos.date.next("1st 09:00", "Europe/Berlin"), { name = "later" })
+  end,
+  timers = { later = function(_, user) user:set("later", true) end },
+}
+]], ["hello.html"] = "---\nsubject: Hello\n---\n{{payload.total}} {{user.tier}}" } }
+    assert.equal("1 campaign, no problems\n", result.out .. result.err)
+  end)
+
   describe("meets", function()
     local function lines(text, count) return (text .. "\n"):rep(count) end
     local HEAD = 'local kairos = require "kairos"\n'
