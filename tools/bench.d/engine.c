@@ -2,9 +2,9 @@
  * that looks at nothing to the one that sends, each as rule files run (interpreted) and as they would
  * (compiled), and what the gate and the record add. */
 #include "base/clock.h"
+#include "decide/decide.h"
 #include "engine/internal.h"
 #include "event/json.h"
-#include "decide/decide.h"
 
 #include <luajit.h>
 #include <stdio.h>
