@@ -219,6 +219,24 @@ describe("a message that a cap defers", function()
     assert.equal(3, #sink:requests())
   end)
 
+  it("is not cancelled when it has left, though the store knows nothing of that yet", function()
+    host:accept(tell("ada", "1", more), tell("ada", "2", more), tell("ada", "3", more))
+    host:restart()
+    sink:await(2, (SECONDS + 10) * Host.patience)
+    assert.truthy(process.eventually(5 * Host.patience, function() return host:ask("status").providers.hook.in_flight == 0 end))
+    host:accept { type = "consent.withdrawn", user = "ada", payload = { purpose = "offers" } }
+    assert.truthy(process.eventually(5 * Host.patience, function()
+      return #(host:ask("why", "ada")[3].outcomes or {}) == 1
+    end))
+    local outcomes = {}
+    for index = 1, 3 do
+      for _, outcome in ipairs(host:ask("why", "ada")[index].outcomes) do
+        outcomes[#outcomes + 1] = index .. " " .. outcome.outcome
+      end
+    end
+    assert.same({ "1 accepted", "2 accepted", "3 cancelled" }, outcomes)
+  end)
+
   it("is cancelled when consent is withdrawn meanwhile, and its place is free", function()
     host:accept(tell("ada", "1", more), tell("ada", "2", more))
     assert.equal(1, #sink:await(1))

@@ -7,8 +7,8 @@
  * those leave.
  *
  * The index is read from a cursor on, once. What is to come before the cursor (its moment has passed, or the
- * clock was set back) stays in memory, so nothing is missed; what ended before the index was told is
- * remembered in `gone`, so nothing comes twice. */
+ * clock was set back) stays in memory, so nothing is missed; what ended before the store was told is
+ * remembered in `gone`, so nothing comes twice, by the index or by a recall. */
 #include "deliver/deliver_internal.h"
 
 #include "base/clock.h"
@@ -80,8 +80,7 @@ static struct entry *take_in(struct deliver *deliver, const struct outbox_entry 
 static void read_one(void *context, const struct outbox_entry *stored) {
   struct deliver *deliver = context;
   struct entry *entry = outbox_find(&deliver->outbox, stored->message.id);
-  if (!entry && (entry = take_in(deliver, stored))) deliver->later.count--;
-  if (entry) entry->indexed = false;
+  if (!entry && take_in(deliver, stored)) deliver->later.count--;
 }
 
 /** @return whether there is more that is due, and room for it. */

@@ -100,7 +100,6 @@ struct entry *outbox_add(struct outbox *outbox, struct str bytes, bool stored, s
   entry->open = decoded.open;
   entry->retry_at = decoded.retry_at;
   entry->not_before = message->not_before;
-  entry->indexed = entry->not_before != 0;
   entry->expires = message->expires;
   // An operator who sends a dead letter again starts its age anew, and says so by the time of the first
   // attempt.
@@ -164,7 +163,7 @@ void outbox_remove(struct outbox *outbox, struct entry *entry) {
     buf_put_u64(&outbox->done, entry->id.low);
     buf_put_zigzag(&outbox->done, entry->not_before);
   }
-  if (entry->stored && entry->indexed) {
+  if (entry->stored && entry->not_before) {
     struct gone *gone = memory_zalloc(sizeof *gone);
     gone->id = entry->id;
     hash_table_add(&outbox->gone, &gone->by_id, gone->id.low);

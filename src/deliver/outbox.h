@@ -47,7 +47,6 @@ struct entry {
   bool open;          /**< its last attempt has no settled outcome */
   bool stored, dirty; /**< the store has it; the store's is older than this, or it has none */
   bool loaded;        /**< from the store: suppressions that came while nobody ran were not told to it */
-  bool indexed;       /**< the reader of deferred messages has yet to pass its place in the store's index */
   uint32_t len;
   uint8_t bytes[]; /**< as outbox_entry_encode() wrote it; only its message counts */
 };
@@ -62,7 +61,7 @@ struct outbox {
   size_t deferred_bytes;
   uint64_t dirty_epoch;
   struct buf done; /**< entries that the store has and must drop: user's kind, id, message id, not_before */
-  struct hash_table gone; /**< of those, deferred ones that the store's index would still name */
+  struct hash_table gone; /**< of those, deferred ones that the store would still name */
   size_t bytes;           /**< of all entries */
 };
 
