@@ -174,12 +174,17 @@ local function history(rng, seed, base, options)
       elseif dice <= 84 then
         batch[#batch + 1] = made("consent.granted", { purpose = rng:any { "club", "news", "offers" } })
       elseif dice <= 88 then
-        -- What waits is cancelled by these, and gives back what it reserved: whether any did is to be no matter of luck.
+        -- What waits is cancelled by these, and gives back what it reserved: whether any did is to be no matter of luck. So
+        -- the user's timers that are due fire before, and what they send leaves.
         if #batch > 0 then add("post", batch) end
+        local user = dice == 88 and "eve" or rng:any(USERS)
+        local tick = made("tick", {}, user)
         local ends = dice == 88 and made(rng:any { "message.bounced", "message.unsubscribed" },
-            { channel = rng:any { "push", "webhook" } }, "eve")
+            { channel = rng:any { "push", "webhook" } }, user)
           or made("consent.withdrawn", { purpose = rng:any { "club", "news", "offers" },
-            channel = rng:any { "push", "webhook", cjson.null } })
+            channel = rng:any { "push", "webhook", cjson.null } }, user)
+        tick.timestamp, ends.timestamp = at - 1, at
+        add("post", { tick })
         add("quiet", { ends })
         batch = {}
       elseif dice <= 95 and #known > 0 then
