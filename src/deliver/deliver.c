@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/logger.h"
 #include "base/memory.h"
+#include "base/thread.h"
 #include "deliver/http_memory.h"
 #include "deliver/standard_webhooks.h"
 
@@ -115,6 +116,7 @@ static void run_thread(void *argument) {
   struct call *call = argument;
   struct deliver *deliver = call->deliver;
   pthread_setname_np(pthread_self(), "kairos-deliver");
+  thread_prompt();
   http_memory_keep(true);
   set_up(call);
   bool good = call->status == 0;

@@ -2,6 +2,7 @@
 #include "base/logger.h"
 #include "base/memory.h"
 #include "base/metric.h"
+#include "base/thread.h"
 #include "host/worker_internal.h"
 
 #include <pthread.h>
@@ -174,6 +175,7 @@ static void thread_main(void *context) {
   char name[16];
   snprintf(name, sizeof name, "kairos-work%u", worker->index);
   pthread_setname_np(pthread_self(), name);
+  thread_prompt();
   uv_loop_init(&worker->loop);
   worker->mailbox = mailbox_new(&worker->loop, "worker");
   if (listen_for_events(worker, &worker->start_error) == 0) {

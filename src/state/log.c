@@ -6,6 +6,7 @@
 #include "base/logger.h"
 #include "base/memory.h"
 #include "base/metric.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -261,6 +262,7 @@ static void *log_thread(void *context) {
   struct log *log = context;
   struct gathered *group = memory_alloc(sizeof *group);
   pthread_setname_np(pthread_self(), "kairos-log");
+  thread_prompt();
   prctl(PR_SET_TIMERSLACK, 1000UL); // pace() means what it says
   for (bool closing = false; !closing;) {
     pthread_mutex_lock(&log->lock);

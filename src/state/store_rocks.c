@@ -2,6 +2,7 @@
 
 #include "base/logger.h"
 #include "base/memory.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -419,6 +420,7 @@ static void queue_deinit(struct queue *queue) {
 static void *fetch_thread(void *context) {
   struct store *store = context;
   pthread_setname_np(pthread_self(), "kairos-fetch");
+  thread_prompt();
   for (struct mail *taken; (taken = queue_take(&store->fetches));)
     for (struct mail *next; taken; taken = next) {
       next = taken->next;
