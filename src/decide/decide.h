@@ -79,11 +79,6 @@ int decide_lookup(struct decider *decider, struct record *record, struct str cam
 /** The same as it was logged. @return 0 or ERROR_CORRUPT. */
 int decide_lookup_again(struct decider *decider, struct record *record, struct str input, int64_t wall,
                         struct decision *out, struct error *err);
-/** Where nobody is asked: the next rule that waits with this event goes by its fallbacks. @param why  it
- * does.
- * @return false if none waits. */
-bool decide_unasked(struct decider *decider, struct record *record, const struct event *event, struct str why,
-                    int64_t wall, struct decision *out);
 /** Whether any rule has needs. */
 bool decider_waits(const struct decider *decider);
 /** A message came to an end or will be tried again. `record` may be null where decide_outcome_needs_record()

@@ -168,21 +168,3 @@ void decide_stop_waiting(struct decider *decider, const struct timer *timer, int
   if (rc == 0) rc = run_waited(decider, buf_str(&decider->lookup), wall, &err);
   if (rc) decide_fail(decider, &decider->call, timer->campaign, STR(""), &err);
 }
-
-bool decide_unasked(struct decider *decider, struct record *record, const struct event *event, struct str why,
-                    int64_t wall, struct decision *out) {
-  struct lookup_results none = {.reason = LOOKUP_NOT_ASKED, .why = why};
-  struct timer timer;
-  size_t at = 0, prefix = sizeof TIMER_NEEDS - 1;
-  while (record_timer_needs(record, &at, &timer)) {
-    if (!str_equal((struct str){timer.name.data + prefix, timer.name.len - prefix}, event->id)) continue;
-    buf_clear(&decider->stash);
-    buf_put_str(&decider->stash, timer.campaign);
-    buf_put_str(&decider->stash, timer.name);
-    struct reader reader = reader_of(buf_str(&decider->stash));
-    struct str campaign = reader_str(&reader), name = reader_str(&reader);
-    buf_clear(&decider->lookup);
-    return decide_lookup(decider, record, campaign, name, &none, wall, out, &decider->lookup) == 0;
-  }
-  return false;
-}

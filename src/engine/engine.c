@@ -91,10 +91,6 @@ size_t engine_folder_sends(const struct engine *engine, uint32_t rule, const str
   return folder->send_count;
 }
 
-struct str engine_window_label(const struct engine *engine, uint32_t window) {
-  return engine->window_labels[window];
-}
-
 void engine_window_words(const struct engine *engine, uint32_t window, struct buf *out) {
   struct str by = engine->windows[window].by;
   buf_printf(out, "%.*s", STR_ARG(engine->window_labels[window]));

@@ -75,9 +75,7 @@ struct engine_send {
 size_t engine_folder_windows(const struct engine *engine, uint32_t rule, const uint32_t **windows);
 /** … and sends, each once. */
 size_t engine_folder_sends(const struct engine *engine, uint32_t rule, const struct engine_send **sends);
-/** A window in words: "count product.viewed 10m". */
-struct str engine_window_label(const struct engine *engine, uint32_t window);
-/** The same, and what keeps it apart: "count product.viewed 10m by sku"; appended. */
+/** A window in words, and what keeps it apart: "count product.viewed 10m by sku"; appended. */
 void engine_window_words(const struct engine *engine, uint32_t window, struct buf *out);
 
 /** The compiled templates by hash, with their bundles, so that the host can store them before the generation
