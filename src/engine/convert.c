@@ -76,24 +76,9 @@ static void push_members(lua_State *lua, struct reader *reader, uint32_t count, 
 /** @param defer  its bytes live as long as the input: what it holds may wait. */
 static void push(lua_State *lua, struct reader *reader, enum sandbox_loan loan, bool defer) {
   struct value value = value_read(reader);
-  switch (value.type) {
-  case VALUE_NIL:
-    lua_pushnil(lua);
-    return;
-  case VALUE_BOOL:
-    lua_pushboolean(lua, value.boolean);
-    return;
-  case VALUE_INTEGER:
-    lua_pushnumber(lua, (lua_Number)value.integer);
-    return;
-  case VALUE_NUMBER:
-    lua_pushnumber(lua, value.number);
-    return;
-  case VALUE_STRING:
-    lua_pushlstring(lua, value.string.data, value.string.len);
-    return;
-  case VALUE_ARRAY:
-    luaL_checkstack(lua, 4, "a value nested too deeply");
+  if (convert_push_plain(lua, &value)) return;
+  luaL_checkstack(lua, 4, "a value nested too deeply");
+  if (value.type == VALUE_ARRAY) {
     lua_createtable(lua, (int)value.count, 0);
     sandbox_lend(sandbox_of(lua), lua, loan);
     for (uint32_t i = 1; i <= value.count; i++) {
@@ -101,17 +86,14 @@ static void push(lua_State *lua, struct reader *reader, enum sandbox_loan loan, 
       lua_rawseti(lua, -2, (int)i);
     }
     return;
-  case VALUE_MAP:
-    luaL_checkstack(lua, 4, "a value nested too deeply");
-    lua_createtable(lua, 0, (int)value.count);
-    sandbox_lend(sandbox_of(lua), lua, loan);
-    if (!value.count) mark_empty_map(lua);
-    if (defer)
-      push_deferred_members(lua, reader, value.count);
-    else
-      push_members(lua, reader, value.count, loan);
-    return;
   }
+  lua_createtable(lua, 0, (int)value.count);
+  sandbox_lend(sandbox_of(lua), lua, loan);
+  if (!value.count) mark_empty_map(lua);
+  if (defer)
+    push_deferred_members(lua, reader, value.count);
+  else
+    push_members(lua, reader, value.count, loan);
 }
 
 void convert_push(lua_State *lua, struct reader *reader, bool lend) {

@@ -11,6 +11,28 @@
 #include "engine/sandbox.h"
 #include "event/value.h"
 
+/** Push a value that holds no others. @return false if it is an array or a map: nothing is pushed. */
+static inline bool convert_push_plain(lua_State *lua, const struct value *value) {
+  switch (value->type) {
+  case VALUE_NIL:
+    lua_pushnil(lua);
+    return true;
+  case VALUE_BOOL:
+    lua_pushboolean(lua, value->boolean);
+    return true;
+  case VALUE_INTEGER:
+    lua_pushnumber(lua, (lua_Number)value->integer);
+    return true;
+  case VALUE_NUMBER:
+    lua_pushnumber(lua, value->number);
+    return true;
+  case VALUE_STRING:
+    lua_pushlstring(lua, value->string.data, value->string.len);
+    return true;
+  default:
+    return false;
+  }
+}
 /** Once a state, before the others. */
 void convert_open(lua_State *lua);
 /** Read one value and push it. @param lend  its tables are read-only while this input lasts; the caller holds

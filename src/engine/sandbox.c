@@ -1,6 +1,7 @@
 #include "engine/sandbox.h"
 
 #include "base/logger.h"
+#include "engine/traceback.h"
 
 #include <luajit.h>
 #include <stdarg.h>
@@ -8,7 +9,7 @@
 #include <stdlib.h>
 
 /** What stands at the bottom of the main stack for good. */
-enum { INDEX_HANDLER = 1, INDEX_ENTRY, STACK_RESERVED = 64, TRACEBACK_LINES = 8, PROBE_DEPTH = 60 };
+enum { INDEX_HANDLER = 1, INDEX_ENTRY, STACK_RESERVED = 64, PROBE_DEPTH = 60 };
 
 /* ---- memory ---- */
 
@@ -137,30 +138,6 @@ void sandbox_raise_at(lua_State *lua, struct str path, uint32_t line, const char
 
 /* ---- errors on their way out ---- */
 
-static void add_traceback(lua_State *lua, struct error *err) {
-  lua_Debug frame;
-  size_t at = strlen(err->message), lines = 0;
-  for (int level = 0; lines < TRACEBACK_LINES && lua_getstack(lua, level, &frame); level++) {
-    lua_getinfo(lua, "Sln", &frame);
-    if (frame.currentline <= 0) continue;
-    char name[80];
-    if (*frame.what == 'm')
-      snprintf(name, sizeof name, "main chunk");
-    else if (frame.name)
-      snprintf(name, sizeof name, "%s", frame.name);
-    else
-      snprintf(name, sizeof name, "function of line %d", frame.linedefined);
-    int len = snprintf(err->message + at, sizeof err->message - at, "%s\n  %s:%d: in %s",
-                       lines ? "" : "\ntraceback:", frame.source + 1, frame.currentline, name);
-    if (len < 0 || (size_t)len >= sizeof err->message - at) {
-      err->message[at] = '\0'; // no half lines
-      return;
-    }
-    at += (size_t)len;
-    lines++;
-  }
-}
-
 /** What to write where Lua itself says only what went wrong, as `kairos check` and our own errors do. */
 static const char *advice(const char *text) {
   static const struct {
@@ -205,7 +182,7 @@ static int handle_error(lua_State *lua) {
               "%sthe error raised is not text but a %s; write error(\"what went wrong\")", where,
               luaL_typename(lua, 1));
   }
-  add_traceback(lua, &sandbox->failure);
+  traceback_add(lua, 0, &sandbox->failure);
   return 1;
 }
 

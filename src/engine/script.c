@@ -1,6 +1,8 @@
 #include "engine/script.h"
 
 #include "base/memory.h"
+#include "engine/convert.h"
+#include "engine/traceback.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -9,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { TRACEBACK_LINES = 8, TEXT_SHOWN = 700 };
+enum { TEXT_SHOWN = 700 };
 
 /** Addresses that are keys in Lua's registry. */
 static const char native_key, empty_map_key, buffers_key;
@@ -46,41 +48,24 @@ static void set_registry(lua_State *lua, const char *key) {
 static void push(lua_State *lua, struct reader *reader) {
   struct value value = value_read(reader);
   luaL_checkstack(lua, 4, "a value nested too deeply");
-  switch (value.type) {
-  case VALUE_NIL:
-    lua_pushnil(lua);
-    return;
-  case VALUE_BOOL:
-    lua_pushboolean(lua, value.boolean);
-    return;
-  case VALUE_INTEGER:
-    lua_pushnumber(lua, (lua_Number)value.integer);
-    return;
-  case VALUE_NUMBER:
-    lua_pushnumber(lua, value.number);
-    return;
-  case VALUE_STRING:
-    lua_pushlstring(lua, value.string.data, value.string.len);
-    return;
-  case VALUE_ARRAY:
+  if (convert_push_plain(lua, &value)) return;
+  if (value.type == VALUE_ARRAY) {
     lua_createtable(lua, (int)value.count, 0);
     for (uint32_t i = 1; i <= value.count; i++) {
       push(lua, reader);
       lua_rawseti(lua, -2, (int)i);
     }
     return;
-  case VALUE_MAP:
-    lua_createtable(lua, 0, (int)value.count);
-    if (!value.count) {
-      push_registry(lua, &empty_map_key);
-      lua_setmetatable(lua, -2);
-    }
-    for (uint32_t i = 0; i < value.count; i++) {
-      push(lua, reader);
-      push(lua, reader);
-      lua_rawset(lua, -3);
-    }
-    return;
+  }
+  lua_createtable(lua, 0, (int)value.count);
+  if (!value.count) {
+    push_registry(lua, &empty_map_key);
+    lua_setmetatable(lua, -2);
+  }
+  for (uint32_t i = 0; i < value.count; i++) {
+    push(lua, reader);
+    push(lua, reader);
+    lua_rawset(lua, -3);
   }
 }
 
@@ -266,31 +251,6 @@ void script_provide(struct script *script, const char *name, script_function *fu
 
 /* ---- calls ---- */
 
-static void add_traceback(lua_State *lua, struct error *err) {
-  lua_Debug frame;
-  size_t at = strlen(err->message), lines = 0;
-  for (int level = 1; lines < TRACEBACK_LINES && lua_getstack(lua, level, &frame); level++) {
-    lua_getinfo(lua, "Sln", &frame);
-    if (frame.currentline <= 0) continue;
-    char name[80];
-    if (*frame.what == 'm')
-      snprintf(name, sizeof name, "main chunk");
-    else if (frame.name)
-      snprintf(name, sizeof name, "%s", frame.name);
-    else
-      snprintf(name, sizeof name, "function of line %d", frame.linedefined);
-    int len =
-        snprintf(err->message + at, sizeof err->message - at, "%s\n  %s:%d: in %s",
-                 lines ? "" : "\ntraceback:", frame.source + (*frame.source == '@'), frame.currentline, name);
-    if (len < 0 || (size_t)len >= sizeof err->message - at) {
-      err->message[at] = '\0'; // no half lines
-      return;
-    }
-    at += (size_t)len;
-    lines++;
-  }
-}
-
 struct call {
   struct script *script;
   const char *module, *function;
@@ -310,7 +270,7 @@ static int handle_error(lua_State *lua) {
     error_set(&call->failure, raised ? script->raised_code : ERROR_SCRIPT, "%.*s", TEXT_SHOWN, text);
   else
     error_set(&call->failure, ERROR_SCRIPT, "the error raised is not text but a %s", luaL_typename(lua, 1));
-  add_traceback(lua, &call->failure);
+  traceback_add(lua, 1, &call->failure);
   return 0;
 }
 
