@@ -163,11 +163,7 @@ void request_answer(struct buf *out, int status, struct str message, struct str 
     value_put_member_text(&answer, "code", str_from(request_code_name(status)));
     value_put_member_text(&answer, "error", message);
   } else {
-    value_put_string(&answer, STR("result"));
-    if (result.len)
-      buf_append(&answer, result.data, result.len);
-    else
-      value_put_nil(&answer);
+    value_put_member_value(&answer, "result", result);
   }
   value_to_json(buf_str(&answer), out);
   buf_put_u8(out, '\n');

@@ -421,6 +421,28 @@ void value_put_member_integer(struct buf *out, const char *name, int64_t value) 
   value_put_integer(out, value);
 }
 
+void value_put_member_hash(struct buf *out, const char *name, struct hash128 hash) {
+  char hex[33];
+  hash128_hex(hash, hex);
+  value_put_member_text(out, name, str_from(hex));
+}
+
+void value_put_member_value(struct buf *out, const char *name, struct str value) {
+  value_put_string(out, str_from(name));
+  if (value.len)
+    buf_append(out, value.data, value.len);
+  else
+    value_put_nil(out);
+}
+
+void value_put_member_stored(struct buf *out, const char *name, struct str value) {
+  value_put_string(out, str_from(name));
+  if (value.len && value_valid(value))
+    buf_append(out, value.data, value.len);
+  else
+    value_put_map(out, 0);
+}
+
 void value_put_json_string(struct str string, struct buf *out) {
   static const char hex[] = "0123456789abcdef";
   const uint8_t *at = (const uint8_t *)string.data, *end = at + string.len, *plain = at;

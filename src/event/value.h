@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "base/hash.h"
 
 enum value_type { VALUE_NIL, VALUE_BOOL, VALUE_INTEGER, VALUE_NUMBER, VALUE_STRING, VALUE_ARRAY, VALUE_MAP };
 
@@ -64,6 +65,11 @@ void value_put_map(struct buf *out, uint32_t pairs);
 /** One pair of a map: the name, and the text or number under it. */
 void value_put_member_text(struct buf *out, const char *name, struct str value);
 void value_put_member_integer(struct buf *out, const char *name, int64_t value);
+void value_put_member_hash(struct buf *out, const char *name, struct hash128 hash); /**< as 32 hex digits */
+/** A value's bytes; nil where there are none. */
+void value_put_member_value(struct buf *out, const char *name, struct str value);
+/** A map that was stored; an empty one where there is none, or none that can be read. */
+void value_put_member_stored(struct buf *out, const char *name, struct str value);
 
 /** Append as JSON (UTF-8 as it is, control characters escaped, numbers round-trip). What JSON cannot say does
  * not break it: bytes that are not UTF-8 become U+FFFD; infinities, NaN and what is malformed or too deep

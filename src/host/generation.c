@@ -13,20 +13,6 @@ const char *generation_cause_name(enum generation_cause cause) {
 
 /* ---- facts ---- */
 
-static void put_hash(struct buf *out, const char *name, struct hash128 hash) {
-  char hex[33];
-  hash128_hex(hash, hex);
-  value_put_member_text(out, name, str_from(hex));
-}
-
-static void put_value(struct buf *out, const char *name, struct str value) {
-  value_put_string(out, str_from(name));
-  if (value.len)
-    buf_append(out, value.data, value.len);
-  else
-    value_put_nil(out);
-}
-
 static void encode(const struct generation_facts *facts, struct buf *out) {
   value_put_map(out, 9);
   value_put_member_integer(out, "generation", facts->number);
@@ -34,10 +20,10 @@ static void encode(const struct generation_facts *facts, struct buf *out) {
   value_put_member_integer(out, "at", facts->at);
   value_put_member_text(out, "by", facts->by);
   value_put_member_integer(out, "restores", facts->restores);
-  put_hash(out, "ruleset", facts->sources);
-  put_hash(out, "files", facts->files);
-  put_value(out, "paused", facts->paused);
-  put_value(out, "changes", facts->changes);
+  value_put_member_hash(out, "ruleset", facts->sources);
+  value_put_member_hash(out, "files", facts->files);
+  value_put_member_value(out, "paused", facts->paused);
+  value_put_member_value(out, "changes", facts->changes);
 }
 
 static struct value member(struct str bytes, const char *name) {

@@ -27,14 +27,6 @@ void look_try_deinit(struct look_try *trial) {
   buf_deinit(&trial->needs);
 }
 
-static void put_value(struct buf *out, const char *name, struct str value) {
-  value_put_string(out, str_from(name));
-  if (value.len && value_valid(value))
-    buf_append(out, value.data, value.len);
-  else
-    value_put_map(out, 0);
-}
-
 static void note_run(void *context, const struct decider_run *run) {
   struct seen *seen = context;
   replay_describe_run(run, seen->generation, &seen->rules);
@@ -52,8 +44,8 @@ static void note_message(void *context, const struct message *message, const str
   value_put_member_text(out, "to", message->to);
   value_put_member_text(out, "decision", verdict->pass ? STR("send") : STR("skip"));
   value_put_member_text(out, "reason", verdict->reason);
-  put_value(out, "checks", verdict->checks);
-  put_value(out, "data", message->data);
+  value_put_member_stored(out, "checks", verdict->checks);
+  value_put_member_stored(out, "data", message->data);
   seen->message_count++;
 }
 

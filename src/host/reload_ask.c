@@ -10,29 +10,15 @@ enum { LISTED = 50 /**< generations that a list shows unless all are asked for *
 static void put_result(const struct reload *reload, const char *result, struct buf *out) {
   const struct reload_attempt *attempt = &reload->attempt;
   const struct generation *now = attempt->candidate ? attempt->candidate : reload->serving;
-  char hex[33];
-  hash128_hex(now->facts.sources, hex);
   value_put_map(out, 8);
   value_put_member_text(out, "result", str_from(result));
   value_put_member_integer(out, "generation", now->facts.number);
-  value_put_member_text(out, "ruleset", str_from(hex));
+  value_put_member_hash(out, "ruleset", now->facts.sources);
   value_put_member_integer(out, "restores", attempt->restores);
   value_put_member_integer(out, "milliseconds", (clock_mono_us() - attempt->began) / 1000);
-  value_put_string(out, STR("campaigns"));
-  if (attempt->changes.len)
-    buf_append(out, attempt->changes.data, attempt->changes.len);
-  else
-    value_put_nil(out);
-  value_put_string(out, STR("declared"));
-  if (attempt->declared.len)
-    buf_append(out, attempt->declared.data, attempt->declared.len);
-  else
-    value_put_nil(out);
-  value_put_string(out, STR("specs"));
-  if (attempt->specs.len)
-    buf_append(out, attempt->specs.data, attempt->specs.len);
-  else
-    value_put_nil(out);
+  value_put_member_value(out, "campaigns", buf_str(&attempt->changes));
+  value_put_member_value(out, "declared", buf_str(&attempt->declared));
+  value_put_member_value(out, "specs", buf_str(&attempt->specs));
 }
 
 void reload_request_free(struct reload_request *request) {
@@ -96,11 +82,7 @@ void reload_note_failure(struct reload *reload) {
   value_put_member_integer(row, "at", clock_wall_ms());
   value_put_member_text(row, "by", attempt->requests->by ? str_from(attempt->requests->by) : STR(""));
   value_put_member_text(row, "error", str_from(attempt->err.message));
-  value_put_string(row, STR("changes"));
-  if (attempt->changes.len)
-    buf_append(row, attempt->changes.data, attempt->changes.len);
-  else
-    value_put_nil(row);
+  value_put_member_value(row, "changes", buf_str(&attempt->changes));
   enum generation_cause cause = attempt->requests->cause;
   if (cause != GENERATION_START && cause != GENERATION_WATCH && cause != GENERATION_COMMAND) return;
   reload->failed = true;

@@ -43,12 +43,6 @@ static void begin(struct worker *worker, struct buf *out, const char *what, stru
   value_put_member_text(out, entity.kind == ENTITY_SUBJECT ? "subject" : "user", entity.id);
 }
 
-static void put_id(struct buf *out, struct hash128 id) {
-  char hex[33];
-  hash128_hex(id, hex);
-  value_put_member_text(out, "message_id", str_from(hex));
-}
-
 static void append(struct tap *tap, struct str value) {
   struct tail *tail = tap->tail;
   size_t behind = atomic_load_explicit(&tail->in_mail, memory_order_relaxed) +
@@ -100,7 +94,7 @@ void tail_message(struct worker *worker, const struct message *message, const st
   value_put_member_text(line, "provider", message->provider);
   value_put_member_text(line, "to", message->to);
   value_put_member_text(line, "reason", verdict->reason);
-  put_id(line, message->id);
+  value_put_member_hash(line, "message_id", message->id);
   value_put_member_text(line, "cause", message->cause);
   give(worker, &about, line);
 }
@@ -122,7 +116,7 @@ void tail_outcome(struct worker *worker, struct entity entity, const struct outc
   struct buf *line = &worker->tail_line;
   begin(worker, line, "outcome", entity, 4);
   value_put_member_text(line, "outcome", about.reason);
-  put_id(line, outcome->message_id);
+  value_put_member_hash(line, "message_id", outcome->message_id);
   value_put_member_integer(line, "attempt", outcome->attempt);
   value_put_member_text(line, "detail", outcome->detail);
   give(worker, &about, line);

@@ -84,23 +84,8 @@ static struct decision *decision_add(struct why *why) {
 
 /* ---- maps ---- */
 
-static void put_id(struct buf *out, const char *name, struct hash128 id) {
-  char hex[33];
-  hash128_hex(id, hex);
-  value_put_member_text(out, name, str_from(hex));
-}
-
 static void put_entity(struct buf *out, struct entity entity) {
   value_put_member_text(out, entity.kind == ENTITY_SUBJECT ? "subject" : "user", entity.id);
-}
-
-/** A value that was stored; an empty map where there is none. */
-static void put_value(struct buf *out, const char *name, struct str value) {
-  value_put_string(out, str_from(name));
-  if (value.len && value_valid(value))
-    buf_append(out, value.data, value.len);
-  else
-    value_put_map(out, 0);
 }
 
 static void put_list(struct buf *out, const char *name, uint32_t count, const struct buf *items) {
@@ -195,12 +180,12 @@ static void add_message(struct why *why, const struct log_record *record, const 
   value_put_member_text(out, "provider", message->provider);
   if (message->purpose.len) value_put_member_text(out, "purpose", message->purpose);
   if (message->not_before) value_put_member_integer(out, "not_before", message->not_before);
-  put_id(out, "message_id", message->id);
+  value_put_member_hash(out, "message_id", message->id);
   value_put_member_text(out, "cause", message->cause);
   value_put_member_text(out, "decision", verdict->pass ? STR("send") : STR("skip"));
   value_put_member_text(out, "reason", verdict->reason);
-  put_value(out, "facts", message->facts);
-  put_value(out, "checks", verdict->checks);
+  value_put_member_stored(out, "facts", message->facts);
+  value_put_member_stored(out, "checks", verdict->checks);
   decision->pair_count = 15u + (message->purpose.len > 0) + (message->not_before != 0);
 }
 
@@ -354,20 +339,20 @@ static void put_input(struct buf *out, struct str input) {
     reader_str(&reader); // of a look-up: the campaign
     struct str needs = reader_str(&reader);
     value_put_map(out, 6 + (needs.len > 0));
-    if (needs.len) put_value(out, "needs", needs);
+    if (needs.len) value_put_member_stored(out, "needs", needs);
     value_put_member_text(out, "event_id", event.id);
     value_put_member_text(out, "event_type", event.type);
     value_put_member_text(out, event.entity.kind == ENTITY_SUBJECT ? "subject" : "user_id", event.entity.id);
     value_put_member_integer(out, "timestamp", event.timestamp);
-    put_value(out, "payload", event.payload);
-    put_value(out, "metadata", event.metadata);
+    value_put_member_stored(out, "payload", event.payload);
+    value_put_member_stored(out, "metadata", event.metadata);
   } else if (type == LOG_TIMER && effect_decode(&timer, &reader, NULL) == 0 &&
              timer.type == EFFECT_TIMER_SET) {
     value_put_map(out, 4);
     value_put_member_text(out, "timer", timer.timer.name);
     value_put_member_text(out, "campaign", timer.timer.campaign);
     value_put_member_integer(out, "due", timer.timer.due);
-    put_value(out, "data", timer.timer.data);
+    value_put_member_stored(out, "data", timer.timer.data);
   } else {
     value_put_nil(out);
   }
@@ -379,7 +364,7 @@ static void describe_failure(const struct dead_letter *letter, bool whole, struc
   const char *line_end = whole || !error.len ? NULL : memchr(error.data, '\n', error.len);
   if (line_end) error.len = (size_t)(line_end - error.data);
   value_put_map(out, 8 + (whole ? 2 : 0));
-  put_id(out, "id", letter->id);
+  value_put_member_hash(out, "id", letter->id);
   value_put_member_text(out, "kind", STR("rule"));
   put_entity(out, letter->entity);
   value_put_member_integer(out, "at", letter->at);
@@ -398,7 +383,7 @@ static void describe_message(const struct dead_letter *letter, bool whole, struc
   struct reader reader = reader_of(outcome->message);
   if (message_decode(&message, &reader, NULL)) message = (struct message){0};
   value_put_map(out, 13 + (whole ? 6 : 0));
-  put_id(out, "id", letter->id);
+  value_put_member_hash(out, "id", letter->id);
   value_put_member_text(out, "kind", STR("message"));
   put_entity(out, letter->entity);
   value_put_member_integer(out, "at", letter->at);
@@ -416,8 +401,8 @@ static void describe_message(const struct dead_letter *letter, bool whole, struc
   value_put_member_text(out, "cause", message.cause);
   value_put_member_integer(out, "decided", message.accepted);
   value_put_member_integer(out, "expires", message.expires);
-  put_value(out, "facts", message.facts);
-  put_value(out, "data", message.data);
+  value_put_member_stored(out, "facts", message.facts);
+  value_put_member_stored(out, "data", message.data);
 }
 
 void dead_describe(const struct dead_letter *letter, bool whole, struct buf *out) {

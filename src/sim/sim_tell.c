@@ -137,20 +137,6 @@ static struct buf *row(struct story *story, int64_t at, const char *kind, uint32
   return &story->rows;
 }
 
-static void put_id(struct buf *out, struct hash128 id) {
-  char hex[33];
-  hash128_hex(id, hex);
-  value_put_member_text(out, "message_id", str_from(hex));
-}
-
-static void put_value(struct buf *out, const char *name, struct str value) {
-  value_put_string(out, str_from(name));
-  if (value.len)
-    buf_append(out, value.data, value.len);
-  else
-    value_put_nil(out);
-}
-
 static void tell_input(struct story *story, const struct log_record *record) {
   struct reader reader = reader_of(record->input);
   struct event event;
@@ -162,7 +148,7 @@ static void tell_input(struct story *story, const struct log_record *record) {
     value_put_member_text(out, "type", event.type);
     value_put_member_text(out, "id", event.id);
     value_put_member_integer(out, "timestamp", event.timestamp);
-    put_value(out, "payload", event.payload);
+    value_put_member_value(out, "payload", event.payload);
   } else if (record->type == LOG_TIMER && effect_decode(&timer, &reader, NULL) == 0) {
     out = row(story, record->at, "timer", 3);
     value_put_member_text(out, "campaign", timer.timer.campaign);
@@ -172,14 +158,14 @@ static void tell_input(struct story *story, const struct log_record *record) {
              lookup_decode(record->input, &event, &campaign, &needs, NULL) == 0) {
     out = row(story, record->at, "lookup", 2);
     value_put_member_text(out, "campaign", campaign);
-    put_value(out, "needs", needs);
+    value_put_member_value(out, "needs", needs);
   } else if (record->type == LOG_ATTEMPT) {
     struct hash128 id;
     id.high = reader_u64(&reader);
     id.low = reader_u64(&reader);
     out = row(story, record->at, "attempt", 2);
     value_put_member_integer(out, "attempt", (int64_t)reader_varint(&reader));
-    put_id(out, id);
+    value_put_member_hash(out, "message_id", id);
   }
 }
 
@@ -201,7 +187,7 @@ static void tell_effect(struct story *story, const struct log_record *record, co
   case EFFECT_ATTRIBUTE:
     out = row(story, record->at, "attribute", 2);
     value_put_member_text(out, "name", effect->attribute.name);
-    put_value(out, "value", effect->attribute.value);
+    value_put_member_value(out, "value", effect->attribute.value);
     return;
   case EFFECT_TIMER_SET:
     out = row(story, record->at, "timer_set", 3);
@@ -240,8 +226,8 @@ static void tell_effect(struct story *story, const struct log_record *record, co
     value_put_member_text(out, "channel", message->channel);
     value_put_member_text(out, "decision", effect->message.verdict.pass ? STR("send") : STR("skip"));
     value_put_member_text(out, "reason", effect->message.verdict.reason);
-    put_value(out, "checks", effect->message.verdict.checks);
-    put_id(out, message->id);
+    value_put_member_value(out, "checks", effect->message.verdict.checks);
+    value_put_member_hash(out, "message_id", message->id);
     value_put_member_text(out, "to", message->to);
     return;
   case EFFECT_OUTCOME:
@@ -249,7 +235,7 @@ static void tell_effect(struct story *story, const struct log_record *record, co
     value_put_member_text(out, "outcome", why_outcome_name(outcome->kind));
     value_put_member_text(out, "detail", outcome->detail);
     value_put_member_integer(out, "attempt", outcome->attempt);
-    put_id(out, outcome->message_id);
+    value_put_member_hash(out, "message_id", outcome->message_id);
     value_put_member_integer(out, "retry_at", outcome->retry_at);
     return;
   case EFFECT_FAILURE:
