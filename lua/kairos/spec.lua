@@ -222,6 +222,16 @@ function Host:now()
   return native.sim_now(self.id)
 end
 
+--- Other rules serve from here on, as after a reload. Journeys under way go on as their `flight` says; nothing that the host
+--- knows is lost.
+---@param rules string|string[]  as in sim.host: the campaign's folder beside other folders, "spec/versions/2/cart_abandoned"
+function Host:reload(rules)
+  if type(rules) ~= "string" and type(rules) ~= "table" then
+    words.fail 'host:reload needs the rules that serve from now on: host:reload "spec/versions/2/cart_abandoned"'
+  end
+  ask("host:reload: ", native.sim_reload, self.id, rules)
+end
+
 --- How providers answer from now on; they accept unless told otherwise.
 ---@param answers table<string, "accept"|"timeout"|"bounce"|number>  by channel or provider, "*" all: { email = 500, times = 2 };
 --- `times`: so many attempts, then they accept again

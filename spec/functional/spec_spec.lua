@@ -488,6 +488,33 @@ print(message["to"], message["subject"], message.get_content(), sep="\t")]],
     assert.equal(0, result.status, result.out)
   end)
 
+  it("changes the rules under a host: users, windows, timers and messages that wait go on", function()
+    local second = shop:gsub('over = "1h"', 'over = "2h"'):gsub('event.type == "quick"', 'event.type == "never"')
+    files.write(directory .. "/versions/2/shop/rule.lua", second)
+    files.write(directory .. "/versions/2/shop/thanks.html", (template:gsub("Dear", "Hello")))
+    passes([[
+      host:profile { user = "ada", email = "ada@mail.example" }
+      host:event { type = "later", user = "ada" }
+      host:event { type = "order", user = "bob" }
+      host:event { type = "order", user = "bob", payload = { name = "Bob" } }
+      host:provider { email = 500, times = 1 }
+      host:event { type = "quick", user = "ada", payload = { name = "Ada" } }
+      host:reload "versions/2/shop"
+      host:event { type = "quick", user = "ada", payload = { name = "Ada" } }
+      host:advance "2h"
+      assert.sent(host, { to = "ada", text_has = "Dear Ada" })
+      assert.sent(host, { to = "ada", text_has = "Hello Ada" })
+      assert.sent(host, { to = "ada", channel = "push", template = "thanks" })
+      assert.equal("Ada", host:sent({ text_has = "Dear Ada" })[1].data.name)
+      host:reload "rules/shop"
+      assert.has_error(function() host:reload "versions/2/chop" end)
+      host:event { type = "quick", user = "ada", payload = { name = "Eve" } }
+      assert.sent(host, { to = "ada", text_has = "Dear Eve" })]])
+    local status, message = body [[host:reload()]]
+    assert.equal("error", status)
+    assert.truthy(message:find('host:reload "spec/versions/2/cart_abandoned"', 1, true), message)
+  end)
+
   it("shows what keeps a rule from loading", function()
     files.write(directory .. "/rules/shop/rule.lua", "local kairos = require 'kairos'\nreturn kairos.rule { on = 'x', akt = 1 }")
     local status, message = body ""

@@ -18,19 +18,25 @@ static struct plan *plan_of(struct decider *decider, struct str type) {
   return plan;
 }
 
+static void plan_window(struct decider *decider, const struct window_declaration *window) {
+  struct plan *plan = plan_of(decider, window->of);
+  for (size_t i = 0; i < plan->window_count; i++)
+    if (plan->windows[i]->id == window->id) return;
+  plan->windows = memory_realloc(plan->windows, (plan->window_count + 1) * sizeof *plan->windows);
+  plan->windows[plan->window_count++] = window;
+}
+
 static void plans_build(struct decider *decider) {
   const struct window_declaration *windows;
   size_t window_count = engine_windows(decider->options.engine, &windows);
-  size_t types = window_count + 1;
+  const struct decider_flights *flights = &decider->options.flights;
+  size_t types = window_count + flights->window_count + 1;
   for (size_t i = 0; i < decider->rule_count; i++) types += decider->rules[i].on_count;
   decider->plan_slots = 16;
   while (decider->plan_slots < types * 2) decider->plan_slots *= 2;
   decider->plans = memory_zalloc(decider->plan_slots * sizeof *decider->plans);
-  for (size_t i = 0; i < window_count; i++) {
-    struct plan *plan = plan_of(decider, windows[i].of);
-    plan->windows = memory_realloc(plan->windows, (plan->window_count + 1) * sizeof *plan->windows);
-    plan->windows[plan->window_count++] = &windows[i];
-  }
+  for (size_t i = 0; i < window_count; i++) plan_window(decider, &windows[i]);
+  for (size_t i = 0; i < flights->window_count; i++) plan_window(decider, &flights->windows[i]);
   for (size_t i = 0; i < decider->rule_count; i++) {
     for (size_t j = 0; j < decider->rules[i].on_count; j++) {
       struct plan *plan = plan_of(decider, decider->rules[i].on[j]);
@@ -54,7 +60,6 @@ struct decider *decider_new(const struct decider_options *options) {
   buf_init(&decider->lookup);
   decider->rule_count = engine_rules(options->engine, &decider->rules);
   plans_build(decider);
-  decider->senders = memory_alloc((decider->rule_count + 1) * sizeof *decider->senders);
   decider->campaigns = campaigns_new(options->engine, options->config, options->paused, !options->uncounted);
   for (size_t i = 0; i < decider->rule_count; i++) decider->waits |= decider->rules[i].need_count > 0;
   return decider;
@@ -65,6 +70,7 @@ void decider_free(struct decider *decider) {
   for (size_t i = 0; i < decider->plan_slots; i++) memory_free(decider->plans[i].windows);
   memory_free(decider->plans);
   memory_free(decider->senders);
+  decide_flights_free(decider);
   campaigns_free(decider->campaigns);
   draft_deinit(&decider->draft);
   engine_call_deinit(&decider->call);
@@ -85,6 +91,7 @@ const struct engine *decider_engine(const struct decider *decider) {
 
 void decide_begin(struct decider *decider, struct record *record, struct decision *out) {
   *out = (struct decision){0};
+  decide_flights_trim(decider);
   draft_begin(&decider->draft, record);
 }
 
@@ -139,11 +146,20 @@ void decide_fail(struct decider *decider, const struct engine_call *call, struct
 
 /** @return the rule that has sent for this input what this one competes for; null if none has. */
 static const struct engine_rule *taken_by(const struct decider *decider, uint32_t rule) {
-  struct str competes = decider->rules[rule].competes;
-  for (size_t i = 0; competes.len && i < decider->sender_count; i++)
-    if (decider->senders[i] != rule && str_equal(decider->rules[decider->senders[i]].competes, competes))
-      return &decider->rules[decider->senders[i]];
+  const struct engine_rule *asking = &decider->rules[rule];
+  for (size_t i = 0; asking->competes.len && i < decider->sender_count; i++)
+    if (!str_equal(decider->senders[i]->campaign, asking->campaign) &&
+        str_equal(decider->senders[i]->competes, asking->competes))
+      return decider->senders[i];
   return NULL;
+}
+
+static void note_sender(struct decider *decider, const struct engine_rule *rule) {
+  if (decider->sender_count == decider->sender_cap) {
+    decider->sender_cap = decider->sender_cap ? decider->sender_cap * 2 : 8;
+    decider->senders = memory_realloc(decider->senders, decider->sender_cap * sizeof *decider->senders);
+  }
+  decider->senders[decider->sender_count++] = rule;
 }
 
 static void refuse_taken(struct decider *decider, const struct engine_rule *taker, struct verdict *verdict) {
@@ -221,7 +237,7 @@ static int run_rule(struct decider *decider, uint32_t rule, struct engine_call *
   } else if (call->message_count) {
     announce_messages(decider, rule, &run);
   }
-  if (run.passed && decider->rules[rule].competes.len) decider->senders[decider->sender_count++] = rule;
+  if (run.passed && decider->rules[rule].competes.len) note_sender(decider, &decider->rules[rule]);
   campaign_ran(decider->campaigns, rule, took, rc != 0);
   if (decider->options.observer.ran) decider->options.observer.ran(decider->options.observer.context, &run);
   return rc;

@@ -38,6 +38,17 @@ struct decider_observer {
   void (*withdrawn)(void *context, struct entity entity, struct str purpose, struct str channel);
 };
 
+/** Earlier sources, which journeys under way began with and keep. All zero: there are none. */
+struct decider_flights {
+  /** A share of the files of this version (ruleset_version()). It may read the store.
+   * @return 0; ERROR_NOT_FOUND, or why else they cannot be had */
+  int (*sources)(void *context, struct hash128 version, struct ruleset **out, struct error *err);
+  void *context;
+  /** What they declare, and so goes on to be counted. Outlives the decider. */
+  const struct window_declaration *windows;
+  size_t window_count;
+};
+
 struct decider_options {
   struct engine *engine;
   const struct config *config;
@@ -45,12 +56,19 @@ struct decider_options {
   struct str paused; /**< what an operator has paused (decide/campaign.h); "" for none; outlives it */
   size_t record_max;
   bool uncounted; /**< a replay: metrics are about what happened, not about looking back */
+  struct decider_flights flights;
   struct decider_observer observer;
 };
 struct decider *decider_new(const struct decider_options *options);
 void decider_free(struct decider *decider);
 /** The engine it was made for. */
 const struct engine *decider_engine(const struct decider *decider);
+
+/** Load an earlier source before an input needs it, which takes milliseconds. Its own thread, or before it
+ * has one. @return false if there is no room: all that are loaded take rules.memory together. */
+bool decider_open_flight(struct decider *decider, struct hash128 version, struct error *err);
+/** Bytes of Lua that the earlier sources at hand hold; at most rules.memory, one more than fits aside. */
+size_t decider_flight_memory(const struct decider *decider);
 
 /** What an input did, valid until the next one. */
 struct decision {

@@ -15,6 +15,15 @@ struct plan {
   size_t rule_count;
 };
 
+/** Where a campaign's rule is: in the generation, or in an earlier source (decide_flight.c). */
+struct decide_source {
+  struct engine *engine;
+  const struct engine_rule *rules; /**< the engine's */
+  size_t rule_count;
+  struct campaigns *campaigns; /**< of these rules */
+  uint32_t rule;               /**< the campaign's, among them */
+};
+
 struct decider {
   struct decider_options options;
   struct draft draft;
@@ -27,9 +36,10 @@ struct decider {
   struct buf stash;                  /**< a copy of a timer that would move with the record */
   struct buf waiting, needs, lookup; /**< a timer's data, a rule's needs, a look-up's input */
   bool waits;
-  uint32_t *senders; /**< rules that compete, and have sent for the input */
-  size_t sender_count;
+  const struct engine_rule **senders; /**< rules that compete, and have sent for the input */
+  size_t sender_count, sender_cap;
   struct campaigns *campaigns;
+  struct flights *flights; /**< earlier sources at hand */
 };
 
 /** The campaign name that dead letters of the host's own steps carry. */
@@ -62,6 +72,16 @@ int decide_profile(struct decider *decider, const struct event *event, struct er
 int decide_consent(struct decider *decider, const struct event *event, bool granted, struct error *err);
 /** Tell of what the user's word now forbids; a newer one may have been there already. */
 void decide_announce_consent(struct decider *decider, struct entity entity, const struct consent *consent);
+
+/* decide_flight.c */
+/** Which source a journey runs on: the generation's own, if the campaign has this version there, or an
+ * earlier one, which is loaded if it is not at hand; good for the input under way.
+ * @return 0, or a negative code with what keeps the journey from going on */
+int decide_flight(struct decider *decider, struct str campaign, struct hash128 version,
+                  struct decide_source *out, struct error *err);
+/** Between two inputs: close those needed longest ago, till what is at hand fits. */
+void decide_flights_trim(struct decider *decider);
+void decide_flights_free(struct decider *decider);
 
 /* decide_wait.c */
 /** The rule runs when its needs are there; at once, by its fallbacks, where there is nothing to wait for. */

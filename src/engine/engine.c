@@ -58,6 +58,10 @@ void engine_free(struct engine *engine) {
   memory_free(engine);
 }
 
+const struct engine_options *engine_made_with(const struct engine *engine) {
+  return &engine->options;
+}
+
 struct str engine_keep(struct engine *engine, struct str text) {
   if ((engine->owned_count & (engine->owned_count - 1)) == 0) // full at each power of two
     engine->owned = memory_realloc(engine->owned, (engine->owned_count ? engine->owned_count * 2 : 1) *

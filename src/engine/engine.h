@@ -31,6 +31,8 @@ struct engine_options {
  * write: of the first that fails, unless somebody takes them. */
 int engine_new(struct engine **out, const struct engine_options *options, struct error *err);
 void engine_free(struct engine *engine);
+/** What it was made with. */
+const struct engine_options *engine_made_with(const struct engine *engine);
 
 /** A look-up that a rule declared (lua/kairos/needs.lua). */
 struct engine_need {
@@ -43,9 +45,10 @@ struct engine_need {
 
 /** One loaded rule. */
 struct engine_rule {
-  struct str campaign;  /**< its name = the folder's, unless `name` says otherwise */
-  struct str path;      /**< rule file, relative */
-  const struct str *on; /**< event types it subscribes to */
+  struct str campaign;    /**< its name = the folder's, unless `name` says otherwise */
+  struct str path;        /**< rule file, relative */
+  struct hash128 version; /**< of its folder: ruleset_version() */
+  const struct str *on;   /**< event types it subscribes to */
   size_t on_count;
   const struct str *timers; /**< timer names it handles */
   size_t timer_count;

@@ -11,6 +11,7 @@ enum engine_phase { ENGINE_LOADING, ENGINE_WHEN, ENGINE_ACT };
 /** A campaign's folder. */
 struct engine_folder {
   struct str name;
+  struct hash128 version;
   size_t first_template, template_count; /**< in the engine */
   uint32_t *windows;                     /**< that its files declare: in the engine */
   size_t window_count;

@@ -161,7 +161,9 @@ static int find_folders(struct engine *engine, struct error *err) {
     if (!folder || !str_equal(folder->name, folder_of(path))) {
       engine->folders = memory_realloc(engine->folders, (engine->folder_count + 1) * sizeof *engine->folders);
       folder = &engine->folders[engine->folder_count++];
-      *folder = (struct engine_folder){.name = folder_of(path), .first_template = engine->template_count};
+      *folder = (struct engine_folder){.name = folder_of(path),
+                                       .version = ruleset_version(ruleset, folder_of(path)),
+                                       .first_template = engine->template_count};
     }
     if (!template_name(file_of(path), &name)) continue;
     int rc = tell(engine, add_template(engine, folder, file, name, err), err);
@@ -277,7 +279,8 @@ static void add_rule(lua_State *lua, struct engine *engine, const struct ruleset
   struct engine_rule *rule = &engine->rules[index];
   struct engine_code *code = &engine->codes[index];
   *rule = (struct engine_rule){.campaign = engine->folders[engine->loading_folder].name,
-                               .path = str_from(file->path)};
+                               .path = str_from(file->path),
+                               .version = engine->folders[engine->loading_folder].version};
   *code = (struct engine_code){.folder = engine->loading_folder};
   lua_getfenv(lua, -1);
   lua_getfield(lua, -1, "name");

@@ -172,17 +172,32 @@ static int by_path(const void *a, const void *b) {
   return strcmp(((const struct ruleset_file *)a)->path, ((const struct ruleset_file *)b)->path);
 }
 
-static void finish(struct ruleset *ruleset) {
-  if (ruleset->count) qsort(ruleset->files, ruleset->count, sizeof *ruleset->files, by_path);
+static bool picked(const struct ruleset_file *file, struct str folders) {
+  struct reader reader = reader_of(folders);
+  struct str folder = {file->path, strcspn(file->path, "/")};
+  bool found = file->library || !folders.len || str_equal(folder, STR("shared"));
+  while (!found && reader_left(&reader) && !reader.bad) found = str_equal(reader_str(&reader), folder);
+  return found;
+}
+
+/** Of the paths and hashes of what ruleset_pick() would take; files are sorted. */
+static struct hash128 hash_picked(const struct ruleset *ruleset, struct str folders) {
   struct buf all;
   buf_init(&all);
   for (size_t i = 0; i < ruleset->count; i++) {
+    if (!picked(&ruleset->files[i], folders)) continue;
     buf_put_str(&all, str_from(ruleset->files[i].path));
     buf_put_u64(&all, ruleset->files[i].hash.high);
     buf_put_u64(&all, ruleset->files[i].hash.low);
   }
-  ruleset->hash = hash128(buf_str(&all), 0);
+  struct hash128 hash = hash128(buf_str(&all), 0);
   buf_deinit(&all);
+  return hash;
+}
+
+static void finish(struct ruleset *ruleset) {
+  if (ruleset->count) qsort(ruleset->files, ruleset->count, sizeof *ruleset->files, by_path);
+  ruleset->hash = hash_picked(ruleset, STR(""));
 }
 
 int ruleset_read(struct ruleset **out, const char *rules_dir, const char *library_dir, struct error *err) {
@@ -233,14 +248,6 @@ struct ruleset *ruleset_share(struct ruleset *ruleset) {
   return ruleset;
 }
 
-static bool picked(const struct ruleset_file *file, struct str folders) {
-  struct reader reader = reader_of(folders);
-  struct str folder = {file->path, strcspn(file->path, "/")};
-  bool found = file->library || !folders.len || str_equal(folder, STR("shared"));
-  while (!found && reader_left(&reader) && !reader.bad) found = str_equal(reader_str(&reader), folder);
-  return found;
-}
-
 struct ruleset *ruleset_pick(const struct ruleset *from, struct str folders) {
   struct reading reading = {.ruleset = memory_zalloc(sizeof *reading.ruleset)};
   reading.ruleset->holders = 1;
@@ -250,6 +257,15 @@ struct ruleset *ruleset_pick(const struct ruleset *from, struct str folders) {
   }
   finish(reading.ruleset);
   return reading.ruleset;
+}
+
+struct hash128 ruleset_version(const struct ruleset *ruleset, struct str folder) {
+  struct buf folders;
+  buf_init(&folders);
+  buf_put_str(&folders, folder);
+  struct hash128 version = hash_picked(ruleset, buf_str(&folders));
+  buf_deinit(&folders);
+  return version;
 }
 
 void ruleset_encode(const struct ruleset *ruleset, struct buf *out) {

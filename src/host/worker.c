@@ -24,8 +24,8 @@ static void measure(struct worker *worker) {
   atomic_store_explicit(&worker->figures.waiting, worker->waiting_count, memory_order_relaxed);
   atomic_store_explicit(&worker->figures.in_flight, worker->open_items, memory_order_relaxed);
   atomic_store_explicit(&worker->figures.seen_bytes, seen_bytes(worker->seen), memory_order_relaxed);
-  atomic_store_explicit(&worker->figures.lua_bytes, worker->engine ? engine_memory(worker->engine) : 0,
-                        memory_order_relaxed);
+  size_t lua = worker->engine ? engine_memory(worker->engine) + decider_flight_memory(worker->decider) : 0;
+  atomic_store_explicit(&worker->figures.lua_bytes, lua, memory_order_relaxed);
 }
 
 void worker_measure(struct worker *worker, struct worker_figures *out) {

@@ -41,6 +41,38 @@ static void note_withdrawn(void *context, struct entity entity, struct str purpo
     sim_deliver_suppressed(sim, entity, channel, purpose, STR("consent withdrawn"));
 }
 
+/** Of the rules before, and of those before them. */
+static void gather_windows(struct sim_rules *rules) {
+  const struct sim_rules *before = rules->options.before;
+  const struct window_declaration *windows;
+  if (!before) return;
+  size_t count = engine_windows(before->engine, &windows);
+  rules->windows = memory_zalloc((count + before->window_count + 1) * sizeof *rules->windows);
+  for (size_t i = 0; i < count; i++) rules->windows[rules->window_count++] = windows[i];
+  for (size_t i = 0; i < before->window_count; i++)
+    rules->windows[rules->window_count++] = before->windows[i];
+}
+
+/** The campaign's folder of this version, as one of the rules before had it. */
+static int find_sources(void *context, struct hash128 version, struct ruleset **out, struct error *err) {
+  const struct sim_rules *rules = context;
+  for (rules = rules->options.before; rules; rules = rules->options.before) {
+    const struct ruleset *ruleset = rules->options.ruleset;
+    const struct engine_rule *campaigns;
+    size_t count = engine_rules(rules->engine, &campaigns);
+    for (size_t i = 0; i < count; i++) {
+      if (!hash128_equal(campaigns[i].version, version)) continue;
+      struct buf folders;
+      buf_init(&folders);
+      buf_put_str(&folders, (struct str){campaigns[i].path.data, strcspn(campaigns[i].path.data, "/")});
+      *out = ruleset_pick(ruleset, buf_str(&folders));
+      buf_deinit(&folders);
+      return 0;
+    }
+  }
+  return error_set(err, ERROR_NOT_FOUND, "there are no such rules");
+}
+
 int sim_rules_new(struct sim_rules **out, const struct sim_rules_options *options, struct error *err) {
   struct sim_rules *rules = memory_zalloc(sizeof *rules);
   rules->options = *options;
@@ -64,11 +96,16 @@ int sim_rules_new(struct sim_rules **out, const struct sim_rules_options *option
                                       .ran = note_run,
                                       .suppressed = note_suppressed,
                                       .withdrawn = note_withdrawn};
+  gather_windows(rules);
   rules->decider = decider_new(&(struct decider_options){.engine = rules->engine,
                                                          .config = options->config,
                                                          .generation = 1,
                                                          .record_max = options->config->state.record_max,
                                                          .uncounted = true,
+                                                         .flights = {.sources = find_sources,
+                                                                     .context = rules,
+                                                                     .windows = rules->windows,
+                                                                     .window_count = rules->window_count},
                                                          .observer = observer});
   const struct engine_template *templates;
   rules->compiled =
@@ -84,6 +121,7 @@ void sim_rules_free(struct sim_rules *rules) {
   for (size_t i = 0; i < count; i++) template_free(rules->compiled[i]);
   memory_free(rules->compiled);
   decider_free(rules->decider);
+  memory_free(rules->windows);
   engine_free(rules->engine);
   if (rules->scripts.free) rules->scripts.free(rules->scripts.context);
   rendered_deinit(&rules->rendered);
@@ -133,7 +171,11 @@ void sim_free(struct sim *sim) {
   memory_free(sim);
 }
 
-const struct sim_rules *sim_rules_of(const struct sim *sim) {
+void sim_change(struct sim *sim, struct sim_rules *rules) {
+  sim->rules = rules;
+}
+
+struct sim_rules *sim_rules_of(const struct sim *sim) {
   return sim->rules;
 }
 

@@ -21,6 +21,9 @@ struct sim_rules_options {
   const struct config *config;   /**< … and so does this */
   bool live;                     /**< every campaign is as if its `mode` were "live" */
   bool decides_only; /**< nothing of its hosts is delivered or remembered: all they do is tell the observer */
+  /** Not null: what its hosts ran by before sim_change(). Journeys under way find the sources that they began
+   * with there, and its windows stay declared. Of the same configuration; outlives them. */
+  struct sim_rules *before;
 };
 /** Load every campaign and, unless it only decides, the providers' mappings. @return 0, or the error with
  * file and line. */
@@ -41,7 +44,9 @@ struct sim_options {
 /** A fresh host, with no users. Takes some microseconds. */
 struct sim *sim_new(struct sim_rules *rules, const struct sim_options *options);
 void sim_free(struct sim *sim);
-const struct sim_rules *sim_rules_of(const struct sim *sim);
+/** Other rules serve from here on, as after a reload: those whose `before` are the present ones. */
+void sim_change(struct sim *sim, struct sim_rules *rules);
+struct sim_rules *sim_rules_of(const struct sim *sim);
 int64_t sim_now(const struct sim *sim);
 
 /** Take an event in at `event->received`, to which the clock moves if it is behind; what is due by then has

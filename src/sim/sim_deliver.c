@@ -173,13 +173,16 @@ static void reject(struct sim *sim, struct entry *entry, const struct message *m
   end_unsent(sim, entry, message, OUTCOME_REJECTED, (struct str){text, (size_t)len});
 }
 
+/** Of the rules that serve, or of those before them, by which the message may have been decided. */
 static const struct template *find_template(struct sim_rules *rules, struct hash128 hash, struct error *err) {
-  const struct engine_template *templates;
-  size_t count = engine_templates(rules->engine, &templates);
-  for (size_t i = 0; i < count; i++) {
-    if (!hash128_equal(templates[i].hash, hash)) continue;
-    if (!rules->compiled[i] && template_new(&rules->compiled[i], templates[i].bundle, err)) return NULL;
-    return rules->compiled[i];
+  for (; rules; rules = rules->options.before) {
+    const struct engine_template *templates;
+    size_t count = engine_templates(rules->engine, &templates);
+    for (size_t i = 0; i < count; i++) {
+      if (!hash128_equal(templates[i].hash, hash)) continue;
+      if (!rules->compiled[i] && template_new(&rules->compiled[i], templates[i].bundle, err)) return NULL;
+      return rules->compiled[i];
+    }
   }
   error_set(err, ERROR_NOT_FOUND, "there is no such template");
   return NULL;

@@ -17,7 +17,9 @@ struct sim_rules {
   struct template **compiled; /**< as engine_templates(); null until first wanted */
   struct rendered rendered;
   struct http_request request;
-  struct sim *current; /**< who is deciding */
+  struct sim *current;                /**< who is deciding */
+  struct window_declaration *windows; /**< of those before */
+  size_t window_count;
 };
 
 struct sim_provider {

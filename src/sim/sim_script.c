@@ -16,7 +16,7 @@ struct sim_script *sim_script_new(const struct config *config) {
 void sim_script_free(struct sim_script *scripted) {
   if (!scripted) return;
   for (size_t i = 0; i < scripted->host_count; i++) sim_free(scripted->hosts[i]);
-  for (size_t i = 0; i < scripted->loaded_count; i++) {
+  for (size_t i = scripted->loaded_count; i-- > 0;) { // later ones look into those before them
     struct loaded *loaded = &scripted->loaded[i];
     sim_rules_free(loaded->rules);
     ruleset_free(loaded->ruleset);
@@ -117,6 +117,20 @@ static int open_host(void *context, struct str arguments, struct buf *result, st
   scripted->hosts[at_index] = sim_new(loaded, &(struct sim_options){.at = start});
   value_put_integer(result, (int64_t)at_index + 1);
   return 0;
+}
+
+/** Other rules serve from here on. */
+static int reload_host(void *context, struct str arguments, struct buf *result, struct error *err) {
+  struct sim_script *scripted = context;
+  struct sim *sim;
+  struct sim_rules *rules;
+  (void)result;
+  int rc = host_argument(scripted, arguments, &sim, err);
+  if (rc) return rc;
+  struct sim_wish wish = {.rules = sim_argument(arguments, 1), .before = sim_rules_of(sim)};
+  rc = sim_script_load(scripted, &wish, &rules, err);
+  if (rc == 0) sim_change(sim, rules);
+  return rc;
 }
 
 static int close_host(void *context, struct str arguments, struct buf *result, struct error *err) {
@@ -456,13 +470,14 @@ void sim_script_provide(struct sim_script *scripted, struct script *script) {
     const char *name;
     script_function *function;
   } functions[] = {
-      {"sim_host", open_host},   {"sim_close", close_host},  {"sim_event", give_event},
-      {"sim_advance", advance},  {"sim_at", go_to},          {"sim_provider", set_provider},
-      {"sim_now", tell_now},     {"sim_sent", tell_sent},    {"sim_decisions", tell_decisions},
-      {"sim_runs", tell_runs},   {"sim_dead", tell_dead},    {"sim_entities", tell_entities},
-      {"sim_user", tell_user},   {"sim_story", tell_story},  {"sim_names", tell_names},
-      {"nearest", tell_nearest}, {"time", tell_time},        {"moment", tell_moment},
-      {"json", tell_json},       {"sim_lookup", set_lookup}, {"sim_lookup_fails", fail_lookup},
+      {"sim_host", open_host},     {"sim_close", close_host},  {"sim_event", give_event},
+      {"sim_advance", advance},    {"sim_at", go_to},          {"sim_provider", set_provider},
+      {"sim_now", tell_now},       {"sim_sent", tell_sent},    {"sim_decisions", tell_decisions},
+      {"sim_runs", tell_runs},     {"sim_dead", tell_dead},    {"sim_entities", tell_entities},
+      {"sim_user", tell_user},     {"sim_story", tell_story},  {"sim_names", tell_names},
+      {"nearest", tell_nearest},   {"time", tell_time},        {"moment", tell_moment},
+      {"json", tell_json},         {"sim_lookup", set_lookup}, {"sim_lookup_fails", fail_lookup},
+      {"sim_reload", reload_host},
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
     script_provide(script, functions[i].name, functions[i].function, scripted);

@@ -13,7 +13,7 @@ struct source {
 
 /** Rules as hosts share them. */
 struct loaded {
-  struct buf key;        /**< directory, folders, configuration */
+  struct buf key;        /**< directory, folders, configuration, the rules before */
   struct config *config; /**< null: the project's */
   struct ruleset *ruleset;
   struct sim_rules *rules;
@@ -38,6 +38,7 @@ bool sim_is_nil(struct str value);
 /** What sim_host's options say of its rules: values, or empty. */
 struct sim_wish {
   struct str rules, config, mode;
+  struct sim_rules *before; /**< not null: these follow them, by their configuration and mode */
 };
 /** The rules that are meant, loaded now or before. */
 int sim_script_load(struct sim_script *scripted, const struct sim_wish *wish, struct sim_rules **out,

@@ -30,7 +30,8 @@ int sim_script_read(struct sim_script *scripted, struct error *err) {
 /** What a host asks for: a folder of campaigns, and which of them. */
 struct wanted {
   char directory[1024];
-  bool live;          /**< whatever mode they name */
+  bool live; /**< whatever mode they name */
+  struct sim_rules *before;
   struct buf folders; /**< strings; none: all */
 };
 
@@ -154,6 +155,7 @@ static int load(struct sim_script *scripted, const struct wanted *wanted, struct
   struct ruleset *from;
   buf_put_str(&loaded.key, str_from(wanted->directory));
   buf_put_u8(&loaded.key, wanted->live);
+  buf_put_u64(&loaded.key, (uintptr_t)wanted->before);
   buf_put_str(&loaded.key, buf_str(&wanted->folders));
   if (!sim_is_nil(config)) buf_append(&loaded.key, config.data, config.len);
   for (size_t i = 0; i < scripted->loaded_count; i++) {
@@ -168,11 +170,13 @@ static int load(struct sim_script *scripted, const struct wanted *wanted, struct
     rc = check_folder(from, wanted->directory, reader_str(&folders), err);
   if (rc == 0 && !sim_is_nil(config)) rc = parse_config(config, &loaded.config, err);
   if (rc == 0) {
+    const struct config *before = wanted->before ? sim_rules_config(wanted->before) : scripted->config;
     loaded.ruleset = ruleset_pick(from, buf_str(&wanted->folders));
     rc = sim_rules_new(&loaded.rules,
                        &(struct sim_rules_options){.ruleset = loaded.ruleset,
-                                                   .config = loaded.config ? loaded.config : scripted->config,
-                                                   .live = wanted->live},
+                                                   .config = loaded.config ? loaded.config : before,
+                                                   .live = wanted->live,
+                                                   .before = wanted->before},
                        err);
   }
   if (rc) {
@@ -192,7 +196,9 @@ int sim_script_load(struct sim_script *scripted, const struct sim_wish *wish, st
                     struct error *err) {
   struct wanted wanted = {0};
   struct str mode;
-  wanted.live = sim_is_text(wish->mode, &mode) && str_equal(mode, STR("live"));
+  wanted.before = wish->before;
+  wanted.live = wish->before ? engine_made_with(sim_rules_engine(wish->before))->live
+                             : sim_is_text(wish->mode, &mode) && str_equal(mode, STR("live"));
   if (!sim_is_nil(wish->mode) && !wanted.live)
     return error_set(
         err, ERROR_INVALID,

@@ -1,0 +1,208 @@
+// links: base config event state gate deliver engine ingest decide
+/* Earlier sources beside those that serve: found, run, counted for, and closed when they take too much
+ * memory. */
+#include "decide/decide_internal.h"
+#include "test_engine_support.h"
+
+enum { VERSIONS = 12 };
+
+struct world {
+  struct bench bench;
+  struct decider *decider;
+  struct ruleset *earlier[VERSIONS];
+  size_t earlier_count;
+  struct window_declaration *windows;
+  size_t asked; /**< times that sources were wanted */
+  struct buf told;
+};
+
+static int sources_of(void *context, struct hash128 version, struct ruleset **out, struct error *err) {
+  struct world *world = context;
+  world->asked++;
+  for (size_t i = 0; i < world->earlier_count; i++) {
+    if (!hash128_equal(ruleset_version(world->earlier[i], STR("cart")), version)) continue;
+    *out = ruleset_share(world->earlier[i]);
+    return 0;
+  }
+  return error_set(err, ERROR_NOT_FOUND, "gone");
+}
+
+/** @param more  something that makes its engine large, or "" */
+static void world_write(struct world *world, const char *of, const char *template, const char *more) {
+  struct buf text;
+  char path[64];
+  buf_init(&text);
+  buf_printf(
+      &text,
+      "local kairos = require 'kairos'\nlocal seen = kairos.window { of = '%s', over = '1d' }\n"
+      "local more = %s\n"
+      "return kairos.rule { on = 'x', competes = 'one', act = function(event, user)\n"
+      "  user:send { channel = 'push', template = '%s', to = 'phone', data = { n = user:count(seen), m = "
+      "more and #more } } end }",
+      of, *more ? more : "nil", template);
+  buf_put_u8(&text, 0);
+  bench_write(&world->bench, "cart/rule.lua", (const char *)text.data);
+  snprintf(path, sizeof path, "cart/%s.txt", template);
+  bench_write(&world->bench, path, template);
+  buf_deinit(&text);
+}
+
+static void world_init(struct world *world, const char *yaml) {
+  *world = (struct world){0};
+  bench_init(&world->bench, yaml);
+  buf_init(&world->told);
+}
+
+/** What is written now becomes an earlier source. @return its version */
+static struct hash128 world_keep(struct world *world) {
+  const struct engine_rule *rules;
+  if (bench_load(&world->bench)) fail_msg("%s", world->bench.err.message);
+  engine_rules(world->bench.engine, &rules);
+  struct hash128 version = ruleset_version(world->bench.ruleset, STR("cart"));
+  assert_true(hash128_equal(rules[0].version, version));
+  world->earlier[world->earlier_count++] = ruleset_share(world->bench.ruleset);
+  return version;
+}
+
+/** What is written now serves. */
+static void world_serve(struct world *world, const struct window_declaration *windows, size_t window_count) {
+  if (bench_load(&world->bench)) fail_msg("%s", world->bench.err.message);
+  world->decider =
+      decider_new(&(struct decider_options){.engine = world->bench.engine,
+                                            .config = world->bench.config,
+                                            .generation = 7,
+                                            .record_max = 64 << 10,
+                                            .flights = {sources_of, world, windows, window_count}});
+}
+
+static void world_deinit(struct world *world) {
+  decider_free(world->decider);
+  for (size_t i = 0; i < world->earlier_count; i++) ruleset_free(world->earlier[i]);
+  bench_deinit(&world->bench);
+  buf_deinit(&world->told);
+}
+
+/** Run the campaign's rule of that version on an event, and note its messages. */
+static int run(struct world *world, struct hash128 version, struct error *err) {
+  struct decision decision;
+  struct decide_source source;
+  struct decider *decider = world->decider;
+  struct engine_call *call = &decider->call;
+  bench_event(&world->bench, "resume", "{}", 1000);
+  decide_begin(decider, &world->bench.record, &decision);
+  decide_prepare(decider, world->bench.event.entity, &world->bench.event, NULL, 1000);
+  int rc = decide_flight(decider, STR("cart"), version, &source, err);
+  if (rc) return rc;
+  assert_true(hash128_equal(source.rules[source.rule].version, version));
+  call->draft = &decider->draft;
+  if (engine_run(source.engine, source.rule, call, err)) return err->code;
+  struct reader reader = reader_of(buf_str(&call->messages));
+  struct message message;
+  while (reader_left(&reader) && message_decode(&message, &reader, err) == 0)
+    buf_printf(&world->told, "%.*s/%.*s ", STR_ARG(message.campaign), STR_ARG(message.template_name));
+  decide_finish(decider, &decision);
+  return 0;
+}
+
+static void test_an_earlier_source_runs_and_then_the_present_one(void **state) {
+  (void)state;
+  struct world world;
+  struct error err = {0};
+  world_init(&world, "rules:\n  budget: 200ms\n  memory: 16MB\n");
+  world_write(&world, "old", "first", "");
+  struct hash128 first = world_keep(&world);
+  world_write(&world, "new", "second", "");
+  world_serve(&world, NULL, 0);
+  struct hash128 second = world.decider->rules[0].version;
+  assert_false(hash128_equal(first, second));
+  assert_int_equal(run(&world, first, &err), 0);
+  assert_int_equal(run(&world, second, &err), 0);
+  assert_int_equal(run(&world, first, &err), 0);
+  assert_true(str_equal(buf_str(&world.told), STR("cart/first cart/second cart/first ")));
+  assert_int_equal(world.asked, 1);
+  assert_ptr_equal(decider_engine(world.decider), world.bench.engine);
+  world_deinit(&world);
+}
+
+static void test_a_source_that_is_gone_or_does_not_load_says_so(void **state) {
+  (void)state;
+  struct world world;
+  struct error err = {0};
+  world_init(&world, "rules:\n  budget: 200ms\n  memory: 16MB\n");
+  world_write(&world, "old", "first", "");
+  struct hash128 first = world_keep(&world);
+  world_write(&world, "new", "second", "");
+  world_serve(&world, NULL, 0);
+  assert_int_equal(run(&world, (struct hash128){1, 2}, &err), ERROR_NOT_FOUND);
+  assert_string_equal(err.message, "the source that it began with is not kept any more");
+  struct decide_source source;
+  assert_int_equal(decide_flight(world.decider, STR("basket"), first, &source, &err), ERROR_NOT_FOUND);
+  assert_ptr_equal(decider_engine(world.decider), world.bench.engine);
+  world_deinit(&world);
+}
+
+static void test_what_earlier_sources_declare_goes_on_to_be_counted(void **state) {
+  (void)state;
+  struct world world;
+  struct decision decision;
+  const struct window_declaration *windows;
+  world_init(&world, "rules:\n  budget: 200ms\n  memory: 16MB\n");
+  world_write(&world, "old", "first", "");
+  world_keep(&world);
+  size_t count = engine_windows(world.bench.engine, &windows);
+  assert_int_equal(count, 1);
+  struct window_declaration old = windows[0];
+  char of[] = "old"; // the engine goes
+  old.of = str_from(of);
+  world_write(&world, "new", "second", "");
+  world_serve(&world, &old, 1);
+  for (int i = 0; i < 2; i++) {
+    bench_event(&world.bench, i ? "new" : "old", "{}", 1000);
+    decide_event(world.decider, &world.bench.record, &world.bench.event, 1000, &decision);
+  }
+  int64_t now = event_now(&world.bench.event);
+  assert_int_equal((int)record_window(&world.bench.record, &old, 0, now).number, 1);
+  engine_windows(world.bench.engine, &windows);
+  assert_int_equal((int)record_window(&world.bench.record, &windows[0], 0, now).number, 1);
+  world_deinit(&world);
+}
+
+static void test_those_needed_longest_ago_are_closed(void **state) {
+  (void)state;
+  struct world world;
+  struct error err = {0};
+  struct hash128 versions[VERSIONS];
+  char large[64];
+  world_init(&world, "rules:\n  budget: 5s\n  memory: 4MB\n");
+  for (int i = 0; i < VERSIONS; i++) {
+    snprintf(large, sizeof large, "string.rep('%c', 500000)", 'a' + i);
+    world_write(&world, "old", "first", large);
+    versions[i] = world_keep(&world);
+  }
+  world_write(&world, "new", "second", "");
+  world_serve(&world, NULL, 0);
+  size_t opened = 0;
+  while (opened < VERSIONS && decider_open_flight(world.decider, versions[opened], &err)) opened++;
+  assert_true(opened > 1 && opened < VERSIONS);
+  for (int i = 0; i < VERSIONS; i++) {
+    assert_int_equal(run(&world, versions[i], &err), 0);
+    decide_flights_trim(world.decider);
+    assert_true(decider_flight_memory(world.decider) <= 4 << 20);
+  }
+  size_t asked = world.asked;
+  assert_int_equal(run(&world, versions[VERSIONS - 1], &err), 0);
+  assert_int_equal(world.asked, asked);
+  assert_int_equal(run(&world, versions[0], &err), 0);
+  assert_int_equal(world.asked, asked + 1);
+  world_deinit(&world);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_an_earlier_source_runs_and_then_the_present_one),
+      cmocka_unit_test(test_a_source_that_is_gone_or_does_not_load_says_so),
+      cmocka_unit_test(test_what_earlier_sources_declare_goes_on_to_be_counted),
+      cmocka_unit_test(test_those_needed_longest_ago_are_closed),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
