@@ -9,6 +9,7 @@
 local check = require "kairos.check"
 local core = require "kairos.core"
 local languages = require "kairos.date_names"
+local upcoming = require "kairos.date_upcoming"
 
 local describe = check.describe
 
@@ -304,6 +305,18 @@ function date.next(text, zone, after)
     end
   end
   core.fail(what .. ": found none") -- not reached: each pattern fits within two months
+end
+
+--- The moment that words mean: date.upcoming("next weekday 09:00", kairos.now(), user), strictly after `now`. Before the time may
+--- stand tomorrow, weekday, weekend, a day's name, "in 3 days" (weeks, months: the calendar's), "first of month" (15th, last);
+--- "next" changes nothing. A date, "2026-12-01 09:00", is itself, even if it is over. A zone behind it goes before the one given.
+---@param text kairos.Upcoming
+---@param now? number  kairos.now() unless given
+---@param zone? string|kairos.User
+---@param what? string  who asks, for errors
+---@return number
+function date.upcoming(text, now, zone, what)
+  return upcoming(date, zone_name, text, now, zone, what or "kairos.date.upcoming")
 end
 
 local unit_names = {

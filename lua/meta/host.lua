@@ -11,6 +11,7 @@
 ---@alias kairos.Moment string  a day, and with it a time and a zone: "2026-11-27", "2026-11-27 09:00 Europe/Berlin"
 ---@alias kairos.Hours string  from and to, on some days, in a zone: "09:00-18:00", "mon-fri 22:00-06:00 Europe/Berlin"
 ---@alias kairos.DayTime string  when it is next: "friday 17:00", "weekday 09:00", "1st 09:00", "last 18:00", "09:00"
+---@alias kairos.Upcoming string  in words: "next weekday 09:00", "in 3 days 09:00", "first of month 09:00", "2026-12-01 09:00"
 ---@alias kairos.Path string  a field of the payload: "payload.sku"
 ---@alias kairos.Name string  letters, digits, _ . and -
 ---@alias kairos.EventType string  as its sender names it: "order.completed"

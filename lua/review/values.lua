@@ -1,6 +1,7 @@
 --- Whether what is handed to the library is what it takes: fields, arguments, durations, and what to write instead.
 
 local native = require "kairos.native"
+local phrase = require "kairos.date_phrase"
 
 local values = {}
 
@@ -13,6 +14,7 @@ local examples = {
   ["kairos.Purpose"] = '"marketing"', ["kairos.Cap"] = '"3/7d"',
   ["kairos.Share"] = '"25%"', ["kairos.Moment"] = '"2026-11-27 09:00 Europe/Berlin"',
   ["kairos.Hours"] = '"mon-fri 09:00-18:00 Europe/Berlin"',
+  ["kairos.Upcoming"] = '"next weekday 09:00"',
   ["kairos.DayTime"] = '"friday 17:00"', ["kairos.Template"] = '"hello"', ["kairos.Key"] = "event.payload.sku",
 }
 
@@ -125,6 +127,18 @@ local kinds = {
       and (day == "" or day_names[day] or nth and nth >= 1 and nth <= 31) then return nil end
     return "is no day and time", day_time_meant(text)
   end,
+  ["kairos.Upcoming"] = function(text)
+    local read, why, meant = phrase.read(text, native.nearest)
+    if not read then return why:gsub("; write ", ": write "), meant end
+    if read.moment then
+      why = native.moment(read.moment)
+      return why ~= "" and why or nil
+    end
+    why = read.zone and native.moment("2026-12-01 09:00 " .. read.zone) or ""
+    if why == "" then return nil end
+    local zone = why:match 'did you mean "(.-)"'
+    return ('names no time zone: there is no "%s"'):format(read.zone), zone and text:gsub("%S+%s*$", zone) or nil
+  end,
   ["kairos.Path"] = function(text)
     if text:find "^payload%.[^.]" and not text:find "%.$" then return nil end
     local rest = text:gsub("^event%.", ""):gsub("^payload%.?", ""):gsub("%.$", "")
@@ -148,6 +162,7 @@ local described = {
   ["kairos.Name"] = "a name in quotes", ["kairos.EventType"] = "an event type in quotes",
   ["kairos.Share"] = "a share of the users in quotes", ["kairos.Moment"] = "a day and time in quotes",
   ["kairos.Hours"] = "hours in quotes", ["kairos.DayTime"] = "a day and a time in quotes",
+  ["kairos.Upcoming"] = "when, in words and in quotes",
   ["kairos.Need"] = "a look-up", ["kairos.Purpose"] = "a purpose in quotes", ["kairos.Cap"] = "a cap in quotes",
   ["kairos.Template"] = "the name of a template in quotes", ["kairos.Key"] = "text, a number, true or false",
 }

@@ -861,6 +861,13 @@ return kairos.rule {
   { "day and time", act [[
     user:set("due", kairos.date.next("every Friday at 5pm", user))]],
     '5:38: error: `text` of date.next is no day and time; write "friday 17:00"' },
+  { "words for a moment to come", act [[
+    user:set("a", kairos.date.upcoming("mondya 09:00", kairos.now(), user))
+    user:set("b", kairos.date.upcoming("tomorrow at 9pm", kairos.now(), user))
+    user:set("c", kairos.date.upcoming("in 3 days 09:00 Europe/Berln", kairos.now(), user))]],
+    '5:40: error: `text` of date.upcoming is no moment to come; write "monday 09:00"',
+    '6:40: error: `text` of date.upcoming has no time of day as in 09:00; write "tomorrow 21:00"',
+    '7:40: error: `text` of date.upcoming names no time zone: there is no "Europe/Berln"; write "in 3 days 09:00 Europe/Berlin"' },
   { "schedule", [[
 local kairos = require "kairos"
 return kairos.rule {
