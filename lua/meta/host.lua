@@ -68,6 +68,10 @@
 ---@field to? string  address; from the profile (email, phone, push_token) unless given
 ---@field provider? string  an account of the configuration; the channel's route unless given
 
+---@class kairos.EmitSpec
+---@field type kairos.EventType  of the event; any but the host's own ("segment.…")
+---@field payload? table<string, any>  at most 16 KB
+
 --- The user the event or timer is about. Any other name reads the profile: user.first_name.
 ---@class kairos.User
 ---@field id string
@@ -140,6 +144,11 @@ function User:at(due, spec) end
 --- Cancel a timer of the campaign; none is fine.
 ---@param name string
 function User:cancel(name) end
+
+--- Derive an event about the same user: it is counted and given to the rules that want it right behind those of the present one,
+--- with the same `now`. One event may lead to 32, those that they lead to included.
+---@param spec kairos.EmitSpec
+function User:emit(spec) end
 
 --- Ask for a message. Whether it goes, the gate says; `kairos why` shows it.
 ---@param spec kairos.SendSpec

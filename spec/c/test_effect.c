@@ -34,7 +34,7 @@ static struct message some_message(void) {
                           .generation = 7};
 }
 
-enum { SAMPLES = 30 };
+enum { SAMPLES = 33 };
 
 /** One of each effect, and of each shape it can have. */
 static void samples(struct effect out[SAMPLES]) {
@@ -142,6 +142,11 @@ static void samples(struct effect out[SAMPLES]) {
   out[n++] = (struct effect){.type = EFFECT_COUNT_SEND,
                              .counted = {STR("marketing"), 1760000000000, 1759999999000, 604800000}};
   out[n++] = (struct effect){.type = EFFECT_COUNT_SEND, .counted = {STR("*"), 1760000000000, INT64_MIN, 0}};
+  out[n++] = (struct effect){.type = EFFECT_DERIVED,
+                             .derived = STR("u\x03"
+                                            "ada")};
+  out[n++] = (struct effect){.type = EFFECT_SEGMENT, .segment = {STR("vip"), SEGMENT_LEFT, 1760000000000}};
+  out[n++] = (struct effect){.type = EFFECT_SEGMENT, .segment = {STR(""), SEGMENT_JUDGED, INT64_MIN}};
   while (n < SAMPLES) out[n++] = (struct effect){.type = EFFECT_DEAD_CLEAR, .dead_id = {9, UINT64_MAX}};
 }
 
@@ -241,6 +246,13 @@ static void same(const struct effect *a, const struct effect *b) {
     assert_true(a->counted.at == b->counted.at && a->counted.wall == b->counted.wall);
     assert_true(a->counted.keep == b->counted.keep);
     break;
+  case EFFECT_DERIVED:
+    same_str(a->derived, b->derived);
+    break;
+  case EFFECT_SEGMENT:
+    same_str(a->segment.name, b->segment.name);
+    assert_true(a->segment.change == b->segment.change && a->segment.at == b->segment.at);
+    break;
   case EFFECT_DEAD_CLEAR:
     assert_true(hash128_equal(a->dead_id, b->dead_id));
     break;
@@ -264,7 +276,7 @@ static void test_round_trip(void **state) {
     effect_encode(&all[i], &bytes);
     seen |= 1u << all[i].type;
   }
-  assert_int_equal(seen, 0xfffe); // every type is among them
+  assert_int_equal(seen, 0xfffe | 1u << EFFECT_DERIVED | 1u << EFFECT_SEGMENT); // every type is among them
   // One after another, as in the log: each takes just its own bytes.
   struct reader reader = reader_of(buf_str(&bytes));
   for (unsigned i = 0; i < SAMPLES; i++) {

@@ -310,7 +310,7 @@ static void test_tidy(void **state) {
       "\"basis\":\"exact\",\"newest\":1760000800000,\"keys\":40,\"evicted\":0}],"
       "\"once\":1,\"throttles\":{\"0000000000000002\":1760000600000001},"
       "\"timers\":[{\"campaign\":\"a\",\"name\":\"overdue\",\"due\":1760000000000,"
-      "\"set_at\":1760000000000,\"late\":\"fire\"}],\"suppressions\":[],\"consents\":[],\"counted\":{}}");
+      "\"set_at\":1760000000000,\"late\":\"fire\"}],\"suppressions\":[],\"consents\":[],\"counted\":{},\"segments\":{}}");
   assert_stored(&record);
   // Questions as of now are answered as before.
   record_tidy(&record, T + 1000000);
@@ -334,7 +334,7 @@ static void test_describe(void **state) {
   record.seq = 12;
   assert_json(&record,
               "{\"seq\":12,\"bytes\":%zu,\"attributes\":{},\"windows\":[],\"once\":0,\"throttles\":{},"
-              "\"timers\":[],\"suppressions\":[],\"consents\":[],\"counted\":{}}");
+              "\"timers\":[],\"suppressions\":[],\"consents\":[],\"counted\":{},\"segments\":{}}");
   must(&record, attribute("name", STR("\xa3"
                                       "Ada")));
   for (int i = 0; i < 70; i++) must(&record, count(1, 0, T));
@@ -352,7 +352,7 @@ static void test_describe(void **state) {
                        "\"set_at\":1760000000000,\"late\":\"skip\",\"late_after\":9,"
                        "\"cancel_on\":\"order.completed\",\"data\":{\"k\":1}}],"
                        "\"suppressions\":[{\"channel\":\"email\",\"reason\":\"bounced\",\"at\":1760000000000}"
-                       "],\"consents\":[],\"counted\":{}}");
+                       "],\"consents\":[],\"counted\":{},\"segments\":{}}");
   record_deinit(&record);
 }
 

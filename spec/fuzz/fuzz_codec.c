@@ -72,7 +72,8 @@ static bool take_effects(struct str bytes, struct buf *out) {
     effect_encode(&effect, out);
     kept += effect.type == EFFECT_MESSAGE || effect.type == EFFECT_OUTCOME || effect.type == EFFECT_FAILURE ||
             effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS ||
-            effect.type == EFFECT_CONSENT || effect.type == EFFECT_NOT_RUN;
+            effect.type == EFFECT_CONSENT || effect.type == EFFECT_NOT_RUN || effect.type == EFFECT_DERIVED ||
+            (effect.type == EFFECT_SEGMENT && effect.segment.change != SEGMENT_JUDGED);
     struct dead_letter letter, again;
     if (!dead_letter_from(&letter, &record, &effect)) continue;
     buf_clear(&letters);
@@ -254,6 +255,8 @@ static void seed_effects(void) {
       {.type = EFFECT_OUTCOME,
        .outcome = {{1, 2}, OUTCOME_EXHAUSTED, 8, FUZZ_NOW, 0, STR("timeout"), STR(""), STR("message")}},
       {.type = EFFECT_DEAD_CLEAR, .dead_id = {9, 10}},
+      {.type = EFFECT_DERIVED, .derived = STR("event")},
+      {.type = EFFECT_SEGMENT, .segment = {STR("vip"), SEGMENT_ENTERED, FUZZ_NOW}},
       {.type = EFFECT_NOT_RUN,
        .not_run = {STR("welcome"), STR("welcome/rule.lua"), STR("remind"), STR("paused"), FUZZ_NOW,
                    FUZZ_NOW + 1}},

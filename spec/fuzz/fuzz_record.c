@@ -119,6 +119,9 @@ static void check_applied(const struct effect *effect) {
     HOLDS(record_suppressed(&live, effect->suppress.channel, &suppression));
     HOLDS(suppression.at == effect->suppress.at && str_equal(suppression.reason, effect->suppress.reason));
     break;
+  case EFFECT_SEGMENT:
+    if (effect->segment.change == SEGMENT_JUDGED) HOLDS(record_segments_judged(&live) == effect->segment.at);
+    break;
   case EFFECT_CONSENT:
     HOLDS(record_consent(&live, effect->consent.purpose, effect->consent.channel, &consent));
     HOLDS(consent.at >= effect->consent.at);
@@ -209,6 +212,12 @@ static void apply_one(struct input *input) {
     effect.counted =
         (struct counted_send){.counter = name_of(input), .at = time_of(input), .wall = time_of(input)};
     effect.counted.keep = input_u8(input) & 3 ? 86400000 : 0;
+    break;
+  case 10:
+    effect.type = EFFECT_SEGMENT;
+    effect.segment = (struct membership){
+        .change = (enum segment_change)(1 + input_u8(input) % SEGMENT_JUDGED), .at = time_of(input)};
+    if (effect.segment.change != SEGMENT_JUDGED) effect.segment.name = name_of(input);
     break;
   default: { // many of one kind
     window_of(input, &effect.window);

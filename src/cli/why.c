@@ -201,6 +201,25 @@ static void consent_block(struct str decision, struct str kind) {
   printf(")\n");
 }
 
+static void membership_block(struct str decision, struct str kind) {
+  struct str segment = print_member_text(decision, "segment");
+  const char *said = str_equal(kind, STR("entered"))  ? "entered the segment "
+                     : str_equal(kind, STR("left"))   ? "left the segment "
+                     : str_equal(kind, STR("filled")) ? "was found in the new segment "
+                                                      : "is forgotten in the segment that is gone: ";
+  printf("%s", said);
+  print_text(stdout, segment, 0);
+  putchar('\n');
+}
+
+static void emitted_block(struct str decision) {
+  print_text(stdout, print_member_text(decision, "campaign"), 0);
+  printf(" emitted ");
+  print_text(stdout, print_member_text(decision, "event_type"), 0);
+  putchar('\n');
+  text_line("event", print_member_text(decision, "event_id"));
+}
+
 /** What a rule that ran looked at, and why that came to nothing. */
 static void run_block(struct str row) {
   struct str decision = print_member_text(row, "decision"), reason = print_member_text(row, "reason");
@@ -234,6 +253,10 @@ static void decision_block(struct str decision) {
     not_run_block(decision);
   else if (member(decision, "message_id").len)
     message_block(decision);
+  else if (member(decision, "segment").len)
+    membership_block(decision, kind);
+  else if (member(decision, "event_type").len)
+    emitted_block(decision);
   else if (member(decision, "purpose").len)
     consent_block(decision, kind);
   else

@@ -58,6 +58,7 @@ struct decider *decider_new(const struct decider_options *options) {
   buf_init(&decider->waiting);
   buf_init(&decider->needs);
   buf_init(&decider->lookup);
+  decide_derived_init(decider);
   decider->rule_count = engine_rules(options->engine, &decider->rules);
   plans_build(decider);
   decider->campaigns = campaigns_new(options->engine, options->config, options->paused, !options->uncounted);
@@ -82,6 +83,7 @@ void decider_free(struct decider *decider) {
   buf_deinit(&decider->waiting);
   buf_deinit(&decider->needs);
   buf_deinit(&decider->lookup);
+  decide_derived_deinit(decider);
   memory_free(decider);
 }
 
@@ -93,6 +95,7 @@ void decide_begin(struct decider *decider, struct record *record, struct decisio
   *out = (struct decision){0};
   decide_flights_trim(decider);
   draft_begin(&decider->draft, record);
+  decide_derived_begin(decider);
 }
 
 void decide_finish(struct decider *decider, struct decision *out) {
@@ -222,12 +225,15 @@ static void announce_messages(struct decider *decider, uint32_t rule, struct dec
 static int run_rule(struct decider *decider, uint32_t rule, struct engine_call *call, struct error *err) {
   draft_mark(&decider->draft);
   call->draft = &decider->draft;
+  call->emit_max = ENGINE_EMIT_MAX - decider->derived.count;
   int64_t before = clock_mono_us();
   int rc = engine_run(decider->options.engine, rule, call, err);
   int64_t took = clock_mono_us() - before;
   if (rc == 0 && call->message_count) rc = judge_messages(decider, rule, call, err);
-  if (rc == 0 && decider->rules[rule].rollout.mode == ROLLOUT_SHADOW) /* other campaigns read attributes */
+  bool shadow = decider->rules[rule].rollout.mode == ROLLOUT_SHADOW;
+  if (rc == 0 && shadow) /* other campaigns read attributes, and would hear what it emits */
     rc = draft_without(&decider->draft, EFFECT_ATTRIBUTE, &decider->input, err);
+  if (rc == 0 && !shadow) rc = decide_take_emitted(decider, decider->rules[rule].campaign, err);
   struct decider_run run = {.rule = &decider->rules[rule],
                             .call = call,
                             .messages = call->message_count,
@@ -286,9 +292,8 @@ void decide_prepare(struct decider *decider, struct entity entity, const struct 
   }
 }
 
-void decide_event(struct decider *decider, struct record *record, const struct event *event, int64_t wall,
-                  struct decision *out) {
-  decide_begin(decider, record, out);
+void decide_take_event(struct decider *decider, const struct event *event, int64_t wall,
+                       struct decision *out) {
   const struct plan *plan = plan_slot(decider, event->type);
   decide_prepare(decider, event->entity, event, NULL, wall);
   decide_host_steps(decider, plan, &decider->call, out);
@@ -306,6 +311,13 @@ void decide_event(struct decider *decider, struct record *record, const struct e
     }
     out->timers_changed = true;
   }
+}
+
+void decide_event(struct decider *decider, struct record *record, const struct event *event, int64_t wall,
+                  struct decision *out) {
+  decide_begin(decider, record, out);
+  decide_take_event(decider, event, wall, out);
+  decide_derived(decider, wall, out);
   decide_finish(decider, out);
 }
 
@@ -371,6 +383,7 @@ void decide_timer(struct decider *decider, struct record *record, struct entity 
   if (timer_needs(&timer)) {
     decide_stop_waiting(decider, &timer, wall);
     out->timers_changed = true;
+    decide_derived(decider, wall, out);
     decide_finish(decider, out);
     return;
   }
@@ -390,6 +403,7 @@ void decide_timer(struct decider *decider, struct record *record, struct entity 
     decide_fail(decider, &decider->call, timer.campaign, STR(""), &err);
   }
   out->timers_changed = true;
+  decide_derived(decider, wall, out);
   decide_finish(decider, out);
 }
 
@@ -469,7 +483,10 @@ int decide_retry(struct decider *decider, struct record *record, struct entity e
                     wall, err);
   if (rc == 0)
     rc = draft_add(&decider->draft, &(struct effect){.type = EFFECT_DEAD_CLEAR, .dead_id = failure->id}, err);
-  if (rc) draft_rollback(&decider->draft);
+  if (rc)
+    draft_rollback(&decider->draft);
+  else
+    decide_derived(decider, wall, out);
   out->timers_changed = true;
   decide_finish(decider, out);
   return rc;

@@ -36,6 +36,9 @@ struct decider_observer {
   void (*suppressed)(void *context, struct entity entity, struct str channel, struct str reason);
   /** The user must get nothing more for this purpose on a channel. May be null. */
   void (*withdrawn)(void *context, struct entity entity, struct str purpose, struct str channel);
+  /** An event that the input derived is decided now. Borrowed for as long as what follows is about it. May
+   * be null. */
+  void (*derived)(void *context, const struct event *event);
 };
 
 /** Earlier sources, which journeys under way began with and keep. All zero: there are none. */
@@ -75,11 +78,14 @@ struct decision {
   struct str effects;  /**< encoded, for the log; empty if nothing happened */
   bool timers_changed; /**< the record's next timer may be another */
   bool record_changed;
-  bool waits; /**< a rule waits for what it needs: a timer_needs() of this event is in the record */
+  bool waits; /**< a rule waits for what it needs: a timer_needs() is among the effects, and in the record */
 };
 
 /** An event: windows, profile, cancelled timers, suppressions, then the subscribed rules. Those with needs do
- * not run: a timer in the record waits with the event till decide_lookup(), or till it falls due. */
+ * not run: a timer in the record waits with the event till decide_lookup(), or till it falls due. Then, in
+ * the order in which they were derived, each event that rules emitted meanwhile, in the same way
+ * (EFFECT_DERIVED marks it; at most ENGINE_EMIT_MAX an input). So it is after every input that runs a rule.
+ */
 void decide_event(struct decider *decider, struct record *record, const struct event *event, int64_t wall,
                   struct decision *out);
 /** The record's timer came due: it is cleared, and its rule runs unless it is too late. While the campaign is
@@ -97,6 +103,14 @@ int decide_lookup(struct decider *decider, struct record *record, struct str cam
 /** The same as it was logged. @return 0 or ERROR_CORRUPT. */
 int decide_lookup_again(struct decider *decider, struct record *record, struct str input, int64_t wall,
                         struct decision *out, struct error *err);
+/** An event of the same user that follows from the input under way; it is decided right behind its rules, in
+ * the same record of the log. Its id derives from the input's cause and a running number, its timestamp is
+ * what the call under way sees as now, its metadata {source}. For decide/'s own files; rules emit through
+ * engine_call.emitted.
+ * @param payload  value map. @param source  the campaign, or what else made it.
+ * @return 0, or ERROR_LIMIT for one too many: nothing happened. */
+int decide_emit(struct decider *decider, struct str type, struct str payload, struct str source,
+                struct error *err);
 /** Whether any rule has needs. */
 bool decider_waits(const struct decider *decider);
 /** A message came to an end or will be tried again. `record` may be null where decide_outcome_needs_record()

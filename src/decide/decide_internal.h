@@ -1,5 +1,6 @@
 /** The decider's insides, shared by decide.c (which rules run, and what comes of them), decide_host.c (what
- * the host itself makes of an event) and decide_wait.c (rules that wait for what they need). */
+ * the host itself makes of an event), decide_wait.c (rules that wait for what they need) and decide_derived.c
+ * (events that follow from the input). */
 #pragma once
 
 #include "decide/campaign.h"
@@ -40,6 +41,14 @@ struct decider {
   size_t sender_count, sender_cap;
   struct campaigns *campaigns;
   struct flights *flights; /**< earlier sources at hand */
+  struct {
+    uint32_t count, decided; /**< of this input */
+    uint32_t depth;          /**< of their ids */
+    size_t at;               /**< in the draft's effects: those before it are decided */
+    struct buf cause;        /**< the input's */
+    struct buf event;        /**< the one under way */
+    struct buf id, bytes;    /**< scratch */
+  } derived;
 };
 
 /** The campaign name that dead letters of the host's own steps carry. */
@@ -60,6 +69,21 @@ bool decide_runs(struct decider *decider, uint32_t rule, struct engine_call *cal
                  struct campaign_answer *answer);
 /** Run one rule; its failure leaves no effect but a dead letter. */
 void decide_run_or_fail(struct decider *decider, uint32_t rule, struct engine_call *call);
+
+/** One event's steps: it came in, or was derived. */
+void decide_take_event(struct decider *decider, const struct event *event, int64_t wall,
+                       struct decision *out);
+
+/* decide_derived.c */
+void decide_derived_init(struct decider *decider);
+void decide_derived_deinit(struct decider *decider);
+/** An input begins: nothing follows from it yet. */
+void decide_derived_begin(struct decider *decider);
+/** What the rule of the call under way emitted follows from the input. @return 0 or ERROR_LIMIT; the caller
+ * rolls back. */
+int decide_take_emitted(struct decider *decider, struct str source, struct error *err);
+/** Decide what has followed from the input so far, and what follows from that. Before decide_finish(). */
+void decide_derived(struct decider *decider, int64_t wall, struct decision *out);
 
 /* decide_host.c */
 /** The host's own steps; each that does not fit the record is a dead letter of its own, and the event goes

@@ -142,6 +142,7 @@ int decide_lookup_again(struct decider *decider, struct record *record, struct s
   decide_begin(decider, record, out);
   int rc = run_waited(decider, input, wall, err);
   out->timers_changed = true;
+  if (rc == 0) decide_derived(decider, wall, out);
   decide_finish(decider, out);
   return rc;
 }

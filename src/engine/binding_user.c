@@ -258,8 +258,11 @@ static void add_methods(lua_State *lua, const luaL_Reg *methods) {
 }
 
 void binding_user_push(lua_State *lua) {
-  static const luaL_Reg own[] = {
-      {"once", user_once}, {"consents", user_consents}, {"send", binding_send}, {NULL, NULL}};
+  static const luaL_Reg own[] = {{"once", user_once},
+                                 {"consents", user_consents},
+                                 {"send", binding_send},
+                                 {"emit", binding_emit},
+                                 {NULL, NULL}};
   struct object *user = lua_newuserdata(lua, sizeof *user);
   *user = (struct object){.type = object_user};
   lua_createtable(lua, 0, 4);

@@ -173,11 +173,13 @@ size_t engine_memory(const struct engine *engine) {
 void engine_call_init(struct engine_call *call) {
   *call = (struct engine_call){0};
   buf_init(&call->messages);
+  buf_init(&call->emitted);
   buf_init(&call->facts);
 }
 
 void engine_call_deinit(struct engine_call *call) {
   buf_deinit(&call->messages);
+  buf_deinit(&call->emitted);
   buf_deinit(&call->facts);
 }
 
@@ -278,6 +280,8 @@ int engine_run(struct engine *engine, uint32_t rule, struct engine_call *call, s
   facts_clear(&engine->facts);
   buf_clear(&call->messages);
   call->message_count = 0;
+  buf_clear(&call->emitted);
+  call->emitted_count = 0;
   call->acted = false;
   int rc = sandbox_run(&engine->sandbox, run, engine, engine->options.config->rules.budget, err);
   engine->call = NULL;

@@ -90,6 +90,9 @@ struct engine_template {
 };
 size_t engine_templates(const struct engine *engine, const struct engine_template **templates);
 
+/** Events that one input may lead to, those that they lead to included. */
+enum { ENGINE_EMIT_MAX = 32 };
+
 /** One rule on one input. */
 struct engine_call {
   const struct event *event; /**< null for a timer */
@@ -105,6 +108,9 @@ struct engine_call {
       messages; /**< out: message_encode() one after the other, without verdict; cleared by the engine */
   uint32_t message_count; /**< out */
   bool acted;             /**< out: `when` said yes (or there is none) */
+  uint32_t emit_max;      /**< most events that the rule may emit */
+  uint32_t emitted_count; /**< out */
+  struct buf emitted;     /**< out: of each event its type, then its payload (a map), as strings */
   struct buf facts;       /**< out: value, what the rule read, also when nothing was sent */
 };
 void engine_call_init(struct engine_call *call);

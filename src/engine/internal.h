@@ -167,6 +167,10 @@ extern const luaL_Reg binding_window[];  /**< user:count, sum, last, first, dist
 extern const luaL_Reg binding_timer[];   /**< user:after, at, cancel */
 extern const luaL_Reg binding_library[]; /**< kairos.core: time zones, hash, charge */
 int binding_send(lua_State *lua);        /**< user:send */
+int binding_emit(lua_State *lua);        /**< user:emit */
+/** Note the event that the table at `index` describes among what the call under way emits; raises for a wrong
+ * one, and for one too many. @param method  "user:emit" */
+void binding_emit_event(lua_State *lua, int index, const char *method);
 /** The configuration's own text of a purpose's name ("": the default's); raises, with what is near, if there
  * is none. */
 struct str binding_purpose(lua_State *lua, struct str name);

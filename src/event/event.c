@@ -219,6 +219,10 @@ int event_read(struct event *event, struct reader *reader, int64_t received,
   }
   if (!code) code = read_name(envelope.event_id, "/event_id", &event->id, fault);
   if (!code) code = read_name(envelope.event_type, "/event_type", &event->type, fault);
+  if (!code && event_type_is_host(event->type))
+    code =
+        fault_set(fault, "/event_type",
+                  "begins with \"" EVENT_TYPE_HOST "\": such events are the host's own; choose another name");
   if (!code) code = read_entity(&envelope, &event->entity, fault);
   if (!code) code = read_timestamp(envelope.timestamp, received, limits, &event->timestamp, fault);
   if (!code && !envelope.payload.data) code = fault_set(fault, "/payload", "is required");

@@ -22,7 +22,7 @@ enum {
 };
 
 struct event {
-  struct str id, type;
+  struct str id, type; /**< of a derived event the id begins with EVENT_DERIVED */
   struct entity entity;
   int64_t timestamp; /**< when it happened, ms since the epoch, as its sender says */
   int64_t received;  /**< when this host got it, ms since the epoch */
@@ -34,10 +34,27 @@ static inline int64_t event_now(const struct event *event) {
   return event->timestamp < event->received ? event->timestamp : event->received;
 }
 
+/** Event types of the host's own begin so; what comes from outside under one is refused, and no rule can emit
+ * one. An event about one segment has its name behind a colon: "segment.entered:vip". */
+#define EVENT_TYPE_HOST "segment."
+static inline bool event_type_is_host(struct str type) {
+  return type.len >= sizeof EVENT_TYPE_HOST - 1 &&
+         memcmp(type.data, EVENT_TYPE_HOST, sizeof EVENT_TYPE_HOST - 1) == 0;
+}
+/** Whether who asks for `wanted` gets an event of this type: "segment.entered" is every segment's. */
+static inline bool event_type_is(struct str wanted, struct str type) {
+  if (type.len <= wanted.len || type.data[wanted.len] != ':' || !event_type_is_host(wanted))
+    return str_equal(wanted, type);
+  return memcmp(type.data, wanted.data, wanted.len) == 0;
+}
+
 /** Bounds on timestamps, relative to receipt. */
 struct event_limits {
   int64_t max_future_ms, max_past_ms;
 };
+
+/** An id "derived:<depth>:<n>:<id of the event or timer it follows from>". */
+#define EVENT_DERIVED "derived:"
 
 /** Why an item was refused. */
 struct event_fault {

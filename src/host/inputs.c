@@ -56,6 +56,12 @@ void worker_note_failure(void *context, const struct entity *entity, const struc
            LOG_USER("user", entity->id));
 }
 
+void worker_note_derived(void *context, const struct event *event) {
+  struct worker *worker = context;
+  worker->deciding = event;
+  if (worker->taps) tail_event(worker, event);
+}
+
 static void note_forbidden(struct worker *worker, struct entity entity, struct str channel,
                            struct str purpose, struct str reason) {
   struct flight *flight = flight_current(worker);
@@ -98,6 +104,8 @@ static void conclude(struct worker *worker, struct slot *slot, enum log_record_t
     int64_t due = next_due(slot);
     if (due != due_before) timers_set(worker->timers, slot_entity(slot), due);
   }
+  if (decision->waits) lookups_begin(worker, slot, decision->effects);
+  worker->deciding = NULL;
 }
 
 static void fire(struct worker *worker, struct slot *slot, const struct timer *timer) {
@@ -185,12 +193,10 @@ static void decide_item(struct worker *worker, struct slot *slot, struct ingest_
   worker->deciding = event;
   if (__builtin_expect(worker->taps != NULL, 0)) tail_event(worker, event);
   decide_event(worker->decider, &slot->record, event, worker->wall, &decision);
-  worker->deciding = NULL;
   buf_clear(&worker->scratch);
   event_encode(event, &worker->scratch);
   conclude(worker, slot, LOG_EVENT, buf_str(&worker->scratch), &decision, due);
   seen_add(worker->seen, mark, worker->wall);
-  if (decision.waits) lookups_begin(worker, slot, event);
   flight_ack(worker, batch, item, INGEST_ACCEPTED);
 }
 
@@ -287,7 +293,7 @@ static void decide_waiting(struct worker *worker, struct slot *slot, struct wait
     fire_due(worker, slot);
     break;
   case WAITING_NEEDS:
-    lookups_begin(worker, slot, NULL);
+    lookups_begin_all(worker, slot);
     break;
   }
 }
@@ -551,7 +557,7 @@ void inputs_wake(struct worker *worker) {
 void inputs_look_for_needs(struct worker *worker, struct entity entity) {
   struct slot *slot;
   if (slot_at_hand(worker, entity, &slot))
-    lookups_begin(worker, slot, NULL);
+    lookups_begin_all(worker, slot);
   else
     enqueue(worker, slot, waiting_new(worker, WAITING_NEEDS));
 }

@@ -297,30 +297,51 @@ struct past {
   size_t count, cap;
 };
 
-static int note_past(void *context, const struct log_record *record) {
-  struct past *past = context;
+static struct buf *past_row(struct past *past) {
+  struct buf *row = &past->rows[past->count++ % past->cap];
+  buf_clear(row);
+  return row;
+}
+
+static void put_event(struct buf *row, const struct event *event, int64_t accepted) {
+  value_put_map(row, 5);
+  value_put_member_text(row, "event", event->type);
+  value_put_member_text(row, "id", event->id);
+  value_put_member_integer(row, "timestamp", event->timestamp);
+  value_put_member_integer(row, "accepted", accepted);
+  value_put_string(row, STR("payload"));
+  if (event->payload.len > EVENT_SHOWN_MAX)
+    value_put_string(row, STR("(more than 8 KB)"));
+  else
+    buf_append(row, event->payload.data, event->payload.len);
+}
+
+/** What followed from an input. */
+static void note_derived(struct past *past, const struct log_record *record) {
+  struct reader reader = reader_of(record->effects);
+  struct effect effect;
+  struct event event;
+  while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) {
+    if (effect.type != EFFECT_DERIVED) continue;
+    struct reader bytes = reader_of(effect.derived);
+    if (event_decode(&event, &bytes, NULL) || (past->type.len && !event_type_is(past->type, event.type)))
+      continue;
+    put_event(past_row(past), &event, record->at);
+  }
+}
+
+static void note_input(struct past *past, const struct log_record *record) {
   struct reader reader = reader_of(record->input);
   struct event event;
   struct effect timer;
   bool is_event = record->type == LOG_EVENT && event_decode(&event, &reader, NULL) == 0;
   bool is_timer = record->type == LOG_TIMER && effect_decode(&timer, &reader, NULL) == 0;
   bool is_command = record->type == LOG_COMMAND || record->type == LOG_RETRY;
-  if (!is_event && !is_timer && !is_command) return 0;
-  if (past->type.len && !(is_event && str_equal(event.type, past->type))) return 0;
-  struct buf *row = &past->rows[past->count++ % past->cap];
-  buf_clear(row);
+  if (!is_event && !is_timer && !is_command) return;
+  if (past->type.len && !(is_event && str_equal(event.type, past->type))) return;
+  struct buf *row = past_row(past);
   if (is_event) {
-    bool large = event.payload.len > EVENT_SHOWN_MAX;
-    value_put_map(row, 5);
-    value_put_member_text(row, "event", event.type);
-    value_put_member_text(row, "id", event.id);
-    value_put_member_integer(row, "timestamp", event.timestamp);
-    value_put_member_integer(row, "accepted", record->at);
-    value_put_string(row, STR("payload"));
-    if (large)
-      value_put_string(row, STR("(more than 8 KB)"));
-    else
-      buf_append(row, event.payload.data, event.payload.len);
+    put_event(row, &event, record->at);
   } else if (is_timer) {
     value_put_map(row, 4);
     value_put_member_text(row, "timer", timer.timer.name);
@@ -332,6 +353,11 @@ static int note_past(void *context, const struct log_record *record) {
     value_put_member_text(row, "command", record->input);
     value_put_member_integer(row, "accepted", record->at);
   }
+}
+
+static int note_past(void *context, const struct log_record *record) {
+  note_input(context, record);
+  note_derived(context, record);
   return 0;
 }
 

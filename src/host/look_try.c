@@ -60,6 +60,8 @@ static void note_failure(void *context, const struct entity *entity, const struc
 
 static void note_effect(struct seen *seen, const struct effect *effect) {
   struct buf *out = &seen->changes;
+  struct reader derived;
+  struct event event;
   switch (effect->type) {
   case EFFECT_WINDOW:
     seen->window_count++;
@@ -87,6 +89,19 @@ static void note_effect(struct seen *seen, const struct effect *effect) {
     value_put_member_text(out, "timer", effect->timer.name);
     value_put_member_text(out, "campaign", effect->timer.campaign);
     value_put_member_text(out, "due", STR("cancelled"));
+    break;
+  case EFFECT_DERIVED:
+    derived = reader_of(effect->derived);
+    if (event_decode(&event, &derived, NULL)) return;
+    value_put_map(out, 2);
+    value_put_member_text(out, "event", event.type);
+    value_put_member_stored(out, "payload", event.payload);
+    break;
+  case EFFECT_SEGMENT:
+    if (effect->segment.change == SEGMENT_JUDGED) return;
+    value_put_map(out, 2);
+    value_put_member_text(out, "segment", effect->segment.name);
+    value_put_member_text(out, "change", str_from(segment_change_name(effect->segment.change)));
     break;
   case EFFECT_SUPPRESS:
     value_put_map(out, 2);

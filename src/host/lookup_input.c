@@ -115,13 +115,18 @@ static void ask(struct worker *worker, struct entity entity, const struct timer 
   worker_post(worker, &input_new(entity, timer->campaign, timer->name, &none, NULL)->task);
 }
 
-void lookups_begin(struct worker *worker, struct slot *slot, const struct event *event) {
+void lookups_begin(struct worker *worker, struct slot *slot, struct str effects) {
+  struct reader reader = reader_of(effects);
+  struct effect effect;
+  while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0)
+    if (effect.type == EFFECT_TIMER_SET && timer_needs(&effect.timer))
+      ask(worker, slot_entity(slot), &effect.timer);
+}
+
+void lookups_begin_all(struct worker *worker, struct slot *slot) {
   struct timer timer;
-  size_t at = 0, prefix = sizeof TIMER_NEEDS - 1;
-  while (record_timer_needs(&slot->record, &at, &timer)) {
-    struct str id = {timer.name.data + prefix, timer.name.len - prefix};
-    if (!event || str_equal(id, event->id)) ask(worker, slot_entity(slot), &timer);
-  }
+  size_t at = 0;
+  while (record_timer_needs(&slot->record, &at, &timer)) ask(worker, slot_entity(slot), &timer);
 }
 
 /* ---- after a restart ---- */

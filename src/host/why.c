@@ -257,6 +257,41 @@ static void add_consent(struct why *why, const struct log_record *record, const 
   decision->pair_count = 7;
 }
 
+static void add_membership(struct why *why, const struct log_record *record,
+                           const struct membership *membership) {
+  if (!wanted(why, membership->name, membership->name)) return;
+  struct decision *decision = decision_add(why);
+  struct buf *out = &decision->pairs;
+  put_entity(out, record->entity);
+  value_put_member_integer(out, "at", membership->at);
+  value_put_member_integer(out, "accepted", record->at);
+  value_put_member_integer(out, "generation", record->generation);
+  value_put_member_text(out, "decision", str_from(segment_change_name(membership->change)));
+  value_put_member_text(out, "segment", membership->name);
+  decision->pair_count = 6;
+}
+
+/** What a segment tells of is a membership, and shown as such. */
+static void add_derived(struct why *why, const struct log_record *record, struct str bytes) {
+  struct reader reader = reader_of(bytes);
+  struct event event;
+  struct str source = STR(""), found;
+  if (event_decode(&event, &reader, NULL) || event_type_is_host(event.type)) return;
+  if (value_member(event.metadata, STR("source"), &found)) source = value_head(found).string;
+  if (!wanted(why, source, event.type)) return;
+  struct decision *decision = decision_add(why);
+  struct buf *out = &decision->pairs;
+  put_entity(out, record->entity);
+  value_put_member_integer(out, "at", event.timestamp);
+  value_put_member_integer(out, "accepted", record->at);
+  value_put_member_integer(out, "generation", record->generation);
+  value_put_member_text(out, "campaign", source);
+  value_put_member_text(out, "decision", STR("emitted"));
+  value_put_member_text(out, "event_type", event.type);
+  value_put_member_text(out, "event_id", event.id);
+  decision->pair_count = 8;
+}
+
 static void add_attempt(struct why *why, const struct log_record *record) {
   struct reader reader = reader_of(record->input);
   struct hash128 id;
@@ -300,6 +335,12 @@ int why_add(void *context, const struct log_record *record) {
       break;
     case EFFECT_CONSENT:
       add_consent(why, record, &effect.consent);
+      break;
+    case EFFECT_SEGMENT:
+      if (effect.segment.change != SEGMENT_JUDGED) add_membership(why, record, &effect.segment);
+      break;
+    case EFFECT_DERIVED:
+      add_derived(why, record, effect.derived);
       break;
     case EFFECT_OUTCOME: {
       struct decision *decision = decision_of(why, effect.outcome.message_id);

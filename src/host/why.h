@@ -14,10 +14,13 @@
  * and "resent" says that an operator had it sent again. For a rule that failed: { user | subject, at,
  * accepted, campaign, rule, generation, cause, decision: "failed", error }, for a timer whose rule was not
  * run: { user | subject, at, accepted, campaign, rule, generation, cause, decision: "none", reason, moved_to
- * (if it will be due again) } and for a suppression, unless `filter` says what it is about: { user | subject,
- * at, decision: "suppressed" | "unsuppressed", channel, reason }. */
+ * (if it will be due again) }, for a segment: { user | subject, at, accepted, generation, decision: "entered"
+ * | "left" | "filled" | "forgotten", segment }, for an event that a rule emitted: { user | subject, at,
+ * accepted, generation, campaign, decision: "emitted", event_type, event_id } and for a suppression, unless
+ * `filter` says what it is about: { user | subject, at, decision: "suppressed" | "unsuppressed", channel,
+ * reason }. */
 struct why;
-/** @param filter  a template's or campaign's name: only what is about that; "" for all. */
+/** @param filter  a template's, campaign's or segment's name: only what is about that; "" for all. */
 struct why *why_new(struct str filter);
 void why_free(struct why *why);
 /** A record of the user's history, in order. @return 0, for use as a visitor. */

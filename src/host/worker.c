@@ -146,7 +146,8 @@ struct decider_observer worker_observer(struct worker *worker) {
                                    .message = worker_note_message,
                                    .failure = worker_note_failure,
                                    .suppressed = worker_note_suppressed,
-                                   .withdrawn = worker_note_withdrawn};
+                                   .withdrawn = worker_note_withdrawn,
+                                   .derived = worker_note_derived};
 }
 
 void worker_adopt(struct worker *worker, const struct worker_rules *rules) {

@@ -171,14 +171,17 @@ void inputs_refuse(struct worker *worker);
 void worker_note_suppressed(void *worker, struct entity entity, struct str channel, struct str reason);
 void worker_note_withdrawn(void *worker, struct entity entity, struct str purpose, struct str channel);
 void worker_note_message(void *worker, const struct message *message, const struct verdict *verdict);
+void worker_note_derived(void *worker, const struct event *event);
 void worker_note_failure(void *worker, const struct entity *entity, const struct failure *failure);
 
 /** Ask for what the user's rules wait for, once his record is there. */
 void inputs_look_for_needs(struct worker *worker, struct entity entity);
 
 /* lookup_input.c */
-/** Rules of this event began to wait; null: of any, before a restart. */
-void lookups_begin(struct worker *worker, struct slot *slot, const struct event *event);
+/** Rules began to wait: a timer_needs() of each is among the input's effects. */
+void lookups_begin(struct worker *worker, struct slot *slot, struct str effects);
+/** Ask for all that the user's rules wait for since before a restart. */
+void lookups_begin_all(struct worker *worker, struct slot *slot);
 /** Note whose records may hold look-ups from before. */
 void lookups_resume(struct worker *worker);
 /** Look at some of them. */

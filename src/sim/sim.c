@@ -194,6 +194,21 @@ struct slot *sim_slot(struct sim *sim, struct entity entity) {
   return slot;
 }
 
+static void remember(struct sim *sim, enum log_record_type type, struct entity entity, struct str input,
+                     struct str effects) {
+  struct buf *history = &sim->history;
+  buf_put_u8(history, (uint8_t)type);
+  buf_put_zigzag(history, sim->now);
+  buf_put_u8(history, (uint8_t)entity.kind);
+  buf_put_str(history, entity.id);
+  buf_put_str(history, input);
+  buf_put_str(history, effects);
+  buf_put_varint(history, sim->run_count);
+  buf_put_str(history, buf_str(&sim->runs));
+  buf_clear(&sim->runs);
+  sim->run_count = 0;
+}
+
 void sim_decided(struct sim *sim, enum log_record_type type, struct entity entity, struct str input,
                  const struct decision *decision, struct slot *slot) {
   if (slot) {
@@ -203,18 +218,8 @@ void sim_decided(struct sim *sim, enum log_record_type type, struct entity entit
       timers_set(sim->timers, slot_entity(slot),
                  record_timer_next(&slot->record, &next) ? next.due : INT64_MAX);
   }
-  if (sim->rules->options.decides_only) return;
-  struct buf *history = &sim->history;
-  buf_put_u8(history, (uint8_t)type);
-  buf_put_zigzag(history, sim->now);
-  buf_put_u8(history, (uint8_t)entity.kind);
-  buf_put_str(history, entity.id);
-  buf_put_str(history, input);
-  buf_put_str(history, decision->effects);
-  buf_put_varint(history, sim->run_count);
-  buf_put_str(history, buf_str(&sim->runs));
-  buf_clear(&sim->runs);
-  sim->run_count = 0;
+  if (!sim->rules->options.decides_only) remember(sim, type, entity, input, decision->effects);
+  if (decision->waits) sim_lookups_begin(sim, slot, decision->effects);
 }
 
 bool sim_event(struct sim *sim, const struct event *event) {
@@ -229,7 +234,6 @@ bool sim_event(struct sim *sim, const struct event *event) {
   buf_clear(&sim->input);
   if (!sim->rules->options.decides_only) event_encode(event, &sim->input);
   sim_decided(sim, LOG_EVENT, event->entity, buf_str(&sim->input), &decision, slot);
-  if (decision.waits) sim_lookups_begin(sim, slot, event->id);
   return true;
 }
 

@@ -101,7 +101,8 @@ void sim_user(const struct sim *sim, struct entity entity, struct buf *out);
  * message_id, to, not_before }, "attempt" { attempt, message_id }, "outcome" { outcome, detail, attempt,
  * message_id, retry_at }, "failed" { campaign, error }, "not_run" { campaign, timer, reason }, "attribute" {
  * name, value }, "timer_set" { campaign, name, due }, "timer_clear" { campaign, name }, "suppressed" and
- * "unsuppressed" { channel, reason }, "consent_granted" and "consent_withdrawn" { purpose, channel, source }.
+ * "unsuppressed" { channel, reason }, "derived" { type, id, timestamp, payload }, "entered", "left", "filled"
+ * and "forgotten" { segment, since }, "consent_granted" and "consent_withdrawn" { purpose, channel, source }.
  */
 void sim_story(const struct sim *sim, struct entity entity, struct buf *out);
 /** Everybody of whom anything is known, in the order of appearance: array of { user } or { subject }. */

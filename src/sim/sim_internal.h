@@ -65,8 +65,8 @@ void sim_decided(struct sim *sim, enum log_record_type type, struct entity entit
                  const struct decision *decision, struct slot *slot);
 
 /* sim_lookup.c */
-/** Rules of this event wait: their look-ups end now, unless they are to take too long. */
-void sim_lookups_begin(struct sim *sim, struct slot *slot, struct str event_id);
+/** Rules of an input wait, as its effects say: their look-ups end now, unless they are to take too long. */
+void sim_lookups_begin(struct sim *sim, struct slot *slot, struct str effects);
 /** A timer_needs() ends; its names may be the record's. @param late  it is due: what was to take too long
  * has. @return whether it has ended.
  */

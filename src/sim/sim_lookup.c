@@ -80,17 +80,17 @@ bool sim_lookup_ends(struct sim *sim, struct slot *slot, struct str campaign, st
   return true;
 }
 
-void sim_lookups_begin(struct sim *sim, struct slot *slot, struct str event_id) {
-  struct timer timer;
+void sim_lookups_begin(struct sim *sim, struct slot *slot, struct str effects) {
   struct buf names;
-  size_t at = 0, prefix = sizeof TIMER_NEEDS - 1;
+  struct reader reader = reader_of(effects);
+  struct effect effect;
   buf_init(&names);
-  while (record_timer_needs(&slot->record, &at, &timer)) {
-    if (!str_equal((struct str){timer.name.data + prefix, timer.name.len - prefix}, event_id)) continue;
-    buf_put_str(&names, timer.campaign);
-    buf_put_str(&names, timer.name);
+  while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) {
+    if (effect.type != EFFECT_TIMER_SET || !timer_needs(&effect.timer)) continue;
+    buf_put_str(&names, effect.timer.campaign);
+    buf_put_str(&names, effect.timer.name);
   }
-  struct reader reader = reader_of(buf_str(&names));
+  reader = reader_of(buf_str(&names));
   while (reader_left(&reader) && !reader.bad) {
     struct str campaign = reader_str(&reader), name = reader_str(&reader);
     sim_lookup_ends(sim, slot, campaign, name, false);

@@ -182,6 +182,8 @@ static void tell_runs(struct story *story, const struct step *step) {
 static void tell_effect(struct story *story, const struct log_record *record, const struct effect *effect) {
   const struct message *message = &effect->message.message;
   const struct outcome *outcome = &effect->outcome;
+  struct reader derived;
+  struct event event;
   struct buf *out;
   switch (effect->type) {
   case EFFECT_ATTRIBUTE:
@@ -237,6 +239,21 @@ static void tell_effect(struct story *story, const struct log_record *record, co
     value_put_member_integer(out, "attempt", outcome->attempt);
     value_put_member_hash(out, "message_id", outcome->message_id);
     value_put_member_integer(out, "retry_at", outcome->retry_at);
+    return;
+  case EFFECT_DERIVED:
+    derived = reader_of(effect->derived);
+    if (event_decode(&event, &derived, NULL)) return;
+    out = row(story, record->at, "derived", 4);
+    value_put_member_text(out, "type", event.type);
+    value_put_member_text(out, "id", event.id);
+    value_put_member_integer(out, "timestamp", event.timestamp);
+    value_put_member_value(out, "payload", event.payload);
+    return;
+  case EFFECT_SEGMENT:
+    if (effect->segment.change == SEGMENT_JUDGED) return;
+    out = row(story, record->at, segment_change_name(effect->segment.change), 2);
+    value_put_member_text(out, "segment", effect->segment.name);
+    value_put_member_integer(out, "since", effect->segment.at);
     return;
   case EFFECT_FAILURE:
     out = row(story, record->at, "failed", 2);

@@ -6,11 +6,31 @@
 enum { ENTRY_KIND = 7, ENTRY_KEYED = 8, ENTRY_ONE = 16, ENTRY_KNOWN = 31 };
 
 const char *effect_name(enum effect_type type) {
-  static const char *const names[] = {"?",          "window",    "attribute",   "throttle",
-                                      "once",       "timer_set", "timer_clear", "suppress",
-                                      "unsuppress", "message",   "failure",     "outcome",
-                                      "dead_clear", "not_run",   "consent",     "count_send"};
-  return type >= EFFECT_WINDOW && type <= EFFECT_COUNT_SEND ? names[type] : names[0];
+  static const char *const names[] = {"?",
+                                      "window",
+                                      "attribute",
+                                      "throttle",
+                                      "once",
+                                      "timer_set",
+                                      "timer_clear",
+                                      "suppress",
+                                      "unsuppress",
+                                      "message",
+                                      "failure",
+                                      "outcome",
+                                      "dead_clear",
+                                      "not_run",
+                                      "consent",
+                                      "count_send",
+                                      [EFFECT_DERIVED] = "derived",
+                                      [EFFECT_SEGMENT] = "segment"};
+  bool known = (size_t)type < sizeof names / sizeof *names && names[type];
+  return known ? names[type] : names[0];
+}
+
+const char *segment_change_name(enum segment_change change) {
+  static const char *const names[] = {"?", "entered", "left", "filled", "forgotten", "judged"};
+  return change >= SEGMENT_ENTERED && change <= SEGMENT_JUDGED ? names[change] : names[0];
 }
 
 static uint32_t read_u32(struct reader *reader) {
@@ -233,6 +253,14 @@ void effect_encode(const struct effect *effect, struct buf *out) {
   case EFFECT_COUNT_SEND:
     counted_encode(&effect->counted, out);
     break;
+  case EFFECT_DERIVED:
+    buf_put_str(out, effect->derived);
+    break;
+  case EFFECT_SEGMENT:
+    buf_put_u8(out, (uint8_t)effect->segment.change);
+    buf_put_str(out, effect->segment.name);
+    buf_put_zigzag(out, effect->segment.at);
+    break;
   }
 }
 
@@ -293,9 +321,20 @@ int effect_decode(struct effect *effect, struct reader *reader, struct error *er
   case EFFECT_COUNT_SEND:
     counted_decode(&effect->counted, reader);
     break;
+  case EFFECT_DERIVED:
+    effect->derived = reader_str(reader);
+    break;
+  case EFFECT_SEGMENT:
+    effect->segment.change = reader_u8(reader);
+    effect->segment.name = reader_str(reader);
+    effect->segment.at = reader_zigzag(reader);
+    if (effect->segment.change < SEGMENT_ENTERED || effect->segment.change > SEGMENT_JUDGED ||
+        (effect->segment.name.len == 0) != (effect->segment.change == SEGMENT_JUDGED))
+      reader->bad = true;
+    break;
   default:
     return error_set(err, ERROR_CORRUPT, "effect: type %d is not known to this version, which knows %d to %d",
-                     (int)effect->type, (int)EFFECT_WINDOW, (int)EFFECT_COUNT_SEND);
+                     (int)effect->type, (int)EFFECT_WINDOW, (int)EFFECT_SEGMENT);
   }
   if (reader->bad)
     return error_set(err, ERROR_CORRUPT, "effect \"%s\": cut short or malformed", effect_name(effect->type));

@@ -19,13 +19,15 @@ enum effect_type {
   EFFECT_TIMER_CLEAR, /**< fired or cancelled */
   EFFECT_SUPPRESS,    /**< no messages on this channel ("*": any) */
   EFFECT_UNSUPPRESS,
-  EFFECT_MESSAGE,    /**< a decision: to the outbox if the verdict passes, to the ledger either way */
-  EFFECT_FAILURE,    /**< a rule failed on this input: dead letter */
-  EFFECT_OUTCOME,    /**< a message came to its end, or will be tried again */
-  EFFECT_DEAD_CLEAR, /**< a dead letter was retried or dropped */
-  EFFECT_NOT_RUN,    /**< a timer came due and its rule was not run: for the ledger */
-  EFFECT_CONSENT,    /**< consent to a purpose, granted or withdrawn */
-  EFFECT_COUNT_SEND  /**< a message counts for a cap, or counts no more */
+  EFFECT_MESSAGE,      /**< a decision: to the outbox if the verdict passes, to the ledger either way */
+  EFFECT_FAILURE,      /**< a rule failed on this input: dead letter */
+  EFFECT_OUTCOME,      /**< a message came to its end, or will be tried again */
+  EFFECT_DEAD_CLEAR,   /**< a dead letter was retried or dropped */
+  EFFECT_NOT_RUN,      /**< a timer came due and its rule was not run: for the ledger */
+  EFFECT_CONSENT,      /**< consent to a purpose, granted or withdrawn */
+  EFFECT_COUNT_SEND,   /**< a message counts for a cap, or counts no more */
+  EFFECT_DERIVED = 19, /**< an event that the input derived; it was decided within the same input */
+  EFFECT_SEGMENT = 20  /**< the user entered or left a segment, or his segments were judged */
 };
 
 /** What becomes of a timer that comes due long after its time. */
@@ -47,6 +49,14 @@ struct timer {
 static inline bool timer_needs(const struct timer *timer) {
   return timer->name.len > sizeof TIMER_NEEDS - 1 &&
          memcmp(timer->name.data, TIMER_NEEDS, sizeof TIMER_NEEDS - 1) == 0;
+}
+
+/** … and a segment's: the first moment at which its predicate may answer otherwise (decide/decide_segment.c).
+ * The name is this and the segment's. */
+#define TIMER_SEGMENT "segment:"
+static inline bool timer_segment(const struct timer *timer) {
+  return timer->name.len > sizeof TIMER_SEGMENT - 1 &&
+         memcmp(timer->name.data, TIMER_SEGMENT, sizeof TIMER_SEGMENT - 1) == 0;
 }
 
 enum outcome_kind {
@@ -85,6 +95,21 @@ struct counted_send {
   int64_t wall;       /**< now */
   int64_t
       keep; /**< how far caps look back, ms: what is older than this at `wall` is forgotten; 0: give back */
+};
+
+enum segment_change {
+  SEGMENT_ENTERED = 1,
+  SEGMENT_LEFT,
+  SEGMENT_FILLED,    /**< he is in it as the log says, and nobody is told */
+  SEGMENT_FORGOTTEN, /**< he is out of it, and nobody is told: there is no such segment any more */
+  SEGMENT_JUDGED     /**< no name: his segments were judged as of `at`, and will not be as of earlier */
+};
+
+/** What happened to a user's membership. */
+struct membership {
+  struct str name;
+  enum segment_change change;
+  int64_t at; /**< ms since the epoch: since when it is so */
 };
 
 struct failure {
@@ -133,6 +158,8 @@ struct effect {
     struct not_run not_run;
     struct consent consent;
     struct counted_send counted;
+    struct str derived; /**< event_encode() */
+    struct membership segment;
   };
 };
 
@@ -144,6 +171,8 @@ void effect_encode(const struct effect *effect, struct buf *out);
 int effect_decode(struct effect *effect, struct reader *reader, struct error *err);
 /** "window", "attribute", …; "?" for no type. */
 const char *effect_name(enum effect_type type);
+/** "entered", "left", …; "?" for none. */
+const char *segment_change_name(enum segment_change change);
 
 /** A timer's stored form, in effects and in the record: its times (at most TIMER_TIMES_MAX bytes), then
  * campaign, name, cancel_on and data as strings. */

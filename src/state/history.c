@@ -10,6 +10,11 @@ static bool is_operators(enum log_record_type type, enum effect_type effect) {
   return type == LOG_COMMAND && (effect == EFFECT_ATTRIBUTE || effect == EFFECT_TIMER_CLEAR);
 }
 
+/** A membership that changed. */
+static bool is_told(const struct effect *effect) {
+  return effect->type == EFFECT_SEGMENT && effect->segment.change != SEGMENT_JUDGED;
+}
+
 /** Pass over effects up to and with the next decision. @return 1 with it, 0 at the end, or ERROR_CORRUPT. */
 static int next_decision(enum log_record_type type, struct reader *reader, struct str *decision,
                          struct error *err) {
@@ -21,7 +26,8 @@ static int next_decision(enum log_record_type type, struct reader *reader, struc
     *decision = (struct str){(const char *)start, (size_t)(reader->at - start)};
     if (effect.type == EFFECT_MESSAGE || effect.type == EFFECT_OUTCOME || effect.type == EFFECT_FAILURE ||
         effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS || effect.type == EFFECT_NOT_RUN ||
-        effect.type == EFFECT_CONSENT || is_operators(type, effect.type))
+        effect.type == EFFECT_CONSENT || effect.type == EFFECT_DERIVED || is_told(&effect) ||
+        is_operators(type, effect.type))
       return 1;
   }
   return 0;

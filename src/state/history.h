@@ -5,8 +5,8 @@
 #include "state/store.h"
 
 /** Of encoded effects, append those that the ledger keeps: MESSAGE, OUTCOME, FAILURE, SUPPRESS, UNSUPPRESS,
- * CONSENT; of a COMMAND's also ATTRIBUTE and TIMER_CLEAR, which no replay makes again; of a RETRY's
- * DEAD_CLEAR.
+ * CONSENT, DERIVED, changes of SEGMENT; of a COMMAND's also ATTRIBUTE and TIMER_CLEAR, which no replay makes
+ * again; of a RETRY's DEAD_CLEAR.
  * @return 0 or ERROR_CORRUPT. */
 int history_decisions(enum log_record_type type, struct str effects, struct buf *out, struct error *err);
 

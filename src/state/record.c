@@ -6,8 +6,8 @@
 
 #include <stdio.h>
 
-/* Format 2: consents and counters. */
-enum { RECORD_FORMAT = 2 };
+/* Format 2: consents and counters. 3: segments, journeys, exposures. */
+enum { RECORD_FORMAT = 3 };
 
 void record_init(struct record *record) {
   *record = (struct record){0};
@@ -93,6 +93,8 @@ static bool entry_valid(const struct entry *entry) {
   case ENTRY_CONSENT:
   case ENTRY_COUNTER:
     return record_valid_gate(entry);
+  case ENTRY_SEGMENT:
+    return record_valid_segment(entry);
   default:
     return false;
   }
@@ -244,6 +246,9 @@ static int apply(struct record *record, const struct effect *effect, size_t max)
     return record_apply_consent(record, &effect->consent, max);
   case EFFECT_COUNT_SEND:
     return record_apply_counted(record, &effect->counted, max);
+  case EFFECT_SEGMENT:
+    return record_apply_segment(record, &effect->segment, max);
+  case EFFECT_DERIVED:
   case EFFECT_MESSAGE:
   case EFFECT_FAILURE:
   case EFFECT_OUTCOME:
@@ -275,6 +280,9 @@ static void name_effect(const struct effect *effect, char out[256]) {
     break;
   case EFFECT_COUNT_SEND:
     snprintf(out, 256, "the cap of \"%.*s\"", STR_ARG(effect->counted.counter));
+    break;
+  case EFFECT_SEGMENT:
+    snprintf(out, 256, "segment \"%.*s\"", STR_ARG(effect->segment.name));
     break;
   default:
     snprintf(out, 256, "%s", effect_name(effect->type));
@@ -429,7 +437,7 @@ bool record_timer_cancelled_by(const struct record *record, struct str event_typ
   while (event_type.len > 0 && entry_next(&reader, &entry)) {
     if (entry.type != ENTRY_TIMER) continue;
     struct reader body = reader_of(entry.body);
-    if (timer_decode(out, &body) && str_equal(out->cancel_on, event_type)) return true;
+    if (timer_decode(out, &body) && event_type_is(out->cancel_on, event_type)) return true;
   }
   return false;
 }

@@ -33,9 +33,9 @@ void record_encode(const struct record *record, struct buf *out);
 int record_decode(struct record *record, struct str stored, struct error *err);
 
 /** Apply one effect. Effects that are not about the record (MESSAGE, FAILURE, OUTCOME, DEAD_CLEAR,
- * NOT_RUN) do nothing. A nil or empty value removes the attribute, arrival 0 the throttle, until 0 the mark.
- * A window that is there goes by its own length, whatever the entry says. The same effects make the same
- * bytes.
+ * NOT_RUN, DERIVED) do nothing. A nil or empty value removes the attribute, arrival 0 the throttle, until 0
+ * the mark. A window that is there goes by its own length, whatever the entry says. The same effects make the
+ * same bytes.
  * @param effect  must not borrow from this record (what the readers below answer), except to name what is
  * cleared.
  * @param max  the bound on the record's bytes; an effect that does not make it grow always fits. Recovery
@@ -77,6 +77,13 @@ bool record_consent(const struct record *record, struct str purpose, struct str 
 /** The moments, ascending, at which messages count for caps under this name; what is old may be among them.
  * @return how many. */
 size_t record_counted(const struct record *record, struct str counter, int64_t times[RECORD_COUNTED_MAX]);
+/** Whether the user is in the segment; `since` (or null) is since when. */
+bool record_segment(const struct record *record, struct str name, int64_t *since);
+/** The moment up to which his segments are judged; INT64_MIN: none ever was. */
+int64_t record_segments_judged(const struct record *record);
+/** The first membership at `*at` or behind it; `*at` is then behind it. Begin with 0; the record must not
+ * change in between. @return false if there is none. */
+bool record_segment_next(const struct record *record, size_t *at, struct str *name, int64_t *since);
 bool record_timer(const struct record *record, struct str campaign, struct str name, struct timer *out);
 /** The earliest timer: by due time, then campaign, then name. @return false if there is none. */
 bool record_timer_next(const struct record *record, struct timer *out);
@@ -93,6 +100,7 @@ bool record_timer_cancelled_by(const struct record *record, struct str event_typ
  * value}, windows: [{id (hex), kind, over_ms, entries, basis ("exact", "buckets", "hyperloglog"), newest, and
  * if keyed keys, evicted}], once (how many), throttles: {key (hex): arrival}, timers: [{campaign, name, due,
  * set_at, late, …}], suppressions: [{channel, reason, at}],
- * consents: [{purpose, channel, consent ("granted", "withdrawn"), at, source}], counted: {counter: [time]}}.
+ * consents: [{purpose, channel, consent ("granted", "withdrawn"), at, source}], counted: {counter: [time]},
+ * segments: {name: since}}.
  */
 void record_describe(const struct record *record, struct buf *out);

@@ -134,6 +134,7 @@ static void put_entry(struct buf *out, const struct entry *entry) {
   case ENTRY_COUNTER:
     put_counter(out, entry);
     break;
+  case ENTRY_SEGMENT:
   case ENTRY_ONCE:
     break;
   }
@@ -154,8 +155,21 @@ static void put_entries(struct buf *out, const struct record *record, enum entry
     if (entry.type == type) put_entry(out, &entry);
 }
 
+/** Memberships; the moment up to which they are judged is none. */
+static void put_segments(struct buf *out, const struct record *record) {
+  struct str name;
+  int64_t since;
+  uint32_t count = 0;
+  for (size_t at = 0; record_segment_next(record, &at, &name, &since);) count++;
+  value_put_map(out, count);
+  for (size_t at = 0; record_segment_next(record, &at, &name, &since);) {
+    value_put_string(out, name);
+    value_put_integer(out, since);
+  }
+}
+
 void record_describe(const struct record *record, struct buf *out) {
-  value_put_map(out, 10);
+  value_put_map(out, 11);
   put_member(out, "seq", (int64_t)record->seq);
   put_member(out, "bytes", (int64_t)record->bytes.len);
   put_text(out, "attributes");
@@ -181,4 +195,6 @@ void record_describe(const struct record *record, struct buf *out) {
   put_text(out, "counted");
   value_put_map(out, count_entries(record, ENTRY_COUNTER));
   put_entries(out, record, ENTRY_COUNTER);
+  put_text(out, "segments");
+  put_segments(out, record);
 }

@@ -10,6 +10,7 @@
  *   SUPPRESS  = channel:str reason:str at:zigzag
  *   CONSENT   = a consent as consent_encode() has it
  *   COUNTER   = name:str keep:zigzag (time:zigzag gap:varint*), ascending
+ *   SEGMENT   = name:str since:zigzag; without a name: the moment up to which segments are judged
  * `over` is minutes * 2 if it is whole minutes, else ms * 2 + 1.
  */
 #pragma once
@@ -25,7 +26,8 @@ enum entry_type {
   ENTRY_TIMER,
   ENTRY_SUPPRESS,
   ENTRY_CONSENT,
-  ENTRY_COUNTER
+  ENTRY_COUNTER,
+  ENTRY_SEGMENT = 11
 };
 
 struct entry {
@@ -117,6 +119,13 @@ bool record_tidy_counter(struct record *record, const struct entry *entry, int64
 bool record_valid_gate(const struct entry *entry);
 /** A COUNTER entry's content. @return how many times. */
 size_t entry_counter(const struct entry *entry, struct str *name, int64_t times[RECORD_COUNTED_MAX]);
+
+/** Apply a SEGMENT effect. @return 0 or ERROR_LIMIT, without a message. */
+int record_apply_segment(struct record *record, const struct membership *membership, size_t max);
+/** @return whether the body of a SEGMENT entry is well formed. */
+bool record_valid_segment(const struct entry *entry);
+/** A SEGMENT entry's content. */
+struct str entry_segment(const struct entry *entry, int64_t *since);
 
 /** Apply a WINDOW effect. @return 0, ERROR_LIMIT or ERROR_INVALID, without a message. */
 int record_apply_window(struct record *record, const struct window_entry *entry, size_t max);

@@ -221,7 +221,7 @@ static int apply_outcome(struct recovering *self, const struct log_record *recor
 
 static bool changes_record(enum effect_type type) {
   return type != EFFECT_MESSAGE && type != EFFECT_FAILURE && type != EFFECT_OUTCOME &&
-         type != EFFECT_DEAD_CLEAR && type != EFFECT_NOT_RUN;
+         type != EFFECT_DEAD_CLEAR && type != EFFECT_NOT_RUN && type != EFFECT_DERIVED;
 }
 
 static int load(struct recovering *self, struct entity entity, struct slot **out) {

@@ -73,6 +73,9 @@ local steps = {
   end,
   timer = function(step, host, say)
     local late = step.due ~= step.at and " (due " .. tell.time(host, step.due) .. ")" or ""
+    if step.name:find "^segment:" then
+      return say("the segment " .. step.name:sub(#"segment:" + 1) .. " is judged" .. late)
+    end
     say("timer " .. step.name .. " of " .. step.campaign .. late)
   end,
   lookup = function(step, _, say)
@@ -117,6 +120,15 @@ local steps = {
     local how = outcomes[step.outcome]
     say("  " .. (how and how(step, message, host) or "not sent: " .. message .. ", " .. step.outcome .. ": " .. step.detail))
   end,
+  derived = function(step, _, say)
+    say("  leads to the event " .. step.type .. (next(step.payload or {}) and "  " .. tell.value(step.payload) or ""))
+  end,
+  entered = function(step, _, say)
+    say("  enters the segment " .. step.segment)
+  end,
+  left = function(step, _, say)
+    say("  leaves the segment " .. step.segment)
+  end,
   failed = function(step, _, say)
     for i, line in ipairs(first_lines(step.error)) do
       say((i == 1 and "  rule " .. step.campaign .. " failed: " or "    ") .. line)
@@ -126,12 +138,17 @@ local steps = {
     say("  profile: " .. step.name .. (step.value == nil and " is removed" or " = " .. tell.value(step.value)))
   end,
   timer_set = function(step, host, say)
-    if step.name:find "^needs:" then
+    if step.name:find "^segment:" then
+      return say("  the segment " .. step.name:sub(#"segment:" + 1) .. " may change at " .. tell.time(host, step.due))
+    elseif step.name:find "^needs:" then
       return say("  rule " .. step.campaign .. " waits for what it needs, until " .. tell.time(host, step.due) .. " at most")
     end
     say("  sets the timer " .. step.name .. " of " .. step.campaign .. " for " .. tell.time(host, step.due))
   end,
   timer_clear = function(step, _, say)
+    if step.name:find "^segment:" then
+      return
+    end
     say("  cancels the timer " .. step.name .. " of " .. step.campaign)
   end,
   suppressed = function(step, _, say)
