@@ -34,7 +34,7 @@ static struct message some_message(void) {
                           .generation = 7};
 }
 
-enum { SAMPLES = 33 };
+enum { SAMPLES = 48 };
 
 /** One of each effect, and of each shape it can have. */
 static void samples(struct effect out[SAMPLES]) {
@@ -147,6 +147,32 @@ static void samples(struct effect out[SAMPLES]) {
                                             "ada")};
   out[n++] = (struct effect){.type = EFFECT_SEGMENT, .segment = {STR("vip"), SEGMENT_LEFT, 1760000000000}};
   out[n++] = (struct effect){.type = EFFECT_SEGMENT, .segment = {STR(""), SEGMENT_JUDGED, INT64_MIN}};
+  out[n++] = (struct effect){
+      .type = EFFECT_INDEX,
+      .index = {
+          .index = STR("interest:watchers"), .key = STR("K1"), .expires = 1760000000000, .extend = true}};
+  out[n++] = (struct effect){.type = EFFECT_INDEX,
+                             .index = {.index = STR("segment:vip"), .key = STR(""), .value = STR("\x01")}};
+  out[n++] = (struct effect){.type = EFFECT_INDEX, .index = {.index = STR("segment:vip"), .remove = true}};
+  out[n++] = (struct effect){.type = EFFECT_FAN_OUT,
+                             .fan_out = {.step = FAN_OUT_BEGINS,
+                                         .id = {1, 2},
+                                         .spec = {.campaign = STR("drop"),
+                                                  .index = STR("interest:watchers"),
+                                                  .key = STR("K1"),
+                                                  .event = STR("event"),
+                                                  .pace = {500, 1000},
+                                                  .began = 1760000000000,
+                                                  .expires = 1760000000001}}};
+  out[n++] = (struct effect){.type = EFFECT_FAN_OUT,
+                             .fan_out = {.step = FAN_OUT_REACHES, .id = {1, 2}, .reached = 1000000}};
+  out[n++] = (struct effect){.type = EFFECT_FAN_OUT,
+                             .fan_out = {.step = FAN_OUT_CHANGES,
+                                         .id = {1, 2},
+                                         .reached = 7,
+                                         .state = FAN_OUT_STOPPED,
+                                         .at = 1760000000000,
+                                         .reason = STR("by ada")}};
   while (n < SAMPLES) out[n++] = (struct effect){.type = EFFECT_DEAD_CLEAR, .dead_id = {9, UINT64_MAX}};
 }
 
@@ -256,6 +282,27 @@ static void same(const struct effect *a, const struct effect *b) {
   case EFFECT_DEAD_CLEAR:
     assert_true(hash128_equal(a->dead_id, b->dead_id));
     break;
+  case EFFECT_INDEX:
+    same_str(a->index.index, b->index.index);
+    same_str(a->index.key, b->index.key);
+    same_str(a->index.value, b->index.value);
+    assert_true(a->index.expires == b->index.expires && a->index.remove == b->index.remove);
+    assert_int_equal(a->index.extend, b->index.extend);
+    break;
+  case EFFECT_FAN_OUT:
+    assert_true(hash128_equal(a->fan_out.id, b->fan_out.id) && a->fan_out.step == b->fan_out.step);
+    assert_true(a->fan_out.reached == b->fan_out.reached && a->fan_out.at == b->fan_out.at);
+    assert_int_equal(a->fan_out.state, b->fan_out.state);
+    same_str(a->fan_out.reason, b->fan_out.reason);
+    same_str(a->fan_out.spec.campaign, b->fan_out.spec.campaign);
+    same_str(a->fan_out.spec.index, b->fan_out.spec.index);
+    same_str(a->fan_out.spec.key, b->fan_out.spec.key);
+    same_str(a->fan_out.spec.event, b->fan_out.spec.event);
+    assert_true(a->fan_out.spec.pace.count == b->fan_out.spec.pace.count &&
+                a->fan_out.spec.pace.over_ms == b->fan_out.spec.pace.over_ms);
+    assert_true(a->fan_out.spec.began == b->fan_out.spec.began &&
+                a->fan_out.spec.expires == b->fan_out.spec.expires);
+    break;
   case EFFECT_NOT_RUN:
     same_str(a->not_run.campaign, b->not_run.campaign);
     same_str(a->not_run.rule, b->not_run.rule);
@@ -276,7 +323,8 @@ static void test_round_trip(void **state) {
     effect_encode(&all[i], &bytes);
     seen |= 1u << all[i].type;
   }
-  assert_int_equal(seen, 0xfffe | 1u << EFFECT_DERIVED | 1u << EFFECT_SEGMENT); // every type is among them
+  assert_int_equal(seen, 0xfffe | 1u << EFFECT_DERIVED | 1u << EFFECT_SEGMENT | 1u << EFFECT_INDEX |
+                             1u << EFFECT_FAN_OUT); // every type is among them
   // One after another, as in the log: each takes just its own bytes.
   struct reader reader = reader_of(buf_str(&bytes));
   for (unsigned i = 0; i < SAMPLES; i++) {

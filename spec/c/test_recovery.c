@@ -49,6 +49,14 @@ struct world {
   size_t message_count, dead_count, event_count;
   uint64_t next_seq;
   uint32_t generation;
+  struct user_index *index;
+  struct world_fan_out {
+    bool begins;
+    int origin;
+    int64_t began, at;
+    uint64_t reached[USERS], last; /**< by each user, and in all */
+    enum fan_out_state state;
+  } fan_outs[3];
 };
 
 static char user_names[USERS][32];
@@ -73,6 +81,7 @@ static struct world *world_new(void) {
     world->users[i].indexed_due = INT64_MAX;
   }
   world->next_seq = 1;
+  world->index = user_index_new();
   return world;
 }
 
@@ -81,6 +90,7 @@ static void world_free(struct world *world) {
     record_deinit(&world->users[i].record);
     free(world->users[i].seqs);
   }
+  user_index_free(world->index);
   free(world);
 }
 
@@ -125,6 +135,25 @@ static void world_outcome(struct world *world, int user, const struct outcome *o
   dead->kind = DEAD_MESSAGE;
 }
 
+static void world_fan_out(struct world *world, int user, const struct fan_out_change *change) {
+  struct world_fan_out *fan_out = &world->fan_outs[change->id.low];
+  switch (change->step) {
+  case FAN_OUT_BEGINS:
+    fan_out->begins = true;
+    fan_out->origin = user;
+    fan_out->began = change->spec.began;
+    break;
+  case FAN_OUT_REACHES:
+    fan_out->reached[user] = change->reached;
+    break;
+  case FAN_OUT_CHANGES:
+    fan_out->at = change->at;
+    fan_out->last = change->reached;
+    fan_out->state = change->state;
+    break;
+  }
+}
+
 static void world_effect(struct world *world, const struct log_record *record, int user,
                          const struct effect *effect) {
   struct world_user *at = &world->users[user];
@@ -147,6 +176,12 @@ static void world_effect(struct world *world, const struct log_record *record, i
   }
   case EFFECT_DEAD_CLEAR:
     world_dead(world, effect->dead_id, user)->there = false;
+    break;
+  case EFFECT_INDEX:
+    user_index_apply(world->index, record->entity, &effect->index);
+    break;
+  case EFFECT_FAN_OUT:
+    world_fan_out(world, user, &effect->fan_out);
     break;
   default:
     assert_int_equal(record_apply(&at->record, effect, 1 << 16, NULL), 0);
@@ -295,6 +330,41 @@ static void add_effects(struct life *life, int user, uint64_t seq, struct buf *o
                   out);
 }
 
+/** A fan-out begins, reaches its users one after the other, and ends. */
+static void add_fan_out_change(struct life *life, int user, uint64_t seq, struct buf *out) {
+  struct fan_out_change change = {.step = (enum fan_out_step)(FAN_OUT_BEGINS + chance(life, 3)),
+                                  .id = support_id((uint64_t)chance(life, 3)),
+                                  .reached = seq,
+                                  .at = (int64_t)seq,
+                                  .state = (enum fan_out_state)(FAN_OUT_PAUSED + chance(life, 4)),
+                                  .reason = STR("r")};
+  if (chance(life, 2)) return;
+  if (change.step == FAN_OUT_BEGINS)
+    change.spec =
+        (struct fan_out_spec){STR("c"), STR("i"), STR("k"), STR("e"), {1, 1000}, (int64_t)seq, user};
+  effect_encode(&(struct effect){.type = EFFECT_FAN_OUT, .fan_out = change}, out);
+}
+
+static const struct str index_names[] = {{"interest:a", 10}, {"segment:b", 9}},
+                        index_keys[] = {{"", 0}, {"K1", 2}};
+
+/** The user enters an index, leaves it, or stays in it for longer. */
+static void add_index_change(struct life *life, struct buf *out) {
+  // Far ahead: what has ended long ago is dropped.
+  static const int64_t later[] = {0, 5000000001000, 5000000002000};
+  if (chance(life, 2)) return;
+  char value = (char)chance(life, 100);
+  int act = chance(life, 3);
+  effect_encode(&(struct effect){.type = EFFECT_INDEX,
+                                 .index = {.index = index_names[chance(life, 2)],
+                                           .key = index_keys[chance(life, 2)],
+                                           .value = act == 1 ? STR("") : (struct str){&value, 1},
+                                           .expires = act == 1 ? 0 : later[chance(life, 3)],
+                                           .remove = act == 1,
+                                           .extend = act == 2}},
+                out);
+}
+
 /** What happens to one waiting message: an attempt, or its outcome. */
 static bool make_delivery(struct life *life, const struct world_message *message, uint64_t seq,
                           struct log_record *record, struct support_input *out) {
@@ -361,6 +431,8 @@ static void make_record(struct life *life, uint64_t seq, struct log_record *reco
     record->entity = user_entity(user);
     support_event(out, record->entity, id, record->at);
     add_effects(life, user, seq, &out->effects);
+    add_index_change(life, &out->effects);
+    add_fan_out_change(life, user, seq, &out->effects);
   }
   record->input = buf_str(&out->input);
   record->effects = buf_str(&out->effects);
@@ -376,7 +448,7 @@ static int life_step(struct life *life, struct support_input *scratch) {
   if (rc) return rc;
   if (write(life->acks, &seq, sizeof seq) != sizeof seq) _exit(8);
   world_apply(life->world, &record, end.segment);
-  // Dead letters are written at once, as the host does.
+  // Dead letters and indexes are written at once, as the host does.
   struct support_write dead;
   support_write_init(&dead, life->store, &life->loop);
   struct reader reader = reader_of(record.effects);
@@ -386,6 +458,8 @@ static int life_step(struct life *life, struct support_input *scratch) {
     effect_decode(&effect, &reader, NULL);
     if (dead_letter_from(&letter, &record, &effect)) store_write_dead(&dead.write, &letter);
     if (effect.type == EFFECT_DEAD_CLEAR) store_write_dead_done(&dead.write, record.entity, effect.dead_id);
+    if (effect.type == EFFECT_INDEX) store_write_index(&dead.write, record.entity, &effect.index);
+    if (effect.type == EFFECT_FAN_OUT) store_write_fan_out(&dead.write, record.entity, &effect.fan_out);
   }
   return support_write_finish(&dead, life->store, &life->loop);
 }
@@ -597,6 +671,60 @@ static void judge_history(struct store *store, const struct world *world) {
   }
 }
 
+static int note_index(void *context, const struct index_user *user) {
+  buf_printf(context, "%.*s=%.*s@%" PRId64 " ", STR_ARG(user->entity.id), STR_ARG(user->value),
+             user->expires);
+  return 0;
+}
+
+static void judge_indexes(struct store *store, const struct world *world) {
+  for (int i = 0; i < 4; i++) {
+    struct buf expected, found, cursor;
+    buf_init(&expected);
+    buf_init(&found);
+    buf_init(&cursor);
+    struct str name = index_names[i / 2], key = index_keys[i % 2];
+    user_index_scan(world->index, name, key, -1, 0, &cursor, UINT32_MAX, note_index, &expected);
+    buf_clear(&cursor);
+    assert_true(store_scan_index(store, name, key, -1, 0, &cursor, UINT32_MAX, note_index, &found, NULL) >=
+                0);
+    if (!str_equal(buf_str(&expected), buf_str(&found)))
+      fail_msg("%s/%s: %.*s, not %.*s", name.data, key.data, STR_ARG(buf_str(&found)),
+               STR_ARG(buf_str(&expected)));
+    buf_deinit(&expected);
+    buf_deinit(&found);
+    buf_deinit(&cursor);
+  }
+}
+
+static int judge_fan_out(void *context, const struct store_fan_out *found) {
+  struct world *world = context;
+  struct world_fan_out *fan_out = &world->fan_outs[found->id.low];
+  assert_true(fan_out->begins);
+  assert_int_equal(fan_out->origin, user_number(found->origin));
+  assert_int_equal(fan_out->began, found->spec.began);
+  assert_int_equal(fan_out->at, found->at);
+  assert_int_equal(fan_out->last, found->reached);
+  assert_int_equal(fan_out->state ? fan_out->state : FAN_OUT_RUNS, found->state);
+  for (int partition = 0; partition < PARTITION_COUNT; partition++) {
+    uint64_t last = 0;
+    struct buf key;
+    buf_init(&key);
+    for (int user = 0; user < USERS; user++) {
+      if (entity_partition(user_entity(user)) != (unsigned)partition || fan_out->reached[user] <= last)
+        continue;
+      last = fan_out->reached[user];
+      index_cursor_set(&key, user_entity(user));
+    }
+    const struct store_fan_out_partition *at = &found->partitions[partition];
+    assert_int_equal(at->reached, last);
+    assert_true(str_equal((struct str){at->last, at->last_len}, buf_str(&key)));
+    buf_deinit(&key);
+  }
+  fan_out->begins = false; // once
+  return 0;
+}
+
 static void judge(uint64_t acknowledged) {
   struct world *world = world_new();
   uint64_t last = judge_read_log(world);
@@ -614,6 +742,9 @@ static void judge(uint64_t acknowledged) {
   judge_history(store, world);
   judge_users(store, world);
   judge_timers(store, world);
+  judge_indexes(store, world);
+  assert_int_equal(store_scan_fan_outs(store, judge_fan_out, world, NULL), 0);
+  for (int i = 0; i < 3; i++) assert_false(world->fan_outs[i].begins);
   assert_int_equal(store_scan_outbox(store, judge_outbox_entry, world, NULL), 0);
   assert_int_equal(store_scan_dead(store, judge_dead_letter, world, NULL), 0);
   for (size_t i = 0; i < world->message_count; i++) assert_false(world->messages[i].waits);

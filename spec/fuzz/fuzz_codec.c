@@ -1,4 +1,5 @@
-// covers: src/state/effect.c src/state/message.c src/state/outbox.c src/event/event.c src/engine/ruleset.c
+// covers: src/state/effect.c src/state/user_index.c src/state/fan_out.c src/state/message.c
+// src/state/outbox.c src/event/event.c src/engine/ruleset.c
 /* The forms in which things lie in the log and the store: arbitrary bytes are refused, or are read and
  * written again to the same. Input: which form, then its bytes. */
 #include "engine/ruleset.h"
@@ -70,6 +71,7 @@ static bool take_effects(struct str bytes, struct buf *out) {
     if (code) break;
     HOLDS(effect_name(effect.type)[0] != '?');
     effect_encode(&effect, out);
+    if (effect.type == EFFECT_INDEX) HOLDS(index_change_fits(&effect.index));
     kept += effect.type == EFFECT_MESSAGE || effect.type == EFFECT_OUTCOME || effect.type == EFFECT_FAILURE ||
             effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS ||
             effect.type == EFFECT_CONSENT || effect.type == EFFECT_NOT_RUN || effect.type == EFFECT_DERIVED ||
@@ -142,6 +144,22 @@ static bool take_sealed(struct str bytes, struct buf *out) {
   return false;
 }
 
+static bool take_fan_out(struct str bytes, struct buf *out) {
+  struct error err;
+  struct event event;
+  struct str campaign;
+  struct hash128 id;
+  int code = fan_out_input_decode(bytes, &event, &campaign, &id, &err);
+  HOLDS(code == 0 || code == ERROR_CORRUPT);
+  if (code) return false;
+  struct buf encoded;
+  buf_init(&encoded);
+  event_encode(&event, &encoded);
+  fan_out_input_encode(buf_str(&encoded), campaign, id, out);
+  buf_deinit(&encoded);
+  return true;
+}
+
 static int no_text(void *context, struct hash128 hash, struct buf *out, struct error *err) {
   (void)context, (void)hash, (void)out, (void)err;
   return 0;
@@ -160,8 +178,8 @@ static bool take_ruleset(struct str bytes, struct buf *out) {
   return true;
 }
 
-static form *const forms[] = {take_event,        take_message,     take_verdict, take_timer,  take_effects,
-                              take_outbox_entry, take_dead_letter, take_sealed,  take_ruleset};
+static form *const forms[] = {take_event,        take_message,     take_verdict, take_timer,   take_effects,
+                              take_outbox_entry, take_dead_letter, take_sealed,  take_ruleset, take_fan_out};
 enum { FORMS = sizeof forms / sizeof forms[0] };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -245,6 +263,24 @@ static void seed_effects(void) {
       {.type = EFFECT_UNSUPPRESS, .suppress = {STR("*"), STR(""), FUZZ_NOW}},
       {.type = EFFECT_CONSENT, .consent = {STR("newsletter"), STR("email"), true, FUZZ_NOW, STR("event")}},
       {.type = EFFECT_COUNT_SEND, .counted = {STR("marketing"), FUZZ_NOW, FUZZ_NOW, 7 * 86400000LL}},
+      {.type = EFFECT_INDEX,
+       .index = {STR("interest:watchers"), STR("K1"), STR(""), FUZZ_NOW + 86400000, false, true}},
+      {.type = EFFECT_INDEX, .index = {STR("segment:vip"), STR(""), STR("\x01"), 0, false, false}},
+      {.type = EFFECT_INDEX, .index = {STR("segment:vip"), STR(""), STR(""), 0, true, false}},
+      {.type = EFFECT_FAN_OUT,
+       .fan_out = {.step = FAN_OUT_BEGINS,
+                   .id = {1, 2},
+                   .spec = {STR("drop"),
+                            STR("interest:watchers"),
+                            STR("K1"),
+                            STR("event"),
+                            {500, 1000},
+                            FUZZ_NOW,
+                            FUZZ_NOW + 1}}},
+      {.type = EFFECT_FAN_OUT, .fan_out = {.step = FAN_OUT_REACHES, .id = {1, 2}, .reached = 1000}},
+      {.type = EFFECT_FAN_OUT,
+       .fan_out =
+           {.step = FAN_OUT_CHANGES, .reached = 9, .state = FAN_OUT_DONE, .at = FUZZ_NOW, .reason = STR("")}},
       {.type = EFFECT_MESSAGE, .message = {seed_message(true), {true, STR(""), STR("\x80")}}},
       {.type = EFFECT_MESSAGE, .message = {seed_message(false), {false, STR("suppressed"), STR("\x80")}}},
       {.type = EFFECT_FAILURE,
@@ -301,6 +337,13 @@ void fuzz_seeds(void) {
   fuzz_seed(buf_str(&seed_bytes));
   begin(3);
   timer_encode(&seed_timer, &seed_bytes);
+  fuzz_seed(buf_str(&seed_bytes));
+  begin(9);
+  struct buf encoded;
+  buf_init(&encoded);
+  event_encode(&event, &encoded);
+  fan_out_input_encode(buf_str(&encoded), STR("drop"), (struct hash128){1, 2}, &seed_bytes);
+  buf_deinit(&encoded);
   fuzz_seed(buf_str(&seed_bytes));
   seed_effects();
   begin(7);

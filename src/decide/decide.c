@@ -101,6 +101,7 @@ void decide_begin(struct decider *decider, struct record *record, struct decisio
 void decide_finish(struct decider *decider, struct decision *out) {
   out->effects = buf_str(&decider->draft.effects);
   if (out->effects.len) out->record_changed = true;
+  out->indexed = decider->draft.indexed;
 }
 
 /** The failed input, so that `dead retry` can run the rule on it again: its log type and its bytes. */

@@ -78,6 +78,7 @@ struct decision {
   struct str effects;  /**< encoded, for the log; empty if nothing happened */
   bool timers_changed; /**< the record's next timer may be another */
   bool record_changed;
+  bool indexed; /**< an EFFECT_INDEX or EFFECT_FAN_OUT may be among the effects */
   bool waits; /**< a rule waits for what it needs: a timer_needs() is among the effects, and in the record */
 };
 

@@ -105,7 +105,7 @@ static void flight_reset(struct flight *flight) {
   flight->inputs_end = &flight->inputs;
   flight->writes = NULL;
   flight->writes_end = &flight->writes;
-  flight->dead = NULL;
+  flight->beside = NULL;
   flight->flushes = NULL;
 }
 
@@ -141,7 +141,7 @@ static void flight_durable(struct worker *worker, struct flight *flight) {
   seen_durable_to(worker->seen, flight->log.end.segment, flight->marks);
   hand_over(worker, flight);
   if (flight->lookups.len) lookup_ask(worker->shared->lookup, buf_str(&flight->lookups));
-  if (flight->dead) write_behind_submit(flight->dead);
+  if (flight->beside) write_behind_submit(flight->beside);
   for (struct write_behind *write = flight->writes, *next; write; write = next) {
     next = write->next;
     write_behind_submit(write);
@@ -158,7 +158,7 @@ static void flight_durable(struct worker *worker, struct flight *flight) {
 /** Nothing of it may be assumed: the records are dropped, and recovery will tell what the log has. */
 static void flight_failed(struct worker *worker, struct flight *flight) {
   worker_failed(worker, "log", flight->log.status);
-  if (flight->dead) write_behind_free(flight->dead);
+  if (flight->beside) write_behind_free(flight->beside);
   for (struct write_behind *write = flight->writes, *next; write; write = next) {
     next = write->next;
     write_behind_free(write);
@@ -244,10 +244,17 @@ void flight_record(struct worker *worker, enum log_record_type type, struct enti
   flight->log.records++;
 }
 
-struct store_write *flight_dead(struct worker *worker) {
+struct store_write *flight_store(struct worker *worker) {
   struct flight *flight = flight_current(worker);
-  if (!flight->dead) flight->dead = write_behind_new(worker);
-  return &flight->dead->write;
+  if (!flight->beside) flight->beside = write_behind_new(worker);
+  return &flight->beside->write;
+}
+
+void flight_index(struct worker *worker, struct entity entity, struct str effects) {
+  struct reader reader = reader_of(effects);
+  struct effect effect;
+  while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0)
+    if (effect.type == EFFECT_INDEX) store_write_index(flight_store(worker), entity, &effect.index);
 }
 
 /** In the order of their keys in the store. */

@@ -47,7 +47,7 @@ void worker_note_failure(void *context, const struct entity *entity, const struc
   char id[33];
   hash128_hex(failure->id, id);
   store_write_dead(
-      flight_dead(worker),
+      flight_store(worker),
       &(struct dead_letter){
           .id = failure->id, .kind = DEAD_RULE, .entity = *entity, .at = failure->at, .failure = *failure});
   if (worker->taps) tail_failure(worker, entity, failure, place_of(failure->error));
@@ -96,6 +96,7 @@ static void conclude(struct worker *worker, struct slot *slot, enum log_record_t
   uint64_t seq = worker_next_seq(worker->shared);
   worker->decided++;
   flight_record(worker, type, slot_entity(slot), input, decision->effects, seq);
+  if (decision->indexed) flight_index(worker, slot_entity(slot), decision->effects);
   if (decision->record_changed) {
     slot->record.seq = seq;
     table_changed(worker->table, slot, true);
@@ -221,11 +222,11 @@ static void decide_input(struct worker *worker, struct slot *slot, struct worker
 }
 
 void worker_dead_put(struct worker *worker, const struct dead_letter *letter) {
-  store_write_dead(flight_dead(worker), letter);
+  store_write_dead(flight_store(worker), letter);
 }
 
 void worker_dead_done(struct worker *worker, struct entity entity, struct hash128 id) {
-  store_write_dead_done(flight_dead(worker), entity, id);
+  store_write_dead_done(flight_store(worker), entity, id);
 }
 
 /* ---- waiting for a record ---- */

@@ -46,7 +46,8 @@ struct flight {
   struct buf lookups;    /**< for lookup_ask() */
   struct worker_input *inputs, **inputs_end;
   struct write_behind *writes, **writes_end;
-  struct write_behind *dead; /**< dead letters put or done; null if none */
+  struct write_behind
+      *beside; /**< what its inputs put into the store by key: dead letters, indexes; or null */
   struct flush *flushes;
   uint64_t marks;      /**< seen_position() when it left */
   struct flight *next; /**< free list */
@@ -152,7 +153,10 @@ void acks_add(struct acks *acks, struct ingest_batch *batch, uint32_t item, enum
 /** Append one record of the log to the turn's flight. */
 void flight_record(struct worker *worker, enum log_record_type type, struct entity entity, struct str input,
                    struct str effects, uint64_t seq);
-struct store_write *flight_dead(struct worker *worker);
+/** For what an input puts into the store by key: written when the turn's flight is durable, not before. */
+struct store_write *flight_store(struct worker *worker);
+/** The changes of indexes among an input's effects. */
+void flight_index(struct worker *worker, struct entity entity, struct str effects);
 /** Put dirty records, up to so many bytes, into writes that go with the turn's flight. @return how many. */
 size_t flight_write_behind(struct worker *worker, size_t max_bytes);
 /** One share of the pass under way, and the flush that waits for its end. */

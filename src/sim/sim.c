@@ -150,6 +150,7 @@ struct sim *sim_new(struct sim_rules *rules, const struct sim_options *options) 
   sim->table = table_new(SIZE_MAX);
   sim->seen = seen_new();
   sim->timers = timers_new();
+  sim->index = user_index_new();
   if (!rules->options.decides_only) sim_deliver_init(sim);
   return sim;
 }
@@ -160,6 +161,7 @@ void sim_free(struct sim *sim) {
   table_free(sim->table);
   seen_free(sim->seen);
   timers_free(sim->timers);
+  user_index_free(sim->index);
   buf_deinit(&sim->entity);
   buf_deinit(&sim->input);
   buf_deinit(&sim->entry);
@@ -209,6 +211,13 @@ static void remember(struct sim *sim, enum log_record_type type, struct entity e
   sim->run_count = 0;
 }
 
+static void apply_index(struct sim *sim, struct entity entity, struct str effects) {
+  struct reader reader = reader_of(effects);
+  struct effect effect;
+  while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0)
+    if (effect.type == EFFECT_INDEX) user_index_apply(sim->index, entity, &effect.index);
+}
+
 void sim_decided(struct sim *sim, enum log_record_type type, struct entity entity, struct str input,
                  const struct decision *decision, struct slot *slot) {
   if (slot) {
@@ -218,6 +227,7 @@ void sim_decided(struct sim *sim, enum log_record_type type, struct entity entit
       timers_set(sim->timers, slot_entity(slot),
                  record_timer_next(&slot->record, &next) ? next.due : INT64_MAX);
   }
+  if (decision->indexed) apply_index(sim, entity, decision->effects);
   if (!sim->rules->options.decides_only) remember(sim, type, entity, input, decision->effects);
   if (decision->waits) sim_lookups_begin(sim, slot, decision->effects);
 }

@@ -37,6 +37,7 @@ struct sim {
   struct table *table;
   struct seen *seen;
   struct timers *timers;
+  struct user_index *index;
   struct buf entity, input, entry; /**< scratch */
   struct buf lookups;              /**< what sim_lookup() was told, one after the other */
   struct buf asks;                 /**< scratch: a timer that waits */

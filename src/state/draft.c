@@ -14,6 +14,7 @@ void draft_deinit(struct draft *draft) {
 void draft_begin(struct draft *draft, struct record *record) {
   draft->record = record;
   draft->mark = 0;
+  draft->indexed = false;
   buf_clear(&draft->effects);
 }
 
@@ -22,6 +23,7 @@ int draft_add(struct draft *draft, const struct effect *effect, struct error *er
   effect_encode(effect, &draft->effects); /* first, for the effect may borrow from the record */
   int rc = record_apply(draft->record, effect, draft->record_max, err);
   if (rc) draft->effects.len = before;
+  if (effect->type == EFFECT_INDEX || effect->type == EFFECT_FAN_OUT) draft->indexed = true;
   return rc;
 }
 

@@ -14,6 +14,7 @@ struct draft {
   size_t record_max;
   struct buf aside; /**< the record's bytes at the mark */
   size_t mark;      /**< length of `effects` at the mark */
+  bool indexed;     /**< an EFFECT_INDEX or EFFECT_FAN_OUT is, or was, among them */
 };
 
 void draft_init(struct draft *draft, size_t record_max);

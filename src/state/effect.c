@@ -6,26 +6,19 @@
 enum { ENTRY_KIND = 7, ENTRY_KEYED = 8, ENTRY_ONE = 16, ENTRY_KNOWN = 31 };
 
 const char *effect_name(enum effect_type type) {
-  static const char *const names[] = {"?",
-                                      "window",
-                                      "attribute",
-                                      "throttle",
-                                      "once",
-                                      "timer_set",
-                                      "timer_clear",
-                                      "suppress",
-                                      "unsuppress",
-                                      "message",
-                                      "failure",
-                                      "outcome",
-                                      "dead_clear",
-                                      "not_run",
-                                      "consent",
-                                      "count_send",
-                                      [EFFECT_DERIVED] = "derived",
-                                      [EFFECT_SEGMENT] = "segment"};
-  bool known = (size_t)type < sizeof names / sizeof *names && names[type];
-  return known ? names[type] : names[0];
+  static const char *const names[] = {
+      [EFFECT_WINDOW] = "window",         [EFFECT_ATTRIBUTE] = "attribute",
+      [EFFECT_THROTTLE] = "throttle",     [EFFECT_ONCE] = "once",
+      [EFFECT_TIMER_SET] = "timer_set",   [EFFECT_TIMER_CLEAR] = "timer_clear",
+      [EFFECT_SUPPRESS] = "suppress",     [EFFECT_UNSUPPRESS] = "unsuppress",
+      [EFFECT_MESSAGE] = "message",       [EFFECT_FAILURE] = "failure",
+      [EFFECT_OUTCOME] = "outcome",       [EFFECT_DEAD_CLEAR] = "dead_clear",
+      [EFFECT_NOT_RUN] = "not_run",       [EFFECT_CONSENT] = "consent",
+      [EFFECT_COUNT_SEND] = "count_send", [EFFECT_INDEX] = "index",
+      [EFFECT_DERIVED] = "derived",       [EFFECT_SEGMENT] = "segment",
+      [EFFECT_FAN_OUT] = "fan_out"};
+  size_t number = (size_t)type;
+  return number < sizeof names / sizeof *names && names[number] ? names[number] : "?";
 }
 
 const char *segment_change_name(enum segment_change change) {
@@ -253,6 +246,12 @@ void effect_encode(const struct effect *effect, struct buf *out) {
   case EFFECT_COUNT_SEND:
     counted_encode(&effect->counted, out);
     break;
+  case EFFECT_INDEX:
+    index_change_encode(&effect->index, out);
+    break;
+  case EFFECT_FAN_OUT:
+    fan_out_change_encode(&effect->fan_out, out);
+    break;
   case EFFECT_DERIVED:
     buf_put_str(out, effect->derived);
     break;
@@ -321,6 +320,12 @@ int effect_decode(struct effect *effect, struct reader *reader, struct error *er
   case EFFECT_COUNT_SEND:
     counted_decode(&effect->counted, reader);
     break;
+  case EFFECT_INDEX:
+    if (!index_change_decode(&effect->index, reader)) reader->bad = true;
+    break;
+  case EFFECT_FAN_OUT:
+    if (!fan_out_change_decode(&effect->fan_out, reader)) reader->bad = true;
+    break;
   case EFFECT_DERIVED:
     effect->derived = reader_str(reader);
     break;
@@ -333,8 +338,7 @@ int effect_decode(struct effect *effect, struct reader *reader, struct error *er
       reader->bad = true;
     break;
   default:
-    return error_set(err, ERROR_CORRUPT, "effect: type %d is not known to this version, which knows %d to %d",
-                     (int)effect->type, (int)EFFECT_WINDOW, (int)EFFECT_SEGMENT);
+    return error_set(err, ERROR_CORRUPT, "effect: type %d is not known to this version", (int)effect->type);
   }
   if (reader->bad)
     return error_set(err, ERROR_CORRUPT, "effect \"%s\": cut short or malformed", effect_name(effect->type));

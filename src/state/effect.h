@@ -7,7 +7,9 @@
  */
 #pragma once
 
+#include "state/fan_out.h"
 #include "state/message.h"
+#include "state/user_index.h"
 #include "state/window.h"
 
 enum effect_type {
@@ -26,8 +28,10 @@ enum effect_type {
   EFFECT_NOT_RUN,      /**< a timer came due and its rule was not run: for the ledger */
   EFFECT_CONSENT,      /**< consent to a purpose, granted or withdrawn */
   EFFECT_COUNT_SEND,   /**< a message counts for a cap, or counts no more */
+  EFFECT_INDEX = 16,   /**< the user enters an index under a key, or leaves it: state/user_index.h */
   EFFECT_DERIVED = 19, /**< an event that the input derived; it was decided within the same input */
-  EFFECT_SEGMENT = 20  /**< the user entered or left a segment, or his segments were judged */
+  EFFECT_SEGMENT = 20, /**< the user entered or left a segment, or his segments were judged */
+  EFFECT_FAN_OUT = 23  /**< a fan-out begins, reaches a user, or changes: state/fan_out.h */
 };
 
 /** What becomes of a timer that comes due long after its time. */
@@ -160,6 +164,8 @@ struct effect {
     struct counted_send counted;
     struct str derived; /**< event_encode() */
     struct membership segment;
+    struct index_change index;
+    struct fan_out_change fan_out;
   };
 };
 

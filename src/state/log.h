@@ -26,8 +26,9 @@ enum log_record_type {
   LOG_RETRY,      /**< input: "dead retry"; effects: what the failed rule, or the resent message, then did */
   LOG_GENERATION, /**< input: value map of the generation (number, rule files with content hashes,
                      declarations); no entity */
-  LOG_LOOKUP /**< input: event_encode(), then as strings the campaign whose rule waited with it, and the value
-                map that the rule was given for its needs */
+  LOG_LOOKUP,     /**< input: event_encode(), then as strings the campaign whose rule waited with it, and the
+                     value     map that the rule was given for its needs */
+  LOG_FAN_OUT = 9 /**< of a user whom a fan-out reaches. Input: fan_out_input_encode() */
 };
 
 struct log_record {

@@ -254,7 +254,10 @@ static int apply(struct record *record, const struct effect *effect, size_t max)
   case EFFECT_OUTCOME:
   case EFFECT_DEAD_CLEAR:
   case EFFECT_NOT_RUN:
+  case EFFECT_FAN_OUT:
     break;
+  case EFFECT_INDEX:
+    return index_change_fits(&effect->index) ? 0 : ERROR_INVALID;
   }
   return 0;
 }
@@ -293,6 +296,12 @@ static void name_effect(const struct effect *effect, char out[256]) {
 int record_apply(struct record *record, const struct effect *effect, size_t max, struct error *err) {
   int rc = apply(record, effect, max);
   if (__builtin_expect(rc == 0, 1)) return 0;
+  if (effect->type == EFFECT_INDEX)
+    return error_set(err, rc,
+                     "an entry of the index \"%.*s\" is too long: its name may have %d bytes, its key %d, "
+                     "its value %d",
+                     (int)(effect->index.index.len < 64 ? effect->index.index.len : 64),
+                     effect->index.index.data, INDEX_NAME_MAX, INDEX_KEY_MAX, INDEX_VALUE_MAX);
   char name[256];
   name_effect(effect, name);
   if (rc == ERROR_LIMIT)

@@ -33,16 +33,16 @@ void record_encode(const struct record *record, struct buf *out);
 int record_decode(struct record *record, struct str stored, struct error *err);
 
 /** Apply one effect. Effects that are not about the record (MESSAGE, FAILURE, OUTCOME, DEAD_CLEAR,
- * NOT_RUN, DERIVED) do nothing. A nil or empty value removes the attribute, arrival 0 the throttle, until 0
- * the mark. A window that is there goes by its own length, whatever the entry says. The same effects make the
- * same bytes.
+ * NOT_RUN, DERIVED, INDEX, FAN_OUT) do nothing. A nil or empty value removes the attribute, arrival 0 the
+ * throttle, until 0 the mark. A window that is there goes by its own length, whatever the entry says. The
+ * same effects make the same bytes.
  * @param effect  must not borrow from this record (what the readers below answer), except to name what is
  * cleared.
  * @param max  the bound on the record's bytes; an effect that does not make it grow always fits. Recovery
  * gives SIZE_MAX: what is in the log has been let in, perhaps after a record_tidy() that recovery does not
  * know of.
- * @return 0, ERROR_LIMIT naming what did not fit, or ERROR_INVALID for a malformed or (LAST, FIRST) too long
- * value; both change nothing. */
+ * @return 0, ERROR_LIMIT naming what did not fit, or ERROR_INVALID for a malformed or (LAST, FIRST, INDEX)
+ * too long value; both change nothing. */
 int record_apply(struct record *record, const struct effect *effect, size_t max, struct error *err);
 
 /** Copy the bytes aside, and put them back. `aside` is the caller's scratch, reused. */

@@ -221,7 +221,8 @@ static int apply_outcome(struct recovering *self, const struct log_record *recor
 
 static bool changes_record(enum effect_type type) {
   return type != EFFECT_MESSAGE && type != EFFECT_FAILURE && type != EFFECT_OUTCOME &&
-         type != EFFECT_DEAD_CLEAR && type != EFFECT_NOT_RUN && type != EFFECT_DERIVED;
+         type != EFFECT_DEAD_CLEAR && type != EFFECT_NOT_RUN && type != EFFECT_DERIVED &&
+         type != EFFECT_INDEX && type != EFFECT_FAN_OUT;
 }
 
 static int load(struct recovering *self, struct entity entity, struct slot **out) {
@@ -277,6 +278,8 @@ static int apply(struct recovering *self, const struct log_record *record) {
     if (effect.type == EFFECT_OUTCOME) rc = apply_outcome(self, record, &effect.outcome);
     if (dead_letter_from(&letter, record, &effect)) store_write_dead(&self->write, &letter);
     if (effect.type == EFFECT_DEAD_CLEAR) store_write_dead_done(&self->write, record->entity, effect.dead_id);
+    if (effect.type == EFFECT_INDEX) store_write_index(&self->write, record->entity, &effect.index);
+    if (effect.type == EFFECT_FAN_OUT) store_write_fan_out(&self->write, record->entity, &effect.fan_out);
   }
   if (!rc && touches) rc = apply_to_record(self, record);
   if (rc) return rc;

@@ -26,7 +26,7 @@ struct recovery_options {
 
 /** Read from the checkpoint (and dedup marks from the first unsealed segment); apply to each user what his
  * record has not seen (by sequence number; what fitted his record when it was logged fits now, whatever the
- * bound is); re-put timers index, outbox and dead letters by key; write all of it, checkpoint at the end.
- * Blocking; nothing else uses the store. */
+ * bound is); re-put timers index, outbox, dead letters and user index by key; write all of it, checkpoint at
+ * the end. Blocking; nothing else uses the store. */
 int recovery_run(struct store *store, const struct recovery_options *options, struct recovery_result *result,
                  struct error *err);

@@ -21,7 +21,7 @@ enum { SEALED_ENTRY_BYTES = 16 << 10 };
 /** Records whose input is kept in the event log; the others' is in the ledger. */
 static inline bool sealed_in_log(enum log_record_type type) {
   return type == LOG_EVENT || type == LOG_TIMER || type == LOG_COMMAND || type == LOG_RETRY ||
-         type == LOG_LOOKUP;
+         type == LOG_LOOKUP || type == LOG_FAN_OUT;
 }
 
 /** An entry that is being made; empty while its value is. */

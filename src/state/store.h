@@ -2,10 +2,10 @@
  * has.
  *
  * `store_rocks_open` is RocksDB with its own WAL off (the log is the WAL). Column families: user, timer,
- * outbox, deferred, dead, meta, and in time slices log.<slice>, seen.<slice>, ledger.<slice>. Keys begin
- * partition (1 byte) | entity kind | id | 0, so that everything known of a user is one key range in each
- * (timer: due time first, it is an index). Fetches and writes run on the store's threads, one each, and
- * complete by mail.
+ * outbox, deferred, dead, meta, index, fanout, and in time slices log.<slice>, seen.<slice>, ledger.<slice>.
+ * Keys begin partition (1 byte) | entity kind | id | 0, so that everything known of a user is one key range
+ * in each (timer: due time first, it is an index). Fetches and writes run on the store's threads, one each,
+ * and complete by mail.
  *
  * | family | key behind the entity | value |
  * |---|---|---|
@@ -15,6 +15,8 @@
  * | deferred | due time before the entity, then the message's id: an index of the outbox | empty |
  * | log, ledger | segment, number | state/sealed.h: records of one segment; ledger: their decisions |
  * | seen | (a hash of the entity, then seen_mark()) | time of acceptance |
+ * | index | hash of the index's name, hash of the key before the entity | when it ends, index, key, value |
+ * | fanout | (an id, then what of it) | state/fan_out.h: what it is, how far it is |
  * | meta | (a name alone) | format version, checkpoint, last sealed segment, the newest time in each slice;
  * the host's own facts |
  *
@@ -109,6 +111,13 @@ void store_write_outbox_done(struct store_write *write, struct entity entity, st
                              int64_t not_before);
 void store_write_dead(struct store_write *write, const struct dead_letter *letter);
 void store_write_dead_done(struct store_write *write, struct entity entity, struct hash128 id);
+/** An input's EFFECT_INDEX. In the order in which they were logged. */
+void store_write_index(struct store_write *write, struct entity entity, const struct index_change *change);
+/** An input's EFFECT_FAN_OUT. In the order in which they were logged. */
+void store_write_fan_out(struct store_write *write, struct entity entity,
+                         const struct fan_out_change *change);
+/** Forget a fan-out that has ended. */
+void store_write_fan_out_gone(struct store_write *write, struct hash128 id);
 void store_write_submit(struct store *store, struct store_write *write);
 
 /* ---- small durable facts: blocking, synced; not for workers ---- */
@@ -148,6 +157,43 @@ int store_scan_outbox_of(struct store *store, struct entity entity,
 int store_read_deferred(struct store *store, struct buf *cursor, int64_t until, uint32_t most, int64_t *next,
                         void (*visit)(void *context, const struct outbox_entry *entry), void *context,
                         struct error *err);
+/** Who stands under (index, key), in the order of partition, kind and id, from behind `cursor` on, which
+ * follows. Entries that have ended by `now` (wall clock, ms) are passed over.
+ * @param partition  that one's users alone; -1: all. @param cursor  empty: from the first; index_cursor_set()
+ * @param most  entries to look at in this call
+ * @return how many it looked at, fewer than `most` when there are no more; or a negative code, the visitor's
+ * too */
+int store_scan_index(struct store *store, struct str index, struct str key, int partition, int64_t now,
+                     struct buf *cursor, uint32_t most,
+                     int (*visit)(void *context, const struct index_user *user), void *context,
+                     struct error *err);
+/** How many those are. Reads them all: a million in about a second. */
+int store_count_index(struct store *store, struct str index, struct str key, int64_t now, uint64_t *count,
+                      struct error *err);
+
+/** A fan-out, and how far it has come. */
+struct store_fan_out {
+  struct hash128 id;
+  struct entity origin; /**< of the event that began it */
+  struct fan_out_spec spec;
+  enum fan_out_state state;
+  int64_t at;        /**< when its state last changed; 0: never */
+  uint64_t reached;  /**< in all, as of then */
+  struct str reason; /**< … and why */
+  bool begins;       /**< the scan's own */
+  struct store_fan_out_partition {
+    uint64_t reached;
+    size_t last_len;             /**< 0: nobody yet */
+    char last[EVENT_ID_MAX + 3]; /**< partition, kind, id, 0: a cursor for store_scan_index() */
+  } partitions[PARTITION_COUNT];
+};
+/** All, in no order that means anything. Borrowed for the visit. */
+int store_scan_fan_outs(struct store *store, int (*visit)(void *context, const struct store_fan_out *fan_out),
+                        void *context, struct error *err);
+/** @return 0, ERROR_NOT_FOUND, or what the visit returned. */
+int store_get_fan_out(struct store *store, struct hash128 id,
+                      int (*visit)(void *context, const struct store_fan_out *fan_out), void *context,
+                      struct error *err);
 int store_scan_dead(struct store *store, int (*visit)(void *context, const struct dead_letter *letter),
                     void *context, struct error *err);
 /** One user's sealed past, segment by segment in the order of sequence numbers, from ledger and log slices

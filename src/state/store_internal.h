@@ -1,5 +1,6 @@
 /** The insides of the RocksDB store, for the files that are it: store_rocks.c (open, close), store_read.c,
- * store_write.c, store_slices.c, store_marks.c, seal.c, backup.c. */
+ * store_write.c, store_index.c, store_fan_out.c,
+ * store_slices.c, store_marks.c, seal.c, backup.c. */
 #pragma once
 
 #include "state/mark_filter.h"
@@ -18,6 +19,8 @@ enum family {
   FAMILY_DEFERRED,
   FAMILY_DEAD,
   FAMILY_META,
+  FAMILY_INDEX,
+  FAMILY_FAN_OUT,
   FAMILY_COUNT
 };
 
@@ -56,7 +59,9 @@ struct queue {
 struct store {
   struct store_options options;
   char *directory;
-  rocksdb_options_t *db_options, *record_options, *small_options, *slice_options[SLICE_KINDS][SLICE_PACES];
+  rocksdb_options_t *db_options, *record_options, *small_options, *index_options,
+      *slice_options[SLICE_KINDS][SLICE_PACES];
+  rocksdb_compactionfilter_t *index_filter;
   rocksdb_cache_t *cache;
   rocksdb_block_based_table_options_t *tables, *slice_tables, *seen_tables;
   rocksdb_readoptions_t *get_options, *scan_options;
@@ -127,6 +132,23 @@ int store_write_now(struct store *store, struct store_write *write, struct error
 int store_put_meta(struct store *store, struct str key, struct str value, struct error *err);
 int store_meta_get_u64(struct store *store, const char *key, uint64_t *values, size_t count,
                        struct error *err);
+
+/* store_index.c */
+
+/** An entry's key and value in the family `index`. */
+void index_key_put(struct buf *out, struct str index, struct str key, struct entity entity);
+void index_value_put(struct buf *out, const struct index_change *change);
+/** Have the family's merges keep what ends later, and its compactions drop what has ended. @return to be
+ * freed after the options. */
+rocksdb_compactionfilter_t *index_filter_set(rocksdb_options_t *options);
+
+/* store_fan_out.c */
+
+/** A key of the family `fanout`. @param partition  -1: none */
+void fan_out_key_put(struct buf *out, struct hash128 id, uint8_t row, int partition);
+/** The row that a change writes. @return false if there is none. */
+bool fan_out_row(const struct fan_out_change *change, struct entity entity, struct buf *key,
+                 struct buf *value);
 
 /* store_slices.c */
 

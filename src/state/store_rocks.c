@@ -16,8 +16,8 @@
 
 enum { FORMAT_VERSION = 2, MERGED_MIN = 4 };
 
-static const char *const family_names[FAMILY_COUNT] = {"default",  "user", "timer", "outbox",
-                                                       "deferred", "dead", "meta"};
+static const char *const family_names[FAMILY_COUNT] = {"default", "user", "timer", "outbox", "deferred",
+                                                       "dead",    "meta", "index", "fanout"};
 
 /* ---- errors ---- */
 
@@ -153,6 +153,8 @@ static void make_options(struct store *store) {
   rocksdb_options_set_memtable_whole_key_filtering(store->record_options, 1);
   rocksdb_options_set_memtable_prefix_bloom_size_ratio(store->record_options, 0.02);
   store->small_options = new_options(store->tables, 8 << 20, rocksdb_lz4_compression);
+  store->index_options = new_options(store->tables, 16 << 20, rocksdb_lz4_compression);
+  store->index_filter = index_filter_set(store->index_options);
   store->get_options = rocksdb_readoptions_create();
   store->scan_options = rocksdb_readoptions_create();
   rocksdb_readoptions_set_fill_cache(store->scan_options, 0);
@@ -168,6 +170,8 @@ static void free_options(struct store *store) {
   rocksdb_options_destroy(store->db_options);
   rocksdb_options_destroy(store->record_options);
   rocksdb_options_destroy(store->small_options);
+  rocksdb_options_destroy(store->index_options);
+  rocksdb_compactionfilter_destroy(store->index_filter);
   for (int kind = 0; kind < SLICE_KINDS; kind++)
     for (int pace = 0; pace < SLICE_PACES; pace++) rocksdb_options_destroy(store->slice_options[kind][pace]);
   rocksdb_block_based_options_destroy(store->tables);
@@ -184,6 +188,7 @@ static void free_options(struct store *store) {
 static void without_compression(struct store *store) {
   rocksdb_options_set_compression(store->record_options, rocksdb_no_compression);
   rocksdb_options_set_compression(store->small_options, rocksdb_no_compression);
+  rocksdb_options_set_compression(store->index_options, rocksdb_no_compression);
   for (int kind = 0; kind < SLICE_KINDS; kind++)
     for (int pace = 0; pace < SLICE_PACES; pace++)
       rocksdb_options_set_compression(store->slice_options[kind][pace], rocksdb_no_compression);
@@ -215,7 +220,9 @@ static bool is_ours(const char *name) {
 }
 
 static const rocksdb_options_t *options_of(const struct store *store, enum family family) {
-  return family == FAMILY_USER ? store->record_options : store->small_options;
+  return family == FAMILY_USER    ? store->record_options
+         : family == FAMILY_INDEX ? store->index_options
+                                  : store->small_options;
 }
 
 /** Only the newest of its kind still grows. */

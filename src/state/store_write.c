@@ -50,6 +50,13 @@ static void put(struct store_write *write, enum family family) {
   write->bytes += batch->key.len + batch->value.len;
 }
 
+static void merge(struct store_write *write, enum family family) {
+  struct write_batch *batch = write->batch;
+  rocksdb_writebatch_merge_cf(batch->batch, batch->store->families[family], (const char *)batch->key.data,
+                              batch->key.len, (const char *)batch->value.data, batch->value.len);
+  write->bytes += batch->key.len + batch->value.len;
+}
+
 static void take(struct store_write *write, enum family family) {
   struct write_batch *batch = write->batch;
   rocksdb_writebatch_delete_cf(batch->batch, batch->store->families[family], (const char *)batch->key.data,
@@ -122,6 +129,34 @@ void store_write_dead(struct store_write *write, const struct dead_letter *lette
 void store_write_dead_done(struct store_write *write, struct entity entity, struct hash128 id) {
   put_id_key(begin_key(write), entity, id);
   take(write, FAMILY_DEAD);
+}
+
+void store_write_index(struct store_write *write, struct entity entity, const struct index_change *change) {
+  index_key_put(begin_key(write), change->index, change->key, entity);
+  if (change->remove) {
+    take(write, FAMILY_INDEX);
+    return;
+  }
+  index_value_put(begin_value(write), change);
+  if (change->extend)
+    merge(write, FAMILY_INDEX);
+  else
+    put(write, FAMILY_INDEX);
+}
+
+void store_write_fan_out(struct store_write *write, struct entity entity,
+                         const struct fan_out_change *change) {
+  if (fan_out_row(change, entity, begin_key(write), begin_value(write))) put(write, FAMILY_FAN_OUT);
+}
+
+void store_write_fan_out_gone(struct store_write *write, struct hash128 id) {
+  struct write_batch *batch = write->batch;
+  struct buf *key = begin_key(write), *end = begin_value(write);
+  fan_out_key_put(key, id, 0, -1);
+  fan_out_key_put(end, id, UINT8_MAX, -1);
+  rocksdb_writebatch_delete_range_cf(batch->batch, batch->store->families[FAMILY_FAN_OUT],
+                                     (const char *)key->data, key->len, (const char *)end->data, end->len);
+  write->bytes += key->len + end->len;
 }
 
 int store_write_now(struct store *store, struct store_write *write, struct error *err) {
@@ -212,8 +247,8 @@ int store_meta_get_u64(struct store *store, const char *key, uint64_t *values, s
 
 static int flush(struct store *store, struct error *err) {
   // Meta too: its last log file is kept as long as something of it is in memory alone.
-  static const enum family flushed[] = {FAMILY_USER,     FAMILY_TIMER, FAMILY_OUTBOX,
-                                        FAMILY_DEFERRED, FAMILY_DEAD,  FAMILY_META};
+  static const enum family flushed[] = {FAMILY_USER,    FAMILY_TIMER,    FAMILY_OUTBOX, FAMILY_INDEX,
+                                        FAMILY_FAN_OUT, FAMILY_DEFERRED, FAMILY_DEAD,   FAMILY_META};
   rocksdb_flushoptions_t *options = rocksdb_flushoptions_create();
   rocksdb_flushoptions_set_wait(options, 1);
   int rc = 0;
