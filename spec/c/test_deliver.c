@@ -268,7 +268,7 @@ static void test_files(void **state) {
   assert_non_null(strstr(
       mail, "\r\nX-Kairos-Campaign: cart\r\nX-Kairos-Template: reminder\r\nX-Kairos-preheader: soon\r\n"));
   assert_non_null(strstr(mail, "\r\n\r\nHi Ada!\r\n"));
-  assert_non_null(strstr(mail, "\r\n\r\n<p>Hi <b>Ada</b>!</p>\r\n"));
+  assert_non_null(strstr(mail, "div>\r\n<p>Hi <b>Ada</b>!</p>\r\n"));
   char *json = read_file(fixture, "000000000000feed0000000000000002.json");
   assert_non_null(json);
   assert_non_null(strstr(json, "\"message_id\": \"000000000000feed0000000000000002\""));

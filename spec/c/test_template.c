@@ -309,6 +309,24 @@ static void test_front_matter(void **state) {
   expect_body("t.txt", "----\nx", "{}", NULL, "----\nx");
 }
 
+#define HIDDEN "<div style=\"display:none;max-height:0;overflow:hidden;mso-hide:all\">"
+
+static void test_preheader(void **state) {
+  (void)state;
+  struct output output;
+  render(&output, "t.html", "---\npreheader: \"For {{name}}\"\n---\n<p>Hello</p>\n", "{\"name\":\"A & B\"}",
+         NULL);
+  assert_int_equal(output.rc, 0);
+  expect_header(&output, "preheader", "For A & B");
+  expect_buf("body", &output.rendered.body, HIDDEN "For A &amp; B</div>\n<p>Hello</p>\n");
+  expect_buf("text", &output.rendered.text, "Hello\n"); // which shows its first line of itself
+  release(&output);
+  expect_body("t.html", "---\npreheader: soon\n---\n<html><head></head><BODY class=\"a\">x</BODY></html>",
+              "{}", NULL, "<html><head></head><BODY class=\"a\">" HIDDEN "soon</div>\nx</BODY></html>");
+  expect_body("t.html", "---\npreheader: \"{{name}}\"\n---\n<body", "{}", NULL, "<body"); // it says nothing
+  expect_body("t.txt", "---\npreheader: soon\n---\nx", "{}", NULL, "x");
+}
+
 static void test_header_injection(void **state) {
   (void)state;
   struct output output;
@@ -606,6 +624,7 @@ int main(void) {
       cmocka_unit_test(test_partials),
       cmocka_unit_test(test_json),
       cmocka_unit_test(test_front_matter),
+      cmocka_unit_test(test_preheader),
       cmocka_unit_test(test_header_injection),
       cmocka_unit_test(test_names),
       cmocka_unit_test(test_errors_teach),

@@ -38,7 +38,7 @@ size_t template_headers(const struct template *template, const struct str **name
 /** What a provider's mapping gets. */
 struct rendered {
   struct buf headers; /**< value: map of front-matter key -> rendered text */
-  struct buf body;    /**< text */
+  struct buf body;    /**< text; of HTML, with the preheader hidden at its beginning */
   struct buf text;    /**< HTML templates: a plain-text alternative; else empty */
 };
 void rendered_init(struct rendered *rendered);

@@ -2,6 +2,8 @@
 
 #include "base/memory.h"
 
+#include <strings.h>
+
 /** A section or a partial under way. */
 struct frame {
   const struct program *program;  /**< PARTIAL: where to go on … */
@@ -355,6 +357,31 @@ static int render_headers(struct renderer *renderer, struct rendered *out, struc
   return rc;
 }
 
+/** Where a document's body begins to show: behind its <body …>, or at the start where there is none. */
+static size_t body_start(struct str html) {
+  for (size_t i = 0; i + 6 < html.len; i++) {
+    if (html.data[i] != '<' || strncasecmp(html.data + i, "<body", 5) != 0) continue;
+    const char *end = memchr(html.data + i, '>', html.len - i);
+    if (end) return (size_t)(end - html.data) + 1;
+  }
+  return 0;
+}
+
+/** The preheader, which mail programs show beside the subject: the first text of the body, not seen in it. */
+static bool put_preheader(struct renderer *renderer, struct rendered *out) {
+  struct str found;
+  if (!value_member(buf_str(&out->headers), STR("preheader"), &found) || !value_head(found).string.len)
+    return true;
+  size_t start = body_start(buf_str(&out->body));
+  buf_clear(&renderer->scratch);
+  buf_append(&renderer->scratch, out->body.data + start, out->body.len - start);
+  out->body.len = start;
+  return append_plain(renderer,
+                      STR("<div style=\"display:none;max-height:0;overflow:hidden;mso-hide:all\">")) &&
+         append_html(renderer, value_head(found).string) && append_plain(renderer, STR("</div>\n")) &&
+         append_plain(renderer, buf_str(&renderer->scratch));
+}
+
 int template_render(const struct template *template, struct str data, struct rendered *out,
                     struct error *err) {
   buf_clear(&out->headers);
@@ -378,7 +405,10 @@ int template_render(const struct template *template, struct str data, struct ren
     renderer.room = TEMPLATE_OUTPUT_MAX - out->headers.len;
     rc = run(&renderer, &template->programs[0], err);
   }
-  if (rc == 0 && template->kind == TEMPLATE_HTML) html_text(buf_str(&out->body), &out->text);
+  if (rc == 0 && template->kind == TEMPLATE_HTML) {
+    html_text(buf_str(&out->body), &out->text);
+    if (!put_preheader(&renderer, out)) rc = too_large(err);
+  }
   buf_deinit(&renderer.scratch);
   memory_free(renderer.root);
   return rc ? error_prefix(err, "%.*s", STR_ARG(template->file)) : 0;
