@@ -28,16 +28,18 @@ local function text(value)
   end
 end
 
+local function named(value)
+  if type(value) ~= "string" or #value > 64 or not value:find "^[%w_.-]+$" then
+    return "must be a name of at most 64 letters, digits, _ . and -"
+  end
+end
+
 --- Each takes a value and returns nil, or what is wrong with it (and, of a table, where).
 ---@type table<string, fun(value: any): string?>
 local kinds = {
   text = text,
 
-  name = function(value)
-    if type(value) ~= "string" or #value > 64 or not value:find "^[%w_.-]+$" then
-      return "must be a name of at most 64 letters, digits, _ . and -"
-    end
-  end,
+  name = named,
 
   path = function(value)
     if type(value) ~= "string" or not value:find "^payload%.[^.].*[^.]$" and not value:find "^payload%.[^.]$" then
@@ -120,8 +122,8 @@ local kinds = {
     for name, handler in pairs(value) do
       if type(name) ~= "string" or name == "" or #name > 64 or name:find "%c" then
         return "must name each function"
-      elseif name:find "^needs:" then
-        return 'must not begin a name with "needs:", as the host does for its own'
+      elseif name:find "^needs:" or name:find "^segment:" or name:find "^journey:" then
+        return 'must not begin a name with "' .. name:match "^%a+:" .. '", as the host does for its own'
       elseif type(handler) ~= "function" then
         return "must hold functions: `" .. name .. "` is " .. describe(handler)
       end
@@ -141,6 +143,24 @@ local kinds = {
         return "must not end a name in _state or _why, as `" .. name .. "` does: the host adds these"
       elseif count > 4 then
         return "may hold 4 look-ups: every event of the rule waits for all of them"
+      end
+    end
+  end,
+
+  names = function(value)
+    if type(value) == "string" then
+      return named(value)
+    elseif type(value) ~= "table" or rawget(value, 1) == nil then
+      return "must be a name, or a list of names"
+    end
+    local count = 0
+    for _ in pairs(value) do
+      count = count + 1
+    end
+    for i = 1, count do
+      local why = named(rawget(value, i))
+      if why then
+        return "must be a plain list of names: element " .. i .. " " .. why
       end
     end
   end,
@@ -171,6 +191,14 @@ local kinds = {
     end
   end,
 }
+
+--- What is wrong with one value; nil if nothing is.
+---@param kind string
+---@param value any
+---@return string?
+function check.kind(kind, value)
+  return kinds[kind](value)
+end
 
 --- Raise unless `spec` is a table with the fields of `schema`.
 ---@param what string  the function, for errors: "kairos.window"

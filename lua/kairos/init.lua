@@ -27,6 +27,8 @@ local kairos = {
   window = require "kairos.window",
   --- At most so often for one user. See kairos/throttle.lua.
   throttle = require "kairos.throttle",
+  --- Who is in, to the millisecond. See kairos/segment.lua.
+  segment = require "kairos.segment",
   --- What a rule needs beyond the user's record: look-ups. See kairos/needs.lua.
   needs = require "kairos.needs",
   --- The time the rule is judged at: the event's own, in a timer the time it was due. Milliseconds since 1970.

@@ -79,9 +79,10 @@
 ---@class kairos.SpecWhy
 ---@field to? string  the user
 ---@field campaign? string
+---@field segment? string  each time that it was judged: decision "entered", "left", "in" or "out"
 ---@field template? string
 ---@field channel? string
----@field decision? "send"|"skip"|"none"|"failed"  "none": the rule ran and asked for no message
+---@field decision? "send"|"skip"|"none"|"failed"|"entered"|"left"|"in"|"out"  "none": the rule ran and asked for no message
 ---@field because? string  a part of the reason
 ---@field facts? table<string, any>  what the rule read
 ---@field checks? table<string, string>  a check of the gate, and a part of its answer
@@ -309,6 +310,13 @@ end
 ---@return table?
 function Host:user(user)
   return ask("host:user: ", native.sim_user, self.id, user)
+end
+
+--- The segments that a user is in: by name, since when.
+---@param user string
+---@return table<string, number>
+function Host:segments(user)
+  return (self:user(user) or {}).segments or {}
 end
 
 --- What happened to a user, in words: what a failed assertion prints.

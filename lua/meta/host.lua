@@ -42,6 +42,7 @@
 ---@class kairos.Window
 ---@class kairos.Throttle
 ---@class kairos.Need
+---@class kairos.Segment
 
 --- What came of a rule's look-ups, by their names: for `stock` needs.stock, needs.stock_state ("fresh", "cached" or
 --- "fallback") and, with "fallback", needs.stock_why. Read-only.
@@ -119,6 +120,11 @@ function User:allow(throttle, key) end
 ---@param over kairos.Duration  "7d"
 ---@return boolean
 function User:once(key, over) end
+
+--- Whether the user is in the segment. In a segment's `member`: name it in `reads` too.
+---@param name kairos.Name
+---@return boolean
+function User:in_segment(name) end
 
 --- Whether a message of this purpose may go, as far as the user's consent is concerned.
 ---@param purpose kairos.Purpose  as the configuration calls it

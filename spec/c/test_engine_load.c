@@ -124,8 +124,8 @@ static void test_mistakes(void **state) {
        "rules/t/rule.lua:2: there is no kairos.windw; did you mean kairos.window?"},
       {"local kairos = require 'kairos'\nlocal w = kairos.journey { }",
        "rules/t/rule.lua:2: there is no kairos.journey; there are: kairos.date, kairos.geo, kairos.money, "
-       "kairos.needs, kairos.now, kairos.rule, kairos.sample, kairos.set, kairos.text, kairos.throttle, "
-       "kairos.window"},
+       "kairos.needs, kairos.now, kairos.rule, kairos.sample, kairos.segment, kairos.set, kairos.text, "
+       "kairos.throttle, kairos.window"},
       {"local kairos = require 'kairos'\nlocal t = kairos.throttle { rate = '1/1h' }",
        "rules/t/rule.lua:2: kairos.throttle needs `name`: write name = \"offers\""},
       {"local kairos = require 'kairos'\nlocal t = kairos.throttle { name = 'x', rate = 5 }",

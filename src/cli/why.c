@@ -224,8 +224,11 @@ static void emitted_block(struct str decision) {
 static void run_block(struct str row) {
   struct str decision = print_member_text(row, "decision"), reason = print_member_text(row, "reason");
   bool ran = value_head(member(row, "ran")).boolean;
-  print_text(stdout, print_member_text(row, "campaign"), 0);
-  if (!ran)
+  struct str segment = print_member_text(row, "segment");
+  print_text(stdout, segment.len ? segment : print_member_text(row, "campaign"), 0);
+  if (segment.len)
+    printf(": the segment was judged: %.*s", STR_ARG(decision));
+  else if (!ran)
     printf(" did not run");
   else if (str_equal(decision, STR("none")))
     printf(" asked for no message");

@@ -18,30 +18,61 @@ static struct plan *plan_of(struct decider *decider, struct str type) {
   return plan;
 }
 
-static void plan_window(struct decider *decider, const struct window_declaration *window) {
-  struct plan *plan = plan_of(decider, window->of);
+static void plan_window(struct plan *plan, const struct window_declaration *window) {
   for (size_t i = 0; i < plan->window_count; i++)
     if (plan->windows[i]->id == window->id) return;
   plan->windows = memory_realloc(plan->windows, (plan->window_count + 1) * sizeof *plan->windows);
   plan->windows[plan->window_count++] = window;
 }
 
+/** A window of "segment.entered" counts every segment's. */
+static void plans_window(struct decider *decider, const struct window_declaration *window) {
+  plan_window(plan_of(decider, window->of), window);
+  for (size_t i = 0; event_type_is_host(window->of) && i < decider->segments.count; i++) {
+    const struct engine_segment *segment = &decider->segments.all[i];
+    if (event_type_is(window->of, segment->entered)) plan_window(plan_of(decider, segment->entered), window);
+    if (event_type_is(window->of, segment->left)) plan_window(plan_of(decider, segment->left), window);
+  }
+}
+
+/** The segment is judged when an event goes into a window that it can read. */
+static void plan_segment(struct plan *plan, const struct window_declaration *windows,
+                         const struct engine_segment *segment, uint32_t index) {
+  for (size_t i = 0; i < plan->window_count; i++)
+    for (size_t j = 0; j < segment->window_count; j++) {
+      if (plan->windows[i]->id != windows[segment->windows[j]].id) continue;
+      plan->segments = memory_realloc(plan->segments, (plan->segment_count + 1) * sizeof *plan->segments);
+      plan->segments[plan->segment_count++] = index;
+      return;
+    }
+}
+
 static void plans_build(struct decider *decider) {
   const struct window_declaration *windows;
   size_t window_count = engine_windows(decider->options.engine, &windows);
   const struct decider_flights *flights = &decider->options.flights;
-  size_t types = window_count + flights->window_count + 1;
+  const struct engine_segment *segments = decider->segments.all;
+  size_t segment_count = decider->segments.count;
+  size_t types = window_count + flights->window_count + 2 * segment_count + 1;
   for (size_t i = 0; i < decider->rule_count; i++) types += decider->rules[i].on_count;
   decider->plan_slots = 16;
   while (decider->plan_slots < types * 2) decider->plan_slots *= 2;
   decider->plans = memory_zalloc(decider->plan_slots * sizeof *decider->plans);
-  for (size_t i = 0; i < window_count; i++) plan_window(decider, &windows[i]);
-  for (size_t i = 0; i < flights->window_count; i++) plan_window(decider, &flights->windows[i]);
+  for (size_t i = 0; i < window_count; i++) plans_window(decider, &windows[i]);
+  for (size_t i = 0; i < flights->window_count; i++) plans_window(decider, &flights->windows[i]);
+  for (size_t i = 0; i < decider->plan_slots; i++)
+    for (size_t j = 0; j < segment_count; j++)
+      plan_segment(&decider->plans[i], windows, &segments[j], (uint32_t)j);
   for (size_t i = 0; i < decider->rule_count; i++) {
     for (size_t j = 0; j < decider->rules[i].on_count; j++) {
       struct plan *plan = plan_of(decider, decider->rules[i].on[j]);
       plan->rule_count = engine_subscribers(decider->options.engine, plan->type, &plan->rules);
     }
+  }
+  for (size_t i = 0; i < segment_count; i++) {
+    struct plan *entered = plan_of(decider, segments[i].entered), *left = plan_of(decider, segments[i].left);
+    entered->rule_count = engine_subscribers(decider->options.engine, entered->type, &entered->rules);
+    left->rule_count = engine_subscribers(decider->options.engine, left->type, &left->rules);
   }
 }
 
@@ -59,6 +90,7 @@ struct decider *decider_new(const struct decider_options *options) {
   buf_init(&decider->needs);
   buf_init(&decider->lookup);
   decide_derived_init(decider);
+  decide_segments_init(decider);
   decider->rule_count = engine_rules(options->engine, &decider->rules);
   plans_build(decider);
   decider->campaigns = campaigns_new(options->engine, options->config, options->paused, !options->uncounted);
@@ -68,7 +100,10 @@ struct decider *decider_new(const struct decider_options *options) {
 
 void decider_free(struct decider *decider) {
   if (!decider) return;
-  for (size_t i = 0; i < decider->plan_slots; i++) memory_free(decider->plans[i].windows);
+  for (size_t i = 0; i < decider->plan_slots; i++) {
+    memory_free(decider->plans[i].windows);
+    memory_free(decider->plans[i].segments);
+  }
   memory_free(decider->plans);
   memory_free(decider->senders);
   decide_flights_free(decider);
@@ -84,6 +119,7 @@ void decider_free(struct decider *decider) {
   buf_deinit(&decider->needs);
   buf_deinit(&decider->lookup);
   decide_derived_deinit(decider);
+  decide_segments_deinit(decider);
   memory_free(decider);
 }
 
@@ -96,6 +132,7 @@ void decide_begin(struct decider *decider, struct record *record, struct decisio
   decide_flights_trim(decider);
   draft_begin(&decider->draft, record);
   decide_derived_begin(decider);
+  decide_segments_begin(decider);
 }
 
 void decide_finish(struct decider *decider, struct decision *out) {
@@ -293,6 +330,20 @@ void decide_prepare(struct decider *decider, struct entity entity, const struct 
   }
 }
 
+/** An operator's command: neither event nor timer. */
+static void prepare_command(struct decider *decider, struct entity entity, int64_t wall) {
+  struct engine_call *call = &decider->call;
+  buf_clear(&decider->cause);
+  buf_printf(&decider->cause, "command@%" PRId64, wall);
+  call->event = NULL;
+  call->timer = NULL;
+  call->needs = STR("");
+  call->cause = buf_str(&decider->cause);
+  call->entity = entity;
+  call->now = call->wall = wall;
+  decider->sender_count = 0;
+}
+
 void decide_take_event(struct decider *decider, const struct event *event, int64_t wall,
                        struct decision *out) {
   const struct plan *plan = plan_slot(decider, event->type);
@@ -312,6 +363,7 @@ void decide_take_event(struct decider *decider, const struct event *event, int64
     }
     out->timers_changed = true;
   }
+  decide_segments(decider, plan, out);
 }
 
 void decide_event(struct decider *decider, struct record *record, const struct event *event, int64_t wall,
@@ -388,6 +440,12 @@ void decide_timer(struct decider *decider, struct record *record, struct entity 
     decide_finish(decider, out);
     return;
   }
+  if (timer_segment(&timer)) {
+    decide_segment_timer(decider, &timer, out);
+    decide_derived(decider, wall, out);
+    decide_finish(decider, out);
+    return;
+  }
   int rule = engine_timer_rule(decider->options.engine, timer.campaign, timer.name);
   struct campaign_answer answer;
   if (timer.late == TIMER_LATE_SKIP && wall - timer.due > timer.late_after) {
@@ -434,7 +492,7 @@ void decide_outcome(struct decider *decider, struct record *record, const struct
 
 static int retry_rule(struct decider *decider, struct entity entity, const struct event *event,
                       const struct timer *timer, struct str needs, const struct failure *failure,
-                      int64_t wall, struct error *err) {
+                      int64_t wall, struct decision *out, struct error *err) {
   decide_prepare(decider, entity, event, timer, wall);
   decider->call.needs = needs;
   if (str_equal(failure->campaign, HOST_CAMPAIGN)) {
@@ -446,6 +504,7 @@ static int retry_rule(struct decider *decider, struct entity entity, const struc
     return error_set(err, ERROR_INVALID,
                      "a window had no room for this event; it cannot be counted later, only dropped");
   }
+  if (decide_is_segment(failure->campaign)) return decide_segment_again(decider, failure->campaign, out, err);
   int rule = timer ? engine_timer_rule(decider->options.engine, timer->campaign, timer->name)
                    : engine_rule_of(decider->options.engine, failure->campaign);
   if (rule < 0)
@@ -481,7 +540,7 @@ int decide_retry(struct decider *decider, struct record *record, struct entity e
   bool of_timer = type != LOG_EVENT && type != LOG_LOOKUP;
   if (rc == 0)
     rc = retry_rule(decider, entity, of_timer ? NULL : &event, of_timer ? &timer.timer : NULL, needs, failure,
-                    wall, err);
+                    wall, out, err);
   if (rc == 0)
     rc = draft_add(&decider->draft, &(struct effect){.type = EFFECT_DEAD_CLEAR, .dead_id = failure->id}, err);
   if (rc)
@@ -494,14 +553,19 @@ int decide_retry(struct decider *decider, struct record *record, struct entity e
 }
 
 int decide_effect(struct decider *decider, struct record *record, struct entity entity,
-                  const struct effect *effect, struct decision *out, struct error *err) {
+                  const struct effect *effect, int64_t wall, struct decision *out, struct error *err) {
+  if (effect->type == EFFECT_TIMER_CLEAR && timer_segment(&effect->timer))
+    return error_set(err, ERROR_INVALID, "the timer \"%.*s\" is the host's own, which a segment needs",
+                     STR_ARG(effect->timer.name));
   decide_begin(decider, record, out);
+  prepare_command(decider, entity, wall);
   int rc = draft_add(&decider->draft, effect, err);
   if (rc == 0 && effect->type == EFFECT_SUPPRESS && decider->options.observer.suppressed)
     decider->options.observer.suppressed(decider->options.observer.context, entity, effect->suppress.channel,
                                          effect->suppress.reason);
   out->timers_changed = effect->type == EFFECT_TIMER_CLEAR;
   if (rc == 0 && effect->type == EFFECT_CONSENT) decide_announce_consent(decider, entity, &effect->consent);
+  if (rc == 0) decide_derived(decider, wall, out);
   decide_finish(decider, out);
   return rc;
 }

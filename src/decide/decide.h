@@ -23,6 +23,15 @@ struct decider_run {
   struct str not_run;             /**< why it was not even run, in words; "" if it was */
 };
 
+/** A segment has been judged for the user. */
+struct decider_judgement {
+  const struct engine_segment *segment;
+  const struct engine_call *call; /**< with the facts it read, and as of when (`now`) */
+  bool member;                    /**< whether he is in it from now on … */
+  bool changed;                   /**< … which he was not, or the other way round */
+  const struct error *failed;     /**< null if it did not; else nothing has changed */
+};
+
 struct decider_observer {
   void *context;
   /** Each message asked for, with the gate's answer. Borrowed for the call. May be null. */
@@ -39,6 +48,8 @@ struct decider_observer {
   /** An event that the input derived is decided now. Borrowed for as long as what follows is about it. May
    * be null. */
   void (*derived)(void *context, const struct event *event);
+  /** Each segment that was judged. May be null. */
+  void (*judged)(void *context, const struct decider_judgement *judgement);
 };
 
 /** Earlier sources, which journeys under way began with and keep. All zero: there are none. */
@@ -86,6 +97,11 @@ struct decision {
  * not run: a timer in the record waits with the event till decide_lookup(), or till it falls due. Then, in
  * the order in which they were derived, each event that rules emitted meanwhile, in the same way
  * (EFFECT_DERIVED marks it; at most ENGINE_EMIT_MAX an input). So it is after every input that runs a rule.
+ *
+ * Behind the rules of each the user's segments are judged: those that can read a window which the event went
+ * into, all if an attribute or consent has changed, and those that read one that has changed. They are judged
+ * as of the latest moment known of the user's segments, so that a late event does not take them back in time.
+ * What may change by itself sets a timer (timer_segment()), and who comes or goes is an event that follows.
  */
 void decide_event(struct decider *decider, struct record *record, const struct event *event, int64_t wall,
                   struct decision *out);
@@ -124,10 +140,11 @@ bool decide_outcome_needs_record(const struct message *message, const struct out
  * again, or does not run now. */
 int decide_retry(struct decider *decider, struct record *record, struct entity entity,
                  const struct failure *failure, int64_t wall, struct decision *out, struct error *err);
-/** One operator's effect (SUPPRESS, UNSUPPRESS, CONSENT, DEAD_CLEAR, ATTRIBUTE, TIMER_CLEAR). @return 0 or
- * ERROR_LIMIT. */
+/** One operator's effect (SUPPRESS, UNSUPPRESS, CONSENT, DEAD_CLEAR, ATTRIBUTE, TIMER_CLEAR), and what
+ * follows from it. @return 0, ERROR_LIMIT, or ERROR_INVALID for the host's own timers. */
 int decide_effect(struct decider *decider, struct record *record, struct entity entity,
-                  const struct effect *effect, struct decision *out, struct error *err);
+                  const struct effect *effect, int64_t wall, struct decision *out, struct error *err);
+
 /** A given-up message goes back to the outbox under its own id: MESSAGE and DEAD_CLEAR. */
 int decide_resend(struct decider *decider, struct record *record, const struct message *message,
                   struct decision *out, struct error *err);

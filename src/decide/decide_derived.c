@@ -120,6 +120,7 @@ static bool derived_next(struct decider *decider, struct event *event) {
 
 void decide_derived(struct decider *decider, int64_t wall, struct decision *out) {
   struct event event;
+  decide_segments(decider, NULL, out);
   while (derived_next(decider, &event)) {
     if (decider->options.observer.derived)
       decider->options.observer.derived(decider->options.observer.context, &event);

@@ -74,6 +74,7 @@ static int load(const struct decider *decider, struct flight_source *item) {
   struct engine_options made = *engine_made_with(options->engine);
   made.ruleset = item->ruleset;
   made.taker = NULL;
+  made.partial = true;
   rc = engine_new(&item->source.engine, &made, why);
   if (rc) return error_prefix(why, "the source that it began with does not load any more: ");
   item->source.rule_count = engine_rules(item->source.engine, &item->source.rules);

@@ -1,6 +1,6 @@
 /** The decider's insides, shared by decide.c (which rules run, and what comes of them), decide_host.c (what
- * the host itself makes of an event), decide_wait.c (rules that wait for what they need) and decide_derived.c
- * (events that follow from the input). */
+ * the host itself makes of an event), decide_wait.c (rules that wait for what they need), decide_segment.c
+ * (who comes and goes) and decide_derived.c (events that follow from the input). */
 #pragma once
 
 #include "decide/campaign.h"
@@ -14,6 +14,8 @@ struct plan {
   size_t window_count;
   const uint32_t *rules;
   size_t rule_count;
+  uint32_t *segments; /**< that can read one of the windows */
+  size_t segment_count;
 };
 
 /** Where a campaign's rule is: in the generation, or in an earlier source (decide_flight.c). */
@@ -41,6 +43,12 @@ struct decider {
   size_t sender_count, sender_cap;
   struct campaigns *campaigns;
   struct flights *flights; /**< earlier sources at hand */
+  struct {
+    const struct engine_segment *all;
+    size_t count;
+    struct segment_state *states; /**< as `all` */
+    bool wanted;                  /**< any of them is */
+  } segments;
   struct {
     uint32_t count, decided; /**< of this input */
     uint32_t depth;          /**< of their ids */
@@ -84,6 +92,27 @@ void decide_derived_begin(struct decider *decider);
 int decide_take_emitted(struct decider *decider, struct str source, struct error *err);
 /** Decide what has followed from the input so far, and what follows from that. Before decide_finish(). */
 void decide_derived(struct decider *decider, int64_t wall, struct decision *out);
+
+/* decide_segment.c */
+void decide_segments_init(struct decider *decider);
+void decide_segments_deinit(struct decider *decider);
+/** An input begins: no segment is to be judged. */
+void decide_segments_begin(struct decider *decider);
+/** Judge what the input has changed so far: the plan's segments (null: none of its own), and of an attribute
+ * or a consent all. Who comes and goes follows from the input as an event. */
+void decide_segments(struct decider *decider, const struct plan *plan, struct decision *out);
+/** A segment's timer is due; it is cleared already. */
+void decide_segment_timer(struct decider *decider, const struct timer *timer, struct decision *out);
+/** The segment of a dead letter is judged once more. @return 0, or why it failed again. */
+int decide_segment_again(struct decider *decider, struct str campaign, struct decision *out,
+                         struct error *err);
+/** The log has been read into the user's windows, on the decision under way (decide_begin()): put him into
+ * the segments of these names whose predicate holds as of `wall`, and take him out of the others, without a
+ * word to any rule; those that read them too. One that fails leaves a dead letter. */
+void decide_fill_segments(struct decider *decider, struct entity entity, const struct str *names,
+                          size_t count, int64_t wall, struct decision *out);
+/** Whether a dead letter's campaign is a segment. */
+bool decide_is_segment(struct str campaign);
 
 /* decide_host.c */
 /** The host's own steps; each that does not fit the record is a dead letter of its own, and the event goes

@@ -213,6 +213,11 @@ static uint64_t random_bits(struct sandbox *sandbox) {
 }
 
 static int math_random(lua_State *lua) {
+  if (sandbox_of(lua)->no_random)
+    sandbox_raise(
+        lua, ERROR_SCRIPT,
+        "math.random in `member` would let users come and go with every event; for a lasting share write "
+        "kairos.sample.share(user, \"name\", \"25%%\")");
   lua_Number unit = (lua_Number)(random_bits(sandbox_of(lua)) >> 11) * 0x1p-53;
   if (lua_gettop(lua) == 0) {
     lua_pushnumber(lua, unit);

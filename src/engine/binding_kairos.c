@@ -87,6 +87,11 @@ static int core_now(lua_State *lua) {
   const struct engine *engine = engine_of(lua);
   if (!engine->call)
     sandbox_raise(lua, ERROR_SCRIPT, "kairos.now() is known while a rule runs, not while its file is loaded");
+  if (engine->phase == ENGINE_MEMBER)
+    sandbox_raise(
+        lua, ERROR_SCRIPT,
+        "`member` is asked when something happens, not all the time, so the time of the day would be that of "
+        "the last event; write kairos.segment.reached(moment): the host asks again when it comes");
   lua_pushnumber(lua, (lua_Number)engine->call->now);
   return 1;
 }
@@ -116,6 +121,8 @@ void binding_kairos_push(lua_State *lua) {
                                        {"window", binding_declare_window},
                                        {"throttle", binding_declare_throttle},
                                        {"needs", binding_declare_needs},
+                                       {"segment", binding_declare_segment},
+                                       {"reached", binding_reached},
                                        {NULL, NULL}};
   static const luaL_Reg *const lists[] = {functions, binding_library};
   lua_newtable(lua);

@@ -28,6 +28,7 @@ struct engine_call *binding_call(lua_State *lua, const char *method) {
 
 struct engine_call *binding_acting_call(lua_State *lua, const char *method) {
   struct engine_call *call = binding_call(lua, method);
+  binding_refuse_in_member(lua, method);
   if (engine_of(lua)->phase == ENGINE_WHEN)
     sandbox_raise(lua, ERROR_SCRIPT, "`when` only answers whether the rule acts; write %s(…) in `act`",
                   method);
@@ -203,6 +204,7 @@ static int user_set(lua_State *lua) {
 static int user_once(lua_State *lua) {
   struct engine *engine = engine_of(lua);
   const struct engine_call *call = binding_call(lua, "user:once");
+  binding_refuse_in_member(lua, "user:once");
   struct str key_text = binding_key(lua, 2, "user:once");
   if (key_text.len > KEY_MAX)
     sandbox_raise(lua, ERROR_SCRIPT, "the key given to user:once is longer than %d letters", KEY_MAX);
@@ -270,6 +272,7 @@ void binding_user_push(lua_State *lua) {
   add_methods(lua, own);
   add_methods(lua, binding_window);
   add_methods(lua, binding_timer);
+  add_methods(lua, binding_segment);
   lua_pushvalue(lua, -1);
   lua_pushcclosure(lua, user_set, 1);
   lua_setfield(lua, -2, "set");

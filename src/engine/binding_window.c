@@ -189,6 +189,7 @@ static int ask(lua_State *lua, enum window_kind kind) {
   uint64_t key = key_argument(lua, window, &key_text);
   struct window_answer answer = record_window(call->draft->record, window, key, call->now);
   note_answer(engine, index, key_text, key, &answer);
+  binding_note_change(engine, answer.next_change);
   push_answer(lua, kind, &answer);
   return 1;
 }
@@ -213,6 +214,7 @@ static int user_distinct(lua_State *lua) {
 static int user_allow(lua_State *lua) {
   struct engine *engine = engine_of(lua);
   const struct engine_call *call = binding_call(lua, "user:allow");
+  binding_refuse_in_member(lua, "user:allow");
   const struct throttle_object *throttle = lua_touserdata(lua, 2);
   if (!throttle || throttle->object.type != object_throttle)
     sandbox_raise(lua, ERROR_SCRIPT,

@@ -16,6 +16,7 @@ int engine_new(struct engine **out, const struct engine_options *options, struct
   sandbox_init(&engine->sandbox, options->config->rules.memory, options->counted_budget);
   engine->sandbox.sources = options->ruleset;
   int rc = engine_load(engine, err);
+  if (rc == 0) rc = engine_settle_segments(engine, err);
   if (rc) {
     engine_free(engine);
     return rc;
@@ -33,6 +34,7 @@ void engine_free(struct engine *engine) {
     memory_free((void *)engine->rules[i].timers);
     memory_free((void *)engine->rules[i].needs);
   }
+  engine_free_segments(engine);
   for (size_t i = 0; i < engine->folder_count; i++) {
     memory_free(engine->folders[i].windows);
     memory_free(engine->folders[i].sends);
@@ -121,22 +123,37 @@ static bool goes_before(const struct engine_rule *a, const struct engine_rule *b
   return order ? order < 0 : a->campaign.len < b->campaign.len;
 }
 
+/** In its place among those that want the type; once. */
+static void subscribe(struct engine *engine, struct str type, uint32_t rule) {
+  struct subscription *subscription = subscription_of(engine, type);
+  for (size_t i = 0; i < subscription->count; i++)
+    if (subscription->rules[i] == rule) return;
+  subscription->type = type;
+  subscription->rules =
+      memory_realloc(subscription->rules, (subscription->count + 1) * sizeof *subscription->rules);
+  size_t at = subscription->count++;
+  for (; at > 0 && goes_before(&engine->rules[rule], &engine->rules[subscription->rules[at - 1]]); at--)
+    subscription->rules[at] = subscription->rules[at - 1];
+  subscription->rules[at] = rule;
+}
+
 void engine_subscribe(struct engine *engine) {
-  size_t types = 0;
+  size_t types = 2 * engine->segment_count;
   for (size_t i = 0; i < engine->rule_count; i++) types += engine->rules[i].on_count;
   engine->subscription_slots = 16;
   while (engine->subscription_slots < types * 2) engine->subscription_slots *= 2;
   engine->subscriptions = memory_zalloc(engine->subscription_slots * sizeof *engine->subscriptions);
   for (size_t i = 0; i < engine->rule_count; i++) {
     for (size_t j = 0; j < engine->rules[i].on_count; j++) {
-      struct subscription *subscription = subscription_of(engine, engine->rules[i].on[j]);
-      subscription->type = engine->rules[i].on[j];
-      subscription->rules =
-          memory_realloc(subscription->rules, (subscription->count + 1) * sizeof *subscription->rules);
-      size_t at = subscription->count++;
-      for (; at > 0 && goes_before(&engine->rules[i], &engine->rules[subscription->rules[at - 1]]); at--)
-        subscription->rules[at] = subscription->rules[at - 1];
-      subscription->rules[at] = (uint32_t)i;
+      struct str type = engine->rules[i].on[j];
+      subscribe(engine, type, (uint32_t)i);
+      // "segment.entered" is every segment's.
+      for (size_t k = 0; event_type_is_host(type) && k < engine->segment_count; k++) {
+        if (event_type_is(type, engine->segments[k].entered))
+          subscribe(engine, engine->segments[k].entered, (uint32_t)i);
+        if (event_type_is(type, engine->segments[k].left))
+          subscribe(engine, engine->segments[k].left, (uint32_t)i);
+      }
     }
   }
 }

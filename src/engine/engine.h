@@ -22,6 +22,7 @@ struct engine_options {
   const struct config *config;   /**< rules.budget, rules.memory, routes, providers; outlives the engine */
   uint32_t generation;
   bool live;           /**< every campaign is as if its `mode` were "live", for everybody */
+  bool partial;        /**< some campaigns of many: they may name segments that are not among them */
   bool counted_budget; /**< simulate, specs: steps are counted instead of CPU time, so that runs agree */
   error_taker *taker;  /**< not null: a template or campaign that does not load is told to it and left out */
   void *taker_context;
@@ -60,6 +61,25 @@ struct engine_rule {
   bool needs_if; /**< it says for each event whether they are worth asking for (engine_call.asks) */
 };
 size_t engine_rules(const struct engine *engine, const struct engine_rule **rules);
+/** One loaded segment (lua/kairos/segment.lua): a predicate over a user. */
+struct engine_segment {
+  struct str name;
+  struct str campaign;      /**< the folder it stands in */
+  struct str path;          /**< its file, relative */
+  struct str entered, left; /**< types of the events that tell of it: "segment.entered:NAME" */
+  struct str timer;         /**< name of the timer that wakes it: TIMER_SEGMENT and its name */
+  const uint32_t *windows;  /**< all that `member` can read: indices into engine_windows() */
+  size_t window_count;
+  const uint32_t *reads; /**< segments that it reads: indices into engine_segments() */
+  size_t read_count;
+  int64_t sticky; /**< who is in stays so long at least, ms; 0: as `member` says */
+  struct hash128
+      version; /**< of all that its answer follows from: the folder's files, rules/shared, the library */
+};
+/** Each stands behind those that it reads. */
+size_t engine_segments(const struct engine *engine, const struct engine_segment **segments);
+/** @return the segment's index; -1 if there is none of that name. */
+int engine_segment_of(const struct engine *engine, struct str name);
 /** Windows that any rule declared, each once. */
 size_t engine_windows(const struct engine *engine, const struct window_declaration **windows);
 /** Indices into engine_rules() of the rules that want events of this type: the higher priority first, then by
@@ -122,6 +142,17 @@ void engine_input(struct engine *engine);
 /** @return 0, or ERROR_SCRIPT / ERROR_BUDGET / ERROR_LIMIT with file, line and traceback; the caller rolls
  * back. */
 int engine_run(struct engine *engine, uint32_t rule, struct engine_call *call, struct error *err);
+
+/** What a segment's predicate says of a user. */
+struct engine_judgement {
+  bool member;
+  int64_t next; /**< the first moment after call->now at which it may say otherwise without an input;
+                   INT64_MAX never */
+};
+/** Ask a segment's `member`, as of call->now. Of the call event and timer may both be null; it asks for no
+ * effects. @return as engine_run(). */
+int engine_judge(struct engine *engine, uint32_t segment, struct engine_call *call,
+                 struct engine_judgement *out, struct error *err);
 
 /** Append what a rule file sees: a map, name -> true, or of a library table a map, name -> true. */
 void engine_names(struct buf *out);

@@ -7,6 +7,9 @@
 struct walk {
   lua_State *lua;
   struct pointer_set *seen;
+  const struct pointer_set *known; /**< not looked at, nor what they hold; may be null */
+  void (*object)(void *context, const struct object *object); /**< told of each userdata; may be null */
+  void *context;
   int pending;  /**< stack index of the list … */
   size_t count; /**< … and its length */
 };
@@ -16,6 +19,7 @@ static void visit_later(struct walk *walk) {
   lua_State *lua = walk->lua;
   int type = lua_type(lua, -1);
   bool holds = type == LUA_TTABLE || type == LUA_TFUNCTION || type == LUA_TUSERDATA;
+  if (holds && walk->known && pointer_set_has(walk->known, lua_topointer(lua, -1))) holds = false;
   if (holds && pointer_set_add(walk->seen, lua_topointer(lua, -1)))
     lua_rawseti(lua, walk->pending, (int)++walk->count);
   else
@@ -42,11 +46,13 @@ static void visit_function(struct walk *walk) {
   }
 }
 
-void sandbox_freeze(lua_State *lua) {
+/** Walk from the value on top; pops it. */
+static void walk_all(struct walk walk) {
+  lua_State *lua = walk.lua;
   luaL_checkstack(lua, 8, NULL);
   lua_newtable(lua);
   lua_insert(lua, -2);
-  struct walk walk = {.lua = lua, .seen = &sandbox_of(lua)->frozen, .pending = lua_gettop(lua) - 1};
+  walk.pending = lua_gettop(lua) - 1;
   // The value itself is looked at though it was before: what it holds may be more than then.
   pointer_set_add(walk.seen, lua_topointer(lua, -1));
   lua_rawseti(lua, walk.pending, (int)++walk.count);
@@ -65,12 +71,28 @@ void sandbox_freeze(lua_State *lua) {
       visit_later(&walk);
       break;
     default: // userdata
+      if (walk.object) walk.object(walk.context, lua_touserdata(lua, -1));
       lua_getfenv(lua, -1);
       visit_later(&walk);
     }
     lua_pop(lua, 1);
   }
   lua_pop(lua, 1);
+}
+
+void sandbox_freeze(lua_State *lua) {
+  walk_all((struct walk){.lua = lua, .seen = &sandbox_of(lua)->frozen});
+}
+
+void sandbox_reach(lua_State *lua, void (*object)(void *context, const struct object *object),
+                   void *context) {
+  struct sandbox *sandbox = sandbox_of(lua);
+  pointer_set_clear(&sandbox->reached);
+  walk_all((struct walk){.lua = lua,
+                         .seen = &sandbox->reached,
+                         .known = &sandbox->frozen,
+                         .object = object,
+                         .context = context});
 }
 
 /** Registry key of the list of what is kept alive for the call under way. */

@@ -6,7 +6,14 @@
 #include "engine/sandbox.h"
 
 /** What a rule is doing, which decides what it may ask for. */
-enum engine_phase { ENGINE_LOADING, ENGINE_WHEN, ENGINE_ACT };
+enum engine_phase { ENGINE_LOADING, ENGINE_WHEN, ENGINE_ACT, ENGINE_MEMBER };
+
+/** A segment's function, and what it says that it reads. */
+struct segment_code {
+  int member;        /**< in `handlers` */
+  struct str *reads; /**< names */
+  size_t read_count;
+};
 
 /** A campaign's folder. */
 struct engine_folder {
@@ -35,6 +42,11 @@ struct engine {
   struct engine_rule *rules;
   struct engine_code *codes;
   size_t rule_count;
+  struct engine_segment *segments;
+  struct segment_code *segment_codes; /**< as `segments` */
+  size_t segment_count;
+  uint32_t *segment_slots; /**< index + 1 by hash of the name, open addressing; a power of two of them */
+  size_t segment_slot_count;
   struct window_declaration *windows;
   struct str *window_labels; /**< names of their facts */
   size_t window_count;
@@ -61,6 +73,8 @@ struct engine {
   struct engine_call *call; /**< under way */
   uint32_t rule;            /**< … of this rule */
   enum engine_phase phase;
+  uint32_t segment; /**< with ENGINE_MEMBER: which one is judged … */
+  int64_t next;     /**< … and the first moment at which what it has read may change */
   struct facts facts;
   bool event_built;                          /**< the table of the input's event is there */
   const void *user;                          /**< the one `user` object */
@@ -80,7 +94,8 @@ struct str engine_keep(struct engine *engine, struct str text);
 
 /* ---- objects ---- */
 
-extern const char object_user[], object_window[], object_throttle[], object_rule[], object_needs[];
+extern const char object_user[], object_window[], object_throttle[], object_rule[], object_needs[],
+    object_segment[];
 
 struct window_object {
   struct object object;
@@ -111,10 +126,30 @@ struct rule_object {
   struct object object;
 };
 
+/** What kairos.segment returns. Its definition is the userdata's environment: name, member, reads, sticky. */
+struct segment_object {
+  struct object object;
+};
+
 /* ---- loading (load.c, modules.c) ---- */
 
 /** Everything engine_new does inside Lua. */
 int engine_load(struct engine *engine, struct error *err);
+/** Put the function at the top into `handlers`; pops it. @return its place there; 0 for nil. */
+int engine_keep_function(lua_State *lua, struct engine *engine);
+/** The texts of the list at the top, copied for good; pops it. The caller frees the array. */
+struct str *engine_keep_texts(lua_State *lua, struct engine *engine, size_t *count);
+
+/* ---- segments (segment.c) ---- */
+
+bool engine_is_segment(lua_State *lua);
+/** Take in the segment object on top; pops it. */
+void engine_add_segment(lua_State *lua, struct engine *engine, const struct ruleset_file *file);
+/** Once all are loaded: who reads whom, in which order they are judged, and whether what names one has it.
+ * @return 0, or ERROR_SCRIPT naming the file, unless options.taker takes it. */
+int engine_settle_segments(struct engine *engine, struct error *err);
+void engine_free_segments(struct engine *engine);
+
 /** Index the rules by the events they want. */
 void engine_subscribe(struct engine *engine);
 /** Append the names of a folder's templates, and what was probably meant. */
@@ -157,6 +192,16 @@ int binding_declare_window(lua_State *lua);
 int binding_declare_throttle(lua_State *lua);
 /** kairos.core.needs. */
 int binding_declare_needs(lua_State *lua);
+/** kairos.core.segment and kairos.core.reached. */
+int binding_declare_segment(lua_State *lua);
+int binding_reached(lua_State *lua);
+/** Raise if a segment's `member` is asked, for it must change nothing. @param method  "user:allow" */
+void binding_refuse_in_member(lua_State *lua, const char *method);
+/** What the call under way has read may change at `moment` without an input. */
+static inline void binding_note_change(struct engine *engine, int64_t moment) {
+  if (moment < engine->next) engine->next = moment;
+}
+extern const luaL_Reg binding_segment[]; /**< user:in_segment */
 /** Fill in the rule's look-ups, whose names are there, from its table of them on top. */
 void binding_take_needs(lua_State *lua, const struct engine_rule *rule, struct engine_need *needs);
 /** Push what the call under way was given for its needs. */

@@ -182,9 +182,8 @@ static void check_unique(lua_State *lua, struct engine *engine, const struct eng
                        STR_ARG(rule->campaign), STR_ARG(engine->rules[i].path));
 }
 
-/** The texts of the list at the top, which the library has made of what it checked, copied for good. Pops it.
- */
-static struct str *keep_texts(lua_State *lua, struct engine *engine, size_t *count) {
+/* Of what the library has made of what it checked. */
+struct str *engine_keep_texts(lua_State *lua, struct engine *engine, size_t *count) {
   *count = lua_objlen(lua, -1);
   struct str *texts = memory_zalloc((*count + 1) * sizeof *texts);
   for (size_t i = 0; i < *count; i++) {
@@ -198,8 +197,7 @@ static struct str *keep_texts(lua_State *lua, struct engine *engine, size_t *cou
   return texts;
 }
 
-/** Put the function at the top into `handlers`. @return its place there; 0 for nil. */
-static int keep_function(lua_State *lua, struct engine *engine) {
+int engine_keep_function(lua_State *lua, struct engine *engine) {
   if (lua_isnil(lua, -1)) {
     lua_pop(lua, 1);
     return 0;
@@ -257,7 +255,7 @@ static void add_rollout(lua_State *lua, struct engine *engine, struct engine_rul
 static void add_needs(lua_State *lua, struct engine *engine, struct engine_rule *rule,
                       struct engine_code *code) {
   lua_getfield(lua, -1, "need_names");
-  struct str *names = keep_texts(lua, engine, &rule->need_count);
+  struct str *names = engine_keep_texts(lua, engine, &rule->need_count);
   struct engine_need *needs = memory_zalloc((rule->need_count + 1) * sizeof *needs);
   for (size_t i = 0; i < rule->need_count; i++) needs[i].name = names[i];
   memory_free(names);
@@ -266,7 +264,7 @@ static void add_needs(lua_State *lua, struct engine *engine, struct engine_rule 
   binding_take_needs(lua, rule, needs);
   lua_pop(lua, 1);
   lua_getfield(lua, -1, "needs_if");
-  code->needs_if = keep_function(lua, engine);
+  code->needs_if = engine_keep_function(lua, engine);
   rule->needs_if = code->needs_if != 0;
 }
 
@@ -291,19 +289,19 @@ static void add_rule(lua_State *lua, struct engine *engine, const struct ruleset
   check_unique(lua, engine, rule);
   add_rollout(lua, engine, rule);
   lua_getfield(lua, -1, "on");
-  rule->on = keep_texts(lua, engine, &rule->on_count);
+  rule->on = engine_keep_texts(lua, engine, &rule->on_count);
   lua_getfield(lua, -1, "when");
-  code->when = keep_function(lua, engine);
+  code->when = engine_keep_function(lua, engine);
   lua_getfield(lua, -1, "act");
-  code->act = keep_function(lua, engine);
+  code->act = engine_keep_function(lua, engine);
   lua_getfield(lua, -1, "timer_names");
-  rule->timers = keep_texts(lua, engine, &rule->timer_count);
+  rule->timers = engine_keep_texts(lua, engine, &rule->timer_count);
   code->timers = engine->handler_count + 1;
   lua_getfield(lua, -1, "timers");
   for (size_t i = 0; i < rule->timer_count; i++) {
     lua_pushlstring(lua, rule->timers[i].data, rule->timers[i].len);
     lua_rawget(lua, -2);
-    keep_function(lua, engine);
+    engine_keep_function(lua, engine);
   }
   lua_pop(lua, 1);
   add_needs(lua, engine, rule, code);
@@ -322,11 +320,19 @@ static void add_rules(lua_State *lua, struct engine *engine, const struct rulese
     add_rule(lua, engine, file);
     return;
   }
+  if (engine_is_segment(lua)) {
+    engine_add_segment(lua, engine, file);
+    return;
+  }
   size_t count = lua_istable(lua, -1) ? lua_objlen(lua, -1) : 0;
   if (!count)
     sandbox_raise_at(lua, path, 0, "the file must end with: return kairos.rule { … } (or a list of rules)");
   for (size_t i = 1; i <= count; i++) {
     lua_rawgeti(lua, -1, (int)i);
+    if (engine_is_segment(lua)) {
+      engine_add_segment(lua, engine, file);
+      continue;
+    }
     if (!is_rule(lua))
       sandbox_raise_at(lua, path, 0,
                        "element %zu of the list it returns is not a rule; write kairos.rule { … }", i);

@@ -336,6 +336,7 @@ void sandbox_init(struct sandbox *sandbox, uint64_t memory_limit, bool counted_b
   pointer_set_init(&sandbox->lent);
   pointer_set_init(&sandbox->lent_to_call);
   pointer_set_init(&sandbox->metas);
+  pointer_set_init(&sandbox->reached);
   buf_init(&sandbox->dump);
   buf_init(&sandbox->guarded);
   buf_init(&sandbox->scratch);
@@ -360,6 +361,7 @@ void sandbox_deinit(struct sandbox *sandbox) {
   pointer_set_deinit(&sandbox->lent);
   pointer_set_deinit(&sandbox->lent_to_call);
   pointer_set_deinit(&sandbox->metas);
+  pointer_set_deinit(&sandbox->reached);
   buf_deinit(&sandbox->dump);
   buf_deinit(&sandbox->guarded);
   buf_deinit(&sandbox->scratch);

@@ -44,12 +44,14 @@ struct sandbox {
   struct pointer_set frozen;       /**< tables and upvalues made while loading: nobody may write them */
   struct pointer_set lent;         /**< tables of the input under way: nobody may write them */
   struct pointer_set lent_to_call; /**< the same, of the call under way */
+  struct pointer_set reached;      /**< scratch of sandbox_reach */
   struct pointer_set metas; /**< metatables that the call under way has set: they must not become weak */
   int held;                 /**< tables that are kept alive for it */
   bool loading;
   uint32_t depth;       /**< C functions that call back, now */
   uint64_t calls;       /**< number of the call under way */
   uint64_t random;      /**< state of math.random: its owner seeds it from the input */
+  bool no_random;       /**< … and may refuse it */
   struct error failure; /**< of the call under way, as the handler saw it */
   struct str file;      /**< whose call it is, for errors of which no line is known; "" if nobody's */
   const char *raised;   /**< the last text that sandbox_raise raised, and its code */
@@ -107,6 +109,9 @@ void sandbox_settle(struct sandbox *sandbox);
 /** Make everything reachable from the value on top read-only, for good; the caller keeps it anchored. Pops
  * it. */
 void sandbox_freeze(lua_State *lua);
+/** Tell of every userdata that can be reached from the value on top, but through what is read-only already;
+ * pops it. While loading. `object` must not use the state. */
+void sandbox_reach(lua_State *lua, void (*object)(void *context, const struct object *object), void *context);
 /** Read-only tables are known by their addresses, so they must live as long as they are lent: another one at
  * the address would be read-only too. */
 enum sandbox_loan {

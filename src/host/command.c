@@ -221,7 +221,7 @@ static int decide_suppress(struct worker_input *input, struct decider *decider, 
   struct effect effect = {
       .type = command->type == HOST_SUPPRESS ? EFFECT_SUPPRESS : EFFECT_UNSUPPRESS,
       .suppress = {command->channel, command->text.len ? command->text : STR("operator"), wall}};
-  return decide_effect(decider, record, operation->entity, &effect, out, err);
+  return decide_effect(decider, record, operation->entity, &effect, wall, out, err);
 }
 
 /** An operator's word for the user's: said now. */
@@ -235,7 +235,7 @@ static int decide_consent(struct worker_input *input, struct decider *decider, s
                                       .granted = command->type == HOST_GRANT,
                                       .at = wall,
                                       .source = STR("operator")}};
-  return decide_effect(decider, record, operation->entity, &effect, out, err);
+  return decide_effect(decider, record, operation->entity, &effect, wall, out, err);
 }
 
 static int check_consent(struct operation *operation) {
@@ -294,7 +294,7 @@ static int decide_dead(struct worker_input *input, struct decider *decider, stru
   const struct dead_letter *letter = &operation->letter;
   if (operation->command->type == HOST_DEAD_DROP)
     return decide_effect(decider, record, letter->entity,
-                         &(struct effect){.type = EFFECT_DEAD_CLEAR, .dead_id = letter->id}, out, err);
+                         &(struct effect){.type = EFFECT_DEAD_CLEAR, .dead_id = letter->id}, wall, out, err);
   if (letter->kind == DEAD_RULE)
     return decide_retry(decider, record, letter->entity, &letter->failure, wall, out, err);
   struct message message;

@@ -257,13 +257,12 @@ static void start_windows(struct question *question) {
 
 static int decide_set(struct worker_input *input, struct decider *decider, struct record *record,
                       int64_t wall, struct decision *out, struct error *err) {
-  (void)wall;
   struct question *question = of_input(input);
   struct effect effect = {.type = EFFECT_ATTRIBUTE};
   effect.attribute.name = look_text(question->arguments, "name");
   if (!value_member(question->arguments, STR("value"), &effect.attribute.value))
     effect.attribute.value = STR("");
-  return decide_effect(decider, record, question->entity, &effect, out, err);
+  return decide_effect(decider, record, question->entity, &effect, wall, out, err);
 }
 
 static void start_set(struct question *question) {
@@ -272,7 +271,6 @@ static void start_set(struct question *question) {
 
 static int decide_cancel(struct worker_input *input, struct decider *decider, struct record *record,
                          int64_t wall, struct decision *out, struct error *err) {
-  (void)wall;
   struct question *question = of_input(input);
   struct effect effect = {.type = EFFECT_TIMER_CLEAR};
   effect.timer.campaign = look_text(question->arguments, "campaign");
@@ -281,7 +279,7 @@ static int decide_cancel(struct worker_input *input, struct decider *decider, st
   if (!record_timer(record, effect.timer.campaign, effect.timer.name, &pending))
     return error_set(err, ERROR_NOT_FOUND, "no timer \"%.*s\" of campaign \"%.*s\" is pending",
                      STR_ARG(effect.timer.name), STR_ARG(effect.timer.campaign));
-  return decide_effect(decider, record, question->entity, &effect, out, err);
+  return decide_effect(decider, record, question->entity, &effect, wall, out, err);
 }
 
 static void start_cancel(struct question *question) {

@@ -33,6 +33,12 @@ static void note_run(void *context, const struct decider_run *run) {
   seen->rule_count++;
 }
 
+static void note_judged(void *context, const struct decider_judgement *judgement) {
+  struct seen *seen = context;
+  replay_describe_judgement(judgement, seen->generation, &seen->rules);
+  seen->rule_count++;
+}
+
 static void note_message(void *context, const struct message *message, const struct verdict *verdict) {
   struct seen *seen = context;
   struct buf *out = &seen->messages;
@@ -164,14 +170,17 @@ static void answer_needs(const struct look_try *trial, struct decider *decider, 
 
 static void decide(struct look_try *trial, struct engine *engine, const struct config *config,
                    struct str paused, struct record *record, struct seen *seen) {
-  struct decider *decider = decider_new(&(struct decider_options){
-      .engine = engine,
-      .config = config,
-      .generation = trial->generation,
-      .paused = paused,
-      .record_max = config->state.record_max,
-      .uncounted = true,
-      .observer = {.context = seen, .message = note_message, .failure = note_failure, .ran = note_run}});
+  struct decider *decider = decider_new(&(struct decider_options){.engine = engine,
+                                                                  .config = config,
+                                                                  .generation = trial->generation,
+                                                                  .paused = paused,
+                                                                  .record_max = config->state.record_max,
+                                                                  .uncounted = true,
+                                                                  .observer = {.context = seen,
+                                                                               .message = note_message,
+                                                                               .failure = note_failure,
+                                                                               .ran = note_run,
+                                                                               .judged = note_judged}});
   struct decision decision;
   decide_event(decider, record, &trial->event, trial->wall, &decision);
   struct buf effects; // the next decision takes their place

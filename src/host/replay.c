@@ -79,6 +79,36 @@ void replay_describe_run(const struct decider_run *run, uint32_t generation, str
     value_put_map(out, 0);
 }
 
+void replay_describe_judgement(const struct decider_judgement *judgement, uint32_t generation,
+                               struct buf *out) {
+  const struct engine_call *call = judgement->call;
+  const char *decision = judgement->failed    ? "failed"
+                         : judgement->changed ? (judgement->member ? "entered" : "left")
+                                              : (judgement->member ? "in" : "out");
+  value_put_map(out, 10);
+  value_put_member_integer(out, "at", call->now);
+  value_put_member_text(out, "segment", judgement->segment->name);
+  value_put_member_text(out, "campaign", judgement->segment->campaign);
+  value_put_member_text(out, "rule", judgement->segment->path);
+  value_put_member_integer(out, "generation", generation);
+  value_put_member_text(out, "cause", call->cause);
+  value_put_member_text(out, "decision", str_from(decision));
+  value_put_member_text(out, "reason", judgement->failed ? str_from(judgement->failed->message) : STR(""));
+  value_put_string(out, STR("ran"));
+  value_put_bool(out, true);
+  value_put_member_stored(out, "facts", call->facts.len ? buf_str(&call->facts) : STR("\x80"));
+}
+
+static void note_judged(void *context, const struct decider_judgement *judgement) {
+  struct replay *replay = context;
+  struct str filter = replay->options->filter;
+  if (filter.len && !str_equal(filter, judgement->segment->name) &&
+      !str_equal(filter, judgement->segment->campaign))
+    return;
+  replay_describe_judgement(judgement, replay->generation, &replay->rows);
+  replay->row_count++;
+}
+
 static void note_run(void *context, const struct decider_run *run) {
   struct replay *replay = context;
   if (replay->options->filter.len && !str_equal(replay->options->filter, run->rule->campaign)) return;
@@ -112,14 +142,14 @@ static int past_build(struct replay *replay, struct past *past, const struct gen
   if ((rc = engine_new(&past->engine, &options, replay->err))) return rc;
   past->sources = facts->sources;
   buf_append(&past->paused, facts->paused.data, facts->paused.len);
-  past->decider = decider_new(
-      &(struct decider_options){.engine = past->engine,
-                                .config = config,
-                                .generation = facts->number,
-                                .paused = buf_str(&past->paused),
-                                .record_max = config->state.record_max,
-                                .uncounted = true,
-                                .observer = {.context = replay, .message = note_message, .ran = note_run}});
+  past->decider = decider_new(&(struct decider_options){
+      .engine = past->engine,
+      .config = config,
+      .generation = facts->number,
+      .paused = buf_str(&past->paused),
+      .record_max = config->state.record_max,
+      .uncounted = true,
+      .observer = {.context = replay, .message = note_message, .ran = note_run, .judged = note_judged}});
   return 0;
 }
 
@@ -220,7 +250,8 @@ static void replay_effects(struct replay *replay, const struct log_record *recor
       decide_outcome(replay->now->decider, &replay->record, &message, &effect.outcome, &decision);
     if (effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS || effect.type == EFFECT_CONSENT ||
         effect.type == EFFECT_ATTRIBUTE || effect.type == EFFECT_TIMER_CLEAR)
-      decide_effect(replay->now->decider, &replay->record, record->entity, &effect, &decision, NULL);
+      decide_effect(replay->now->decider, &replay->record, record->entity, &effect, record->at, &decision,
+                    NULL);
   }
 }
 

@@ -14,18 +14,23 @@ struct replay_options {
   const struct log_position *until; /**< beside a running host: log_durable(); null at rest */
   const struct config *config;
   struct entity entity;
-  struct str filter; /**< a campaign's name, or "" */
+  struct str filter; /**< a campaign's or segment's name, or "" */
 };
 
 /** @param out  value: array of maps, oldest first, one each time a rule ran: { at, campaign, rule,
  * generation, cause, decision: "send" | "skip" | "none" | "failed", reason, ran, facts: {name: value} };
  * "none": it asked for no message, and `reason` says whether its `when` said no; or it was not run (`ran` is
  * false), and `reason` says what kept it: its roll-out, dates, hours, a pause; or, with no campaign, that the
- * generation's rules are not there. History that retention has
- * dropped is not there to be counted: windows that reach further back than it show less than they did.
- * Blocking; any thread. */
+ * generation's rules are not there. So is each time that a segment was judged, with its name as `segment`
+ * and as decision "entered" | "left" | "in" | "out" | "failed". History that retention has dropped is not
+ * there to be counted: windows that reach further back than it show less than they did. Blocking; any thread.
+ */
 int replay_run(const struct replay_options *options, struct buf *out, struct error *err);
 
 struct decider_run;
 /** One run of a rule as a row of the above is: append the map. For a decider's observer. */
 void replay_describe_run(const struct decider_run *run, uint32_t generation, struct buf *out);
+struct decider_judgement;
+/** The same of one judgement. */
+void replay_describe_judgement(const struct decider_judgement *judgement, uint32_t generation,
+                               struct buf *out);

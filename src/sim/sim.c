@@ -26,6 +26,14 @@ static void note_run(void *context, const struct decider_run *run) {
   sim->run_count++;
 }
 
+static void note_judged(void *context, const struct decider_judgement *judgement) {
+  struct sim *sim = ((struct sim_rules *)context)->current;
+  if (sim->options.observer.judged) sim->options.observer.judged(sim->options.observer.context, judgement);
+  if (sim->rules->options.decides_only) return;
+  replay_describe_judgement(judgement, 1, &sim->runs);
+  sim->run_count++;
+}
+
 static void note_suppressed(void *context, struct entity entity, struct str channel, struct str reason) {
   struct sim *sim = ((struct sim_rules *)context)->current;
   const struct decider_observer *observer = &sim->options.observer;
@@ -94,6 +102,7 @@ int sim_rules_new(struct sim_rules **out, const struct sim_rules_options *option
                                       .message = note_message,
                                       .failure = note_failure,
                                       .ran = note_run,
+                                      .judged = note_judged,
                                       .suppressed = note_suppressed,
                                       .withdrawn = note_withdrawn};
   gather_windows(rules);

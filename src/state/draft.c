@@ -15,6 +15,7 @@ void draft_begin(struct draft *draft, struct record *record) {
   draft->record = record;
   draft->mark = 0;
   draft->indexed = false;
+  draft->types = 0;
   buf_clear(&draft->effects);
 }
 
@@ -24,6 +25,7 @@ int draft_add(struct draft *draft, const struct effect *effect, struct error *er
   int rc = record_apply(draft->record, effect, draft->record_max, err);
   if (rc) draft->effects.len = before;
   if (effect->type == EFFECT_INDEX || effect->type == EFFECT_FAN_OUT) draft->indexed = true;
+  draft->types |= UINT64_C(1) << effect->type;
   return rc;
 }
 

@@ -15,6 +15,8 @@ struct draft {
   struct buf aside; /**< the record's bytes at the mark */
   size_t mark;      /**< length of `effects` at the mark */
   bool indexed;     /**< an EFFECT_INDEX or EFFECT_FAN_OUT is, or was, among them */
+  uint64_t types;   /**< a bit, 1 << type, of each type of effect that was added, also of those taken back;
+                       whoever   looks may clear it */
 };
 
 void draft_init(struct draft *draft, size_t record_max);

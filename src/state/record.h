@@ -84,6 +84,8 @@ int64_t record_segments_judged(const struct record *record);
 /** The first membership at `*at` or behind it; `*at` is then behind it. Begin with 0; the record must not
  * change in between. @return false if there is none. */
 bool record_segment_next(const struct record *record, size_t *at, struct str *name, int64_t *since);
+/** Likewise the first timer_segment(). */
+bool record_timer_segment(const struct record *record, size_t *at, struct timer *out);
 bool record_timer(const struct record *record, struct str campaign, struct str name, struct timer *out);
 /** The earliest timer: by due time, then campaign, then name. @return false if there is none. */
 bool record_timer_next(const struct record *record, struct timer *out);

@@ -37,6 +37,7 @@ local compare = {
   to = function(row, value) return (row.user or row.subject) == value or (row.to ~= "" and row.to == value) end,
   template = function(row, value) return row.template == value end,
   campaign = function(row, value) return row.campaign == value end,
+  segment = function(row, value) return row.segment == value end,
   channel = function(row, value) return row.channel == value end,
   provider = function(row, value) return row.provider == value end,
   purpose = function(row, value) return row.purpose == value end,
@@ -75,7 +76,7 @@ local shown = {
 
 local names_checked = { template = "templates", campaign = "campaigns", channel = "channels", provider = "providers",
   purpose = "purposes" }
-local texts = { "to", "template", "campaign", "channel", "provider", "purpose", "subject", "subject_has", "text_has",
+local texts = { "to", "template", "campaign", "segment", "channel", "provider", "purpose", "subject", "subject_has", "text_has",
   "html_has", "by", "because", "decision", "error_has" }
 local tables = { "data", "facts", "checks" }
 
@@ -312,7 +313,7 @@ end
 local function explained(host)
   local rows = {}
   for _, run in ipairs(native.sim_runs(host.id)) do
-    if run.decision == "none" or run.decision == "failed" then
+    if run.decision == "none" or run.decision == "failed" or run.segment then
       run.because = run.reason
       rows[#rows + 1] = run
     end
@@ -352,7 +353,7 @@ local kinds = {
   },
   {
     name = "why", example = '{ to = "ada", campaign = "welcome", decision = "none" }',
-    fields = { "to", "campaign", "template", "channel", "decision", "because", "facts", "checks", "at", "times" },
+    fields = { "to", "campaign", "segment", "template", "channel", "decision", "because", "facts", "checks", "at", "times" },
     one = "decision", many = "decisions", others = "decided was:", line = tell.decision, rows = explained,
   },
   {

@@ -92,8 +92,12 @@ local steps = {
   end,
   run = function(step, _, say)
     local said = { send = "asks for a message", skip = "asks for a message", none = step.reason, failed = "fails" }
-    say("  rule " .. step.campaign .. (step.ran == false and " does not run: " .. step.reason
-      or ": " .. (said[step.decision] or step.decision)))
+    if step.segment then
+      say("  segment " .. step.segment .. " is judged: " .. (step.decision == "failed" and "fails" or step.decision))
+    else
+      say("  rule " .. step.campaign .. (step.ran == false and " does not run: " .. step.reason
+        or ": " .. (said[step.decision] or step.decision)))
+    end
     for _, name in ipairs(require "kairos.spec.words".keys(step.facts)) do
       say("    read " .. name .. " = " .. tell.value(step.facts[name]))
     end
@@ -237,7 +241,8 @@ end
 
 --- A decision in a line.
 function tell.decision(host, decision)
-  local what = decision.template and name_of(decision) or "rule " .. (decision.campaign or "")
+  local what = decision.template and name_of(decision) or decision.segment and "segment " .. decision.segment
+    or "rule " .. (decision.campaign or "")
   return tell.time(host, decision.at) .. "  " .. what .. " to " .. (decision.user or decision.subject or "?")
 end
 

@@ -1,0 +1,154 @@
+-- kairos.segment: who is in, to the millisecond, through restarts and power cuts; and events that follow from events.
+local Host = require "spec.functional.support.host"
+local process = require "spec.functional.support.process"
+local socket = require "socket"
+
+local lookers = [[
+local kairos = require "kairos"
+local segment = kairos.segment
+local views  = kairos.window { of = "product.viewed", by = "payload.sku", over = "2s" }
+local orders = kairos.window { of = "order.completed", over = "1h" }
+return {
+  segment {
+    name = "lookers",
+    member = function(user) return user:count(views, "K1") >= 2 and user:count(orders) == 0 end,
+  },
+  segment { name = "gold", member = function(user) return user.tier == "gold" end },
+  segment { name = "gold_lookers", reads = { "gold", "lookers" },
+    member = function(user) return user:in_segment "gold" and user:in_segment "lookers" end },
+}
+]]
+local teller = [[
+local kairos = require "kairos"
+return kairos.rule {
+  on = { "segment.entered", "segment.left" },
+  act = function(event, user)
+    user:send { channel = "push", template = "said", data = {
+      text = event.type .. " " .. event.payload.segment .. " " .. (event.timestamp - event.payload.since) .. " "
+        .. (kairos.now() - event.timestamp) .. " " .. tostring(user:in_segment(event.payload.segment)),
+    } }
+  end,
+}
+]]
+local failing = [[
+local kairos = require "kairos"
+local tries = kairos.window { of = "try", over = "1h" }
+return kairos.segment { name = "failing", member = function(user)
+  if user:count(tries) > 0 and not user.mended then error "not yet" end
+  return user:count(tries) > 0
+end }
+]]
+local emitting = [[
+local kairos = require "kairos"
+local spent = kairos.window { of = "spent", sum = "payload.amount", over = "1h" }
+return {
+  kairos.rule { name = "pays", on = "paid",
+    act = function(event, user) user:emit { type = "spent", payload = { amount = event.payload.total / 2 } } end },
+  kairos.rule { name = "big", on = "spent", when = function(event, user) return user:sum(spent) > 100 end,
+    act = function(event, user)
+      user:send { channel = "push", template = "said", data = { text = "spent " .. user:sum(spent) } }
+    end },
+}
+]]
+
+local function view(user, more)
+  return { type = "product.viewed", user = user, payload = { sku = "K1" }, at = more and more.at }
+end
+
+describe("a segment", function()
+  local host
+  setup(function()
+    host = Host.start { rules = { lookers = lookers, teller = teller, failing = failing, emitting = emitting } }
+  end)
+  teardown(function() host:remove() end)
+
+  local function decisions(user)
+    local found = {}
+    for _, decision in ipairs(host:ask("why", user)) do
+      if decision.segment then found[#found + 1] = { decision.decision, decision.segment, decision.at } end
+    end
+    return found
+  end
+
+  it("is entered with the event that makes it so, and left at the millisecond that its window says", function()
+    local at = Host.now()
+    host:accept(view("ada", { at = at - 500 }), view("ada", { at = at }))
+    assert.same({ "segment.entered:lookers lookers 0 0 true", "segment.left:lookers lookers 1500 0 false" },
+      host:said("ada", 2))
+    assert.same({ { "entered", "lookers", at }, { "left", "lookers", at + 1500 } }, decisions "ada")
+    assert.equal(at + 1500 <= Host.now(), true)
+  end)
+
+  it("is left by what the window says even when the host was down, with that time", function()
+    local at = Host.now()
+    host:accept(view("dow", { at = at - 1 }), view("dow", { at = at }))
+    host:kill()
+    socket.sleep(2.5)
+    host:run()
+    assert.same({ "segment.entered:lookers lookers 0 0 true", "segment.left:lookers lookers 1999 0 false" },
+      host:said("dow", 2))
+    assert.same({ { "entered", "lookers", at }, { "left", "lookers", at + 1999 } }, decisions "dow")
+  end)
+
+  it("survives a power cut while somebody is in", function()
+    local at = Host.now()
+    host:accept({ type = "identify", user = "cut", payload = { tier = "gold" } })
+    host:accept(view("cut", { at = at - 1 }), view("cut", { at = at }))
+    host:kill()
+    host:run()
+    host:accept { type = "order.completed", user = "cut" }
+    process.eventually(10 * Host.patience, function() return #host:said("cut", 5) == 5 end)
+    local names = {}
+    for index, decision in ipairs(decisions "cut") do names[index] = decision[1] .. " " .. decision[2] end
+    assert.same({ "entered gold", "entered lookers", "entered gold_lookers", "left lookers", "left gold_lookers" }, names)
+    assert.is_nil(host:ask("user", "cut").segments.lookers)
+    assert.is_number(host:ask("user", "cut").segments.gold)
+  end)
+
+  it("is shown by why, with the facts, by a replay, by a trial and by the user's record", function()
+    host:accept({ type = "identify", user = "why", payload = { tier = "gold" } })
+    local text = host:command("why", "why").out
+    assert.truthy(text:find("entered the segment gold", 1, true), text)
+    local found
+    for _, run in ipairs(host:ask("why", "why", "--replay")) do
+      if run.segment == "gold" then found = run end
+    end
+    assert.same({ "entered", { tier = "gold" } }, { found.decision, found.facts })
+    local trial = host:command("repl", "-e", 'try { type = "identify", user = "why", payload = { tier = "none" } }').out
+    assert.truthy(trial:find("left", 1, true), trial)
+    assert.truthy(host:command("user", "why").out:find("gold", 1, true))
+  end)
+
+  it("whose predicate fails keeps who is in, and the dead letter can be retried", function()
+    host:accept { type = "try", user = "bad" }
+    local letter = host:dead(1)[1]
+    assert.same({ "segment:failing", "failing/rule.lua" }, { letter.campaign, letter.rule })
+    assert.truthy(letter.error:find("not yet", 1, true))
+    assert.equal(1, host:command("dead", "retry", letter.id).status)
+    host:accept { type = "identify", user = "bad", payload = { mended = true } }
+    assert.equal(0, host:command("dead", "retry", letter.id).status)
+    assert.is_number(host:ask("user", "bad").segments.failing)
+  end)
+
+  it("counts who comes and goes", function()
+    assert.is_true(host:metric("kairos_segment_changes_total", 'segment="gold",change="entered"') >= 1)
+    assert.is_true(host:metric("kairos_segment_judged_total", 'segment="gold"') >= 1)
+  end)
+
+  it("is told by the host alone", function()
+    local answer = host:post(Host.event { type = "segment.entered:gold", user = "liar" })
+    assert.equal(400, answer.status)
+    assert.equal("/event_type", answer.json.rejected[1].pointer)
+  end)
+
+  it("is not alone: rules may emit events of their own, which are counted and heard at once", function()
+    host:accept({ type = "paid", user = "emi", payload = { total = 90 } },
+      { type = "paid", user = "emi", payload = { total = 130 } })
+    assert.same({ "spent 110" }, host:said "emi")
+    local emitted
+    for _, decision in ipairs(host:ask("why", "emi")) do emitted = decision.decision == "emitted" and decision or emitted end
+    assert.same({ "pays", "spent" }, { emitted.campaign, emitted.event_type })
+    local events = host:command("repl", "-e", 'user("emi"):events { type = "spent" }').out
+    assert.truthy(events:find("derived:1:1:", 1, true), events)
+  end)
+end)
