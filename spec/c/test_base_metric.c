@@ -75,6 +75,12 @@ static void histogram_text(void **state) {
   metric_observe_us(id, 1500000);  //
   metric_observe_us(id, 60000001); // above them all
   assert_shows("# HELP t_latency_seconds Latency.\n# TYPE t_latency_seconds histogram\n"
+               "t_latency_seconds_bucket{path=\"x\",le=\"0.000001\"} 1\n"
+               "t_latency_seconds_bucket{path=\"x\",le=\"0.000002\"} 1\n"
+               "t_latency_seconds_bucket{path=\"x\",le=\"0.000005\"} 1\n"
+               "t_latency_seconds_bucket{path=\"x\",le=\"0.00001\"} 1\n"
+               "t_latency_seconds_bucket{path=\"x\",le=\"0.000025\"} 1\n"
+               "t_latency_seconds_bucket{path=\"x\",le=\"0.00005\"} 1\n"
                "t_latency_seconds_bucket{path=\"x\",le=\"0.0001\"} 2\n"
                "t_latency_seconds_bucket{path=\"x\",le=\"0.00025\"} 3\n"
                "t_latency_seconds_bucket{path=\"x\",le=\"0.0005\"} 3\n"
@@ -99,6 +105,17 @@ static void histogram_text(void **state) {
   metric_histogram("t_bare_seconds", "Bare.", NULL);
   assert_shows("t_bare_seconds_bucket{le=\"0.0001\"} 0\n");
   assert_shows("t_bare_seconds_sum 0.000000\nt_bare_seconds_count 0\n");
+}
+
+/** A rule takes a few microseconds: what is said of them is about as exact. */
+static void quantiles_of_few_microseconds(void **state) {
+  (void)state;
+  metric_id id = metric_histogram("t_quick_seconds", "Quick.", NULL);
+  for (int i = 0; i < 100; i++) metric_observe_us(id, i < 98 ? 3 : 40);
+  int64_t half = metric_quantile_us("t_quick_seconds", NULL, 0.5),
+          most = metric_quantile_us("t_quick_seconds", NULL, 0.99);
+  assert_in_range(half, 2, 5);
+  assert_in_range(most, 25, 50);
 }
 
 static void escaping(void **state) {
@@ -205,6 +222,7 @@ int main(void) {
       cmocka_unit_test(the_same_again_is_the_same),
       cmocka_unit_test(gauge_text),
       cmocka_unit_test(histogram_text),
+      cmocka_unit_test(quantiles_of_few_microseconds),
       cmocka_unit_test(escaping),
       cmocka_unit_test(threads_sum_up_and_ended_ones_stay),
       cmocka_unit_test(histograms_and_counters_do_not_overlap),

@@ -12,17 +12,18 @@
 #define CHUNK_SLOTS     1024
 #define CHUNKS          256
 #define GAUGES          4096
-#define BUCKETS         18
+#define BUCKETS         24
 #define HISTOGRAM_SLOTS (BUCKETS + 2)
 /** Ids of gauges have this bit; the others are the number of their first slot. */
 #define GAUGE_BIT 0x80000000u
 
-static const int64_t bucket_us[BUCKETS] = {100,     250,     500,     1000,     2500,     5000,
-                                           10000,   25000,   50000,   100000,   250000,   500000,
-                                           1000000, 2500000, 5000000, 10000000, 30000000, 60000000};
-static const char *const bucket_text[BUCKETS] = {"0.0001", "0.00025", "0.0005", "0.001", "0.0025", "0.005",
-                                                 "0.01",   "0.025",   "0.05",   "0.1",   "0.25",   "0.5",
-                                                 "1",      "2.5",     "5",      "10",    "30",     "60"};
+static const int64_t bucket_us[BUCKETS] = {
+    1,     2,     5,     10,     25,     50,     100,     250,     500,     1000,     2500,     5000,
+    10000, 25000, 50000, 100000, 250000, 500000, 1000000, 2500000, 5000000, 10000000, 30000000, 60000000};
+static const char *const bucket_text[BUCKETS] = {
+    "0.000001", "0.000002", "0.000005", "0.00001", "0.000025", "0.00005", "0.0001", "0.00025",
+    "0.0005",   "0.001",    "0.0025",   "0.005",   "0.01",     "0.025",   "0.05",   "0.1",
+    "0.25",     "0.5",      "1",        "2.5",     "5",        "10",      "30",     "60"};
 
 enum kind { KIND_COUNTER, KIND_GAUGE, KIND_HISTOGRAM };
 

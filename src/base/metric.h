@@ -17,7 +17,7 @@ typedef uint32_t metric_id;
 metric_id metric_counter(const char *name, const char *help, const char *labels);
 /** A value that is set, and kept whole-process: `metric_set` from any thread. */
 metric_id metric_gauge(const char *name, const char *help, const char *labels);
-/** Latency histogram in seconds, observed in microseconds; buckets 100 us … 60 s. */
+/** Latency histogram in seconds, observed in microseconds; buckets 1 us … 60 s. */
 metric_id metric_histogram(const char *name, const char *help, const char *labels);
 
 void metric_add(metric_id id, uint64_t amount);
