@@ -24,6 +24,28 @@
 
 #include <cmocka.h>
 
+/* ---- the clock, which these tests may set on ---- */
+
+static _Atomic int64_t ahead_us;
+
+static int64_t microseconds(clockid_t clock) {
+  struct timespec now;
+  clock_gettime(clock, &now);
+  return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+int64_t clock_wall_ms(void) {
+  return microseconds(CLOCK_REALTIME) / 1000;
+}
+
+int64_t clock_mono_us(void) {
+  return microseconds(CLOCK_MONOTONIC) + ahead_us;
+}
+
+int64_t clock_thread_us(void) {
+  return microseconds(CLOCK_THREAD_CPUTIME_ID);
+}
+
 /* ---- a host ---- */
 
 /** Answers on the next turn of the loop; "status" only after a while, "backup" not before it is let go. */
@@ -36,6 +58,8 @@ struct host {
   struct control *control;
   struct host_command *ready[256], *slow[256], *held[256];
   unsigned ready_count, slow_count, held_count;
+  struct look *closing[8];
+  unsigned closing_count;
   atomic_uint asked;
 };
 
@@ -68,8 +92,25 @@ static void answer(struct host_command *command) {
   command->done(command);
 }
 
+/** A session or a tail, as far as the socket knows it: what they show is the functional specs' (repl_spec,
+ * tail_spec). */
+struct look {
+  struct host *host;
+  struct look_port port;
+  bool idle, streams;
+};
+
+static void end_looks(struct host *host) {
+  while (host->closing_count) {
+    struct look *look = host->closing[--host->closing_count];
+    look->port.closed(look->port.context);
+    memory_free(look);
+  }
+}
+
 static void on_turn(uv_idle_t *turn) {
   struct host *host = turn->data;
+  end_looks(host);
   uv_idle_stop(turn);
   struct host_command *ready[256];
   unsigned count = host->ready_count;
@@ -97,32 +138,39 @@ void host_command(struct host *host, struct host_command *command) {
   }
 }
 
-/* Sessions and tails are the functional specs' (repl_spec, tail_spec): here none can be had. */
 bool look_is(struct str command) {
-  (void)command;
-  return false;
+  return str_equal(command, STR("repl")) || str_equal(command, STR("tail"));
 }
 int look_open(struct look **out, struct host *host, struct str request, const struct look_port *port,
               struct buf *result, struct error *err) {
-  (void)out, (void)host, (void)request, (void)port, (void)result;
-  return error_set(err, ERROR_INVALID, "there is no such command");
+  (void)err;
+  struct str found;
+  struct look *look = memory_zalloc(sizeof *look);
+  *look = (struct look){.host = host, .port = *port, .idle = !value_member(request, STR("runs"), &found)};
+  look->streams = value_member(request, STR("command"), &found) && value_head(found).string.data[0] == 't';
+  value_put_map(result, 0);
+  *out = look;
+  return 0;
 }
 void look_line(struct look *look, struct str line) {
-  (void)look, (void)line;
+  struct buf answer;
+  buf_init(&answer);
+  value_to_json(line, &answer);
+  buf_put_u8(&answer, '\n');
+  look->port.send(look->port.context, answer);
 }
 void look_drained(struct look *look) {
   (void)look;
 }
 bool look_idle(const struct look *look) {
-  (void)look;
-  return true;
+  return look->idle;
 }
 bool look_streams(const struct look *look) {
-  (void)look;
-  return false;
+  return look->streams;
 }
 void look_close(struct look *look) {
-  (void)look;
+  look->host->closing[look->host->closing_count++] = look;
+  uv_idle_start(&look->host->turn, on_turn);
 }
 
 static void on_stop(uv_async_t *stop) {
@@ -138,6 +186,7 @@ static void *host_main(void *context) {
   uv_run(&host->loop, UV_RUN_DEFAULT);
   control_free(host->control);
   // What the host answers after the socket has gone.
+  end_looks(host);
   while (host->held_count) answer(host->held[--host->held_count]);
   while (host->slow_count) answer(host->slow[--host->slow_count]);
   while (host->ready_count) answer(host->ready[--host->ready_count]);
@@ -654,6 +703,89 @@ static void a_stale_file_is_replaced_and_a_live_one_is_not(void **state) {
   assert_int_equal(uv_loop_close(&loop), 0);
 }
 
+/* ---- who is silent for too long ---- */
+
+/** A client that has asked something, and been answered. */
+static int dial_and_ask(const char *request) {
+  int descriptor = dial();
+  say_text(descriptor, request);
+  expect(descriptor, "\"ok\":true");
+  return descriptor;
+}
+
+/** Whoever was answered before counts as having taken it before: the loop has gone round meanwhile. */
+static void set_ahead(int minutes) {
+  close(dial_and_ask("{\"command\":\"user\",\"user\":\"ada\"}\n"));
+  ahead_us += minutes * INT64_C(60000000);
+}
+
+static void who_asks_nothing_for_five_minutes_is_let_go(void **state) {
+  (void)state;
+  int silent = dial_and_ask("{\"command\":\"user\",\"user\":\"ada\"}\n"),
+      asking = dial_and_ask("{\"command\":\"user\",\"user\":\"ada\"}\n");
+  int waiting = dial();
+  say_text(waiting, "{\"command\":\"backup\",\"text\":\"/tmp/x\"}\n"); // is never answered here
+  set_ahead(4);
+  say_text(asking, "{\"command\":\"user\",\"user\":\"ada\"}\n");
+  expect(asking, "\"ok\":true");
+  set_ahead(2);
+  expect_end(silent);
+  say_text(asking, "{\"command\":\"user\",\"user\":\"ada\"}\n");
+  expect(asking, "\"ok\":true");
+  char byte;
+  assert_int_equal(recv(waiting, &byte, 1, MSG_DONTWAIT), -1); // the host has not answered: it waits on
+  assert_int_equal(errno, EAGAIN);
+  close(silent);
+  close(asking);
+  close(waiting);
+}
+
+static void a_session_in_which_nothing_runs_ends_after_an_hour(void **state) {
+  (void)state;
+  int resting = dial_and_ask("{\"command\":\"repl\"}\n"),
+      running = dial_and_ask("{\"command\":\"repl\",\"runs\":1}\n");
+  int tail = dial_and_ask("{\"command\":\"tail\"}\n");
+  int short_lived = dial_and_ask("{\"command\":\"user\",\"user\":\"ada\"}\n");
+  set_ahead(59);
+  expect_end(short_lived); // who is silent has been looked for
+  say_text(resting, "{\"run\":\"1\"}\n");
+  expect(resting, "\"run\":\"1\"");
+  set_ahead(59);
+  close(short_lived);
+  short_lived = dial_and_ask("{\"command\":\"user\",\"user\":\"ada\"}\n");
+  set_ahead(2);
+  expect_end(resting);
+  set_ahead(24 * 60);
+  expect_end(short_lived);
+  say_text(running, "{\"run\":\"2\"}\n");
+  expect(running, "\"run\":\"2\"");
+  say_text(tail, "{\"run\":\"3\"}\n");
+  expect(tail, "\"run\":\"3\"");
+  close(resting);
+  close(running);
+  close(tail);
+  close(short_lived);
+}
+
+static void who_takes_none_of_his_answers_is_let_go_after_an_hour(void **state) {
+  (void)state;
+  enum { KB = 8 << 10 };
+  int stuck = dial(), tail = dial_and_ask("{\"command\":\"tail\"}\n");
+  say_text(stuck, "{\"command\":\"dead_list\",\"text\":\"8192\"}\n");
+  int short_lived = dial_and_ask("{\"command\":\"user\",\"user\":\"ada\"}\n");
+  set_ahead(61);
+  expect_end(short_lived);
+  static char bytes[64 << 10];
+  size_t all = 0;
+  for (ssize_t got; (got = recv(stuck, bytes, sizeof bytes, 0)) > 0;) all += (size_t)got;
+  assert_true(all < (size_t)KB << 10);
+  say_text(tail, "{\"run\":\"3\"}\n"); // a tail of which nothing waits may be silent for as long as it likes
+  expect(tail, "\"run\":\"3\"");
+  close(stuck);
+  close(tail);
+  close(short_lived);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, scene_begin, scene_end)
 
 int main(void) {
@@ -675,6 +807,9 @@ int main(void) {
       TEST(nobody_there_is_not_found),
       TEST(the_file_has_the_mode_whatever_the_umask),
       TEST(a_stale_file_is_replaced_and_a_live_one_is_not),
+      TEST(who_asks_nothing_for_five_minutes_is_let_go),
+      TEST(a_session_in_which_nothing_runs_ends_after_an_hour),
+      TEST(who_takes_none_of_his_answers_is_let_go_after_an_hour),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
