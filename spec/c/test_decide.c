@@ -319,7 +319,7 @@ static void test_late_timers_are_dropped(void **state) {
   world_load(&world);
   world_event(&world, "ada", NOON);
   world_timer(&world, NOON + 3 * HOUR + 90500);
-  assert_told(&world, "");
+  assert_told(&world, "t: 121m late, and its late_after is 10m\n");
   assert_true(has_effect(&world, EFFECT_NOT_RUN, &effect));
   assert_true(str_equal(effect.not_run.reason, STR("121m late, and its late_after is 10m")));
   assert_true(effect.not_run.moved_to == 0 && str_equal(effect.not_run.rule, STR("t/rule.lua")));

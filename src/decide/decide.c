@@ -287,19 +287,22 @@ static int run_rule(struct decider *decider, uint32_t rule, struct engine_call *
   return rc;
 }
 
+/** Who watches is told what kept the rule from running. */
+static void announce_not_run(struct decider *decider, uint32_t rule, struct engine_call *call,
+                             struct str why) {
+  call->acted = false;
+  call->message_count = 0;
+  buf_clear(&call->facts);
+  if (!decider->options.observer.ran) return;
+  struct decider_run run = {.rule = &decider->rules[rule], .call = call, .not_run = why};
+  decider->options.observer.ran(decider->options.observer.context, &run);
+}
+
 bool decide_runs(struct decider *decider, uint32_t rule, struct engine_call *call,
                  struct campaign_answer *answer) {
   *answer = campaign_ask(decider->campaigns, rule, decider->draft.record, call);
   if (answer->reason == CAMPAIGN_RUNS) return true;
-  call->acted = false;
-  call->message_count = 0;
-  buf_clear(&call->facts);
-  if (decider->options.observer.ran) {
-    struct decider_run run = {.rule = &decider->rules[rule],
-                              .call = call,
-                              .not_run = campaign_say(decider->campaigns, rule, call, answer)};
-    decider->options.observer.ran(decider->options.observer.context, &run);
-  }
+  announce_not_run(decider, rule, call, campaign_say(decider->campaigns, rule, call, answer));
   return false;
 }
 
@@ -410,6 +413,7 @@ static void drop_late_timer(struct decider *decider, int rule, const struct time
   snprintf(reason, sizeof reason, "%s late, and its late_after is %s", gate_duration(late).text,
            gate_duration(timer->late_after).text);
   note_not_run(decider, rule, timer, str_from(reason), 0);
+  if (rule >= 0) announce_not_run(decider, (uint32_t)rule, &decider->call, str_from(reason));
 }
 
 /** A timer whose campaign does not run now is dropped for good, or set anew for when it does. */
