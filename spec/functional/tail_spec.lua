@@ -171,6 +171,24 @@ describe("kairos tail", function()
     assert.truthy(answer.error:find "nothing")
   end)
 
+  it("names the campaign that is meant by one that there is not", function()
+    local stream, answer = look.connect(host, { command = "tail", campaign = "great" })
+    assert.equal("there is no campaign `great`; did you mean `greet`?", answer.result.warning)
+    stream:close()
+    stream, answer = look.connect(host, { command = "tail", campaign = "greet" })
+    stream:close()
+    assert.is_nil(answer.result.warning)
+    local output = host.directory .. "/warned.out"
+    local watching = process.start { command = { Host.binary, "tail", "--config", host.config_file, "--campaign", "else" },
+      output = output }
+    assert.truthy(process.eventually(20 * host.patience, function()
+      return files.read(output) == "kairos: there is no campaign `else`; `kairos campaigns` lists them; what one of this name does "
+        .. "is shown once there is one\n"
+    end), files.read(output))
+    watching:kill()
+    tail({ campaign = "kairos" }):close() -- the host's own steps
+  end)
+
   it("is reached by the command line", function()
     local output = host.directory .. "/tail.out"
     local watching = process.start {

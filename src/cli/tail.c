@@ -117,6 +117,10 @@ static int run(const struct cli_arguments *arguments) {
         "no host runs here (nobody listens on %s); start one with `kairos run`, or say where it is with "
         "--data-dir",
         config->control.socket);
+  struct str warning = print_member_text(buf_str(&greeting), "warning");
+  if (rc == 0 && warning.len)
+    fprintf(stderr, "kairos: %.*s; what one of this name does is shown once there is one\n",
+            STR_ARG(warning));
   if (rc == 0) rc = follow(stream, arguments->json, &err);
   control_stream_close(stream);
   buf_deinit(&request);

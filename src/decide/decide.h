@@ -13,6 +13,9 @@
 
 struct decider;
 
+/** The campaign name that dead letters of the host's own steps carry. */
+#define HOST_CAMPAIGN STR("kairos")
+
 /** One rule has run on the input. */
 struct decider_run {
   const struct engine_rule *rule;

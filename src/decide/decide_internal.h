@@ -59,9 +59,6 @@ struct decider {
   } derived;
 };
 
-/** The campaign name that dead letters of the host's own steps carry. */
-#define HOST_CAMPAIGN STR("kairos")
-
 /* decide.c */
 /** An input begins on `record`, and its effects are whole. */
 void decide_begin(struct decider *decider, struct record *record, struct decision *out);

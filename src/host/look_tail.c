@@ -2,6 +2,7 @@
 
 #include "base/logger.h"
 #include "base/memory.h"
+#include "host/reload.h"
 #include "host/tail_internal.h"
 
 enum { SAMPLE_ALL = 10000 };
@@ -139,8 +140,14 @@ static int watcher_open(struct look **out, struct host *host, struct str request
     tail->taps[i].task.run = tail_attach;
     worker_post(host->shared.workers[i], &tail->taps[i].task);
   }
-  value_put_map(result, 1);
+  // It may be on its way; or misspelt, and would show nothing for ever.
+  struct str campaign = tail->filter.campaign;
+  struct error unknown = {0};
+  if (campaign.len && !str_equal(campaign, HOST_CAMPAIGN))
+    reload_find_campaign(reload_serving(host), campaign, &unknown);
+  value_put_map(result, 1 + (unknown.code != 0));
   value_put_member_integer(result, "workers", tail->tap_count);
+  if (unknown.code) value_put_member_text(result, "warning", str_from(unknown.message));
   *out = &watcher->look;
   return 0;
 }

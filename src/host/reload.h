@@ -37,6 +37,9 @@ void reload_join(struct host *host);
 void reload_free(struct host *host);
 /** The generation that serves; borrowed until the loop's next turn. */
 const struct generation *reload_serving(const struct host *host);
+/** Whether a generation has a campaign of that name, or an operator's pause of one that has gone. Any thread
+ * that may read it. @return 0, or ERROR_NOT_FOUND with what was probably meant. */
+int reload_find_campaign(const struct generation *generation, struct str name, struct error *err);
 /** Of the generation that serves. */
 struct ruleset *reload_sources(const struct host *host);
 /** Append one pair of a value map: "rules" and what is known of them. */

@@ -84,9 +84,6 @@ struct reload {
 
 /** Read what is wanted, try it, build it: attempt.status, .unchanged, .candidate. */
 void reload_prepare(struct reload *reload);
-/** Whether there is a campaign of that name, or an operator's pause of one that has gone. Any thread that may
- * read the generation. @return 0, or ERROR_NOT_FOUND with what was probably meant. */
-int reload_find_campaign(const struct generation *generation, struct str name, struct error *err);
 /** A failpoint's errno as an error. */
 int reload_fault(int errnum, struct error *err);
 

@@ -4,7 +4,7 @@
  * {"command":"tail"} may have: "type" (of the event, or of the event that caused a decision), "user",
  * "campaign" (decisions alone), "reason" (a gate's, an outcome's or a suppression's), "events" or
  * "decisions": false to leave them out, "sample": so many of 10,000 users, always the same ones, "unmask".
- * After {"ok":true,"result":{}} follow lines:
+ * After {"ok":true,"result":{workers}}, with a "warning" if there is no such campaign, follow lines:
  *   {"what":"event", at, worker, user|subject, type, id, timestamp, payload}
  *   {"what":"send"|"skip", at, worker, user, campaign, template, channel, provider, to, reason, message_id,
  * cause}
