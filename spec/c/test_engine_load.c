@@ -260,6 +260,38 @@ static void test_folders(void **state) {
   bench_deinit(&bench);
 }
 
+/** A campaign that makes so many texts of 1 KB, and keeps the first of them. */
+static void write_kept(struct bench *bench, const char *name, int made, int kept) {
+  char path[64], text[512];
+  snprintf(path, sizeof path, "%s/rule.lua", name);
+  snprintf(text, sizeof text,
+           "local kairos = require 'kairos'\nlocal kept, last = {}, nil\nfor i = 1, %d do\n"
+           "  last = ('%s'):rep(1020) .. i\n  if i <= %d then kept[i] = last end\nend\n"
+           "return kairos.rule { name = '%s', on = 'x', act = function() return kept end }\n",
+           made, name, kept, name);
+  bench_write(bench, path, text);
+}
+
+/** A campaign may keep a quarter, whatever the ones before it have kept or left behind. */
+static void test_kept(void **state) {
+  (void)state;
+  struct bench bench;
+  bench_init(&bench, yaml);
+  write_kept(&bench, "a", 3000, 3000);
+  write_kept(&bench, "b", 3000, 3);
+  write_kept(&bench, "c", 3000, 3000);
+  write_kept(&bench, "d", 3000, 3);
+  write_kept(&bench, "e", 3000, 3000);
+  assert_load(&bench, NULL);
+  assert_in_range(engine_memory(bench.engine), 9000 << 10, 12000 << 10);
+  write_kept(&bench, "e", 6000, 5000);
+  assert_load(&bench, "rules/e/rule.lua: what it makes while it is loaded takes ");
+  write_kept(&bench, "e", 3, 3);
+  write_kept(&bench, "a", 9000, 5000);
+  assert_load(&bench, "rules/a/rule.lua: what it makes while it is loaded takes ");
+  bench_deinit(&bench);
+}
+
 /** A hundred campaigns load within the memory of a worker, and one engine after the other leaves nothing
  * behind. */
 static void test_many(void **state) {
@@ -285,6 +317,7 @@ static void test_many(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_mistakes), cmocka_unit_test(test_templates),
-                                     cmocka_unit_test(test_folders), cmocka_unit_test(test_many)};
+                                     cmocka_unit_test(test_folders), cmocka_unit_test(test_kept),
+                                     cmocka_unit_test(test_many)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

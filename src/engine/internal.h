@@ -68,6 +68,7 @@ struct engine {
 
   size_t loading_folder;       /**< whose files are being loaded */
   size_t folder_windows;       /**< how many windows there were before them */
+  size_t collected;            /**< bytes that Lua held after the last full collection while loading */
   struct bytecode_notes notes; /**< of the file being loaded */
 
   struct engine_call *call; /**< under way */

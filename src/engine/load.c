@@ -348,21 +348,37 @@ static void add_rules(lua_State *lua, struct engine *engine, const struct rulese
   lua_pop(lua, 1);
 }
 
-/** What a campaign keeps is there for good, and all share the room: none may take it from the others. */
-static void check_kept(lua_State *lua, struct str path, size_t before) {
-  enum { SHARE = 4 };
-  const struct sandbox *sandbox = sandbox_of(lua);
+/** What a campaign keeps is there for good, and all share the room: none may take it from the others. A full
+ * collection, which alone tells what is kept, costs as much as everything loaded so far: it is made only once
+ * more has been taken since the last than a campaign may keep. What campaigns before this one left behind is
+ * at most SLACK then, and counts for it. */
+enum { SHARE = 4, SLACK = 64 };
+
+/** Before a campaign is loaded. */
+static void settle_kept(lua_State *lua, struct engine *engine) {
+  const struct sandbox *sandbox = &engine->sandbox;
+  if (sandbox->used > engine->collected && sandbox->used - engine->collected <= sandbox->limit / SLACK)
+    return;
   lua_gc(lua, LUA_GCCOLLECT, 0);
-  if (sandbox->used > before + sandbox->limit / SHARE)
+  engine->collected = sandbox->used;
+}
+
+static void check_kept(lua_State *lua, struct engine *engine, struct str path, size_t before) {
+  const struct sandbox *sandbox = &engine->sandbox;
+  size_t share = sandbox->limit / SHARE;
+  // What the collector frees on its way may be others': by what was there after the last full collection.
+  if (sandbox->used <= engine->collected + share) return;
+  lua_gc(lua, LUA_GCCOLLECT, 0);
+  engine->collected = sandbox->used;
+  if (sandbox->used > before + share)
     sandbox_raise_at(
         lua, path, 0,
         "what it makes while it is loaded takes %zu KB; it may be a quarter of rules.memory, %zu KB",
-        (sandbox->used - before) >> 10, (sandbox->limit / SHARE) >> 10);
+        (sandbox->used - before) >> 10, share >> 10);
 }
 
 static int load_campaign(lua_State *lua, void *context) {
   struct engine *engine = context;
-  size_t before = engine->sandbox.used;
   const struct engine_folder *folder = &engine->folders[engine->loading_folder];
   char path[300];
   snprintf(path, sizeof path, "%.*s/rule.lua", STR_ARG(folder->name));
@@ -374,11 +390,13 @@ static int load_campaign(lua_State *lua, void *context) {
   engine->sandbox.random = hash64(folder->name, 0);
   engine->folder_windows = engine->window_count;
   modules_begin(lua);
+  settle_kept(lua, engine);
+  size_t before = engine->sandbox.used;
   modules_load(lua, file);
   add_rules(lua, engine, file);
   modules_push_kept(lua);
   sandbox_freeze(lua);
-  check_kept(lua, str_from(file->path), before);
+  check_kept(lua, engine, str_from(file->path), before);
   return 0;
 }
 
