@@ -300,6 +300,28 @@ local function review_templates(types, facts, input, all, problems)
   end
 end
 
+--- Templates that shall be JSON, and are not; partials need not be whole.
+local function review_json(input, all, problems)
+  local templates = require "review.templates"
+  local partial = {}
+  for _, template in ipairs(all) do
+    for name in pairs(template.partials) do
+      partial[template.campaign .. "/" .. name], partial["shared/" .. name] = true, true
+    end
+  end
+  for _, template in ipairs(all) do
+    local whole = not partial[template.campaign .. "/" .. template.name]
+    if whole and template.path:find "%.json$" then
+      local line, column, why, always = templates.broken_json(table.concat(template.lines, "\n"))
+      if line then
+        template_problem(problems, input, template, { line = line, column = column, end_column = column + 1 },
+          "this renders to no JSON" .. (always and ": " or " where its sections have something in them: ") .. why)
+        problems[#problems].severity = always and "error" or "warning"
+      end
+    end
+  end
+end
+
 --- Purpose and frequency: what the gate needs to judge a message.
 local function review_sends(types, facts, input)
   local values = require "review.values"
@@ -525,6 +547,7 @@ function review.run(input)
   guard(input.rules_dir, review_types, facts, input.schemas)
   guard(input.rules_dir, review_rules, types)
   guard(input.rules_dir, review_templates, types, facts, input, all_templates, problems)
+  guard(input.rules_dir, review_json, input, all_templates, problems)
   guard(input.rules_dir, review_sends, types, facts, input)
   guard(input.rules_dir, review_attributes, facts)
   for _, source in ipairs(sources) do

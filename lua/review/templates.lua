@@ -2,6 +2,8 @@
 --
 -- What is malformed the host says itself when it loads them; here a tag is what stands in {{ }}.
 
+local native = require "kairos.native"
+
 local templates = {}
 
 ---@class review.Template
@@ -53,6 +55,69 @@ function templates.read(path, text)
     end
   end
   return template
+end
+
+--- A .json template as JSON: what stands around its tags, and for each tag what may come of it, at the same places. A section is
+-- there once, or (`empty`) not at all. Nil where that cannot be told: partials may bring in anything.
+local function as_json(text, empty)
+  local function blank(part, with) return (part:gsub("[^\n\r]", with)) end
+  local front = text:match "^%-%-%-[ \r]*\n.-\n%-%-%-[ \r]*\n" or ""
+  local out, at, in_string = { blank(front, " ") }, #front + 1, false
+  local open = {} -- sections around the place, innermost last: whether what is in them is left out
+  local function shown() return not open[#open] end
+  local function plain(to)
+    local part = text:sub(at, to)
+    if not shown() then
+      out[#out + 1] = blank(part, " ")
+      return
+    end
+    local from = 1
+    while true do -- a quote begins or ends a text, unless a backslash is before it
+      local place = part:find(in_string and '["\\\\]' or '"', from)
+      if not place then break end
+      if part:sub(place, place) == "\\" then
+        from = place + 2
+      else
+        in_string, from = not in_string, place + 1
+      end
+    end
+    out[#out + 1] = part
+  end
+  while true do
+    local from, to, inside = text:find("{{{?%s*([^{}]-)%s*}}}?", at)
+    if not from then break end
+    plain(from - 1)
+    local sign, tag = inside:match "^([#^/>!&=]?)", text:sub(from, to)
+    at = to + 1
+    if sign == ">" or sign == "=" then return nil end
+    if sign == "#" or sign == "^" then
+      open[#open + 1] = not shown() or (sign == "#") == empty
+    elseif sign == "/" then
+      open[#open] = nil
+    end
+    if sign == "" or sign == "&" then
+      out[#out + 1] = not shown() and blank(tag, " ") or in_string and blank(tag, "x") or "0" .. blank(tag:sub(2), " ")
+    else
+      out[#out + 1] = blank(tag, in_string and shown() and "x" or " ")
+    end
+  end
+  plain(#text)
+  return table.concat(out)
+end
+
+--- What is wrong with a .json template, whatever its variables are: the host posts what it renders to, and who reads it as JSON
+-- gets nothing. Nil, or line, column, why; `always`: also where its sections are empty.
+---@param text string
+---@return number? line
+---@return number? column
+---@return string? why
+---@return boolean? always
+function templates.broken_json(text)
+  local full, bare = as_json(text, false), as_json(text, true)
+  if not full then return nil end
+  local line, column, why = native.json(full):match "line (%d+), column (%d+): (.*)$"
+  if not line then return nil end
+  return tonumber(line), tonumber(column), why, native.json(bare) ~= ""
 end
 
 return templates

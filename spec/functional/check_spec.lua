@@ -79,6 +79,29 @@ return kairos.rule {
     assert.equal("1 campaign, no problems\n", result.out .. result.err)
   end)
 
+  it("takes the .json templates that render to JSON, and the pieces that they are made of", function()
+    local send = [[
+local kairos = require "kairos"
+return kairos.rule { on = "x", act = function(_, user)
+  user:send { channel = "push", template = "whole", purpose = "marketing", cap = "3/7d",
+    data = { items = {}, last = 1, tag = "t" } }
+end }
+]]
+    local result = check {
+      right = { ["rule.lua"] = send, ["whole.json"] = [[
+---
+title: '{{tag}}, and a "'
+---
+{"tag": "{{tag}} \\ {{{tag}}} \"{{tag}}", {{! a comment, }} "last": {{last}}, {{#tag}}"a": {{last}}{{/tag}}{{^tag}}"b": 1{{/tag}},
+ "ümlaut": [{{#items}}{"text": "{{#tag}}, {{/tag}}}"}{{/items}}]}
+]] },
+      pieces = { ["rule.lua"] = send, ["whole.json"] = '{"a": 1{{> more}}}', ["more.json"] = ', "b": 2' },
+      shared = { ["piece.json"] = ', "c": 3' },
+      third = { ["rule.lua"] = send, ["whole.json"] = '{"a": 1{{> piece}}}' },
+    }
+    assert.equal("3 campaigns, no problems\n", result.out .. result.err)
+  end)
+
   describe("meets", function()
     local function lines(text, count) return (text .. "\n"):rep(count) end
     local HEAD = 'local kairos = require "kairos"\n'

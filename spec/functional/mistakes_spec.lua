@@ -941,6 +941,22 @@ return kairos.rule {
     user:send { channel = "email", template = "hello", purpose = "marketing", cap = "3/7d" }]],
     "hello.html:2:1: warning: an email needs a subject; write subject",
     files = { ["hello.html"] = "---\nSubject: Hello\n---\nHello" } },
+  { "JSON with a comma too many", act [[
+    user:send { channel = "push", template = "offer", purpose = "marketing", cap = "3/7d", data = event.payload }]],
+    "offer.json:3:1: error: this renders to no JSON: a key in double quotes is expected",
+    files = { ["offer.json"] = '{"title": "{{title}}", "price": {{price}},\n "tag": "{{{tag}}}",\n}\n' } },
+  { "JSON without a comma", act [[
+    user:send { channel = "webhook", template = "offer", purpose = "marketing", cap = "3/7d", data = event.payload }]],
+    "offer.json:6:2: error: this renders to no JSON: ',' or '}' is expected",
+    files = { ["offer.json"] = '---\ntitle: "An offer of {{shop}}"\n---\n{\n "title": "{{title}}"\n "price": {{price}}\n}\n' } },
+  { "JSON with a comma behind the last of a list", act [[
+    user:send { channel = "push", template = "offer", purpose = "marketing", cap = "3/7d", data = event.payload }]],
+    "offer.json:1:43: warning: this renders to no JSON where its sections have something in them: a value is expected",
+    files = { ["offer.json"] = '{"items": [{{#items}}"{{sku}}",{{/items}} ]}' } },
+  { "text in a .json template", act [[
+    user:send { channel = "push", template = "offer", purpose = "marketing", cap = "3/7d", data = event.payload }]],
+    "offer.json:1:1: error: this renders to no JSON: a value is expected",
+    files = { ["offer.json"] = 'Hello {{title}}' } },
   { "a template's variable as in a rule", act [[
     user:send { channel = "email", template = "hello", purpose = "marketing", cap = "3/7d", data = event.payload }]],
     "hello.html:4:3: warning: a template sees the message's data and the user's attributes, by their own names; write {{total}}",

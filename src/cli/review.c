@@ -99,6 +99,25 @@ static int moment(void *context, struct str arguments, struct buf *result, struc
   return 0;
 }
 
+/** json(text) -> "", or "broken JSON at line 3, column 7: …". */
+static int json(void *context, struct str arguments, struct buf *result, struct error *err) {
+  (void)context;
+  struct reader reader = reader_of(arguments);
+  struct buf text, value;
+  value_read(&reader);
+  buf_init(&text);
+  buf_init(&value);
+  struct str given = text_argument(&reader);
+  buf_append(&text, given.data, given.len);
+  buf_reserve(&text, JSON_PADDING);
+  struct json_parser *parser = json_parser_new();
+  put_verdict(json_parse(parser, (const char *)text.data, text.len, &value, err), err, result);
+  json_parser_free(parser);
+  buf_deinit(&text);
+  buf_deinit(&value);
+  return 0;
+}
+
 /** exists(path) -> whether there is such a file. */
 static int exists(void *context, struct str arguments, struct buf *result, struct error *err) {
   (void)context;
@@ -230,6 +249,7 @@ int review_run(const struct review_input *input, struct problems *problems, size
   script_provide(script, "share", share, NULL);
   script_provide(script, "hours", hours, NULL);
   script_provide(script, "moment", moment, NULL);
+  script_provide(script, "json", json, NULL);
   script_provide(script, "exists", exists, NULL);
   rc = put_input(&arguments, input, err);
   if (rc == 0) rc = script_call(script, "review", "run", buf_str(&arguments), &result, err);
