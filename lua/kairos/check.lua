@@ -79,6 +79,41 @@ local kinds = {
     end
   end,
 
+  choose = function(value)
+    if value ~= "fixed" and value ~= "thompson" then
+      return 'must be "fixed" or "thompson"'
+    end
+  end,
+
+  variants = function(value)
+    if type(value) ~= "table" or next(value) == nil then
+      return "must be a table of variants with their weights"
+    end
+    local list, count, seen = rawget(value, 1) ~= nil, 0, {}
+    for key, weight in pairs(value) do
+      local name = list and weight or key
+      count = count + 1
+      if list and key ~= count then
+        return "must be a plain list, or name each variant"
+      elseif type(name) ~= "string" or #name > 32 or not name:find "^[%w_.-]+$" then
+        return "must name each variant with at most 32 letters, digits, _ . and -"
+      elseif seen[name] then
+        return 'has "' .. name .. '" twice'
+      elseif not list and (type(weight) ~= "number" or not (weight > 0 and weight <= 1e6)) then
+        return "must give `" .. name .. "` a weight above 0, at most a million"
+      elseif count > 16 then
+        return "may hold 16 variants"
+      end
+      seen[name] = true
+    end
+  end,
+
+  goal = function(value)
+    if type(value) ~= "table" then
+      return "must be a table"
+    end
+  end,
+
   moment = function(value)
     if type(value) ~= "string" then
       return "must be a day and time in quotes"
@@ -241,6 +276,32 @@ function check.fields(what, spec, schema)
     end
   end
   return fields
+end
+
+local goal_schema = {
+  { "on", "text", '"order.completed"', required = true },
+  { "within", "duration", '"7d"', required = true },
+  { "where", "function", "function(event, exposure) return event.payload.total > 0 end" },
+  { "value", "path", '"payload.total"' },
+}
+
+---@class kairos.GoalSpec
+---@field on kairos.EventType  the event that counts as success
+---@field within kairos.Duration  how long after the exposure: "7d"
+---@field where? fun(event: kairos.Event, exposure: kairos.Exposure): any  whether this event is meant
+---@field value? kairos.Path  a number of the payload, added up: "payload.total"
+
+--- What counts as success of an experiment, or of a campaign against its holdout.
+---@param what string  for errors
+---@param spec any
+---@return table goal  on, within (ms), where, value (within the payload)
+function check.goal(what, spec)
+  local fields = check.fields(what, spec, goal_schema)
+  local within = core.duration(fields.within)
+  if within > 365 * 86400000 then
+    core.fail(what .. ': `within` is at most "365d", not ' .. describe(fields.within))
+  end
+  return { on = fields.on, within = within, where = fields.where, value = fields.value and fields.value:sub(#"payload." + 1) }
 end
 
 return check

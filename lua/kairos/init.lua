@@ -31,6 +31,8 @@ local kairos = {
   segment = require "kairos.segment",
   --- What a rule needs beyond the user's record: look-ups. See kairos/needs.lua.
   needs = require "kairos.needs",
+  --- Which variant does more for a goal. See kairos/experiment.lua.
+  experiment = require "kairos.experiment",
   --- The time the rule is judged at: the event's own, in a timer the time it was due. Milliseconds since 1970.
   ---@type fun(): number
   now = core.now,

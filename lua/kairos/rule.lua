@@ -18,6 +18,8 @@ local schema = {
   { "hours", "hours", '"mon-fri 09:00-18:00 Europe/Berlin"' },
   { "priority", "priority", "10" },
   { "competes", "name", '"checkout"' },
+  { "holdout", "share", '"10%"' },
+  { "goal", "goal", '{ on = "order.completed", within = "7d" }' },
 }
 
 ---@class kairos.RuleSpec
@@ -35,6 +37,8 @@ local schema = {
 ---@field hours? kairos.Hours  "mon-fri 09:00-18:00 Europe/Berlin"; without a zone the user's own; timers wait for the opening
 ---@field priority? number  of the campaigns that want an event the higher run first; 0 unless given
 ---@field competes? kairos.Name  of the campaigns that compete for the same thing, one writes for an event: the first that sends
+---@field holdout? kairos.Share  of the users, who are sent nothing by it but what is transactional, so that its worth can be seen
+---@field goal? kairos.GoalSpec  with `holdout`: what `kairos experiments` compares those who were written to and held out by
 
 --- A rule. A rule file ends with `return kairos.rule { … }`, or with a list of rules.
 ---@param spec kairos.RuleSpec
@@ -60,6 +64,10 @@ return function(spec)
   if fields.needs_if and not fields.needs then
     core.fail "kairos.rule: `needs_if` says when to ask for `needs`, and there are none; write needs = { … }, or put it into `when`"
   end
+  if fields.goal and not fields.holdout then
+    core.fail 'kairos.rule: `goal` is compared with those held out, and nobody is; write holdout = "10%"'
+  end
+  local goal = fields.goal and check.goal("goal of kairos.rule", fields.goal) or {}
   local needs, need_names = {}, {}
   for name, need in pairs(fields.needs or {}) do
     needs[name] = need
@@ -79,6 +87,11 @@ return function(spec)
     hours = fields.hours,
     priority = fields.priority,
     competes = fields.competes,
+    holdout = fields.holdout,
+    goal_on = goal.on,
+    goal_within = goal.within,
+    goal_where = goal.where,
+    goal_value = goal.value,
     needs = needs,
     need_names = need_names,
     needs_if = fields.needs_if,

@@ -20,6 +20,8 @@
 ---@field rules? string|string[]  "rules/cart_reminder", a list of such, or "rules" (as without it) for all campaigns
 ---@field config? table  settings as in config/kairos.yaml, in place of the project's
 ---@field mode? "live"  as if no campaign were a shadow, paused, or for a share of the users: what it does once it is live
+---@field variants? table<string, string>  the variant of an experiment that everybody gets: { subject_line = "urgent" }; "*holdout"
+--- holds everybody out
 ---@field at? string|number  where the clock begins: "2026-11-27 09:00 Europe/Berlin"; Monday 2026-06-01 12:00 UTC unless given
 
 ---@class kairos.SpecEvent
@@ -95,7 +97,18 @@
 ---@field error_has? string
 ---@field times? number
 
+---@class kairos.SpecExposed
+---@field to? string  the user
+---@field experiment? string
+---@field variant? string  "*holdout" of who is held out by it, "*host" by the configuration
+---@field goal? boolean  whether its goal is reached
+---@field value? number  what that was worth
+---@field at? string|number  when the user came into it
+---@field times? number
+
 ---@class luassert
+---@field exposed fun(host: kairos.SpecHost, expected: number|kairos.SpecExposed)  users came into experiments
+---@field not_exposed fun(host: kairos.SpecHost, unexpected?: kairos.SpecExposed)
 ---@field sent fun(host: kairos.SpecHost, expected: number|kairos.SpecSent)  so many messages in all, or one like this
 ---@field not_sent fun(host: kairos.SpecHost, unexpected?: kairos.SpecSent)  none at all, or none like this
 ---@field held_back fun(host: kairos.SpecHost, expected: number|kairos.SpecHeldBack)  asked for, and not sent, or not yet
@@ -145,7 +158,7 @@ end
 ---@return kairos.SpecHost
 function spec.host(options)
   options = options or {}
-  words.check_fields("sim.host", options, { "rules", "config", "mode", "at" }, 'sim.host { rules = "rules/welcome" }')
+  words.check_fields("sim.host", options, { "rules", "config", "mode", "at", "variants" }, 'sim.host { rules = "rules/welcome" }')
   local id = ask("sim.host: ", native.sim_host, options)
   opened = opened + 1
   if opened % HOSTS_A_COLLECTION == 0 then
@@ -285,6 +298,26 @@ end
 ---@return kairos.SpecMessage[]
 function Host:sent(like)
   return require "kairos.spec.assertions".sent(self, like)
+end
+
+--- The user's variant of an experiment; nil if he has not come into it. "*holdout" of who is held out.
+---@param user string
+---@param experiment string
+---@return string?
+function Host:variant(user, experiment)
+  words.check_name("host:variant: there is no experiment", experiment, native.sim_names(self.id).experiments)
+  for _, one in ipairs((self:user(user) or {}).experiments or {}) do
+    if one.experiment == experiment then
+      return one.variant
+    end
+  end
+end
+
+--- What experiments say, as `kairos experiments --json` shows them.
+---@param experiment? string  only this
+---@return table[]
+function Host:experiments(experiment)
+  return ask("host:experiments: ", native.sim_experiments, self.id, experiment)
 end
 
 --- Every decision, and what became of it, as `kairos why --json` shows them.

@@ -43,6 +43,13 @@
 ---@class kairos.Throttle
 ---@class kairos.Need
 ---@class kairos.Segment
+---@class kairos.Experiment
+
+--- How a user came into an experiment, as a goal's `where` sees it.
+---@class kairos.Exposure
+---@field experiment string
+---@field variant string  "*holdout" of who is held out by it, "*host" by the configuration's holdout
+---@field at number  milliseconds since 1970
 
 --- What came of a rule's look-ups, by their names: for `stock` needs.stock, needs.stock_state ("fresh", "cached" or
 --- "fallback") and, with "fallback", needs.stock_why. Read-only.
@@ -131,6 +138,12 @@ function User:in_segment(name) end
 ---@param channel? "email"|"sms"|"push"|"webhook"  unless given: by what was said of every channel
 ---@return boolean
 function User:consents(purpose, channel) end
+
+--- The user's variant of an experiment; from now on it is his, and he counts. For `act`, timers and journeys. Who is held out
+--- has one too, and the campaign's messages to him are refused: `holdout`.
+---@param experiment kairos.Experiment
+---@return string
+function User:variant(experiment) end
 
 --- Set an attribute of the profile; nil removes it. Seen by all campaigns.
 ---@param name string

@@ -173,6 +173,12 @@ static void samples(struct effect out[SAMPLES]) {
                                          .state = FAN_OUT_STOPPED,
                                          .at = 1760000000000,
                                          .reason = STR("by ada")}};
+  out[n++] =
+      (struct effect){.type = EFFECT_EXPOSURE,
+                      .exposure = {STR("subject"), STR("urgent"), 1760000000000, STR("\x80"), false, 0, 0}};
+  out[n++] =
+      (struct effect){.type = EFFECT_GOAL,
+                      .exposure = {STR("subject"), STR(""), 1760000000000, STR(""), true, INT64_MIN, -5}};
   while (n < SAMPLES) out[n++] = (struct effect){.type = EFFECT_DEAD_CLEAR, .dead_id = {9, UINT64_MAX}};
 }
 
@@ -267,6 +273,14 @@ static void same(const struct effect *a, const struct effect *b) {
     same_str(a->consent.source, b->consent.source);
     assert_true(a->consent.granted == b->consent.granted && a->consent.at == b->consent.at);
     break;
+  case EFFECT_EXPOSURE:
+  case EFFECT_GOAL:
+    same_str(a->exposure.experiment, b->exposure.experiment);
+    same_str(a->exposure.variant, b->exposure.variant);
+    same_str(a->exposure.chances, b->exposure.chances);
+    assert_true(a->exposure.at == b->exposure.at && a->exposure.reached == b->exposure.reached);
+    assert_true(a->exposure.goal_at == b->exposure.goal_at && a->exposure.amount == b->exposure.amount);
+    break;
   case EFFECT_COUNT_SEND:
     same_str(a->counted.counter, b->counted.counter);
     assert_true(a->counted.at == b->counted.at && a->counted.wall == b->counted.wall);
@@ -324,7 +338,8 @@ static void test_round_trip(void **state) {
     seen |= 1u << all[i].type;
   }
   assert_int_equal(seen, 0xfffe | 1u << EFFECT_DERIVED | 1u << EFFECT_SEGMENT | 1u << EFFECT_INDEX |
-                             1u << EFFECT_FAN_OUT); // every type is among them
+                             1u << EFFECT_FAN_OUT | 1u << EFFECT_EXPOSURE |
+                             1u << EFFECT_GOAL); // every type is among them
   // One after another, as in the log: each takes just its own bytes.
   struct reader reader = reader_of(buf_str(&bytes));
   for (unsigned i = 0; i < SAMPLES; i++) {

@@ -301,16 +301,15 @@ static void test_tidy(void **state) {
   record_tidy(&record, T - 1);
   assert_true(str_equal(buf_str(&record.bytes), buf_str(&before)));
   record_tidy(&record, T + 600000);
-  assert_json(
-      &record,
-      "{\"seq\":0,\"bytes\":%zu,\"attributes\":{\"plan\":1},\"windows\":["
-      "{\"id\":\"0000000000000002\",\"kind\":\"count\",\"over_ms\":600000,\"entries\":1,"
-      "\"basis\":\"exact\",\"newest\":1760000600000},"
-      "{\"id\":\"0000000000000003\",\"kind\":\"count\",\"over_ms\":600000,\"entries\":40,"
-      "\"basis\":\"exact\",\"newest\":1760000800000,\"keys\":40,\"evicted\":0}],"
-      "\"once\":1,\"throttles\":{\"0000000000000002\":1760000600000001},"
-      "\"timers\":[{\"campaign\":\"a\",\"name\":\"overdue\",\"due\":1760000000000,"
-      "\"set_at\":1760000000000,\"late\":\"fire\"}],\"suppressions\":[],\"consents\":[],\"counted\":{},\"segments\":{}}");
+  assert_json(&record, "{\"seq\":0,\"bytes\":%zu,\"attributes\":{\"plan\":1},\"windows\":["
+                       "{\"id\":\"0000000000000002\",\"kind\":\"count\",\"over_ms\":600000,\"entries\":1,"
+                       "\"basis\":\"exact\",\"newest\":1760000600000},"
+                       "{\"id\":\"0000000000000003\",\"kind\":\"count\",\"over_ms\":600000,\"entries\":40,"
+                       "\"basis\":\"exact\",\"newest\":1760000800000,\"keys\":40,\"evicted\":0}],"
+                       "\"once\":1,\"throttles\":{\"0000000000000002\":1760000600000001},"
+                       "\"timers\":[{\"campaign\":\"a\",\"name\":\"overdue\",\"due\":1760000000000,"
+                       "\"set_at\":1760000000000,\"late\":\"fire\"}],\"suppressions\":[],\"consents\":[],"
+                       "\"counted\":{},\"segments\":{},\"experiments\":[]}");
   assert_stored(&record);
   // Questions as of now are answered as before.
   record_tidy(&record, T + 1000000);
@@ -332,9 +331,10 @@ static void test_describe(void **state) {
   struct record record;
   record_init(&record);
   record.seq = 12;
-  assert_json(&record,
-              "{\"seq\":12,\"bytes\":%zu,\"attributes\":{},\"windows\":[],\"once\":0,\"throttles\":{},"
-              "\"timers\":[],\"suppressions\":[],\"consents\":[],\"counted\":{},\"segments\":{}}");
+  assert_json(
+      &record,
+      "{\"seq\":12,\"bytes\":%zu,\"attributes\":{},\"windows\":[],\"once\":0,\"throttles\":{},"
+      "\"timers\":[],\"suppressions\":[],\"consents\":[],\"counted\":{},\"segments\":{},\"experiments\":[]}");
   must(&record, attribute("name", STR("\xa3"
                                       "Ada")));
   for (int i = 0; i < 70; i++) must(&record, count(1, 0, T));
@@ -352,7 +352,7 @@ static void test_describe(void **state) {
                        "\"set_at\":1760000000000,\"late\":\"skip\",\"late_after\":9,"
                        "\"cancel_on\":\"order.completed\",\"data\":{\"k\":1}}],"
                        "\"suppressions\":[{\"channel\":\"email\",\"reason\":\"bounced\",\"at\":1760000000000}"
-                       "],\"consents\":[],\"counted\":{},\"segments\":{}}");
+                       "],\"consents\":[],\"counted\":{},\"segments\":{},\"experiments\":[]}");
   record_deinit(&record);
 }
 

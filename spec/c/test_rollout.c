@@ -51,7 +51,7 @@ static void test_share_text(void **state) {
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     uint32_t share = 77;
     struct error err = {0};
-    int rc = rollout_parse_share(str_from(cases[i].text), &share, &err);
+    int rc = quantity_share(str_from(cases[i].text), &share, &err);
     if (cases[i].share >= 0 && (rc || share != (uint32_t)cases[i].share))
       fail_msg("%s: %d %u %s", cases[i].text, rc, share, err.message);
     if (cases[i].share < 0 &&

@@ -57,7 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct str text = input_rest(&input);
   struct error err = {0};
   uint32_t share = 0;
-  int rc = rollout_parse_share(text, &share, &err);
+  int rc = quantity_share(text, &share, &err);
   HOLDS(rc ? rc == ERROR_INVALID && err.message[0] : share <= ROLLOUT_ALL);
   HOLDS(rollout_bucket(text, (struct entity){ENTITY_USER, text}) < ROLLOUT_ALL);
   struct rollout_hours hours = {0};

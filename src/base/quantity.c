@@ -221,3 +221,25 @@ int quantity_hours(struct str text, struct hours *out, struct error *err) {
   return error_set(err, ERROR_INVALID, "\"%s\" are no hours of the day: write %s", shown(text).text,
                    hours_help);
 }
+
+int quantity_share(struct str text, uint32_t *out, struct error *err) {
+  uint32_t whole = 0, hundredths = 0;
+  size_t at = 0, digits = 0, decimals = 0;
+  for (; at < text.len && text.data[at] >= '0' && text.data[at] <= '9' && digits < 4; at++, digits++)
+    whole = whole * 10 + (uint32_t)(text.data[at] - '0');
+  if (digits && at < text.len && text.data[at] == '.') {
+    for (at++; at < text.len && text.data[at] >= '0' && text.data[at] <= '9' && decimals < 3;
+         at++, decimals++)
+      if (decimals < 2) hundredths = hundredths * 10 + (uint32_t)(text.data[at] - '0');
+    if (decimals == 0) digits = 0;
+  }
+  if (decimals == 1) hundredths *= 10;
+  bool ended = at + 1 == text.len && text.data[at] == '%';
+  if (!digits || !ended)
+    return error_set(err, ERROR_INVALID, "is no share of the users such as \"25%%\" or \"0.5%%\"");
+  if (decimals > 2) return error_set(err, ERROR_INVALID, "is finer than the smallest step, 0.01 %%");
+  if (whole * 100 + hundredths > QUANTITY_ALL)
+    return error_set(err, ERROR_INVALID, "is more than everybody, \"100%%\"");
+  *out = whole * 100 + hundredths;
+  return 0;
+}

@@ -50,3 +50,7 @@ static inline bool hours_include(struct hours hours, unsigned minute) {
   return hours.from <= hours.to ? minute >= hours.from && minute < hours.to
                                 : minute >= hours.from || minute < hours.to;
 }
+
+enum { QUANTITY_ALL = 10000 }; /**< a share of everybody: hundredths of a percent */
+/** "25%", "0.05%": 0 to 100, in steps of 0.01. @return 0, or ERROR_INVALID with what to write. */
+int quantity_share(struct str text, uint32_t *out, struct error *err);

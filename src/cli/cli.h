@@ -71,6 +71,9 @@ extern const struct cli_command cli_run, cli_check, cli_simulate, cli_why, cli_d
     cli_generations, cli_rollback;
 extern const struct cli_command cli_repl, cli_tail;
 extern const struct cli_command cli_spec, cli_new, cli_campaigns;
+extern const struct cli_command cli_experiments;
+/** Experiments, an array as decide/experiment_list.h has it, as tables with a verdict each. */
+void experiments_show(struct str list, FILE *out);
 
 /* ---- option.c ---- */
 

@@ -75,7 +75,7 @@ static int share(void *context, struct str arguments, struct buf *result, struct
   struct reader reader = reader_of(arguments);
   uint32_t out;
   value_read(&reader);
-  put_verdict(rollout_parse_share(text_argument(&reader), &out, err), err, result);
+  put_verdict(quantity_share(text_argument(&reader), &out, err), err, result);
   return 0;
 }
 

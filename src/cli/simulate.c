@@ -23,6 +23,7 @@ static int simulate(const struct cli_arguments *arguments, struct config *config
     rc = error_set(&err, ERROR_IO, "the decisions cannot be written to standard output");
   if (ruleset) ruleset_free(ruleset);
   if (rc) {
+    buf_deinit(&result.experiments);
     fprintf(stderr, "kairos: %s\n", err.message);
     return CLI_FAILED;
   }
@@ -31,6 +32,9 @@ static int simulate(const struct cli_arguments *arguments, struct config *config
           " decisions, %" PRIu64 " to send, %" PRIu64 " rule failures\n",
           result.events, result.duplicates, result.rejected, result.timers, result.decisions, result.sends,
           result.failures);
+  if (result.experiments.len)
+    experiments_show(buf_str(&result.experiments), stderr);
+  buf_deinit(&result.experiments);
   return CLI_DONE;
 }
 
@@ -64,7 +68,8 @@ const struct cli_command cli_simulate = {
             "\n"
             "Each decision is a line of JSON on standard output (at, user_id, campaign,\n"
             "template, channel, message_id, decision, reason); a summary and whatever is\n"
-            "wrong with a line or a rule go to standard error. The same input gives the\n"
+            "wrong with a line or a rule go to standard error, and last what experiments say\n"
+            "(see `kairos experiments`). The same input gives the\n"
             "same bytes.\n"
             "\n"
             "  kairos simulate --rules rules --events orders.ndjson\n"

@@ -93,6 +93,16 @@ struct config_hours {
   struct hours hours;
 };
 
+struct config_share {
+  const char *text;    /**< as written */
+  uint32_t hundredths; /**< of a percent */
+};
+
+struct config_moment {
+  const char *text; /**< as written; null: none */
+  int64_t at;       /**< ms since the epoch; 0 where there is none */
+};
+
 /** Whose word a purpose needs. */
 enum config_consent {
   CONFIG_CONSENT_NONE,    /**< nobody's */
@@ -163,7 +173,12 @@ struct config {
   uint32_t purpose_count;
   const char *default_purpose_name;
   const struct config_purpose *default_purpose; /**< never null once loaded */
-  struct config_caps caps;                      /**< over all purposes that are not transactional */
+  struct {
+    struct config_share share;
+    const char *salt;           /**< another chooses others */
+    struct config_moment since; /**< always unless given */
+  } holdout;                    /**< who gets no marketing at all: gate/holdout.h */
+  struct config_caps caps;      /**< over all purposes that are not transactional */
   struct config_hours quiet_hours[CONFIG_CHANNELS];
   struct config_provider
       *providers; /**< the configured ones, then the built-in "files" unless one has its name */

@@ -168,6 +168,12 @@ void config_field_expected(const struct config_field *field, struct buf *out) {
   case CONFIG_HOURS:
     buf_printf(out, "hours such as \"21:00-08:00\"");
     break;
+  case CONFIG_SHARE:
+    buf_printf(out, "a share of the users such as \"5%%\"");
+    break;
+  case CONFIG_MOMENT:
+    buf_printf(out, "a day such as \"2026-11-27\", or \"2026-11-27 09:00 Europe/Berlin\"");
+    break;
   case CONFIG_ZONE:
     buf_printf(out, "a time zone such as Europe/Berlin");
     break;
@@ -390,6 +396,21 @@ static int parse_hours(struct str text, struct config_hours *out, struct config_
   return rc;
 }
 
+static int parse_share(struct str text, struct config_share *out, struct config_pool *pool,
+                       struct error *err) {
+  int rc = quantity_share(text, &out->hundredths, err);
+  if (rc) return error_prefix(err, "\"%s\" ", config_shown(text).text);
+  out->text = config_pool_text(pool, text);
+  return 0;
+}
+
+static int parse_moment(const struct config_field *field, struct str text, struct config_moment *out,
+                        struct config_pool *pool, struct error *err) {
+  if (zone_parse_moment(text, zone_utc(), &out->at, err)) return refuse(field, text, false, err);
+  out->text = config_pool_text(pool, text);
+  return 0;
+}
+
 int config_field_parse(const struct config_field *field, struct str text, bool quoted, void *base,
                        struct config_pool *pool, struct error *err) {
   void *at = place(field, base);
@@ -419,6 +440,10 @@ int config_field_parse(const struct config_field *field, struct str text, bool q
     return parse_caps(text, at, pool, err);
   case CONFIG_HOURS:
     return parse_hours(text, at, pool, err);
+  case CONFIG_SHARE:
+    return parse_share(text, at, pool, err);
+  case CONFIG_MOMENT:
+    return parse_moment(field, text, at, pool, err);
   case CONFIG_ZONE:
     return parse_zone(field, text, at, pool, err);
   case CONFIG_CHOICE:
@@ -503,6 +528,12 @@ void config_field_write(const struct config_field *field, const void *base, stru
     break;
   case CONFIG_HOURS:
     put_text(((const struct config_hours *)at)->text, out);
+    break;
+  case CONFIG_SHARE:
+    put_text(((const struct config_share *)at)->text, out);
+    break;
+  case CONFIG_MOMENT:
+    put_text(((const struct config_moment *)at)->text, out);
     break;
   case CONFIG_CHOICE:
     buf_printf(out, "%s", field->choices[*(const int *)at]);

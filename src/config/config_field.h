@@ -20,6 +20,8 @@ enum config_kind {
   CONFIG_RATE,     /**< struct rate */
   CONFIG_CAPS,     /**< struct config_caps: a list of caps, or one */
   CONFIG_HOURS,    /**< struct config_hours */
+  CONFIG_SHARE,    /**< struct config_share */
+  CONFIG_MOMENT,   /**< struct config_moment; UTC unless it names a zone */
   CONFIG_ZONE,     /**< const char *: a time zone's name */
   CONFIG_CHOICE,   /**< an enum: the position in `choices` */
   CONFIG_LIST      /**< a pointer to items, as `list` says */

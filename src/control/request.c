@@ -26,6 +26,7 @@ static const struct request_command commands[] = {
     {"pause_campaign", HOST_PAUSE_CAMPAIGN, REQUEST_ID, REQUEST_TEXT | REQUEST_USER, PATIENCE_RULES_MS, true},
     {"resume_campaign", HOST_RESUME_CAMPAIGN, REQUEST_ID, REQUEST_USER, PATIENCE_RULES_MS, true},
     {"campaigns", HOST_CAMPAIGNS, 0, 0, PATIENCE_MS, false},
+    {"experiments", HOST_EXPERIMENTS, 0, REQUEST_TEXT, PATIENCE_RULES_MS, false},
 };
 
 static const struct {

@@ -54,6 +54,8 @@ static void plans_build(struct decider *decider) {
   const struct engine_segment *segments = decider->segments.all;
   size_t segment_count = decider->segments.count;
   size_t types = window_count + flights->window_count + 2 * segment_count + 1;
+  size_t experiment_count = engine_experiments(decider->options.engine, &decider->experiments);
+  types += experiment_count;
   for (size_t i = 0; i < decider->rule_count; i++) types += decider->rules[i].on_count;
   decider->plan_slots = 16;
   while (decider->plan_slots < types * 2) decider->plan_slots *= 2;
@@ -63,6 +65,12 @@ static void plans_build(struct decider *decider) {
   for (size_t i = 0; i < decider->plan_slots; i++)
     for (size_t j = 0; j < segment_count; j++)
       plan_segment(&decider->plans[i], windows, &segments[j], (uint32_t)j);
+  for (size_t i = 0; i < experiment_count; i++) {
+    if (!decider->experiments[i].on.len) continue;
+    struct plan *plan = plan_of(decider, decider->experiments[i].on);
+    plan->goals = memory_realloc(plan->goals, (plan->goal_count + 1) * sizeof *plan->goals);
+    plan->goals[plan->goal_count++] = (uint32_t)i;
+  }
   for (size_t i = 0; i < decider->rule_count; i++) {
     for (size_t j = 0; j < decider->rules[i].on_count; j++) {
       struct plan *plan = plan_of(decider, decider->rules[i].on[j]);
@@ -103,6 +111,7 @@ void decider_free(struct decider *decider) {
   for (size_t i = 0; i < decider->plan_slots; i++) {
     memory_free(decider->plans[i].windows);
     memory_free(decider->plans[i].segments);
+    memory_free(decider->plans[i].goals);
   }
   memory_free(decider->plans);
   memory_free(decider->senders);
@@ -229,6 +238,8 @@ static int judge_messages(struct decider *decider, uint32_t rule, const struct e
         .now = call->now,
         .wall = call->wall,
         .shadow = shadow};
+    char held_out[DECIDE_HELD_OUT_MAX];
+    question.held_out = decide_held_out(decider, rule, call, question.purpose, shadow, held_out);
     gate_judge(&question, &effect.message.verdict, &decider->checks);
     if (effect.message.verdict.pass && taker) {
       refuse_taken(decider, taker, &effect.message.verdict);
@@ -352,6 +363,7 @@ void decide_take_event(struct decider *decider, const struct event *event, int64
   const struct plan *plan = plan_slot(decider, event->type);
   decide_prepare(decider, event->entity, event, NULL, wall);
   decide_host_steps(decider, plan, &decider->call, out);
+  decide_goals(decider, plan, &decider->call);
   if (plan->rule_count) {
     engine_input(decider->options.engine);
     struct campaign_answer answer;
@@ -499,6 +511,8 @@ static int retry_rule(struct decider *decider, struct entity entity, const struc
                       int64_t wall, struct decision *out, struct error *err) {
   decide_prepare(decider, entity, event, timer, wall);
   decider->call.needs = needs;
+  if (decide_is_goal(failure->campaign))
+    return decide_goal_again(decider, failure->campaign, &decider->call, err);
   if (str_equal(failure->campaign, HOST_CAMPAIGN)) {
     if (event && str_equal(event->type, STR("identify"))) return decide_profile(decider, event, err);
     if (event && str_equal(event->type, STR("consent.granted")))

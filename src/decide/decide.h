@@ -87,6 +87,13 @@ bool decider_open_flight(struct decider *decider, struct hash128 version, struct
 /** Bytes of Lua that the earlier sources at hand hold; at most rules.memory, one more than fits aside. */
 size_t decider_flight_memory(const struct decider *decider);
 
+/** For the inputs that follow; borrowed, "" for none. Weights of experiments that choose by what is known,
+ * and variants that everybody gets (engine_call.weights, .forced). */
+void decider_weigh(struct decider *decider, struct str weights);
+void decider_force(struct decider *decider, struct str variants);
+/** A replay: the effects that the log has of the input that follows. */
+void decider_know(struct decider *decider, struct str effects);
+
 /** What an input did, valid until the next one. */
 struct decision {
   struct str effects;  /**< encoded, for the log; empty if nothing happened */

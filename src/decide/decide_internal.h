@@ -16,6 +16,8 @@ struct plan {
   size_t rule_count;
   uint32_t *segments; /**< that can read one of the windows */
   size_t segment_count;
+  uint32_t *goals; /**< experiments whose goal it may be */
+  size_t goal_count;
 };
 
 /** Where a campaign's rule is: in the generation, or in an earlier source (decide_flight.c). */
@@ -35,6 +37,7 @@ struct decider {
   size_t plan_slots;
   const struct engine_rule *rules;
   size_t rule_count;
+  const struct engine_experiment *experiments;
   struct buf key, checks, cause, input;
   struct buf stash;                  /**< a copy of a timer that would move with the record */
   struct buf waiting, needs, lookup; /**< a timer's data, a rule's needs, a look-up's input */
@@ -132,6 +135,20 @@ int decide_flight(struct decider *decider, struct str campaign, struct hash128 v
 /** Between two inputs: close those needed longest ago, till what is at hand fits. */
 void decide_flights_trim(struct decider *decider);
 void decide_flights_free(struct decider *decider);
+
+/* decide_experiment.c */
+/** Exposures from before this event whose goal it is, each counted once. */
+void decide_goals(struct decider *decider, const struct plan *plan, struct engine_call *call);
+/** Whether a dead letter is about a goal, and the same again for it. @return 0, or why not. */
+bool decide_is_goal(struct str campaign);
+int decide_goal_again(struct decider *decider, struct str campaign, struct engine_call *call,
+                      struct error *err);
+/** Why the rule's campaign holds this user out from a message of this purpose, in words put into `text`; null
+ * if it does not. Whoever a campaign with a holdout would write to takes part in it from then on. */
+enum { DECIDE_HELD_OUT_MAX = 200 };
+const char *decide_held_out(struct decider *decider, uint32_t rule, const struct engine_call *call,
+                            const struct config_purpose *purpose, bool shadow,
+                            char text[DECIDE_HELD_OUT_MAX]);
 
 /* decide_wait.c */
 /** The rule runs when its needs are there; at once, by its fallbacks, where there is nothing to wait for. */

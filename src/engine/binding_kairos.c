@@ -59,7 +59,7 @@ static int core_rate(lua_State *lua) {
 static int core_share(lua_State *lua) {
   uint32_t share;
   struct error err;
-  if (rollout_parse_share(text_argument(lua, 1), &share, &err)) return nil_and(lua, &err);
+  if (quantity_share(text_argument(lua, 1), &share, &err)) return nil_and(lua, &err);
   lua_pushnumber(lua, share);
   return 1;
 }
@@ -123,6 +123,7 @@ void binding_kairos_push(lua_State *lua) {
                                        {"needs", binding_declare_needs},
                                        {"segment", binding_declare_segment},
                                        {"reached", binding_reached},
+                                       {"experiment", binding_declare_experiment},
                                        {NULL, NULL}};
   static const luaL_Reg *const lists[] = {functions, binding_library};
   lua_newtable(lua);

@@ -273,6 +273,7 @@ void binding_user_push(lua_State *lua) {
   add_methods(lua, binding_window);
   add_methods(lua, binding_timer);
   add_methods(lua, binding_segment);
+  add_methods(lua, binding_experiment);
   lua_pushvalue(lua, -1);
   lua_pushcclosure(lua, user_set, 1);
   lua_setfield(lua, -2, "set");

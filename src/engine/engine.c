@@ -38,7 +38,11 @@ void engine_free(struct engine *engine) {
   for (size_t i = 0; i < engine->folder_count; i++) {
     memory_free(engine->folders[i].windows);
     memory_free(engine->folders[i].sends);
+    memory_free(engine->folders[i].experiments);
   }
+  for (size_t i = 0; i < engine->experiment_count; i++) memory_free((void *)engine->experiments[i].variants);
+  memory_free(engine->experiments);
+  memory_free(engine->experiment_codes);
   for (size_t i = 0; i < engine->template_count; i++) template_free(engine->compiled[i]);
   for (size_t i = 0; i < engine->subscription_slots; i++) memory_free(engine->subscriptions[i].rules);
   for (size_t i = 0; i < engine->owned_count; i++) memory_free(engine->owned[i]);
@@ -95,6 +99,23 @@ size_t engine_folder_sends(const struct engine *engine, uint32_t rule, const str
   const struct engine_folder *folder = &engine->folders[engine->codes[rule].folder];
   *sends = folder->sends;
   return folder->send_count;
+}
+
+size_t engine_experiments(const struct engine *engine, const struct engine_experiment **experiments) {
+  *experiments = engine->experiments;
+  return engine->experiment_count;
+}
+
+int engine_experiment_of(const struct engine *engine, struct str name) {
+  for (size_t i = 0; i < engine->experiment_count; i++)
+    if (str_equal(engine->experiments[i].name, name)) return (int)i;
+  return -1;
+}
+
+size_t engine_folder_experiments(const struct engine *engine, uint32_t rule, const uint32_t **experiments) {
+  const struct engine_folder *folder = &engine->folders[engine->codes[rule].folder];
+  *experiments = folder->experiments;
+  return folder->experiment_count;
 }
 
 void engine_window_words(const struct engine *engine, uint32_t window, struct buf *out) {

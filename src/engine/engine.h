@@ -11,6 +11,7 @@
 #include "config/config.h"
 #include "deliver/deliver.h"
 #include "deliver/template.h"
+#include "engine/experiment.h"
 #include "engine/rollout.h"
 #include "engine/ruleset.h"
 #include "state/draft.h"
@@ -90,6 +91,13 @@ int engine_timer_rule(const struct engine *engine, struct str campaign, struct s
 /** Index of a campaign's rule; -1 if there is none. */
 int engine_rule_of(const struct engine *engine, struct str campaign);
 
+/** Experiments that any file declared, and campaigns with a holdout, each once. */
+size_t engine_experiments(const struct engine *engine, const struct engine_experiment **experiments);
+/** Index of an experiment; -1 if there is none of that name. */
+int engine_experiment_of(const struct engine *engine, struct str name);
+/** Those of the files of a rule's folder: indices into engine_experiments(). */
+size_t engine_folder_experiments(const struct engine *engine, uint32_t rule, const uint32_t **experiments);
+
 /** A send whose template and channel stand in the source. */
 struct engine_send {
   struct str template_name, channel;
@@ -122,6 +130,9 @@ struct engine_call {
   struct draft *draft; /**< marked by the caller; the engine adds effects, and never rolls back */
   bool asks;           /**< only the rule's `needs_if` is run, and `acted` is its answer */
   struct str needs;    /**< value map, as the rule shall see its needs; empty: it has none */
+  struct str weights;  /**< of experiments that choose by what is known (experiment_choose()); "" for none */
+  struct str forced;   /**< value map: experiment -> the variant that everybody gets; "" for none */
+  struct str known;    /**< of a replay: the effects that the log has; variants are as they were then */
   int64_t now;         /**< what the rule sees, ms */
   int64_t wall;        /**< wall clock, for `accepted` and expiry, ms */
   struct buf
@@ -153,6 +164,14 @@ struct engine_judgement {
  * effects. @return as engine_run(). */
 int engine_judge(struct engine *engine, uint32_t segment, struct engine_call *call,
                  struct engine_judgement *out, struct error *err);
+
+/** How the call's user comes into an experiment now: as known or forced, held out by the host or the
+ * experiment, or by chance. @param chances  what `out` borrows from is put here. */
+void engine_expose(const struct engine *engine, const struct engine_call *call,
+                   const struct engine_experiment *experiment, struct exposure *out, struct buf *chances);
+/** Whether the call's event is what an experiment's `where` means. @return 0, or as engine_run(). */
+int engine_goal(struct engine *engine, uint32_t experiment, struct engine_call *call,
+                const struct exposure *exposure, bool *reached, struct error *err);
 
 /** Append what a rule file sees: a map, name -> true, or of a library table a map, name -> true. */
 void engine_names(struct buf *out);

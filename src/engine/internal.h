@@ -24,6 +24,14 @@ struct engine_folder {
   size_t window_count;
   struct engine_send *sends;
   size_t send_count;
+  uint32_t *experiments; /**< in the engine */
+  size_t experiment_count;
+};
+
+/** An experiment's `where`: in the table `handlers`; 0: there is none. */
+struct experiment_code {
+  size_t folder;
+  int where;
 };
 
 /** A rule's functions: where they are in the table `handlers`. */
@@ -50,6 +58,9 @@ struct engine {
   struct window_declaration *windows;
   struct str *window_labels; /**< names of their facts */
   size_t window_count;
+  struct engine_experiment *experiments;
+  struct experiment_code *experiment_codes; /**< as `experiments` */
+  size_t experiment_count;
   struct engine_template *templates;
   struct template **compiled; /**< as `templates` */
   size_t template_count;
@@ -96,9 +107,14 @@ struct str engine_keep(struct engine *engine, struct str text);
 /* ---- objects ---- */
 
 extern const char object_user[], object_window[], object_throttle[], object_rule[], object_needs[],
-    object_segment[];
+    object_segment[], object_experiment[];
 
 struct window_object {
+  struct object object;
+  uint32_t index;
+};
+
+struct experiment_object {
   struct object object;
   uint32_t index;
 };
@@ -191,6 +207,11 @@ void binding_user_push(lua_State *lua);
 /** kairos.core.window and kairos.core.throttle. */
 int binding_declare_window(lua_State *lua);
 int binding_declare_throttle(lua_State *lua);
+/** kairos.core.experiment. */
+int binding_declare_experiment(lua_State *lua);
+/** Take an experiment into the engine, with its variants; raises if another has its name. @return its index
+ */
+uint32_t binding_keep_experiment(lua_State *lua, const struct engine_experiment *experiment, int where);
 /** kairos.core.needs. */
 int binding_declare_needs(lua_State *lua);
 /** kairos.core.segment and kairos.core.reached. */
@@ -209,11 +230,12 @@ void binding_take_needs(lua_State *lua, const struct engine_rule *rule, struct e
 void binding_push_needs(lua_State *lua);
 /** Note the same among the call's facts. */
 void binding_note_needs(struct engine *engine);
-extern const luaL_Reg binding_window[];  /**< user:count, sum, last, first, distinct, allow */
-extern const luaL_Reg binding_timer[];   /**< user:after, at, cancel */
-extern const luaL_Reg binding_library[]; /**< kairos.core: time zones, hash, charge */
-int binding_send(lua_State *lua);        /**< user:send */
-int binding_emit(lua_State *lua);        /**< user:emit */
+extern const luaL_Reg binding_window[];     /**< user:count, sum, last, first, distinct, allow */
+extern const luaL_Reg binding_experiment[]; /**< user:variant */
+extern const luaL_Reg binding_timer[];      /**< user:after, at, cancel */
+extern const luaL_Reg binding_library[];    /**< kairos.core: time zones, hash, charge */
+int binding_send(lua_State *lua);           /**< user:send */
+int binding_emit(lua_State *lua);           /**< user:emit */
 /** Note the event that the table at `index` describes among what the call under way emits; raises for a wrong
  * one, and for one too many. @param method  "user:emit" */
 void binding_emit_event(lua_State *lua, int index, const char *method);

@@ -239,16 +239,40 @@ static void add_rollout(lua_State *lua, struct engine *engine, struct engine_rul
   if (str_equal(mode, STR("paused")) && !engine->options.live) rollout->mode = ROLLOUT_PAUSED;
   int rc = 0;
   if (rollout->share_text.len && !engine->options.live)
-    rc = rollout_parse_share(rollout->share_text, &rollout->share, &err);
+    rc = quantity_share(rollout->share_text, &rollout->share, &err);
   if (!rc && rollout->starts_text.len)
     rc = engine_moment(engine, rollout->starts_text, &rollout->starts, &err);
   if (!rc && rollout->ends_text.len) rc = engine_moment(engine, rollout->ends_text, &rollout->ends, &err);
   if (!rc && rollout->hours_text.len) rc = rollout_parse_hours(rollout->hours_text, &rollout->hours, &err);
   if (rc) sandbox_raise_at(lua, rule->path, 0, "%s", err.message);
+  rollout->holdout_text = keep_field(lua, engine, "holdout");
+  if (rollout->holdout_text.len && !engine->options.live)
+    quantity_share(rollout->holdout_text, &rollout->holdout, NULL); // the library has checked it
   lua_getfield(lua, -1, "priority");
   rule->priority = (int)lua_tonumber(lua, -1);
   lua_pop(lua, 1);
   rule->competes = keep_field(lua, engine, "competes");
+}
+
+/** A campaign that holds users out is an experiment of one variant: itself. From its definition on top. */
+static void add_holdout(lua_State *lua, struct engine *engine, const struct engine_rule *rule) {
+  if (!rule->rollout.holdout) return;
+  struct engine_experiment experiment = {.name = rule->campaign,
+                                         .path = rule->path,
+                                         .campaign = true,
+                                         .holdout = rule->rollout.holdout,
+                                         .on = keep_field(lua, engine, "goal_on"),
+                                         .value = keep_field(lua, engine, "goal_value")};
+  lua_getfield(lua, -1, "goal_within");
+  experiment.within = (int64_t)lua_tonumber(lua, -1);
+  lua_pop(lua, 1);
+  lua_getfield(lua, -1, "goal_where");
+  int where = engine_keep_function(lua, engine);
+  struct engine_variant *variant = memory_zalloc(sizeof *variant);
+  *variant = (struct engine_variant){STR("campaign"), 1};
+  experiment.variants = variant;
+  experiment.variant_count = 1;
+  binding_keep_experiment(lua, &experiment, where);
 }
 
 /** The rule's look-ups, from its definition on top. */
@@ -288,6 +312,7 @@ static void add_rule(lua_State *lua, struct engine *engine, const struct ruleset
   lua_pop(lua, 1);
   check_unique(lua, engine, rule);
   add_rollout(lua, engine, rule);
+  add_holdout(lua, engine, rule);
   lua_getfield(lua, -1, "on");
   rule->on = engine_keep_texts(lua, engine, &rule->on_count);
   lua_getfield(lua, -1, "when");

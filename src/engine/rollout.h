@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "base/quantity.h"
 #include "base/zone.h"
 #include "event/event.h"
 
@@ -21,7 +22,7 @@ enum rollout_mode {
   ROLLOUT_PAUSED
 };
 
-enum { ROLLOUT_ALL = 10000 }; /**< a share of everybody: hundredths of a percent */
+enum { ROLLOUT_ALL = QUANTITY_ALL }; /**< a share of everybody */
 
 /** From `opens` to `closes` of the days named; past midnight where they close before they open. Where clocks
  * are put forward over a boundary, it is when they are; where they show it twice, the first counts. */
@@ -33,15 +34,15 @@ struct rollout_hours {
 
 struct rollout {
   enum rollout_mode mode;
-  uint32_t share;       /**< hundredths of a percent */
+  uint32_t share; /**< hundredths of a percent */
+  uint32_t
+      holdout; /**< of those in the share, who are sent nothing (gate/holdout.h); hundredths of a percent */
   int64_t starts, ends; /**< ms since the epoch; INT64_MIN, INT64_MAX where there is none */
   struct rollout_hours hours;
-  struct str share_text, starts_text, ends_text,
+  struct str share_text, holdout_text, starts_text, ends_text,
       hours_text; /**< as they were written, for people; "" if not */
 };
 
-/** "25%", "0.05%": 0 to 100, in steps of 0.01. @return 0, or ERROR_INVALID with what to write. */
-int rollout_parse_share(struct str text, uint32_t *out, struct error *err);
 /** "09:00-18:00", "22:00-06:00", "mon-fri 09:00-18:00", "sat,sun 10:00-24:00 Europe/Berlin".
  * @return 0, or ERROR_INVALID with what to write. */
 int rollout_parse_hours(struct str text, struct rollout_hours *out, struct error *err);

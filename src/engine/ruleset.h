@@ -44,8 +44,8 @@ struct ruleset *ruleset_share(struct ruleset *ruleset);
 /** A copy with these folders of rules (strings, buf_put_str; none: all), and always rules/shared and the
  * library. */
 struct ruleset *ruleset_pick(const struct ruleset *from, struct str folders);
-/** The version of one campaign's folder: the `hash` that ruleset_pick() of it alone has. Journeys under way keep
- * to the version that they began with. */
+/** The version of one campaign's folder: the `hash` that ruleset_pick() of it alone has. Journeys under way
+ * keep to the version that they began with. */
 struct hash128 ruleset_version(const struct ruleset *ruleset, struct str folder);
 void ruleset_free(struct ruleset *ruleset);
 /** Its list of files: paths and hashes. The texts are kept by their hashes. */

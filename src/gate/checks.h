@@ -7,6 +7,7 @@
 void address_ask(const struct gate_question *question, struct gate_answer *answer);
 void suppressed_ask(const struct gate_question *question, struct gate_answer *answer);
 void consent_ask(const struct gate_question *question, struct gate_answer *answer);
+void holdout_ask(const struct gate_question *question, struct gate_answer *answer);
 void once_per_ask(const struct gate_question *question, struct gate_answer *answer);
 void expired_ask(const struct gate_question *question, struct gate_answer *answer);
 /** Makes the answer's plan, which cap_ask() and gate_judge() go on with. */

@@ -8,9 +8,10 @@
 
 /** In the order in which they are asked: what is true of the user for good comes before what passes. */
 static const struct gate_check checks[] = {
-    {"address", address_ask},   {"suppressed", suppressed_ask}, {"consent", consent_ask},
-    {"once_per", once_per_ask}, {"expired", expired_ask},       {"quiet_hours", quiet_hours_ask},
-    {"cap", cap_ask},
+    {"address", address_ask},         {"suppressed", suppressed_ask},
+    {"consent", consent_ask},         {"holdout", holdout_ask},
+    {"once_per", once_per_ask},       {"expired", expired_ask},
+    {"quiet_hours", quiet_hours_ask}, {"cap", cap_ask},
 };
 enum { CHECK_COUNT = sizeof checks / sizeof checks[0] };
 
@@ -98,13 +99,16 @@ void gate_judge(const struct gate_question *question, struct verdict *verdict, s
   struct gate_answer answer;
   answer.pass = true;
   answer.plan = (struct gate_plan){.at = question->wall};
-  unsigned asked = 0, deferred = 0;
+  unsigned asked = 0, noted = 0;
   buf_clear(answers);
   value_put_map(answers, CHECK_COUNT);
   while (asked < CHECK_COUNT && answer.pass) {
     checks[asked].ask(question, &answer);
-    value_put_string(answers, str_from(checks[asked].name));
-    value_put_string(answers, str_from(answer.text));
+    if (*answer.text) {
+      value_put_string(answers, str_from(checks[asked].name));
+      value_put_string(answers, str_from(answer.text));
+      noted++;
+    }
     asked++;
   }
   if (answer.pass && answer.plan.at > question->wall) {
@@ -114,13 +118,13 @@ void gate_judge(const struct gate_question *question, struct verdict *verdict, s
     gate_answer(&answer, true, "%s %.*s", gate_local(zone.zone, answer.plan.at).text, STR_ARG(name));
     value_put_string(answers, STR("goes"));
     value_put_string(answers, str_from(answer.text));
-    deferred = 1;
+    noted++;
   }
   if (answer.pass) question->message->reserved = answer.plan.counters;
   // So few pairs are counted in the map's first byte alone; two more may follow (when it goes,
   // gate_refuse_as).
   _Static_assert(CHECK_COUNT < 14, "a map of up to 15 pairs has a head of one byte");
-  answers->data[0] = (uint8_t)(0x80 | (asked + deferred));
+  answers->data[0] = (uint8_t)(0x80 | noted);
   *verdict = (struct verdict){answer.pass, answer.pass ? STR("") : str_from(checks[asked - 1].name),
                               buf_str(answers)};
 }

@@ -17,6 +17,7 @@ struct gate_question {
   int64_t now;                          /**< the rule's now, ms */
   int64_t wall;                         /**< wall clock, ms (virtual in simulate) */
   bool shadow;                          /**< its campaign only says what it would do */
+  const char *held_out; /**< why its campaign holds the user out, in words; null: it does not */
 };
 
 /** What stands against a message for which no moment was found. */
@@ -37,12 +38,13 @@ struct gate_plan {
 struct gate_answer {
   bool pass;
   struct gate_plan plan; /**< once quiet_hours was asked */
-  char text[480];        /**< "last sent 2026-11-20 09:12 UTC, again after 2026-11-27 09:12 UTC" */
+  char text[480]; /**< "": not worth noting; else "last sent 2026-11-20 09:12 UTC, again after 2026-11-27
+                     09:12 UTC" */
 };
 
 struct gate_check {
-  const char *name; /**< "address", "suppressed", "consent", "once_per", "expired", "quiet_hours", "cap": the
-                       reason when it refuses */
+  const char *name; /**< "address", "suppressed", "consent", "holdout", "once_per", "expired", "quiet_hours",
+                       "cap": the reason when it refuses */
   void (*ask)(const struct gate_question *question, struct gate_answer *answer);
 };
 

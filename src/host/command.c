@@ -1,7 +1,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "decide/campaign_list.h"
-#include "host/host_internal.h"
+#include "host/experiments.h"
 #include "host/reload.h"
 #include "host/replay.h"
 #include "host/user.h"
@@ -489,6 +489,10 @@ void host_command(struct host *host, struct host_command *command) {
   case HOST_CAMPAIGNS:
     describe_campaigns(operation);
     answer_later(operation, 0);
+    break;
+  case HOST_EXPERIMENTS:
+    memory_free(operation);
+    experiments_command(host, command);
     break;
   case HOST_BACKUP:
     if (host->backup_waiting) {

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "event/value.h"
+#include "host/log_wait.h"
 
 static const char *const cause_names[GENERATION_CAUSES] = {"start",    "watch", "command",
                                                            "rollback", "pause", "resume"};
@@ -232,34 +233,12 @@ int generation_list(struct store *store, uint32_t newest, uint32_t most, struct 
 
 /* ---- the decision ---- */
 
-struct record_wait {
-  struct log_batch batch;
-  bool answered;
-};
-
-static void record_answered(struct mail *mail, bool cancelled) {
-  (void)cancelled;
-  ((struct record_wait *)mail)->answered = true;
-}
-
 int generation_decide(const struct generation *generation, struct worker_shared *shared, struct error *err) {
-  uv_loop_t loop;
-  uv_loop_init(&loop);
-  struct mailbox *mailbox = mailbox_new(&loop, "generation");
-  struct record_wait wait = {.batch = {.mail.run = record_answered, .reply = mailbox, .records = 1}};
-  buf_init(&wait.batch.bytes);
-  log_record_put(&wait.batch.bytes, &(struct log_record){.seq = worker_next_seq(shared),
-                                                         .type = LOG_GENERATION,
-                                                         .generation = generation->facts.number,
-                                                         .at = clock_wall_ms(),
-                                                         .entity = {ENTITY_SUBJECT, STR("")},
-                                                         .input = buf_str(&generation->bytes)});
-  log_submit(shared->log, &wait.batch);
-  while (!wait.answered) uv_run(&loop, UV_RUN_ONCE);
-  int rc = wait.batch.status ? error_set(err, wait.batch.status, "the log cannot be written") : 0;
-  mailbox_free(mailbox);
-  uv_run(&loop, UV_RUN_DEFAULT);
-  uv_loop_close(&loop);
-  buf_deinit(&wait.batch.bytes);
-  return rc;
+  struct log_record record = {.seq = worker_next_seq(shared),
+                              .type = LOG_GENERATION,
+                              .generation = generation->facts.number,
+                              .at = clock_wall_ms(),
+                              .entity = {ENTITY_SUBJECT, STR("")},
+                              .input = buf_str(&generation->bytes)};
+  return log_wait(shared, &record, err);
 }

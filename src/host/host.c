@@ -1,6 +1,7 @@
 #include "base/clock.h"
 #include "base/logger.h"
 #include "base/memory.h"
+#include "host/experiments.h"
 #include "host/host_internal.h"
 #include "host/reload.h"
 #include <errno.h>
@@ -91,6 +92,7 @@ static int start(struct host *host, struct error *err) {
   if (rc == 0) rc = start_workers(host, err);
   if (rc == 0) rc = maintain_recover(host, NULL, err);
   if (rc == 0) rc = reload_begin(host, err);
+  if (rc == 0) rc = experiments_begin(host, err);
   if (rc) return rc;
   host->mappings = ruleset_share(reload_sources(host));
   struct deliver_port port = {.context = host,
@@ -183,7 +185,9 @@ static void drain_tick(struct host *host) {
   if (failing) return;
   switch (host->drain_step) {
   case DRAIN_REQUESTS:
-    if (host->maintenance != MAINTENANCE_IDLE || !reload_idle(host) || !(late || workers_idle(host))) return;
+    if (host->maintenance != MAINTENANCE_IDLE || !reload_idle(host) || !experiments_idle(host) ||
+        !(late || workers_idle(host)))
+      return;
     host->drain_step = DRAIN_DELIVERIES;
     host->maintenance = MAINTENANCE_WORKING;
     host->working = true;
@@ -209,6 +213,7 @@ static void on_clockwork(uv_timer_t *timer) {
   } else {
     maintain_tick(host);
     reload_tick(host);
+    experiments_tick(host);
   }
 }
 
@@ -262,6 +267,7 @@ void host_free(struct host *host) {
   }
   mailbox_free(host->mailbox);
   reload_free(host);
+  experiments_free(host);
   ruleset_free(host->mappings);
   uv_close((uv_handle_t *)&host->clockwork, NULL);
   uv_close((uv_handle_t *)&host->recover_timer, NULL);

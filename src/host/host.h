@@ -53,7 +53,9 @@ enum host_command_type {
   HOST_PAUSE_CAMPAIGN, /**< id: campaign, text: why, user = who asks: a generation in which it is paused; as
                           RELOAD */
   HOST_RESUME_CAMPAIGN,
-  HOST_CAMPAIGNS /**< result: value map {generation, campaigns, gone}: decide/campaign_list.h */
+  HOST_CAMPAIGNS,  /**< result: value map {generation, campaigns, gone}: decide/campaign_list.h */
+  HOST_EXPERIMENTS /**< optional text: name. Result: value map {generation, experiments:
+                      [decide/experiment_result.h]} */
 };
 
 struct host_command {

@@ -33,6 +33,7 @@ struct host {
   atomic_bool failing; /**< a failure is being dealt with */
   uint64_t recoveries;
   struct reload *reload;
+  struct experiments *experiments;
   bool deciding;                    /**< a generation is being stored and logged: no recovery meanwhile */
   struct ruleset *mappings;         /**< what deliver's provider mappings were loaded from */
   bool dead_busy;                   /**< a retry or drop of dead letters is under way */

@@ -109,6 +109,13 @@ static void note_effect(struct seen *seen, const struct effect *effect) {
     value_put_member_text(out, "segment", effect->segment.name);
     value_put_member_text(out, "change", str_from(segment_change_name(effect->segment.change)));
     break;
+  case EFFECT_EXPOSURE:
+  case EFFECT_GOAL:
+    value_put_map(out, 2);
+    value_put_member_text(out, effect->type == EFFECT_GOAL ? "goal" : "experiment",
+                          effect->exposure.experiment);
+    value_put_member_text(out, "variant", effect->exposure.variant);
+    break;
   case EFFECT_SUPPRESS:
     value_put_map(out, 2);
     value_put_member_text(out, "suppressed", effect->suppress.channel);

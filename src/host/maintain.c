@@ -1,6 +1,7 @@
 #include "base/clock.h"
 #include "base/logger.h"
 #include "base/memory.h"
+#include "host/experiments.h"
 #include "host/host_internal.h"
 #include "state/recovery.h"
 
@@ -322,7 +323,7 @@ static void park_run(struct worker *worker, struct worker_task *task) {
 
 static void wait_idle(uv_timer_t *timer) {
   struct host *host = timer->data;
-  if (host->maintenance != MAINTENANCE_IDLE || host->deciding) {
+  if (host->maintenance != MAINTENANCE_IDLE || host->deciding || !experiments_idle(host)) {
     uv_timer_start(timer, wait_idle, 10, 0);
     return;
   }

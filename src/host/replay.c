@@ -286,6 +286,7 @@ static int replay_record(void *context, const struct log_record *record) {
     return 0;
   }
   if (rc) return rc;
+  decider_know(replay->now->decider, record->effects);
   struct reader reader = reader_of(record->input);
   struct decision decision;
   struct event event;

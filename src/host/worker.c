@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "base/metric.h"
 #include "base/thread.h"
+#include "host/experiments.h"
 #include "host/worker_internal.h"
 
 #include <pthread.h>
@@ -154,6 +155,13 @@ void worker_adopt(struct worker *worker, const struct worker_rules *rules) {
   worker->engine = rules->engine;
   worker->decider = rules->decider;
   worker->generation = rules->generation;
+  if (worker->weights) decider_weigh(worker->decider, buf_str(&worker->weights->bytes));
+}
+
+void worker_weigh(struct worker *worker, struct experiment_weights *weights) {
+  experiment_weights_drop(worker->weights);
+  worker->weights = weights;
+  if (worker->decider) decider_weigh(worker->decider, buf_str(&weights->bytes));
 }
 
 static void handles_start(struct worker *worker) {
@@ -298,6 +306,7 @@ void worker_free(struct worker *worker) {
     worker->free_waiting = waiting->next;
     memory_free(waiting);
   }
+  experiment_weights_drop(worker->weights);
   table_free(worker->table);
   seen_free(worker->seen);
   timers_free(worker->timers);

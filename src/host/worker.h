@@ -79,6 +79,9 @@ void worker_post(struct worker *worker, struct worker_task *task);
 
 /** Decide with these from here on: a task runs between two inputs, and nothing of an input outlives it. */
 void worker_adopt(struct worker *worker, const struct worker_rules *rules);
+/** Choose variants by these from here on (host/experiments.h). Takes a share of them over. */
+struct experiment_weights;
+void worker_weigh(struct worker *worker, struct experiment_weights *weights);
 /** What recovery found for this worker. Takes both over and starts to work. */
 void worker_resume(struct worker *worker, struct seen *seen, struct timers *timers);
 /** The log failed: answer everything that waits with RETRY, forget all state, park. `parked` runs when

@@ -89,10 +89,11 @@ struct worker {
   uv_timer_t wake, write_behind;
   struct mailbox *mailbox;
   struct ingest *ingest;
-  struct ingest_port port; /**< ingest keeps it by reference */
-  struct engine *engine;   /**< of the generation that decides; another one after any task */
-  struct decider *decider; /**< … its own */
-  uint32_t generation;     /**< … its number */
+  struct ingest_port port;            /**< ingest keeps it by reference */
+  struct engine *engine;              /**< of the generation that decides; another one after any task */
+  struct decider *decider;            /**< … its own */
+  struct experiment_weights *weights; /**< a share of them; null: none */
+  uint32_t generation;                /**< … its number */
 
   struct table *table;
   struct seen *seen;

@@ -156,6 +156,7 @@ struct sim *sim_new(struct sim_rules *rules, const struct sim_options *options) 
   sim->options = *options;
   sim->now = options->at;
   sim->wake = INT64_MAX;
+  buf_append(&sim->variants, options->variants.data, options->variants.len);
   sim->table = table_new(SIZE_MAX);
   sim->seen = seen_new();
   sim->timers = timers_new();
@@ -179,6 +180,8 @@ void sim_free(struct sim *sim) {
   buf_deinit(&sim->sent);
   buf_deinit(&sim->lookups);
   buf_deinit(&sim->asks);
+  buf_deinit(&sim->variants);
+  buf_deinit(&sim->weights);
   memory_free(sim);
 }
 
@@ -248,7 +251,7 @@ bool sim_event(struct sim *sim, const struct event *event) {
   seen_add(sim->seen, mark, sim->now);
   struct slot *slot = sim_slot(sim, event->entity);
   struct decision decision;
-  sim->rules->current = sim;
+  sim_turn(sim);
   decide_event(sim->rules->decider, &slot->record, event, sim->now, &decision);
   buf_clear(&sim->input);
   if (!sim->rules->options.decides_only) event_encode(event, &sim->input);
@@ -273,7 +276,7 @@ static void fire(struct sim *sim, struct entity entity) {
   buf_clear(&sim->input);
   if (!sim->rules->options.decides_only)
     effect_encode(&(struct effect){.type = EFFECT_TIMER_SET, .timer = timer}, &sim->input);
-  sim->rules->current = sim;
+  sim_turn(sim);
   decide_timer(sim->rules->decider, &slot->record, entity, &timer, sim->now, &decision);
   decision.timers_changed = true;
   sim_decided(sim, LOG_TIMER, entity, buf_str(&sim->input), &decision, slot);

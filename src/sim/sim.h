@@ -38,7 +38,8 @@ const struct config *sim_rules_config(const struct sim_rules *rules);
 struct sim;
 
 struct sim_options {
-  int64_t at;                       /**< where the clock begins */
+  int64_t at;          /**< where the clock begins */
+  struct str variants; /**< value map: experiment -> the variant that everybody gets; "" for none */
   struct decider_observer observer; /**< told as things fall; members may be null */
 };
 /** A fresh host, with no users. Takes some microseconds. */
@@ -56,6 +57,11 @@ bool sim_event(struct sim *sim, const struct event *event);
 /** Run what is due at or before `end`, timers and deliveries, in the order of their times; the clock ends
  * there, or stays where it is beyond. @return how many timers fired. */
 uint64_t sim_advance(struct sim *sim, int64_t end);
+
+/* ---- experiments ---- */
+
+/** Append what they say: decide/experiment_list.h. @param only  "": all. @return 0, or ERROR_NOT_FOUND */
+int sim_experiments(const struct sim *sim, struct str only, struct buf *out, struct error *err);
 
 /* ---- providers ---- */
 

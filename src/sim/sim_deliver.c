@@ -113,7 +113,7 @@ static void report(struct sim *sim, struct entry *entry, const struct message *m
     message_encode(message, &dead);
     outcome.message = buf_str(&dead);
   }
-  sim->rules->current = sim;
+  sim_turn(sim);
   decide_outcome(sim->rules->decider, slot ? &slot->record : NULL, message, &outcome, &decision);
   sim_decided(sim, LOG_OUTCOME, message->user, STR(""), &decision, slot);
   buf_deinit(&dead);

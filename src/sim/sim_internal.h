@@ -41,6 +41,8 @@ struct sim {
   struct buf entity, input, entry; /**< scratch */
   struct buf lookups;              /**< what sim_lookup() was told, one after the other */
   struct buf asks;                 /**< scratch: a timer that waits */
+  struct buf variants, weights;    /**< of experiments: forced, drawn (engine_call) */
+  int64_t draw_at;                 /**< when weights are drawn next */
 
   /* messages on their way; unless it only decides */
   struct outbox outbox;
@@ -64,6 +66,10 @@ struct slot *sim_slot(struct sim *sim, struct entity entity);
 /** The input has been decided: remember it, and when its user's next timer is due. */
 void sim_decided(struct sim *sim, enum log_record_type type, struct entity entity, struct str input,
                  const struct decision *decision, struct slot *slot);
+
+/* sim_experiment.c */
+/** The host is about to decide. */
+void sim_turn(struct sim *sim);
 
 /* sim_lookup.c */
 /** Rules of an input wait, as its effects say: their look-ups end now, unless they are to take too long. */

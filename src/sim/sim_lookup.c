@@ -72,7 +72,7 @@ bool sim_lookup_ends(struct sim *sim, struct slot *slot, struct str campaign, st
     results.count++;
   }
   buf_clear(&sim->input);
-  sim->rules->current = sim;
+  sim_turn(sim);
   if (decide_lookup(sim->rules->decider, &slot->record, campaign, name, &results, sim->now, &decision,
                     &sim->input))
     return false;

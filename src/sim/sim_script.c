@@ -90,6 +90,44 @@ static int read_moment(const struct config *config, struct str value, int64_t *o
 
 /* ---- hosts ---- */
 
+static int refuse_variant(const struct engine_experiment *experiment, struct str name, struct error *err) {
+  struct buf known;
+  buf_init(&known);
+  for (size_t i = 0; i < experiment->variant_count; i++)
+    buf_printf(&known, "%.*s, ", STR_ARG(experiment->variants[i].name));
+  error_set(err, ERROR_INVALID,
+            "`variants`: the experiment %.*s has no variant `%.*s`; there are: %.*s*holdout",
+            STR_ARG(experiment->name), STR_ARG(name), STR_ARG(buf_str(&known)));
+  buf_deinit(&known);
+  return ERROR_INVALID;
+}
+
+/** `variants`: experiment -> the variant that everybody gets. */
+static int read_variants(struct str options, const struct engine *engine, struct str *out,
+                         struct error *err) {
+  const struct engine_experiment *experiments;
+  engine_experiments(engine, &experiments);
+  if (!value_member(options, STR("variants"), out) || value_head(*out).type != VALUE_MAP) return 0;
+  struct reader reader = reader_of(*out);
+  for (uint32_t left = value_read(&reader).count; left > 0; left--) {
+    struct value name = value_read(&reader), variant = value_head(value_slice(&reader));
+    int index = name.type == VALUE_STRING ? engine_experiment_of(engine, name.string) : -1;
+    if (index < 0)
+      return error_set(err, ERROR_INVALID, "`variants`: there is no experiment `%.*s`",
+                       name.type == VALUE_STRING ? (int)name.string.len : 0,
+                       name.type == VALUE_STRING ? name.string.data : "");
+    if (variant.type != VALUE_STRING)
+      return error_set(err, ERROR_INVALID,
+                       "`variants` names a variant of each: variants = { %.*s = \"%.*s\" }",
+                       STR_ARG(name.string), STR_ARG(experiments[index].variants[0].name));
+    bool found = str_equal(variant.string, STR(EXPOSURE_HELD_OUT));
+    for (size_t i = 0; i < experiments[index].variant_count; i++)
+      found |= str_equal(variant.string, experiments[index].variants[i].name);
+    if (!found) return refuse_variant(&experiments[index], variant.string, err);
+  }
+  return 0;
+}
+
 static int open_host(void *context, struct str arguments, struct buf *result, struct error *err) {
   struct sim_script *scripted = context;
   struct str options = sim_argument(arguments, 0), at = STR("");
@@ -106,6 +144,8 @@ static int open_host(void *context, struct str arguments, struct buf *result, st
     if (rc == 0 && start < 0) rc = error_set(err, ERROR_INVALID, "the clock begins in 1970 or later");
     if (rc) error_prefix(err, "`at`");
   }
+  struct str variants = STR("");
+  if (rc == 0) rc = read_variants(options, sim_rules_engine(loaded), &variants, err);
   if (rc) return rc;
   size_t at_index = 0;
   while (at_index < scripted->host_count && scripted->hosts[at_index]) at_index++;
@@ -114,7 +154,7 @@ static int open_host(void *context, struct str arguments, struct buf *result, st
     scripted->hosts = memory_realloc(scripted->hosts, scripted->host_count * sizeof(struct sim *));
     for (size_t i = at_index; i < scripted->host_count; i++) scripted->hosts[i] = NULL;
   }
-  scripted->hosts[at_index] = sim_new(loaded, &(struct sim_options){.at = start});
+  scripted->hosts[at_index] = sim_new(loaded, &(struct sim_options){.at = start, .variants = variants});
   value_put_integer(result, (int64_t)at_index + 1);
   return 0;
 }
@@ -368,6 +408,15 @@ static int tell_runs(void *context, struct str arguments, struct buf *result, st
   return tell(context, arguments, result, err, sim_runs);
 }
 
+/** Arguments: host, and perhaps an experiment's name. */
+static int tell_experiments(void *context, struct str arguments, struct buf *result, struct error *err) {
+  struct sim *sim;
+  struct str only;
+  int rc = host_argument(context, arguments, &sim, err);
+  if (!sim_is_text(sim_argument(arguments, 1), &only)) only = STR("");
+  return rc ? rc : sim_experiments(sim, only, result, err);
+}
+
 static int tell_dead(void *context, struct str arguments, struct buf *result, struct error *err) {
   return tell(context, arguments, result, err, sim_dead);
 }
@@ -434,7 +483,11 @@ static int tell_names(void *context, struct str arguments, struct buf *result, s
   const struct window_declaration *windows;
   count = engine_windows(sim_rules_engine(rules), &windows);
   for (size_t i = 0; i < count; i++) add_name(&events, windows[i].of);
-  value_put_map(result, 7);
+  const struct engine_experiment *experiments;
+  count = engine_experiments(sim_rules_engine(rules), &experiments);
+  for (size_t i = 0; i < count; i++) add_name(&found, experiments[i].name);
+  value_put_map(result, 8);
+  put_names(result, "experiments", &found);
   put_names(result, "campaigns", &campaigns);
   for (uint32_t i = 0; i < config->purpose_count; i++) add_name(&found, str_from(config->purposes[i].name));
   put_names(result, "purposes", &found);
@@ -470,14 +523,29 @@ void sim_script_provide(struct sim_script *scripted, struct script *script) {
     const char *name;
     script_function *function;
   } functions[] = {
-      {"sim_host", open_host},     {"sim_close", close_host},  {"sim_event", give_event},
-      {"sim_advance", advance},    {"sim_at", go_to},          {"sim_provider", set_provider},
-      {"sim_now", tell_now},       {"sim_sent", tell_sent},    {"sim_decisions", tell_decisions},
-      {"sim_runs", tell_runs},     {"sim_dead", tell_dead},    {"sim_entities", tell_entities},
-      {"sim_user", tell_user},     {"sim_story", tell_story},  {"sim_names", tell_names},
-      {"nearest", tell_nearest},   {"time", tell_time},        {"moment", tell_moment},
-      {"json", tell_json},         {"sim_lookup", set_lookup}, {"sim_lookup_fails", fail_lookup},
+      {"sim_host", open_host},
+      {"sim_close", close_host},
+      {"sim_event", give_event},
+      {"sim_advance", advance},
+      {"sim_at", go_to},
+      {"sim_provider", set_provider},
+      {"sim_now", tell_now},
+      {"sim_sent", tell_sent},
+      {"sim_decisions", tell_decisions},
+      {"sim_runs", tell_runs},
+      {"sim_dead", tell_dead},
+      {"sim_entities", tell_entities},
+      {"sim_user", tell_user},
+      {"sim_story", tell_story},
+      {"sim_names", tell_names},
+      {"nearest", tell_nearest},
+      {"time", tell_time},
+      {"moment", tell_moment},
+      {"json", tell_json},
+      {"sim_lookup", set_lookup},
+      {"sim_lookup_fails", fail_lookup},
       {"sim_reload", reload_host},
+      {"sim_experiments", tell_experiments},
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
     script_provide(script, functions[i].name, functions[i].function, scripted);

@@ -214,6 +214,12 @@ static void tell_effect(struct story *story, const struct log_record *record, co
     value_put_member_text(out, "channel", effect->consent.channel);
     value_put_member_text(out, "source", effect->consent.source);
     return;
+  case EFFECT_EXPOSURE:
+  case EFFECT_GOAL:
+    out = row(story, record->at, effect->type == EFFECT_GOAL ? "goal" : "exposure", 2);
+    value_put_member_text(out, "experiment", effect->exposure.experiment);
+    value_put_member_text(out, "variant", effect->exposure.variant);
+    return;
   case EFFECT_NOT_RUN:
     out = row(story, record->at, "not_run", 3);
     value_put_member_text(out, "campaign", effect->not_run.campaign);

@@ -214,6 +214,7 @@ static void run(struct simulation *simulation) {
     play(simulation, &simulation->events[i]);
   }
   *timers += sim_advance(simulation->sim, until);
+  sim_experiments(simulation->sim, STR(""), &simulation->result->experiments, NULL);
 }
 
 int simulate_run(const struct simulate_options *options, struct simulate_result *result, struct error *err) {

@@ -18,6 +18,7 @@ struct simulate_options {
 
 struct simulate_result {
   uint64_t events, duplicates, rejected, decisions, sends, failures, timers;
+  struct buf experiments; /**< as sim_experiments(); the caller frees it */
 };
 
 /** Sorted by timestamp, then input order; events go before timers of the same moment. Same input, same bytes

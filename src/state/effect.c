@@ -6,17 +6,27 @@
 enum { ENTRY_KIND = 7, ENTRY_KEYED = 8, ENTRY_ONE = 16, ENTRY_KNOWN = 31 };
 
 const char *effect_name(enum effect_type type) {
-  static const char *const names[] = {
-      [EFFECT_WINDOW] = "window",         [EFFECT_ATTRIBUTE] = "attribute",
-      [EFFECT_THROTTLE] = "throttle",     [EFFECT_ONCE] = "once",
-      [EFFECT_TIMER_SET] = "timer_set",   [EFFECT_TIMER_CLEAR] = "timer_clear",
-      [EFFECT_SUPPRESS] = "suppress",     [EFFECT_UNSUPPRESS] = "unsuppress",
-      [EFFECT_MESSAGE] = "message",       [EFFECT_FAILURE] = "failure",
-      [EFFECT_OUTCOME] = "outcome",       [EFFECT_DEAD_CLEAR] = "dead_clear",
-      [EFFECT_NOT_RUN] = "not_run",       [EFFECT_CONSENT] = "consent",
-      [EFFECT_COUNT_SEND] = "count_send", [EFFECT_INDEX] = "index",
-      [EFFECT_DERIVED] = "derived",       [EFFECT_SEGMENT] = "segment",
-      [EFFECT_FAN_OUT] = "fan_out"};
+  static const char *const names[] = {[EFFECT_WINDOW] = "window",
+                                      [EFFECT_ATTRIBUTE] = "attribute",
+                                      [EFFECT_THROTTLE] = "throttle",
+                                      [EFFECT_ONCE] = "once",
+                                      [EFFECT_TIMER_SET] = "timer_set",
+                                      [EFFECT_TIMER_CLEAR] = "timer_clear",
+                                      [EFFECT_SUPPRESS] = "suppress",
+                                      [EFFECT_UNSUPPRESS] = "unsuppress",
+                                      [EFFECT_MESSAGE] = "message",
+                                      [EFFECT_FAILURE] = "failure",
+                                      [EFFECT_OUTCOME] = "outcome",
+                                      [EFFECT_DEAD_CLEAR] = "dead_clear",
+                                      [EFFECT_NOT_RUN] = "not_run",
+                                      [EFFECT_CONSENT] = "consent",
+                                      [EFFECT_COUNT_SEND] = "count_send",
+                                      [EFFECT_INDEX] = "index",
+                                      [EFFECT_DERIVED] = "derived",
+                                      [EFFECT_SEGMENT] = "segment",
+                                      [EFFECT_FAN_OUT] = "fan_out",
+                                      [EFFECT_EXPOSURE] = "exposure",
+                                      [EFFECT_GOAL] = "goal"};
   size_t number = (size_t)type;
   return number < sizeof names / sizeof *names && names[number] ? names[number] : "?";
 }
@@ -193,6 +203,30 @@ static void counted_decode(struct counted_send *counted, struct reader *reader) 
   if (counted->keep < 0) reader->bad = true;
 }
 
+void exposure_encode(const struct exposure *exposure, struct buf *out) {
+  buf_put_str(out, exposure->experiment);
+  buf_put_str(out, exposure->variant);
+  buf_put_zigzag(out, exposure->at);
+  buf_put_str(out, exposure->chances);
+  buf_put_u8(out, exposure->reached);
+  if (!exposure->reached) return;
+  stored_put_after(out, exposure->goal_at, exposure->at);
+  buf_put_zigzag(out, exposure->amount);
+}
+
+bool exposure_decode(struct exposure *exposure, struct reader *reader) {
+  *exposure = (struct exposure){.experiment = reader_str(reader), .variant = reader_str(reader)};
+  exposure->at = reader_zigzag(reader);
+  exposure->chances = reader_str(reader);
+  uint8_t reached = reader_u8(reader);
+  exposure->reached = reached == 1;
+  if (exposure->reached) {
+    exposure->goal_at = stored_after(reader, exposure->at);
+    exposure->amount = reader_zigzag(reader);
+  }
+  return !reader->bad && reached <= 1;
+}
+
 void effect_encode(const struct effect *effect, struct buf *out) {
   buf_put_u8(out, (uint8_t)effect->type);
   switch (effect->type) {
@@ -260,6 +294,10 @@ void effect_encode(const struct effect *effect, struct buf *out) {
     buf_put_str(out, effect->segment.name);
     buf_put_zigzag(out, effect->segment.at);
     break;
+  case EFFECT_EXPOSURE:
+  case EFFECT_GOAL:
+    exposure_encode(&effect->exposure, out);
+    break;
   }
 }
 
@@ -319,6 +357,10 @@ int effect_decode(struct effect *effect, struct reader *reader, struct error *er
     break;
   case EFFECT_COUNT_SEND:
     counted_decode(&effect->counted, reader);
+    break;
+  case EFFECT_EXPOSURE:
+  case EFFECT_GOAL:
+    if (!exposure_decode(&effect->exposure, reader)) reader->bad = true;
     break;
   case EFFECT_INDEX:
     if (!index_change_decode(&effect->index, reader)) reader->bad = true;

@@ -21,17 +21,19 @@ enum effect_type {
   EFFECT_TIMER_CLEAR, /**< fired or cancelled */
   EFFECT_SUPPRESS,    /**< no messages on this channel ("*": any) */
   EFFECT_UNSUPPRESS,
-  EFFECT_MESSAGE,      /**< a decision: to the outbox if the verdict passes, to the ledger either way */
-  EFFECT_FAILURE,      /**< a rule failed on this input: dead letter */
-  EFFECT_OUTCOME,      /**< a message came to its end, or will be tried again */
-  EFFECT_DEAD_CLEAR,   /**< a dead letter was retried or dropped */
-  EFFECT_NOT_RUN,      /**< a timer came due and its rule was not run: for the ledger */
-  EFFECT_CONSENT,      /**< consent to a purpose, granted or withdrawn */
-  EFFECT_COUNT_SEND,   /**< a message counts for a cap, or counts no more */
-  EFFECT_INDEX = 16,   /**< the user enters an index under a key, or leaves it: state/user_index.h */
-  EFFECT_DERIVED = 19, /**< an event that the input derived; it was decided within the same input */
-  EFFECT_SEGMENT = 20, /**< the user entered or left a segment, or his segments were judged */
-  EFFECT_FAN_OUT = 23  /**< a fan-out begins, reaches a user, or changes: state/fan_out.h */
+  EFFECT_MESSAGE,       /**< a decision: to the outbox if the verdict passes, to the ledger either way */
+  EFFECT_FAILURE,       /**< a rule failed on this input: dead letter */
+  EFFECT_OUTCOME,       /**< a message came to its end, or will be tried again */
+  EFFECT_DEAD_CLEAR,    /**< a dead letter was retried or dropped */
+  EFFECT_NOT_RUN,       /**< a timer came due and its rule was not run: for the ledger */
+  EFFECT_CONSENT,       /**< consent to a purpose, granted or withdrawn */
+  EFFECT_COUNT_SEND,    /**< a message counts for a cap, or counts no more */
+  EFFECT_INDEX = 16,    /**< the user enters an index under a key, or leaves it: state/user_index.h */
+  EFFECT_DERIVED = 19,  /**< an event that the input derived; it was decided within the same input */
+  EFFECT_SEGMENT = 20,  /**< the user entered or left a segment, or his segments were judged */
+  EFFECT_EXPOSURE = 21, /**< the user's variant of an experiment, for good */
+  EFFECT_GOAL = 22,     /**< what the experiment hoped for has happened */
+  EFFECT_FAN_OUT = 23   /**< a fan-out begins, reaches a user, or changes: state/fan_out.h */
 };
 
 /** What becomes of a timer that comes due long after its time. */
@@ -116,6 +118,20 @@ struct membership {
   int64_t at; /**< ms since the epoch: since when it is so */
 };
 
+/** A user's part in an experiment. Variants that begin with "*" are the host's own: held out, by the
+ * experiment or by the host. */
+#define EXPOSURE_HELD_OUT     "*holdout"
+#define EXPOSURE_HOST_HOLDOUT "*host"
+struct exposure {
+  struct str experiment, variant;
+  int64_t at;         /**< event time, ms */
+  struct str chances; /**< value map: each arm that he might have come into -> its chance, in millionths; they
+                         add up to a million. "" where no chance was at work */
+  bool reached;       /**< the goal */
+  int64_t goal_at;    /**< event time, ms */
+  int64_t amount;     /**< what it was worth, fixed-point as window_fixed() */
+};
+
 struct failure {
   struct hash128 id; /**< of (entity, cause, campaign) */
   struct str campaign, rule;
@@ -166,6 +182,7 @@ struct effect {
     struct membership segment;
     struct index_change index;
     struct fan_out_change fan_out;
+    struct exposure exposure; /**< GOAL: experiment, goal_at, amount */
   };
 };
 
@@ -193,3 +210,8 @@ bool timer_decode(struct timer *timer, struct reader *reader);
  */
 void consent_encode(const struct consent *consent, struct buf *out);
 bool consent_decode(struct consent *consent, struct reader *reader);
+
+/** An exposure's stored form, in effects, in the record and, with experiment "", in the user index. Borrows
+ * from the reader's bytes. @return false if malformed. */
+void exposure_encode(const struct exposure *exposure, struct buf *out);
+bool exposure_decode(struct exposure *exposure, struct reader *reader);

@@ -27,7 +27,7 @@ static int next_decision(enum log_record_type type, struct reader *reader, struc
     if (effect.type == EFFECT_MESSAGE || effect.type == EFFECT_OUTCOME || effect.type == EFFECT_FAILURE ||
         effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS || effect.type == EFFECT_NOT_RUN ||
         effect.type == EFFECT_CONSENT || effect.type == EFFECT_DERIVED || is_told(&effect) ||
-        is_operators(type, effect.type))
+        effect.type == EFFECT_EXPOSURE || effect.type == EFFECT_GOAL || is_operators(type, effect.type))
       return 1;
   }
   return 0;

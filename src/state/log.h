@@ -18,17 +18,19 @@
 #include "event/event.h"
 
 enum log_record_type {
-  LOG_EVENT = 1,  /**< input: event_encode() */
-  LOG_TIMER,      /**< input: the timer that came due, as an encoded EFFECT_TIMER_SET */
-  LOG_ATTEMPT,    /**< input: message id (16 bytes, high then low, little-endian), varint attempt number */
-  LOG_OUTCOME,    /**< effects: EFFECT_OUTCOME and what follows from it */
-  LOG_COMMAND,    /**< input: an operator's command as text ("suppress email …") */
-  LOG_RETRY,      /**< input: "dead retry"; effects: what the failed rule, or the resent message, then did */
-  LOG_GENERATION, /**< input: value map of the generation (number, rule files with content hashes,
-                     declarations); no entity */
-  LOG_LOOKUP,     /**< input: event_encode(), then as strings the campaign whose rule waited with it, and the
-                     value     map that the rule was given for its needs */
-  LOG_FAN_OUT = 9 /**< of a user whom a fan-out reaches. Input: fan_out_input_encode() */
+  LOG_EVENT = 1,   /**< input: event_encode() */
+  LOG_TIMER,       /**< input: the timer that came due, as an encoded EFFECT_TIMER_SET */
+  LOG_ATTEMPT,     /**< input: message id (16 bytes, high then low, little-endian), varint attempt number */
+  LOG_OUTCOME,     /**< effects: EFFECT_OUTCOME and what follows from it */
+  LOG_COMMAND,     /**< input: an operator's command as text ("suppress email …") */
+  LOG_RETRY,       /**< input: "dead retry"; effects: what the failed rule, or the resent message, then did */
+  LOG_GENERATION,  /**< input: value map of the generation (number, rule files with content hashes,
+                      declarations); no entity */
+  LOG_LOOKUP,      /**< input: event_encode(), then as strings the campaign whose rule waited with it, and the
+                      value     map that the rule was given for its needs */
+  LOG_FAN_OUT = 9, /**< of a user whom a fan-out reaches. Input: fan_out_input_encode() */
+  LOG_EXPERIMENT =
+      11 /**< weights that were drawn. Input: value map {weights, drawn} (host/experiments.h); no entity */
 };
 
 struct log_record {

@@ -171,7 +171,7 @@ static bool decode(struct log_record *record, struct str body) {
   record->entity.id = reader_str(&fields);
   record->input = reader_str(&fields);
   record->effects = reader_bytes(&fields, reader_left(&fields));
-  return !fields.bad && record->type >= LOG_EVENT && record->type <= LOG_FAN_OUT;
+  return !fields.bad && record->type >= LOG_EVENT && record->type <= LOG_EXPERIMENT;
 }
 
 void log_record_get(struct log_record *record, const uint8_t *framed) {

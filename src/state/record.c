@@ -95,6 +95,8 @@ static bool entry_valid(const struct entry *entry) {
     return record_valid_gate(entry);
   case ENTRY_SEGMENT:
     return record_valid_segment(entry);
+  case ENTRY_EXPOSURE:
+    return record_valid_exposure(entry);
   default:
     return false;
   }
@@ -246,6 +248,10 @@ static int apply(struct record *record, const struct effect *effect, size_t max)
     return record_apply_consent(record, &effect->consent, max);
   case EFFECT_COUNT_SEND:
     return record_apply_counted(record, &effect->counted, max);
+  case EFFECT_EXPOSURE:
+    return record_apply_exposure(record, &effect->exposure, max);
+  case EFFECT_GOAL:
+    return record_apply_goal(record, &effect->exposure, max);
   case EFFECT_SEGMENT:
     return record_apply_segment(record, &effect->segment, max);
   case EFFECT_DERIVED:
@@ -280,6 +286,10 @@ static void name_effect(const struct effect *effect, char out[256]) {
     break;
   case EFFECT_CONSENT:
     snprintf(out, 256, "consent to \"%.*s\"", STR_ARG(effect->consent.purpose));
+    break;
+  case EFFECT_EXPOSURE:
+  case EFFECT_GOAL:
+    snprintf(out, 256, "the variant of \"%.*s\"", STR_ARG(effect->exposure.experiment));
     break;
   case EFFECT_COUNT_SEND:
     snprintf(out, 256, "the cap of \"%.*s\"", STR_ARG(effect->counted.counter));
@@ -339,6 +349,8 @@ static bool tidy_entry(struct record *record, const struct entry *entry, int64_t
     return record_tidy_window(record, entry, now);
   case ENTRY_COUNTER:
     return record_tidy_counter(record, entry, now);
+  case ENTRY_EXPOSURE:
+    return record_tidy_exposure(record, entry, now);
   case ENTRY_ONCE:
     if (entry_number(entry) > now) return false;
     break;

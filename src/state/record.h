@@ -94,6 +94,12 @@ bool record_timer_next(const struct record *record, struct timer *out);
  * it. Begin with 0; the record must not change in between. @return false if there is none. */
 bool record_timer_needs(const struct record *record, size_t *at, struct timer *out);
 
+/** How long a user's variant is kept, and counted: past that, were the experiment still on, he would be
+ * chosen for anew. */
+#define RECORD_EXPOSURE_KEEP_MS (400 * INT64_C(86400000))
+/** The user's part in an experiment. @return false if he has had none */
+bool record_exposure(const struct record *record, struct str experiment, struct exposure *out);
+
 /** Any timer that an event of this type cancels: the one that stands first in the record. @return false if
  * there is none. */
 bool record_timer_cancelled_by(const struct record *record, struct str event_type, struct timer *out);
@@ -103,6 +109,7 @@ bool record_timer_cancelled_by(const struct record *record, struct str event_typ
  * if keyed keys, evicted}], once (how many), throttles: {key (hex): arrival}, timers: [{campaign, name, due,
  * set_at, late, …}], suppressions: [{channel, reason, at}],
  * consents: [{purpose, channel, consent ("granted", "withdrawn"), at, source}], counted: {counter: [time]},
- * segments: {name: since}}.
+ * segments: {name: since},
+ * experiments: [{experiment, variant, at, and if reached goal_at, value}]}.
  */
 void record_describe(const struct record *record, struct buf *out);

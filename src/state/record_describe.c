@@ -100,6 +100,20 @@ static void put_counter(struct buf *out, const struct entry *entry) {
   for (size_t i = 0; i < count; i++) value_put_integer(out, times[i]);
 }
 
+static void put_exposure(struct buf *out, const struct entry *entry) {
+  struct reader reader = reader_of(entry->body);
+  struct exposure exposure;
+  exposure_decode(&exposure, &reader);
+  value_put_map(out, exposure.reached ? 5 : 3);
+  put_named(out, "experiment", exposure.experiment);
+  put_named(out, "variant", exposure.variant);
+  put_member(out, "at", exposure.at);
+  if (!exposure.reached) return;
+  put_member(out, "goal_at", exposure.goal_at);
+  put_text(out, "value");
+  value_put_number(out, (double)exposure.amount / 1e6);
+}
+
 static void put_entry(struct buf *out, const struct entry *entry) {
   struct reader reader = reader_of(entry->body);
   struct suppression suppression;
@@ -133,6 +147,9 @@ static void put_entry(struct buf *out, const struct entry *entry) {
     break;
   case ENTRY_COUNTER:
     put_counter(out, entry);
+    break;
+  case ENTRY_EXPOSURE:
+    put_exposure(out, entry);
     break;
   case ENTRY_SEGMENT:
   case ENTRY_ONCE:
@@ -169,7 +186,7 @@ static void put_segments(struct buf *out, const struct record *record) {
 }
 
 void record_describe(const struct record *record, struct buf *out) {
-  value_put_map(out, 11);
+  value_put_map(out, 12);
   put_member(out, "seq", (int64_t)record->seq);
   put_member(out, "bytes", (int64_t)record->bytes.len);
   put_text(out, "attributes");
@@ -197,4 +214,7 @@ void record_describe(const struct record *record, struct buf *out) {
   put_entries(out, record, ENTRY_COUNTER);
   put_text(out, "segments");
   put_segments(out, record);
+  put_text(out, "experiments");
+  value_put_array(out, count_entries(record, ENTRY_EXPOSURE));
+  put_entries(out, record, ENTRY_EXPOSURE);
 }

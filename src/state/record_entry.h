@@ -9,6 +9,7 @@
  *   TIMER     = a timer as timer_encode() has it
  *   SUPPRESS  = channel:str reason:str at:zigzag
  *   CONSENT   = a consent as consent_encode() has it
+ *   EXPOSURE  = an exposure as exposure_encode() has it
  *   COUNTER   = name:str keep:zigzag (time:zigzag gap:varint*), ascending
  *   SEGMENT   = name:str since:zigzag; without a name: the moment up to which segments are judged
  * `over` is minutes * 2 if it is whole minutes, else ms * 2 + 1.
@@ -27,7 +28,8 @@ enum entry_type {
   ENTRY_SUPPRESS,
   ENTRY_CONSENT,
   ENTRY_COUNTER,
-  ENTRY_SEGMENT = 11
+  ENTRY_SEGMENT = 11,
+  ENTRY_EXPOSURE = 12
 };
 
 struct entry {
@@ -113,6 +115,13 @@ bool record_find_named(const struct record *record, enum entry_type type, struct
 /** Apply a CONSENT or COUNT_SEND effect. @return 0 or ERROR_LIMIT, without a message. */
 int record_apply_consent(struct record *record, const struct consent *consent, size_t max);
 int record_apply_counted(struct record *record, const struct counted_send *counted, size_t max);
+/** Apply an EXPOSURE or GOAL effect. @return 0 or ERROR_LIMIT, without a message. */
+int record_apply_exposure(struct record *record, const struct exposure *exposure, size_t max);
+int record_apply_goal(struct record *record, const struct exposure *goal, size_t max);
+/** @return whether the body of an EXPOSURE entry is well formed. */
+bool record_valid_exposure(const struct entry *entry);
+/** Drop an exposure that is past its time. @return whether the entry is gone. */
+bool record_tidy_exposure(struct record *record, const struct entry *entry, int64_t now);
 /** Drop times that no cap looks back to at `now`. @return whether the entry itself is gone. */
 bool record_tidy_counter(struct record *record, const struct entry *entry, int64_t now);
 /** @return whether the body of a CONSENT or COUNTER entry is well formed. */

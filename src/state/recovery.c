@@ -263,7 +263,7 @@ static int apply_to_record(struct recovering *self, const struct log_record *rec
 }
 
 static int apply(struct recovering *self, const struct log_record *record) {
-  if (record->type == LOG_GENERATION) return 0;
+  if (record->type == LOG_GENERATION || record->type == LOG_EXPERIMENT) return 0;
   if (record->type == LOG_ATTEMPT) return apply_attempt(self, record);
   bool touches = false;
   int rc = 0;

@@ -53,6 +53,10 @@ local compare = {
   decision = function(row, value) return row.decision == value end,
   facts = function(row, value) return within(value, row.facts) end,
   error_has = function(row, value) return has(row.error, value) end,
+  experiment = function(row, value) return row.experiment == value end,
+  variant = function(row, value) return row.variant == value end,
+  goal = function(row, value) return (row.goal_at ~= nil) == value end,
+  value = function(row, value) return row.value == value end,
   checks = function(row, value)
     for name, part in pairs(value) do
       if not has((row.checks or {})[name], part) then
@@ -70,14 +74,15 @@ local shown = {
   text_has = function(row) return row.text end,
   html_has = function(row) return row.html end,
   error_has = function(row) return row.error end,
+  goal = function(row) return row.goal_at ~= nil end,
   at = function(row, host) return tell.time(host, row.at) end,
   waits_until = function(row, host) return row.not_before and tell.time(host, row.not_before) end,
 }
 
 local names_checked = { template = "templates", campaign = "campaigns", channel = "channels", provider = "providers",
-  purpose = "purposes" }
+  purpose = "purposes", experiment = "experiments" }
 local texts = { "to", "template", "campaign", "segment", "channel", "provider", "purpose", "subject", "subject_has", "text_has",
-  "html_has", "by", "because", "decision", "error_has" }
+  "html_has", "by", "because", "decision", "error_has", "experiment", "variant" }
 local tables = { "data", "facts", "checks" }
 
 --- Raise for a filter that cannot be meant.
@@ -101,8 +106,12 @@ local function check(host, what, like, fields, example)
   if like.times ~= nil and (type(like.times) ~= "number" or like.times < 0 or like.times ~= math.floor(like.times)) then
     words.fail(what .. ": `times` must be a whole number")
   end
+  local goal = type(like.campaign) == "string" and like.campaign:match "^experiment:(.*)$" -- whose `where` failed
+  if goal then
+    words.check_name(what .. ": there is no experiment", goal, names.experiments)
+  end
   for field, list in pairs(names_checked) do
-    if like[field] ~= nil then
+    if like[field] ~= nil and not (goal and field == "campaign") then
       words.check_name(what .. ": there is no " .. field, like[field], names[list])
     end
   end
@@ -337,6 +346,19 @@ local function failures(host)
   return rows
 end
 
+--- Who came into which experiment.
+local function exposures(host)
+  local rows = {}
+  for _, entity in ipairs(native.sim_entities(host.id)) do
+    local known = entity.user and native.sim_user(host.id, entity.user)
+    for _, exposure in ipairs(known and known.experiments or {}) do
+      exposure.user = entity.user
+      rows[#rows + 1] = exposure
+    end
+  end
+  return rows
+end
+
 local sent_fields = { "to", "template", "campaign", "channel", "provider", "purpose", "subject", "subject_has", "text_has",
   "html_has", "data", "at", "times" }
 
@@ -355,6 +377,15 @@ local kinds = {
     name = "why", example = '{ to = "ada", campaign = "welcome", decision = "none" }',
     fields = { "to", "campaign", "segment", "template", "channel", "decision", "because", "facts", "checks", "at", "times" },
     one = "decision", many = "decisions", others = "decided was:", line = tell.decision, rows = explained,
+  },
+  {
+    name = "exposed", counts = true, example = '{ to = "ada", experiment = "subject_line", variant = "urgent" }',
+    fields = { "to", "experiment", "variant", "goal", "value", "at", "times" },
+    one = "user in an experiment", many = "users in experiments", others = "there were:", rows = exposures,
+    line = function(host, row)
+      return tell.time(host, row.at) .. "  " .. row.user .. " came into " .. row.experiment .. ": " .. row.variant
+        .. (row.goal_at and ", goal " .. tell.time(host, row.goal_at) or "")
+    end,
   },
   {
     name = "failed", example = '{ campaign = "welcome" }', fields = { "to", "campaign", "error_has", "times" },

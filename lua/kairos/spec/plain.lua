@@ -141,7 +141,7 @@ function plain.host()
   return nothing
 end
 
-for _, name in ipairs { "sent", "held_back", "why", "failed" } do
+for _, name in ipairs { "sent", "held_back", "why", "exposed", "failed" } do
   luassert:register("assertion", name, function(state) return state.mod end)
 end
 

@@ -155,6 +155,12 @@ local steps = {
     end
     say("  cancels the timer " .. step.name .. " of " .. step.campaign)
   end,
+  exposure = function(step, _, say)
+    say("  comes into the experiment " .. step.experiment .. ": " .. step.variant)
+  end,
+  goal = function(step, _, say)
+    say("  reaches the goal of " .. step.experiment .. " (" .. step.variant .. ")")
+  end,
   suppressed = function(step, _, say)
     say("  no more messages on " .. channels(step.channel) .. ": " .. step.reason)
   end,
