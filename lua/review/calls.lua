@@ -168,12 +168,16 @@ function Walk:check_invoke(node)
     if not field then return self:check_member(base, node, node[2], true) end
     if not field.type or field.type.kind ~= "function" then return end
     if base.class.name ~= "kairos.User" then
+      if base.class.name == "kairos.Journey" then self:check_journey(node) end
       return values.check_call(self, node, 3, field.type, (name_of(node[1]) or "it") .. ":" .. name)
     end
     local fn = self:running()
-    if acting[name] and phases_of(fn).when then
+    local using = name == "allow" or name == "once" -- they use up what they answer
+    if acting[name] and phases_of(fn).when or (acting[name] or using) and phases_of(fn).member then
       self:error("when", { line = node.line, offset = node.offset, end_offset = node[2].end_offset },
-        ("`when` only answers whether the rule acts"):format(), ("write user:%s in act"):format(name))
+        phases_of(fn).member and "`member` only answers who is in the segment"
+        or ("`%s` only answers whether the rule acts"):format(fn.field == "where" and "where" or "when"),
+        phases_of(fn).member and 'write it in a rule with on = kairos.segment.entered "…"' or ("write user:%s in act"):format(name))
     elseif not fn and not self.fn and self.rule_file then
       self:error("call", node, ("there is no user while the file is loaded"), ("write user:%s in act"):format(name))
     end
@@ -187,6 +191,8 @@ function Walk:check_invoke(node)
     end
     if name == "cancel" then self:check_cancel(node) end
     if name == "send" then self:check_send(node) end
+    if name == "emit" then self:check_emit(node) end
+    if name == "in_segment" then self:check_in_segment(node) end
     values.check_call(self, node, 3, field.type, "user:" .. name)
   elseif base.kind == "string" and not self.types.names.string[name] then
     self:error("unknown-name", node[2], ("text has no `%s`"):format(name), values.choose(name, self.types.names.string))
@@ -262,7 +268,9 @@ function Walk:check_call(node)
     end
   end
   local callee = self.types:of(self.source, target)
+  if not callee and name_of(target) == "math.random" then self:check_asked(node, "math.random") end
   if not callee then return end
+  if callee.name then self:check_asked(node, callee.name) end
   if callee.kind == "function" and callee.annotated then
     local name = callee.name or "it"
     if name == "kairos.window" then

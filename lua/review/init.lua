@@ -4,6 +4,7 @@
 -- types.lua); then rules.lua and values.lua look at each file, and this module at all of them together: types of events, names
 -- of rules, templates and their variables. Nothing of the campaigns is run. What cannot be known is not reported.
 
+local names_of = require "review.names"
 local native = require "kairos.native"
 
 local found_luacheck = pcall(require, "luacheck.check_state")
@@ -17,20 +18,6 @@ local PROBLEMS_MAX = 100
 local OWN_TYPES = { identify = true, ["message.bounced"] = true, ["message.complained"] = true, ["message.unsubscribed"] = true,
   ["consent.granted"] = true, ["consent.withdrawn"] = true,
   ["message.clicked"] = true, ["message.opened"] = true, ["message.delivered"] = true }
-
---- Whether one letter too many, missing, wrong or swapped makes the one of the other; or only case and separators differ.
-local function close(a, b)
-  if a == b then return false end
-  if a:lower():gsub("[^%w]", "") == b:lower():gsub("[^%w]", "") then return true end
-  local la, lb = #a, #b
-  if math.min(la, lb) < 4 or math.abs(la - lb) > 1 then return false end
-  local from = 1
-  while from <= la and from <= lb and a:byte(from) == b:byte(from) do from = from + 1 end
-  local end_a, end_b = la, lb
-  while end_a >= from and end_b >= from and a:byte(end_a) == b:byte(end_b) do end_a, end_b = end_a - 1, end_b - 1 end
-  local rest_a, rest_b = a:sub(from, end_a), b:sub(from, end_b)
-  return #rest_a <= 1 and #rest_b <= 1 or #rest_a == 2 and rest_a:reverse() == rest_b
-end
 
 local function read_file(path)
   local file = io.open(path, "rb")
@@ -46,7 +33,9 @@ local function library_files(library, directory)
     local name = file.path:gsub("%.lua$", ""):gsub("/", "."):gsub("%.init$", "")
     files[name] = file.text
   end
-  files["meta.host"] = read_file(directory .. "/meta/host.lua") or ""
+  for _, name in ipairs { "host", "journey" } do
+    files["meta." .. name] = read_file(("%s/meta/%s.lua"):format(directory, name)) or ""
+  end
   return files
 end
 
@@ -68,12 +57,12 @@ local function review_types(facts, schemas)
   for name in pairs(facts.types) do names[#names + 1] = name end
   table.sort(names)
   local known = next(schemas) ~= nil
-  local rank = { on = 3, of = 2, cancel_on = 1 }
+  local rank = { emit = 4, on = 3, of = 2, exit = 1, wait_for = 1, cancel_on = 1 }
   local first = {}
   for _, use in ipairs(facts.uses) do first[use.name] = first[use.name] or use end
   for _, use in ipairs(facts.uses) do
     local name = use.name
-    if OWN_TYPES[name] or schemas[name] then
+    if OWN_TYPES[name] or schemas[name] or name:find "^segment%." then
       goto continue
     end
     if known then
@@ -87,7 +76,7 @@ local function review_types(facts, schemas)
     end
     for _, other in ipairs(names) do
       local here, there = facts.types[name], facts.types[other]
-      if close(name, other) and (here < there or here == there and (rank[use.how] < rank[first[other].how]
+      if names_of.close(name, other) and (here < there or here == there and (rank[use.how] < rank[first[other].how]
         or rank[use.how] == rank[first[other].how] and first[name].order > first[other].order)) then
         use.source:problem("warning", "event-type", use.node, ('"%s" is nearly the "%s" of %s:%d'):format(name, other,
           first[other].source.shown, first[other].node.line), ('write "%s" if it is the same'):format(other))
@@ -98,22 +87,18 @@ local function review_types(facts, schemas)
   end
 end
 
---- The names that JSON Schema `schema` gives the members of an object; nil if it does not say.
-local function properties_of(schema)
-  return type(schema) == "table" and type(schema.properties) == "table" and schema.properties or nil
-end
-
 local function review_rules(types)
-  local seen = {}
+  local seen = { campaign = {}, segment = {} }
   for _, rule in ipairs(types.rules) do
     if rule.name then
-      local before = seen[rule.name]
+      local names = seen[rule.kind == "segment" and "segment" or "campaign"]
+      local before = names[rule.name]
       if before then
         local name = rule.fields.name or rule.node[1]
-        rule.source:problem("error", "duplicate", name, ("a rule named `%s` is in %s:%d already"):format(rule.name,
+        rule.source:problem("error", "duplicate", name, ("a %s named `%s` is in %s:%d already"):format(before.kind, rule.name,
           before.source.shown, before.node.line), "give this one another name")
       else
-        seen[rule.name] = rule
+        names[rule.name] = rule
       end
     end
     if not rule.unclear and not rule.timers_unclear and not rule.timers_set_unclear then
@@ -130,237 +115,11 @@ local function review_rules(types)
   end
 end
 
---- What a send's `data` holds: a set of names, or nil if that cannot be told.
-local function data_names(types, send, schemas)
-  local node = send.fields.data
-  if not node then return {} end
-  local one = types:of(send.source, node)
-  if not one then return nil end
-  if one.kind == "table" then
-    local names = {}
-    for _, item in ipairs(one.node) do
-      if item.tag ~= "Pair" or item[1].tag ~= "String" then return nil end
-      names[item[1][1]] = item[2]
-    end
-    -- A table that is filled later says nothing.
-    return one.node == node and names or nil
-  end
-  local payload = one.kind == "class" and one.class.name == "kairos.Payload"
-  local timer_data = one.kind == "given" and one.path == "data"
-  if not payload and not timer_data or not send.fn then return nil end
-  local names = {}
-  for rule in pairs(send.fn.in_rules) do
-    if payload then
-      if rule.on_unclear then return nil end
-      for name in pairs(rule.on) do
-        local members = properties_of(schemas[name])
-        if not members then return nil end
-        for member in pairs(members) do names[member] = true end
-      end
-    else
-      if rule.timers_set_unclear or next(rule.timers_set) == nil then return nil end
-      for _, datas in pairs(rule.timers_set) do
-        for _, data in ipairs(datas) do
-          local of = data and types:of(rule.source, data)
-          if of and of.kind == "class" and of.class.name == "kairos.Payload" then
-            for name in pairs(rule.on) do
-              local members = properties_of(schemas[name])
-              if not members then return nil end
-              for member in pairs(members) do names[member] = true end
-            end
-          elseif not of or of.kind ~= "table" or of.node ~= data then
-            return nil
-          else
-            for _, item in ipairs(of.node) do
-              if item.tag ~= "Pair" or item[1].tag ~= "String" then return nil end
-              names[item[1][1]] = true
-            end
-          end
-        end
-      end
-    end
-  end
-  return names
-end
-
-local function template_problem(problems, input, template, place, message, instead)
-  problems[#problems + 1] = { file = input.rules_dir .. "/" .. template.path, line = place.line, column = place.column,
-    end_column = place.end_column, severity = "warning", code = "template", message = message, instead = instead,
-    text = (template.lines[place.line] or ""):sub(1, 4000) }
-end
-
---- What a variable is called that was written as in a rule: event.payload.total -> total; nil for others.
-local function own_name(variable, names, attributes)
-  local root, path = variable.name, variable.path
-  local known = names and (names[root] or attributes[root])
-  if known then return nil end
-  return path:match "^event%.payload%.(.+)" or path:match "^payload%.(.+)" or names and path:match "^user%.(.+)"
-end
-
---- Templates: there, used, and with variables that something provides.
-local function review_templates(types, facts, input, all, problems)
-  local values = require "review.values"
-  local by_campaign, unclear, used = {}, {}, {}
-  for _, template in ipairs(all) do
-    by_campaign[template.campaign] = by_campaign[template.campaign] or {}
-    by_campaign[template.campaign][template.name] = template
-  end
-  local identify = properties_of(input.schemas.identify)
-  local attributes = {}
-  for name in pairs(facts.attributes) do attributes[name] = true end
-  for name in pairs(identify or {}) do attributes[name] = true end
-  local function provided(name, names) return names[name] or attributes[name] end
-  local said = {}
-
-  for _, send in ipairs(facts.sends) do
-    local campaigns = { [send.source.campaign] = true }
-    if send.source.campaign == "shared" then
-      campaigns = {}
-      for rule in pairs(send.fn and send.fn.in_rules or {}) do campaigns[rule.source.campaign] = true end
-    end
-    local node = send.fields.template
-    local one = node and types:of(send.source, node)
-    for campaign in pairs(campaigns) do
-      used[campaign] = used[campaign] or {}
-      local there = by_campaign[campaign] or {}
-      if not (one and one.kind == "string" and one.value) then
-        unclear[campaign] = true
-      elseif not there[one.value] then
-        local bare = one.value:match "^(.*)%.%a+$"
-        local near = bare and there[bare] and bare or values.nearest(one.value, there)
-        if near then used[campaign][near] = true end
-        send.source:problem("error", "template", node, ("there is no template `%s` in rules/%s"):format(one.value, campaign),
-          near and ('write "%s"'):format(near) or ("write rules/%s/%s.html"):format(campaign, one.value))
-      else
-        local template = there[one.value]
-        used[campaign][one.value] = true
-        local names = not (send.unclear and not send.fields.data) and data_names(types, send, input.schemas)
-        local data = send.fields.data and types:of(send.source, send.fields.data)
-        local whole = data and data.kind == "class" and data.class.name == "kairos.Payload"
-        local channel = send.fields.channel
-        if channel and channel.tag == "String" and channel[1] == "email" and not template.front.subject
-          and not said[template.path] then
-          said[template.path] = true
-          local slip = template.front.Subject
-          template_problem(problems, input, template, { line = slip or 1, column = 1, end_column = slip and 7 or 1 },
-            "an email needs a subject", slip and "write subject" or "write at its top: --- and below it subject: \"…\" and ---")
-        end
-        for _, variable in ipairs(template.variables) do
-          local guarded = true -- only by itself, or by what is no list
-          local section, optional = variable.within, variable.section -- a section is there to ask whether it is there
-          while section and guarded do
-            optional = optional or section.name == variable.name
-            guarded = section.name == variable.name
-              or attributes[section.name] ~= nil and type((names or {})[section.name]) ~= "table"
-            section = section.outer
-          end
-          local key = template.path .. ":" .. variable.line .. ":" .. variable.column
-          local own = (names or whole) and own_name(variable, names, attributes)
-          if own and not said[key] then
-            said[key] = true
-            template_problem(problems, input, template, variable,
-              "a template sees the message's data and the user's attributes, by their own names", "write {{" .. own .. "}}")
-          end
-          if names and guarded and not provided(variable.name, names) and not said[key] and #problems < PROBLEMS_MAX then
-            local near
-            for _, set in ipairs { names, attributes } do
-              local list = {}
-              for name in pairs(set) do list[#list + 1] = name end
-              table.sort(list)
-              for _, name in ipairs(list) do near = near or close(variable.name, name) and name or nil end
-            end
-            if near or identify and not optional and not facts.attributes_unclear then
-              said[key] = true
-              template_problem(problems, input, template, variable,
-                ("nothing provides `%s`: neither the data of %s:%d nor the profile"):format(variable.name, send.source.shown,
-                  send.node.line),
-                near and "write {{" .. near .. "}}"
-                or ("add it to data, or write {{#%s}}…{{/%s}} around it"):format(variable.name, variable.name))
-            end
-          end
-        end
-      end
-    end
-  end
-
-  for _, template in ipairs(all) do
-    for partial in pairs(template.partials) do
-      used[template.campaign] = used[template.campaign] or {}
-      used[template.campaign][partial] = true
-    end
-  end
-  for _, template in ipairs(all) do
-    local campaign = template.campaign
-    local source = types.sources[campaign .. "/rule.lua"]
-    if campaign ~= "shared" and source and source.ast and not unclear[campaign]
-      and not (used[campaign] or {})[template.name] and not facts.named_templates[campaign .. "/" .. template.name] then
-      template_problem(problems, input, template, { line = 1, column = 1, end_column = 1 }, "no rule sends this template",
-        "delete the file, or send it")
-    end
-  end
-end
-
---- Templates that shall be JSON, and are not; partials need not be whole.
-local function review_json(input, all, problems)
-  local templates = require "review.templates"
-  local partial = {}
-  for _, template in ipairs(all) do
-    for name in pairs(template.partials) do
-      partial[template.campaign .. "/" .. name], partial["shared/" .. name] = true, true
-    end
-  end
-  for _, template in ipairs(all) do
-    local whole = not partial[template.campaign .. "/" .. template.name]
-    if whole and template.path:find "%.json$" then
-      local line, column, why, always = templates.broken_json(table.concat(template.lines, "\n"))
-      if line then
-        template_problem(problems, input, template, { line = line, column = column, end_column = column + 1 },
-          "this renders to no JSON" .. (always and ": " or " where its sections have something in them: ") .. why)
-        problems[#problems].severity = always and "error" or "warning"
-      end
-    end
-  end
-end
-
---- Purpose and frequency: what the gate needs to judge a message.
-local function review_sends(types, facts, input)
-  local values = require "review.values"
-  local class = types.known.classes["kairos.SendSpec"]
-  if not class then return end
-  local purposes = next(input.purposes or {}) and input.purposes
-  for _, send in ipairs(facts.sends) do
-    local provider = send.fields.provider
-    if provider and provider.tag == "String" and next(input.providers) then
-      local known = {}
-      for _, name in ipairs(input.providers) do known[name] = true end
-      if not known[provider[1]] then
-        send.source:problem("error", "send", provider, ("the configuration has no provider `%s`"):format(provider[1]),
-          values.choose(provider[1], known))
-      end
-    end
-    if not send.unclear and class.fields.purpose and purposes then
-      local node = send.fields.purpose
-      local one = node and types:of(send.source, node)
-      local purpose = one and one.kind == "string" and one.value
-      if not node then
-        send.source:problem("warning", "purpose", send.place, "this message has no purpose, so consent cannot be asked for",
-          'write purpose = "marketing", or another of the configuration')
-      end
-      local transactional = node and (not purpose or (purposes[purpose] or {}).transactional)
-      local bounded = send.fields.once_per or send.fields.cap or purpose and (purposes[purpose] or {}).capped
-      if not transactional and not bounded then
-        send.source:problem("warning", "cap", send.place, "nothing bounds how often one user gets this message",
-          'write once_per = "7d"' .. (class.fields.cap and ' or cap = "3/7d"' or ""))
-      end
-    end
-  end
-end
-
 local function review_attributes(facts)
   for _, read in ipairs(facts.attribute_reads) do
     if not facts.attributes[read.name] and facts.attribute_counts[read.name] == 1 then
       for _, name in ipairs(facts.attribute_names) do
-        if close(read.name, name) then
+        if names_of.close(read.name, name) then
           read.source:problem("warning", "attribute", read.node, ("nothing sets the attribute `%s`"):format(read.name),
             ("write %s"):format(name))
           break
@@ -497,11 +256,12 @@ function review.run(input)
   end
   local annotations, Source, types_of = require "review.annotations", require "review.source", require "review.types"
   local rules, syntax, templates = require "review.rules", require "review.syntax", require "review.templates"
+  local messages = require "review.messages"
   input.schemas = input.schemas or {}
   local known = annotations.read(library_files(input.library, input.library_dir))
   local types = types_of.new(known, input.names)
   local facts = setmetatable({ sends = {}, windows = {}, uses = {}, types = {}, attributes = {}, attribute_reads = {},
-    attribute_counts = {}, named_templates = {} }, Facts)
+    attribute_counts = {}, named_templates = {}, names_used = {} }, Facts)
   facts.schemas = input.schemas
 
   local sources, all_templates, problems, campaigns = {}, {}, {}, 0
@@ -539,16 +299,17 @@ function review.run(input)
   for index, use in ipairs(facts.uses) do use.order = index end
   facts.attribute_names = {}
   for name in pairs(facts.attributes) do facts.attribute_names[#facts.attribute_names + 1] = name end
-  for name in pairs(properties_of(input.schemas.identify) or {}) do
+  for name in pairs(names_of.properties_of(input.schemas.identify) or {}) do
     facts.attribute_names[#facts.attribute_names + 1] = name
     facts.attributes[name] = true
   end
   table.sort(facts.attribute_names)
   guard(input.rules_dir, review_types, facts, input.schemas)
   guard(input.rules_dir, review_rules, types)
-  guard(input.rules_dir, review_templates, types, facts, input, all_templates, problems)
-  guard(input.rules_dir, review_json, input, all_templates, problems)
-  guard(input.rules_dir, review_sends, types, facts, input)
+  guard(input.rules_dir, rules.names, facts, types)
+  guard(input.rules_dir, messages.templates, types, facts, input, all_templates, problems)
+  guard(input.rules_dir, messages.json, input, all_templates, problems)
+  guard(input.rules_dir, messages.sends, types, facts, input)
   guard(input.rules_dir, review_attributes, facts)
   for _, source in ipairs(sources) do
     for _, problem in ipairs(source.problems) do problems[#problems + 1] = problem end

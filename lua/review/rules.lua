@@ -14,6 +14,10 @@ local rules = {}
 local foreign = { null = "nil", None = "nil", undefined = "nil", NULL = "nil", Nil = "nil", NIL = "nil", True = "true",
   TRUE = "true", False = "false", FALSE = "false", now = "kairos.now()" }
 
+--- What a function that only answers is there for, by the field that it stands in.
+local unanswered = { when = "so the rule never acts", needs_if = "so nobody is ever asked", where = "so no event ever fits",
+  member = "so nobody is ever in the segment", for_each = "so it reaches nobody" }
+
 ---@class review.Walk
 ---@field types table
 ---@field source review.Source
@@ -21,7 +25,7 @@ local foreign = { null = "nil", None = "nil", undefined = "nil", NULL = "nil", N
 ---@field facts table  of the whole: sends, types used, attributes
 local Walk = {}
 Walk.__index = Walk
-for _, part in ipairs { require "review.calls", require "review.conditions" } do
+for _, part in ipairs { require "review.calls", require "review.conditions", require "review.journeys" } do
   for name, method in pairs(part) do Walk[name] = method end
 end
 
@@ -118,6 +122,9 @@ function Walk:check_member(base, node, key, called)
       local near = values.nearest(name, class.order)
       return self:error("unknown-name", key, ("the event has no `%s`"):format(name),
         near and ("write %s.%s"):format(shown, near) or ("write %s.payload.%s for what its sender says"):format(shown, name))
+    elseif class.name == "kairos.Journey" and answering[name] then
+      return self:error("unknown-name", key, ("`%s` is the journey, it has no `%s`"):format(shown, name),
+        shown == "journey" and "write user:" .. name or "write function(journey, user): the journey comes first")
     elseif class.name == "kairos.Timer" and (acting[name] or answering[name]) then
       return self:error("unknown-name", key, ("`%s` is the timer, it has no `%s`"):format(shown, name),
         self:running() and "write function(timer, user): the timer comes first" or "write user:" .. name)
@@ -236,25 +243,41 @@ local function answers(node)
   return false
 end
 
+--- A function of a rule, journey or segment: what it answers, and what it is given.
+function Walk:check_function(fn)
+  local why, place = unanswered[fn.field], { line = fn.line, offset = fn.offset, end_offset = fn.end_offset }
+  if why and not answers(fn[2]) then
+    if fn.field == "when" and fn.journey then why = "so no journey ever starts" end
+    self:error("when", place, ("`%s` answers nothing, %s"):format(fn.field, why), "write return in front of its condition")
+  end
+  local one, two = fn[1][1], fn[1][2]
+  local expected = fn.expected or {}
+  local first, second = expected[1] and expected[1].name, expected[2] and expected[2].name
+  if one and two and first and one[1] == second and two[1] == first then
+    self:error("parameters", { line = one.line, offset = one.offset, end_offset = two.end_offset },
+      ("`%s` is given the %s first, then the %s"):format(fn.field, first, second), ("write function(%s, %s)"):format(first, second))
+  elseif one and fn.field == "member" and one[1] == "event" then
+    self:error("parameters", one, "`member` is given the user: it is asked when what it reads changes, not about one event",
+      "write function(user)")
+  end
+end
+
 function Walk:check_rule(node)
   local rule = node.rule
+  for _, name in ipairs(self:names_in(rule.fields.reads)) do self:use_name("segment", name) end
   for name, place in pairs(rule.on) do self.facts:use_type(self.source, place.tag == "String" and place
     or { "", tag = "String", line = place.line, offset = place.offset, end_offset = place.end_offset, name }, "on", name) end
-  local when = rule.fields.when
-  local fn = when and self.types:function_of(self.source, when)
-  if fn and not answers(fn[2]) then
-    self:error("when", { line = when.line, offset = when.offset, end_offset = when.end_offset },
-      "`when` answers nothing, so the rule never acts", "write return in front of its condition")
-  end
-  for _, field in ipairs { "when", "act" } do
-    local one = rule.fields[field] and self.types:function_of(self.source, rule.fields[field])
-    local params = one and one[1]
-    if params and params[1] and params[1][1] == "user" and params[2] and params[2][1] == "event" then
-      self:error("parameters", { line = params[1].line, offset = params[1].offset, end_offset = params[2].end_offset },
-        ("`%s` is given the event first, then the user"):format(field), "write function(event, user)")
+  if rule.kind == "journey" then
+    for _, field in ipairs { "exit", "goal" } do
+      local one = rule.fields[field] and self.types:of(self.source, rule.fields[field])
+      for _, item in ipairs(one and one.kind == "table" and one.source == self.source and one.node or {}) do
+        if item.tag == "Pair" and item[1][1] == "on" then self:use_types(item[2], "exit") end
+      end
     end
   end
 end
+
+local declared_classes = { ["kairos.Rule"] = true, ["kairos.JourneyRule"] = true, ["kairos.Segment"] = true }
 
 --- The last line of a rule file.
 function Walk:check_end()
@@ -277,8 +300,8 @@ function Walk:check_end()
       return self:error("no-rule", { line = last.line, offset = last.offset, end_offset = table_node.offset },
         "this table is no rule", "write return kairos.rule { … }")
     end
-  elseif one and (one.kind ~= "class" or one.class.name ~= "kairos.Rule") and one.kind ~= "module" then
-    self:error("no-rule", last[1], "the file must return a rule", "end it with return kairos.rule { … }")
+  elseif one and (one.kind ~= "class" or not declared_classes[one.class.name]) and one.kind ~= "module" then
+    self:error("no-rule", last[1], "the file must return a rule, a journey or a segment", "end it with return kairos.rule { … }")
   end
 end
 
@@ -298,7 +321,7 @@ function Walk:statement(node)
     for index = 1, #node - 1, 2 do self:check_condition(node[index]) end
   elseif tag == "While" then
     self:check_condition(node[1])
-  elseif tag == "Return" and node[1] and self.fn and self.fn.is_when then
+  elseif tag == "Return" and node[1] and self.fn and unanswered[self.fn.field] and self.fn.field ~= "for_each" then
     self:check_condition(node[1])
   elseif tag == "OpSet" then
     local name = text_of(self.source, node[2]) or "x"
@@ -337,6 +360,7 @@ function Walk:node(node)
     for name in pairs(near) do names[name] = true end
     for _, param in ipairs(node[1]) do names[param[1]] = true end
     self.locals = names
+    if node.field then self:check_function(node) end
     self:block(node[2])
     self.fn, self.locals = outer, near
     return
@@ -357,9 +381,6 @@ function Walk:node(node)
     self:check_call(node)
     if node.rule then
       self.rule_node = node
-      local when = node.rule.fields.when
-      local fn = when and self.types:function_of(self.source, when)
-      if fn then fn.is_when = true end
       self:check_rule(node)
     end
     for index = 1, #node do self:node(node[index]) end
@@ -382,11 +403,13 @@ function Walk:node(node)
     for _, value in ipairs(node[2]) do self:node(value) end
     return
   elseif tag == "Local" or tag == "Localrec" then
+    if tag == "Local" then self:check_answer(node) end
     if tag == "Localrec" then self.locals[node[1][1][1]] = true end
     for _, value in ipairs(node[2] or {}) do self:node(value) end
     for _, name in ipairs(node[1]) do self.locals[name[1]] = true end
     return
   elseif tag == "Fornum" then
+    self:check_loop(node)
     for index = 2, #node - 1 do self:node(node[index]) end
     self.locals[node[1][1]] = true
     return self:block(node[#node])
@@ -408,9 +431,11 @@ function Walk:node(node)
     if #node % 2 == 1 then self:block(node[#node]) end
     return
   elseif tag == "While" then
+    self:check_loop(node)
     self:node(node[1])
     return self:block(node[2])
   elseif tag == "Repeat" then
+    self:check_loop(node)
     self:block(node[1])
     return self:node(node[2])
   elseif tag == "Do" then
@@ -446,5 +471,7 @@ function rules.review(types, source, facts, input)
   if walk.rule_file then walk:check_end() end
   review_flow(walk)
 end
+
+rules.names = Walk.names
 
 return rules

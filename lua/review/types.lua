@@ -6,7 +6,7 @@
 --   "table"     node: its constructor
 --   "module"    source: what require gave
 --   "library"   name, fields: string, table, math
---   "string", "number", "boolean", "nil"; value where it stands there
+--   "string", "number", "boolean", "nil"; value where it stands there, choices where a string is one of some
 --   "given"     a part of the event or timer: path; schema where it is known
 
 local types = {}
@@ -14,14 +14,20 @@ local types = {}
 local Types = {}
 Types.__index = Types
 
---- Which of a rule's functions begin where: the field of kairos.RuleSpec -> what it is called.
-local WHEN = "when"
+--- What a campaign declares: the call -> its kind.
+local declares = { ["kairos.rule"] = "rule", ["kairos.journey"] = "journey", ["kairos.segment"] = "segment" }
+--- The phase that the functions in a field run in: "when" only answers, "member" says who is in a segment, "run" is a journey's
+-- conversation; all others act.
+local phases = { when = "when", needs_if = "when", where = "when", for_each = "when", member = "member", run = "run" }
 
 ---@param known table  of annotations.read
 ---@param names table  what a rule file sees: globals by name, each true or a set of fields
 function types.new(known, names)
   return setmetatable({ known = known, names = names, sources = {}, rules = {}, queue = {} }, Types)
 end
+
+--- More texts than this that a value may be are not told apart.
+local CHOICES_MAX = 32
 
 --- Children of a node that are nodes or lists of them.
 local function each(node, visit, ...)
@@ -163,6 +169,32 @@ function Types:of_index(source, node)
   end
 end
 
+--- The field of a table that stands there; nil if there is none, or it is no table.
+local function field_of(self, source, node, name)
+  local value = node and self:of(source, node)
+  for _, item in ipairs(value and value.kind == "table" and value.node or {}) do
+    if item.tag == "Pair" and item[1].tag == "String" and item[1][1] == name then return item[2] end
+  end
+end
+
+--- The texts that a value may be; nil if that cannot be told.
+function types.choices(one)
+  return one and one.kind == "string" and (one.choices or one.value and { one.value }) or nil
+end
+
+--- The names of a table of names and weights, without the one that names the whole: { name = "offer", a = 50, b = 50 } -> a, b;
+-- or of a list of names. Nil if it does not stand there.
+function types.weighted(node)
+  if not node or node.tag ~= "Table" then return nil end
+  local names = {}
+  for _, item in ipairs(node) do
+    local name = item.tag == "Pair" and item[1] or item
+    if name.tag ~= "String" then return nil end
+    if name == item or name[1] ~= "name" then names[#names + 1] = name[1] end
+  end
+  return names
+end
+
 --- The declaration behind a call of kairos.window: what stands in its table.
 function types.window_of(source, node)
   if not node.window then
@@ -211,6 +243,11 @@ function Types:of_call(source, node)
   local result = self:of_annotation(callee.annotated.returns)
   if result and result.kind == "class" and result.class.name == "kairos.Window" then
     result.window = types.window_of(source, node)
+  elseif result and (callee.name or ""):find "segment%.entered$" or result and (callee.name or ""):find "segment%.left$" then
+    local name = node[2] and self:of(source, node[2])
+    result.value = name and name.value and callee.name:match "segment%.%a+$" .. ":" .. name.value
+  elseif result and result.kind == "class" and result.class.name == "kairos.Experiment" then
+    result.experiment = node[2] and { source = source, node = node[2] }
   end
   return result
 end
@@ -245,6 +282,14 @@ function Types:of(source, node)
     local field = base and base.kind == "class" and self:member(base.class, node[2][1])
     if field and field.type and field.type.kind == "function" then
       result = self:of_annotation(field.type.returns)
+      if base.class.name == "kairos.Journey" and node[2][1] == "split" then
+        result = { kind = "string", choices = types.weighted(node[3]) }
+      elseif base.class.name == "kairos.User" and node[2][1] == "variant" then
+        local experiment = node[3] and self:of(source, node[3])
+        experiment = experiment and experiment.experiment
+        local variants = experiment and field_of(self, experiment.source, experiment.node, "variants")
+        result = { kind = "string", choices = types.weighted(variants) }
+      end
     elseif base and base.kind == "string" then
       result = nil
     end
@@ -263,10 +308,22 @@ function Types:of(source, node)
     elseif comparing[op] then
       result = { kind = "boolean" }
     elseif op == "concat" then
-      result = { kind = "string" }
+      local some, more = types.choices(self:of(source, node[2])), types.choices(self:of(source, node[3]))
+      result = { kind = "string", choices = some and more and #some * #more <= CHOICES_MAX and {} or nil }
+      for _, first in ipairs(result.choices and some or {}) do
+        for _, second in ipairs(more) do table.insert(result.choices, first .. second) end
+      end
     elseif (op == "and" or op == "or") and node[3] then
       local left, right = self:of(source, node[2]), self:of(source, node[3])
       if left and right and left.kind == right.kind and scalar[left.kind] then result = { kind = left.kind } end
+      if op == "or" then -- condition and "this" or "that"
+        local first = node[2].tag == "Op" and node[2][1] == "and" and self:of(source, node[2][3]) or left
+        local some, more = types.choices(first), types.choices(right)
+        if some and more then
+          result = { kind = "string", choices = { unpack(some) } }
+          for _, choice in ipairs(more) do table.insert(result.choices, choice) end
+        end
+      end
     end
   end
   node.being_asked = nil
@@ -293,8 +350,8 @@ function Types:give(fn, source, index, one)
     if before.path ~= one.path then before.path = before.path and one.path and "…" end
     return
   end
-  var.given = { kind = one.kind, class = one.class, window = one.window, path = one.path, name = one.name,
-    node = one.node, source = one.source, annotated = one.annotated, fields = one.fields }
+  var.given = { kind = one.kind, class = one.class, window = one.window, experiment = one.experiment, path = one.path,
+    name = one.name, node = one.node, source = one.source, annotated = one.annotated, fields = one.fields }
   if not fn.queued then
     fn.queued = true
     self.queue[#self.queue + 1] = { fn = fn, source = source }
@@ -320,7 +377,9 @@ function Types:expect(source, one, node, rule, field)
     local fn, from = self:function_of(source, node)
     if not fn then return end
     for index, param in ipairs(one.params) do self:give(fn, from, index, self:of_annotation(param.type)) end
-    if rule then self:runs(fn, from, rule, (field == WHEN or field == "needs_if") and "when" or "act") end
+    fn.field, fn.expected = fn.field or field, fn.expected or one.params
+    fn.journey = rule and rule.kind == "journey"
+    if rule then self:runs(fn, from, rule, phases[field] or "act") end
   elseif one.kind == "table" and one.values then
     local value = self:of(source, node)
     if value and value.kind == "table" then
@@ -336,6 +395,8 @@ function Types:expect(source, one, node, rule, field)
       local about = name and self:member(class, name)
       if about then self:expect(value.source, about.type, item[2], rule, name) end
     end
+  elseif one.kind == "union" then
+    for _, each_one in ipairs(one.list) do self:expect(source, each_one, node, rule, field) end
   elseif one.kind == "array" then
     local value = self:of(source, node)
     if value and value.kind == "table" then
@@ -346,10 +407,10 @@ function Types:expect(source, one, node, rule, field)
   end
 end
 
---- A rule's declaration as far as it stands there.
-local function rule_of(self, source, node)
+--- A rule's, journey's or segment's declaration as far as it stands there.
+local function rule_of(self, source, node, kind)
   local value = node[2] and self:of(source, node[2])
-  local rule = { source = source, node = node, on = {}, timers = {}, fields = {}, timers_set = {} }
+  local rule = { kind = kind, source = source, node = node, on = {}, timers = {}, needs = {}, fields = {}, timers_set = {} }
   if not value or value.kind ~= "table" then
     rule.unclear = true
     return rule
@@ -361,12 +422,16 @@ local function rule_of(self, source, node)
       rule.unclear = true
     end
   end
-  local on = rule.fields.on and self:of(source, rule.fields.on)
+  local on_node = rule.fields.on
+  if kind == "journey" then on_node = field_of(self, source, rule.fields.start, "on") end
+  local on = on_node and self:of(source, on_node)
   if on and on.kind == "string" and on.value then
-    rule.on[on.value] = rule.fields.on
+    rule.on[on.value] = on_node
   elseif on and on.kind == "table" then
     for _, item in ipairs(on.node) do
-      if item.tag == "String" then rule.on[item[1]] = item else rule.on_unclear = true end
+      local type_of_event = self:of(source, item)
+      local name = type_of_event and type_of_event.kind == "string" and type_of_event.value
+      if name then rule.on[name] = item else rule.on_unclear = true end
     end
   else
     rule.on_unclear = true
@@ -384,7 +449,7 @@ local function rule_of(self, source, node)
     rule.timers_unclear = true
   end
   local needs = rule.fields.needs and self:of(source, rule.fields.needs)
-  rule.needs, rule.needs_unclear = {}, rule.fields.needs and not (needs and needs.kind == "table")
+  rule.needs_unclear = rule.fields.needs and not (needs and needs.kind == "table")
   for _, item in ipairs(needs and needs.kind == "table" and needs.node or {}) do
     if item.tag == "Pair" and item[1].tag == "String" then
       rule.needs[item[1][1]] = item[1]
@@ -410,17 +475,15 @@ function Types:look(source, node, fn)
   end
   if node.tag == "Call" then
     local callee = self:of(source, node[1])
-    if callee and callee.kind == "function" and callee.annotated then
-      local rule
-      if callee.name == "kairos.rule" then
-        if not node.rule then
-          node.rule = rule_of(self, source, node)
-          self.rules[#self.rules + 1] = node.rule
-        end
-        rule = node.rule
+    local annotated = callee and (callee.kind == "function" and callee.annotated or callee.kind == "class" and callee.class.call)
+    if annotated then
+      local kind = declares[callee.name]
+      if kind and not node.rule then
+        node.rule = rule_of(self, source, node, kind)
+        self.rules[#self.rules + 1] = node.rule
       end
-      for index, param in ipairs(callee.annotated.params) do
-        if node[index + 1] then self:expect(source, param.type, node[index + 1], rule) end
+      for index, param in ipairs(annotated.params) do
+        if node[index + 1] then self:expect(source, param.type, node[index + 1], node.rule) end
       end
     elseif callee and callee.kind == "function" and callee.node then
       for index = 2, #node do
@@ -432,6 +495,17 @@ function Types:look(source, node, fn)
           for rule in pairs(fn.in_rules) do self:runs(callee.node, callee.source, rule, phase) end
         end
       end
+    end
+  end
+  if node.tag == "Invoke" then -- journey:wait_for { where = function … }
+    local base = self:of(source, node[1])
+    local field = base and base.kind == "class" and self:member(base.class, node[2][1])
+    local annotated = field and field.type and field.type.kind == "function" and field.type
+    for index, param in ipairs(annotated and annotated.params or {}) do
+      local argument = node[index + 2]
+      local rules = fn and fn.in_rules or {}
+      if argument and next(rules) == nil then self:expect(source, param.type, argument) end
+      for rule in pairs(argument and rules or {}) do self:expect(source, param.type, argument, rule) end
     end
   end
   each(node, function(child) self:look(source, child, fn) end)

@@ -1,8 +1,6 @@
 -- What a beginner gets wrong, found by writing campaigns as one, and what kairos check answers: the place, what is wrong, and what
 -- to write. Every problem that it finds in the file is named here, so none of them brings false alarms with it.
-local Host = require "spec.functional.support.host"
-local files = require "spec.functional.support.files"
-local process = require "spec.functional.support.process"
+local mistakes_of = require "spec.functional.support.mistakes"
 
 --- A campaign whose `act` is this; its first line is line 5.
 local function act(body)
@@ -967,38 +965,12 @@ return kairos.rule {
 }
 
 describe("a beginner's mistake", function()
-  local directory
-  before_each(function() directory = files.temporary() end)
-  after_each(function() files.remove(directory) end)
-
-  local function check(rule, others)
-    local folder = directory .. "/suspect/"
-    files.write(folder .. "rule.lua", rule)
-    if rule:find('"hello"', 1, true) then files.write(folder .. "hello.html", "---\nsubject: Hello\n---\nHello") end
-    for name, text in pairs(others or {}) do files.write(folder .. name, text) end
-    local result = process.run { command = { Host.binary, "check", "--rules", directory }, seconds = 60 * Host.patience }
-    local said = {}
-    for line in result.err:gmatch "[^\n]+" do
-      -- The place and the message; below them stands the line with its mark.
-      local message = not line:find "^ " and line:gsub((directory .. "/suspect/"):gsub("%p", "%%%0"), "")
-      if message then said[#said + 1] = (message:gsub("^rule%.lua:", "")) end
-    end
-    return said, result
-  end
-
   for _, mistake in ipairs(mistakes) do
-    it("is answered: " .. mistake[1], function()
-      local expected = {}
-      for index = 3, #mistake do expected[#expected + 1] = mistake[index] end
-      local said, result = check(mistake[2], mistake.files)
-      assert.same(expected, said)
-      local failed = table.concat(expected, "\n"):find("%f[%w]error: ") ~= nil
-      assert.equal(failed and 1 or 0, result.status)
-    end)
+    it("is answered: " .. mistake[1], function() mistakes_of.expect(mistake) end)
   end
 
   it("is shown with its line and a mark below what is meant", function()
-    local _, result = check(act [[
+    local _, result = mistakes_of.check(act [[
     user:coutn("x")]])
     assert.truthy(result.err:find([[
      5 |     user:coutn("x")

@@ -1,0 +1,109 @@
+-- What a beginner gets wrong with segments and derived events, and what kairos check answers (mistakes_spec.lua
+-- has the rest).
+local mistakes = require "spec.functional.support.mistakes"
+
+--- A segment whose `member` is this; its first line is line 6, and `top` is line 2.
+local function member(body, top)
+  return ([[
+local kairos = require "kairos"
+%s
+return kairos.segment {
+  name = "suspect",
+  member = function(user)
+%s
+  end,
+}
+]]):format(top or "", body)
+end
+
+--- A rule for what this says, in line 3.
+local function on(what, top)
+  return ([[
+local kairos = require "kairos"
+%s
+return kairos.rule { on = %s, act = function(_, user) user:set("seen", true) end }
+]]):format(top or "", what)
+end
+
+local OTHER = { ["../other/rule.lua"] = [[
+local kairos = require "kairos"
+return kairos.segment { name = "regulars", member = function(user) return user.orders == 3 end }
+]] }
+
+local of_segments = {
+  { "member answers nothing", member([[
+    local _ = user:count(orders) >= 3]], 'local orders = kairos.window { of = "order.completed", over = "90d" }'),
+    "5:12: error: `member` answers nothing, so nobody is ever in the segment; write return in front of its condition" },
+  { "member is given an event", [[
+local kairos = require "kairos"
+return kairos.segment { name = "large", member = function(event) return event.total == 3 end }
+]],
+    "2:59: error: `member` is given the user: it is asked when what it reads changes, not about one event; write function(user)" },
+  { "a segment that sends", member [[
+    user:send { channel = "email", template = "hello", purpose = "marketing", cap = "1/7d" }
+    return true]],
+    '6:5: error: `member` only answers who is in the segment; write it in a rule with on = kairos.segment.entered "…"' },
+  { "the clock in a segment", member [[
+    return kairos.now() - user.registered > 86400000]],
+    "6:12: error: a segment is asked when what it reads changes, not as time passes; write kairos.segment.reached(moment), or "
+      .. "ask a window: the host asks again when these change" },
+  { "dice in a segment", member [[
+    return math.random() < 0.5]],
+    "6:12: error: who is in a segment is no matter of chance: each event would let users come and go; write "
+      .. 'kairos.sample.share(user, "a name for it", "25%")' },
+  { "when instead of member", [[
+local kairos = require "kairos"
+return kairos.segment { name = "suspect", when = function(user) return user.vip end }
+]],
+    "2:23: error: kairos.segment needs `member`; write member = function(user) … end",
+    "2:43: error: kairos.segment has no field `when`; write member = function(user) return … end" },
+  { "a segment that is not there", on 'kairos.segment.entered "regular"',
+    '3:50: error: there is no segment `regular`; write "regulars"', files = OTHER },
+  { "a number answers", member([[
+    return user:count(orders)]], 'local orders = kairos.window { of = "order.completed", over = "90d" }'),
+    "6:12: warning: a number is true, even 0; write > 0 behind it" },
+  { "a segment that reads another", member [[
+    return user:in_segment "regulars" and user.vip == true]],
+    "6:28: error: `member` asks for `regulars`, and `reads` does not name it; write reads = { \"regulars\" } beside member",
+    files = OTHER },
+  { "reads misspelt", [[
+local kairos = require "kairos"
+return kairos.segment { name = "suspect", reads = "reguars", member = function(user) return user:in_segment "regulars" end }
+]],
+    '2:51: error: there is no segment `reguars`; write "regulars"',
+    '2:109: error: `member` asks for `regulars`, and `reads` does not name it; write reads = { "regulars" } beside member',
+    files = OTHER },
+  { "a throttle used up by looking", member([[
+    return user:once("seen", "7d")]]),
+    '6:12: error: `member` only answers who is in the segment; write it in a rule with on = kairos.segment.entered "…"' },
+  { "an attribute set in a segment", member [[
+    user:set("vip", true)
+    return true]],
+    '6:5: error: `member` only answers who is in the segment; write it in a rule with on = kairos.segment.entered "…"' },
+  { "sticky as a number", [[
+local kairos = require "kairos"
+return kairos.segment { name = "suspect", sticky = 7, member = function(user) return user.vip == true end }
+]],
+    '2:52: error: `sticky` of kairos.segment must be a duration in quotes, not 7; write sticky = "10m"' },
+  { "the host's own event", [[
+local kairos = require "kairos"
+return kairos.rule { on = "order.completed", act = function(_, user)
+  user:emit { type = "segment.entered", payload = { segment = "vip" } }
+end }
+]],
+    '3:22: error: types that begin with segment. are the host\'s own; write "entered"' },
+  { "an event derived by another name", [[
+local kairos = require "kairos"
+return { kairos.rule { name = "tells", on = "order.completed", act = function(_, user)
+  user:emit { type = "customer.regular" }
+end }, kairos.rule { name = "listens", on = "customer.reguler", act = function(_, user) user:set("seen", true) end } }
+]],
+    '4:45: warning: "customer.reguler" is nearly the "customer.regular" of rule.lua:3; write "customer.regular" if it is '
+      .. "the same" },
+}
+
+describe("a beginner's mistake with a segment", function()
+  for _, mistake in ipairs(of_segments) do
+    it("is answered: " .. mistake[1], function() mistakes.expect(mistake) end)
+  end
+end)
