@@ -4,8 +4,8 @@ local files = require "spec.functional.support.files"
 local process = require "spec.functional.support.process"
 
 local COMMANDS = {
-  "new", "check", "spec", "simulate", "run", "campaigns", "experiments", "pause", "resume", "reload", "generations", "rollback",
-  "why", "user", "tail", "repl", "status", "dead", "suppress", "unsuppress", "consent", "backup", "version",
+  "new", "check", "spec", "simulate", "run", "campaigns", "experiments", "segments", "pause", "resume", "reload", "generations",
+  "rollback", "why", "user", "tail", "repl", "status", "dead", "suppress", "unsuppress", "consent", "backup", "version",
 }
 
 local function kairos(...)

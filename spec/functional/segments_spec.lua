@@ -1,7 +1,11 @@
 -- kairos.segment: who is in, to the millisecond, through restarts and power cuts; and events that follow from events.
 local Host = require "spec.functional.support.host"
+local cjson = require "cjson"
+local files = require "spec.functional.support.files"
 local process = require "spec.functional.support.process"
 local socket = require "socket"
+
+local binary = process.shell("realpath " .. Host.binary):gsub("\n", "")
 
 local lookers = [[
 local kairos = require "kairos"
@@ -135,6 +139,37 @@ describe("a segment", function()
     assert.is_true(host:metric("kairos_segment_judged_total", 'segment="gold"') >= 1)
   end)
 
+  it("is listed with how many are in it, and who, page by page", function()
+    local events, at = {}, Host.now()
+    for index = 1, 150 do
+      events[index] = { type = "identify", user = ("page-%03d"):format(index), payload = { tier = "gold" }, at = at }
+    end
+    host:accept(unpack(events))
+    local row
+    process.eventually(10 * Host.patience, function()
+      for _, segment in ipairs(host:ask "segments") do row = segment.segment == "gold" and segment or row end
+      return row.members >= 150
+    end)
+    local before = row.members - 150
+    assert.same({ "lookers", "lookers/rule.lua" }, { row.campaign, row.rule })
+    local found, pages, after = {}, 0, nil
+    repeat
+      local page = host:ask("segments", "gold", after)
+      for _, member in ipairs(page.members) do found[member.user] = member.since end
+      pages, after = pages + 1, page.next ~= cjson.null and page.next or nil
+    until not after
+    assert.same({ 2, at, at }, { pages, found["page-001"], found["page-150"] })
+    local count = 0
+    for _ in pairs(found) do count = count + 1 end
+    assert.equal(150 + before, count)
+    host:accept { type = "identify", user = "page-001", payload = { tier = "none" } }
+    assert.equal("yes", process.eventually(10 * Host.patience, function()
+      return not host:command("segments", "gold", "--all").out:find("page-001", 1, true) and "yes"
+    end))
+    local missing = host:command("segments", "golt")
+    assert.same({ 3, true }, { missing.status, missing.err:find("did you mean `gold`?", 1, true) ~= nil })
+  end)
+
   it("is told by the host alone", function()
     local answer = host:post(Host.event { type = "segment.entered:gold", user = "liar" })
     assert.equal(400, answer.status)
@@ -150,5 +185,66 @@ describe("a segment", function()
     assert.same({ "pays", "spent" }, { emitted.campaign, emitted.event_type })
     local events = host:command("repl", "-e", 'user("emi"):events { type = "spent" }').out
     assert.truthy(events:find("derived:1:1:", 1, true), events)
+  end)
+end)
+
+describe("a segment in a spec", function()
+  local story = [[
+local sim = require "kairos.spec"
+describe("viewers", function()
+  local host
+  before_each(function() host = sim.host { rules = "rules", at = "2026-06-01 12:00 UTC" } end)
+  it("is left the second its window of ten minutes says, not before", function()
+    host:event { type = "product.viewed", user = "ada", payload = { sku = "K1" } }
+    host:advance "1m"
+    assert.same({}, host:segments "ada")
+    host:event { type = "product.viewed", user = "ada", payload = { sku = "K1" } }
+    assert.is_number(host:segments("ada").viewers)
+    assert.sent(host, { to = "ada", text_has = "entered", at = "2026-06-01 12:01 UTC" })
+    host:advance "8m"
+    host:advance "59s"
+    assert.is_number(host:segments("ada").viewers)
+    host:advance "1s"
+    assert.same({}, host:segments "ada")
+    assert.sent(host, { to = "ada", text_has = "left after 540000", at = "2026-06-01 12:10 UTC" })
+    assert.why(host, { to = "ada", segment = "viewers", decision = "left", at = "2026-06-01 12:10 UTC",
+      facts = { ["count product.viewed 10m [K1]"] = 1 } })
+  end)
+  it("counts a late event where it belongs, and takes nobody back in time", function()
+    host:event { type = "product.viewed", user = "eve", payload = { sku = "K1" } }
+    host:advance "11m"
+    host:event { type = "product.viewed", user = "eve", payload = { sku = "K1" }, at = "2026-06-01 12:05 UTC" }
+    assert.not_sent(host)
+    host:event { type = "product.viewed", user = "eve", payload = { sku = "K1" }, at = "2026-06-01 12:06 UTC" }
+    assert.sent(host, { to = "eve", text_has = "entered", at = "2026-06-01 12:11 UTC" })
+    host:advance "4m"
+    assert.sent(host, { to = "eve", text_has = "left", at = "2026-06-01 12:15 UTC" })
+  end)
+end)
+]]
+  local viewers = [[
+local kairos = require "kairos"
+local segment = kairos.segment
+local views = kairos.window { of = "product.viewed", by = "payload.sku", over = "10m" }
+return {
+  segment { name = "viewers", member = function(user) return user:count(views, "K1") >= 2 end },
+  kairos.rule { name = "tells", on = { segment.entered "viewers", segment.left "viewers" },
+    act = function(event, user)
+      local text = event.payload["until"] and "left after " .. (event.payload["until"] - event.payload.since) or "entered"
+      user:send { channel = "push", template = "said", data = { text = text } }
+    end },
+}
+]]
+
+  it("keeps its time", function()
+    local directory = files.temporary()
+    files.write(directory .. "/rules/viewers/rule.lua", viewers)
+    files.write(directory .. "/rules/viewers/said.txt", "{{text}}")
+    files.write(directory .. "/spec/rules/viewers_spec.lua", story)
+    local result = process.run { command = { "sh", "-c", "cd " .. directory .. " && exec " .. binary .. " spec" },
+      seconds = 60 * Host.patience }
+    files.remove(directory)
+    assert.equal(0, result.status, result.out .. result.err)
+    assert.truthy(result.out:find("2 passed, 0 failed", 1, true), result.out)
   end)
 end)

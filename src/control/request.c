@@ -27,6 +27,7 @@ static const struct request_command commands[] = {
     {"resume_campaign", HOST_RESUME_CAMPAIGN, REQUEST_ID, REQUEST_USER, PATIENCE_RULES_MS, true},
     {"campaigns", HOST_CAMPAIGNS, 0, 0, PATIENCE_MS, false},
     {"experiments", HOST_EXPERIMENTS, 0, REQUEST_TEXT, PATIENCE_RULES_MS, false},
+    {"segments", HOST_SEGMENTS, 0, REQUEST_ID | REQUEST_USER, PATIENCE_RULES_MS, false},
 };
 
 static const struct {

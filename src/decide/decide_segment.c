@@ -9,6 +9,7 @@ struct segment_state {
   uint32_t *readers; /**< segments that read it: they stand behind it */
   size_t reader_count;
   metric_id judged, entered, left, failed;
+  metric_id enter_late, leave_late; /**< of all segments together */
 };
 
 static metric_id count_of(const struct engine_segment *segment, const char *name, const char *help,
@@ -25,12 +26,16 @@ static metric_id count_of(const struct engine_segment *segment, const char *name
 }
 
 static void count_begin(const struct engine_segment *segment, struct segment_state *state) {
+  static const char late[] = "kairos_segment_lateness_seconds",
+                    what_late[] = "How long after its moment a change of a segment was known.";
   static const char changes[] = "kairos_segment_changes_total",
                     what[] = "Users that entered or left a segment.";
   state->judged =
       count_of(segment, "kairos_segment_judged_total", "How often a segment's predicate was asked.", "");
   state->failed =
       count_of(segment, "kairos_segment_failures_total", "How often a segment's predicate failed.", "");
+  state->enter_late = metric_histogram(late, what_late, "change=\"entered\"");
+  state->leave_late = metric_histogram(late, what_late, "change=\"left\"");
   state->entered = count_of(segment, changes, what, ",change=\"entered\"");
   state->left = count_of(segment, changes, what, ",change=\"left\"");
 }
@@ -151,7 +156,10 @@ static void change(struct decider *decider, uint32_t index, bool entered, int64_
   struct error err;
   if (tell(decider, segment, entered, entered ? decider->call.now : since, &err))
     fail(decider, segment, &err);
-  if (!decider->options.uncounted) metric_add(entered ? state->entered : state->left, 1);
+  if (decider->options.uncounted) return;
+  metric_add(entered ? state->entered : state->left, 1);
+  metric_observe_us(entered ? state->enter_late : state->leave_late,
+                    (decider->call.wall - membership.at) * 1000);
 }
 
 static void tell_judgement(struct decider *decider, const struct engine_segment *segment, bool member,

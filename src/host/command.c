@@ -480,6 +480,10 @@ void host_command(struct host *host, struct host_command *command) {
     memory_free(operation);
     reload_command(host, command);
     break;
+  case HOST_SEGMENTS:
+    memory_free(operation);
+    command_segments(host, command);
+    break;
   case HOST_WHY:
   case HOST_REPLAY:
   case HOST_DEAD_LIST:

@@ -72,6 +72,9 @@ void maintain_failed(struct worker_shared *shared, const char *what, int code);
 /** Start the backup that waits, if nothing else is under way. */
 void command_backup(struct host *host);
 
+/* command_segments.c */
+void command_segments(struct host *host, struct host_command *command);
+
 /* outcome.c */
 void outcome_report(void *host, const struct message *message, const struct outcome *outcome);
 /** When deliver is gone. */

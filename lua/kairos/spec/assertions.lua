@@ -125,7 +125,8 @@ local function check(host, what, like, fields, example)
     words.check_name(what .. ": nothing holds a message back by the name", like.by, known)
   end
   if like.decision ~= nil then
-    words.check_name(what .. ": there is no decision", like.decision, { "send", "skip", "none", "failed" })
+    words.check_name(what .. ": there is no decision", like.decision, { "send", "skip", "none", "failed", "entered", "left", "in",
+      "out" })
   end
   for name in pairs(like.checks or {}) do
     words.check_name(what .. ": the gate has no check", name, names.checks)
