@@ -179,6 +179,7 @@ static void samples(struct effect out[SAMPLES]) {
   out[n++] =
       (struct effect){.type = EFFECT_GOAL,
                       .exposure = {STR("subject"), STR(""), 1760000000000, STR(""), true, INT64_MIN, -5}};
+  out[n++] = (struct effect){.type = EFFECT_WINDOW_STATE, .held = {3, UINT64_MAX, 600000, STR("\x01\x02")}};
   while (n < SAMPLES) out[n++] = (struct effect){.type = EFFECT_DEAD_CLEAR, .dead_id = {9, UINT64_MAX}};
 }
 
@@ -267,6 +268,10 @@ static void same(const struct effect *a, const struct effect *b) {
     same_str(a->outcome.provider_id, b->outcome.provider_id);
     same_str(a->outcome.message, b->outcome.message);
     break;
+  case EFFECT_WINDOW_STATE:
+    assert_true(a->held.id == b->held.id && a->held.key == b->held.key && a->held.over == b->held.over);
+    same_str(a->held.state, b->held.state);
+    break;
   case EFFECT_CONSENT:
     same_str(a->consent.purpose, b->consent.purpose);
     same_str(a->consent.channel, b->consent.channel);
@@ -338,8 +343,8 @@ static void test_round_trip(void **state) {
     seen |= 1u << all[i].type;
   }
   assert_int_equal(seen, 0xfffe | 1u << EFFECT_DERIVED | 1u << EFFECT_SEGMENT | 1u << EFFECT_INDEX |
-                             1u << EFFECT_FAN_OUT | 1u << EFFECT_EXPOSURE |
-                             1u << EFFECT_GOAL); // every type is among them
+                             1u << EFFECT_FAN_OUT | 1u << EFFECT_EXPOSURE | 1u << EFFECT_GOAL |
+                             1u << EFFECT_WINDOW_STATE); // every type is among them
   // One after another, as in the log: each takes just its own bytes.
   struct reader reader = reader_of(buf_str(&bytes));
   for (unsigned i = 0; i < SAMPLES; i++) {

@@ -29,6 +29,7 @@ enum cli_option {
   CLI_DRY_RUN = 1 << 11,
   CLI_CHANNEL = 1 << 12,
   CLI_CAMPAIGN = 1 << 13,
+  CLI_NO_WAIT = 1 << 14,
   CLI_EVAL = 1 << 20,
   CLI_WORKER = 1 << 21,
   CLI_SESSION = 1 << 22, /**< --write */
@@ -48,7 +49,7 @@ enum { CLI_WORDS_MAX = 1024 };
 /** What was given. Null: not given. Strings are argv's. */
 struct cli_arguments {
   const char *config, *data_dir, *rules, *listen, *workers, *events, *lookups, *until, *reason, *channel;
-  bool all, json, replay, dry_run, strict, help;
+  bool all, json, replay, dry_run, no_wait, strict, help;
   const char *eval, *worker, *type, *user, *campaign, *sample;
   bool write, unmask, decisions, events_only;
   const char *words[CLI_WORDS_MAX]; /**< what is no option, in order */

@@ -1,5 +1,8 @@
 #include "cli/cli.h"
+#include "cli/moment.h"
 #include "cli/print.h"
+#include "cli/reload_wait.h"
+#include "gate/gate.h"
 
 #include <string.h>
 
@@ -20,12 +23,34 @@ static void show_texts(struct str map, const char *member, const char *heading, 
   }
 }
 
+/** What the window knows of the time before the reload. */
+static void write_filled(struct str result, char out[160]) {
+  struct str how = print_member_text(result, "result"), filled = part(result, "filled");
+  int64_t from = print_member_integer(filled, "short_from");
+  char moment[MOMENT_TEXT_MAX];
+  if (str_equal(how, STR("checked"))) {
+    snprintf(out, 160, "; it will be filled from the event log");
+  } else if (part(result, "fill").len) {
+    snprintf(out, 160, "; it is being filled from the event log");
+  } else if (!filled.len) {
+    snprintf(out, 160, "; it counts from now on");
+  } else if (from) {
+    moment_write(from, moment);
+    snprintf(out, 160, "; filled from %.10s on: the log keeps %s", moment,
+             gate_duration(print_member_integer(filled, "log_keep")).text);
+  } else {
+    snprintf(out, 160, "; filled from the event log");
+  }
+}
+
 static void show_changes(struct str result) {
+  char filled[160];
+  write_filled(result, filled);
   struct str campaigns = part(result, "campaigns"), declared = part(result, "declared");
   show_texts(campaigns, "added", "campaign added", "");
   show_texts(campaigns, "changed", "campaign changed", "");
   show_texts(campaigns, "removed", "campaign removed", "; its timers become dead letters when they come due");
-  show_texts(declared, "windows_added", "window added", "; it counts from now on");
+  show_texts(declared, "windows_added", "window added", filled);
   show_texts(declared, "windows_removed", "window removed", "");
   show_texts(declared, "templates_added", "template added", "");
   show_texts(declared, "templates_changed", "template changed", "");
@@ -45,6 +70,11 @@ static void show_result(struct str result) {
     printf("Nothing has changed: generation %lld serves.\n", number);
   } else if (str_equal(how, STR("checked"))) {
     printf("These rules would serve as generation %lld. Nothing was changed.\n", number);
+  } else if (str_equal(how, STR("filling"))) {
+    printf(
+        "Generation %lld serves. Campaigns that read new windows go on as they were until these are filled\n"
+        "from the event log; `kairos generations` shows how far that is.\n",
+        number);
   } else {
     printf("Generation %lld serves, after %lld ms.\n", number,
            (long long)print_member_integer(result, "milliseconds"));
@@ -59,7 +89,17 @@ static int run_reload(const struct cli_arguments *arguments) {
   ask_begin(&request, "reload");
   ask_put(&request, "text", arguments->dry_run ? "dry-run" : NULL);
   ask_put_user(&request);
-  return ask_and_show(arguments, &request, show_result);
+  struct buf result;
+  buf_init(&result);
+  int rc = ask_once(arguments, &request, &result);
+  bool filling = rc == CLI_DONE && str_equal(print_member_text(buf_str(&result), "result"), STR("filling"));
+  if (filling && !arguments->no_wait) rc = reload_wait(arguments, &result);
+  if (rc == CLI_DONE && arguments->json)
+    print_json(stdout, buf_str(&result));
+  else if (rc == CLI_DONE)
+    show_result(buf_str(&result));
+  buf_deinit(&result);
+  return rc;
 }
 
 static int run_rollback(const struct cli_arguments *arguments) {
@@ -114,6 +154,16 @@ static void put_row(struct buf *out, struct str row, const char *number, const c
   buf_deinit(&cause);
 }
 
+static void write_state(struct str fill, char out[64]) {
+  struct str error = print_member_text(fill, "error");
+  if (!fill.len)
+    snprintf(out, 64, "serving");
+  else if (error.len)
+    snprintf(out, 64, "serving, filling failed");
+  else
+    snprintf(out, 64, "serving, filling %lld %%", (long long)print_member_integer(fill, "percent"));
+}
+
 /** Both lists are newest first: merged, so that a failed attempt stands where it came. */
 static void show_list(struct str result) {
   static const struct print_column columns[] = {
@@ -122,6 +172,8 @@ static void show_list(struct str result) {
       {"STATE", "state", 0, false},   {"CAMPAIGNS, OR WHY NOT", "text", 100, false},
   };
   long long serving = print_member_integer(result, "serving");
+  char state[64];
+  write_state(part(result, "fill"), state);
   struct reader kept = reader_of(part(result, "generations")), failed = reader_of(part(result, "failed"));
   uint32_t kept_left = value_read(&kept).count, failed_left = value_read(&failed).count;
   uint32_t count = kept_left + failed_left;
@@ -150,7 +202,7 @@ static void show_list(struct str result) {
     struct str cause = print_member_text(kept_row, "cause");
     if (str_equal(cause, STR("pause")) || str_equal(cause, STR("resume")))
       put_paused(&text, part(kept_row, "paused"));
-    put_row(&rows, kept_row, number, generation == serving ? "serving" : "", buf_str(&text));
+    put_row(&rows, kept_row, number, generation == serving ? state : "", buf_str(&text));
     kept_row = --kept_left ? value_slice(&kept) : STR("");
   }
   print_table(stdout, buf_str(&rows), columns, sizeof columns / sizeof *columns);
@@ -168,12 +220,16 @@ static int run_generations(const struct cli_arguments *arguments) {
 const struct cli_command cli_reload = {
     .name = "reload",
     .words = "",
-    .options = CLI_PLACE | CLI_JSON | CLI_DRY_RUN,
+    .options = CLI_PLACE | CLI_JSON | CLI_DRY_RUN | CLI_NO_WAIT,
     .summary = "serve the rules as they are on disk now",
     .help = "The running host reads its rules folder, checks what it finds, and serves it as\n"
             "a new generation, without losing or delaying an event. The answer comes when\n"
             "it serves, and says what is new; or says why it does not, with file and line:\n"
             "then the rules that served before go on.\n"
+            "\n"
+            "A window that is new is filled first with what the event log holds; the\n"
+            "campaigns that read it go on as they were until then. This waits for it, and\n"
+            "interrupting it stops nothing; --no-wait does not.\n"
             "\n"
             "The host also does so by itself when files change, unless rules.watch is off.\n"
             "--dry-run goes the same way and stops before anything is changed.\n"

@@ -53,7 +53,8 @@ static void plans_build(struct decider *decider) {
   const struct decider_flights *flights = &decider->options.flights;
   const struct engine_segment *segments = decider->segments.all;
   size_t segment_count = decider->segments.count;
-  size_t types = window_count + flights->window_count + 2 * segment_count + 1;
+  size_t types =
+      window_count + flights->window_count + decider->options.besides_count + 2 * segment_count + 1;
   size_t experiment_count = engine_experiments(decider->options.engine, &decider->experiments);
   types += experiment_count;
   for (size_t i = 0; i < decider->rule_count; i++) types += decider->rules[i].on_count;
@@ -62,6 +63,8 @@ static void plans_build(struct decider *decider) {
   decider->plans = memory_zalloc(decider->plan_slots * sizeof *decider->plans);
   for (size_t i = 0; i < window_count; i++) plans_window(decider, &windows[i]);
   for (size_t i = 0; i < flights->window_count; i++) plans_window(decider, &flights->windows[i]);
+  for (size_t i = 0; i < decider->options.besides_count; i++)
+    plans_window(decider, &decider->options.besides[i]);
   for (size_t i = 0; i < decider->plan_slots; i++)
     for (size_t j = 0; j < segment_count; j++)
       plan_segment(&decider->plans[i], windows, &segments[j], (uint32_t)j);

@@ -71,6 +71,9 @@ struct decider_options {
   const struct config *config;
   uint32_t generation;
   struct str paused; /**< what an operator has paused (decide/campaign.h); "" for none; outlives it */
+  /** Windows that it keeps beside the engine's: of rules that do not serve yet. Outlive it. */
+  const struct window_declaration *besides;
+  size_t besides_count;
   size_t record_max;
   bool uncounted; /**< a replay: metrics are about what happened, not about looking back */
   struct decider_flights flights;
@@ -150,11 +153,17 @@ bool decide_outcome_needs_record(const struct message *message, const struct out
  * again, or does not run now. */
 int decide_retry(struct decider *decider, struct record *record, struct entity entity,
                  const struct failure *failure, int64_t wall, struct decision *out, struct error *err);
-/** One operator's effect (SUPPRESS, UNSUPPRESS, CONSENT, DEAD_CLEAR, ATTRIBUTE, TIMER_CLEAR), and what
- * follows from it. @return 0, ERROR_LIMIT, or ERROR_INVALID for the host's own timers. */
+/** One operator's effect (SUPPRESS, UNSUPPRESS, CONSENT, DEAD_CLEAR, ATTRIBUTE, TIMER_CLEAR), or what was
+ * filled (WINDOW_STATE), and what follows from it. @return 0, ERROR_LIMIT, or ERROR_INVALID for the host's
+ * own timers. */
 int decide_effect(struct decider *decider, struct record *record, struct entity entity,
                   const struct effect *effect, int64_t wall, struct decision *out, struct error *err);
 
+/** What was counted of the user from the log, for windows that were declared later, goes into his record:
+ * WINDOW_STATE, once for each window and key.
+ * @param logged  nothing but windows (decide/recount.h). @param refused  how many did not fit */
+void decide_fill(struct decider *decider, struct record *record, const struct record *logged,
+                 struct decision *out, uint32_t *refused);
 /** A given-up message goes back to the outbox under its own id: MESSAGE and DEAD_CLEAR. */
 int decide_resend(struct decider *decider, struct record *record, const struct message *message,
                   struct decision *out, struct error *err);

@@ -1,41 +1,14 @@
 /* What the host itself makes of an event: suppressions, consent, timers it cancels, windows, the profile. */
 #include "decide/decide_internal.h"
+#include "decide/window_take.h"
 
 /** Of an event that tells of a consent, bytes; a longer source is not kept. */
 enum { CONSENT_PURPOSE_MAX = 64, CONSENT_SOURCE_MAX = 256 };
 
 static int observe_window(struct decider *decider, const struct window_declaration *window,
                           const struct event *event, struct error *err) {
-  struct effect effect = {
-      .type = EFFECT_WINDOW,
-      .window = {
-          .id = window->id, .kind = window->kind, .over = window->over, .at = event_now(event), .amount = 1}};
-  struct str found;
-  if (window->by.len) {
-    buf_clear(&decider->key);
-    if (!value_find(event->payload, window->by, &found) || !value_key(found, &decider->key)) return 0;
-    effect.window.key = window_key(buf_str(&decider->key));
-  }
-  switch (window->kind) {
-  case WINDOW_COUNT:
-    break;
-  case WINDOW_SUM: {
-    double amount;
-    if (!value_find(event->payload, window->value, &found) || !value_as_number(found, &amount)) return 0;
-    effect.window.amount = window_fixed(amount);
-    break;
-  }
-  case WINDOW_LAST:
-  case WINDOW_FIRST:
-    if (!value_find(event->payload, window->value, &found) || found.len > 256) return 0;
-    effect.window.value = found;
-    break;
-  case WINDOW_DISTINCT:
-    buf_clear(&decider->key);
-    if (!value_find(event->payload, window->value, &found) || !value_key(found, &decider->key)) return 0;
-    effect.window.amount = (int64_t)hash64(buf_str(&decider->key), 0);
-    break;
-  }
+  struct effect effect = {.type = EFFECT_WINDOW};
+  if (!window_take(window, event, &decider->key, &effect.window)) return 0;
   return draft_add(&decider->draft, &effect, err);
 }
 

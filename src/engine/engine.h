@@ -22,6 +22,10 @@ struct engine_options {
   const struct ruleset *ruleset; /**< outlives the engine */
   const struct config *config;   /**< rules.budget, rules.memory, routes, providers; outlives the engine */
   uint32_t generation;
+  /** Windows declared already: `form` and `since` of each. Others begin with `since`. */
+  const struct window_declaration *known;
+  size_t known_count;
+  uint32_t since;
   bool live;           /**< every campaign is as if its `mode` were "live", for everybody */
   bool partial;        /**< some campaigns of many: they may name segments that are not among them */
   bool counted_budget; /**< simulate, specs: steps are counted instead of CPU time, so that runs agree */

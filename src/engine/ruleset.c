@@ -268,6 +268,29 @@ struct hash128 ruleset_version(const struct ruleset *ruleset, struct str folder)
   return version;
 }
 
+static bool names_folder(struct str folders, const struct ruleset_file *file) {
+  struct reader reader = reader_of(folders);
+  struct str folder = {file->path, strcspn(file->path, "/")};
+  while (!file->library && reader_left(&reader) && !reader.bad)
+    if (str_equal(reader_str(&reader), folder)) return true;
+  return false;
+}
+
+struct ruleset *ruleset_mix(const struct ruleset *from, const struct ruleset *other, struct str folders) {
+  struct reading reading = {.ruleset = memory_zalloc(sizeof *reading.ruleset)};
+  reading.ruleset->holders = 1;
+  for (int of_other = 0; of_other < 2; of_other++) {
+    const struct ruleset *ruleset = of_other ? other : from;
+    for (size_t i = 0; i < ruleset->count; i++) {
+      const struct ruleset_file *file = &ruleset->files[i];
+      if (names_folder(folders, file) == (of_other != 0))
+        add(&reading, file->path, file->text, file->hash, file->library);
+    }
+  }
+  finish(reading.ruleset);
+  return reading.ruleset;
+}
+
 void ruleset_encode(const struct ruleset *ruleset, struct buf *out) {
   buf_put_u8(out, RULESET_FORMAT);
   buf_put_varint(out, ruleset->count);

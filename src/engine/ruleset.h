@@ -47,6 +47,8 @@ struct ruleset *ruleset_pick(const struct ruleset *from, struct str folders);
 /** The version of one campaign's folder: the `hash` that ruleset_pick() of it alone has. Journeys under way
  * keep to the version that they began with. */
 struct hash128 ruleset_version(const struct ruleset *ruleset, struct str folder);
+/** A copy in which these folders of rules (strings, buf_put_str) are as `other` has them: also not there. */
+struct ruleset *ruleset_mix(const struct ruleset *from, const struct ruleset *other, struct str folders);
 void ruleset_free(struct ruleset *ruleset);
 /** Its list of files: paths and hashes. The texts are kept by their hashes. */
 void ruleset_encode(const struct ruleset *ruleset, struct buf *out);

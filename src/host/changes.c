@@ -68,7 +68,7 @@ static struct hash128 library_hash(const struct ruleset *ruleset) {
   return hash;
 }
 
-static bool shared_differs(const struct ruleset *before, const struct ruleset *after) {
+bool changes_shared(const struct ruleset *before, const struct ruleset *after) {
   struct folder a, b;
   if (!hash128_equal(library_hash(before), library_hash(after))) return true;
   bool was = find_folder(before, STR("shared"), &a), is = find_folder(after, STR("shared"), &b);
@@ -77,7 +77,7 @@ static bool shared_differs(const struct ruleset *before, const struct ruleset *a
 
 void changes_of_sources(const struct ruleset *before, const struct ruleset *after, struct buf *out) {
   struct texts added = {0}, changed = {0}, removed = {0};
-  bool all = before && shared_differs(before, after);
+  bool all = before && changes_shared(before, after);
   struct folder folder, other;
   for (size_t at = 0; next_folder(after, &at, &folder);) {
     if (str_equal(folder.name, STR("shared"))) continue;

@@ -3,6 +3,8 @@
 
 #include "engine/engine.h"
 
+/** Whether rules/shared or the library differ. */
+bool changes_shared(const struct ruleset *before, const struct ruleset *after);
 /** @param before  may be null: then everything is new. Appends a value: map {added, changed, removed}: arrays
  * of campaigns' folders. A change in rules/shared or in the library changes all. */
 void changes_of_sources(const struct ruleset *before, const struct ruleset *after, struct buf *out);

@@ -5,8 +5,8 @@
 #include "event/value.h"
 #include "host/log_wait.h"
 
-static const char *const cause_names[GENERATION_CAUSES] = {"start",    "watch", "command",
-                                                           "rollback", "pause", "resume"};
+static const char *const cause_names[GENERATION_CAUSES] = {"start", "watch",  "command", "rollback",
+                                                           "pause", "resume", "fill"};
 
 const char *generation_cause_name(enum generation_cause cause) {
   return cause < GENERATION_CAUSES ? cause_names[cause] : "unknown";
@@ -14,8 +14,9 @@ const char *generation_cause_name(enum generation_cause cause) {
 
 /* ---- facts ---- */
 
-static void encode(const struct generation_facts *facts, struct buf *out) {
-  value_put_map(out, 9);
+/** @param windows  null: what people look at. */
+static void encode(const struct generation_facts *facts, const struct str *windows, struct buf *out) {
+  value_put_map(out, windows ? 12 : 9);
   value_put_member_integer(out, "generation", facts->number);
   value_put_member_text(out, "cause", str_from(generation_cause_name(facts->cause)));
   value_put_member_integer(out, "at", facts->at);
@@ -25,6 +26,10 @@ static void encode(const struct generation_facts *facts, struct buf *out) {
   value_put_member_hash(out, "files", facts->files);
   value_put_member_value(out, "paused", facts->paused);
   value_put_member_value(out, "changes", facts->changes);
+  if (!windows) return;
+  value_put_member_value(out, "windows", *windows);
+  value_put_member_value(out, "besides", facts->besides);
+  value_put_member_hash(out, "target", facts->target);
 }
 
 static struct value member(struct str bytes, const char *name) {
@@ -59,7 +64,64 @@ int generation_facts_decode(struct generation_facts *out, struct str bytes, stru
   out->restores = (uint32_t)member_integer(bytes, "restores");
   out->paused = member_slice(bytes, "paused", VALUE_ARRAY);
   out->changes = member_slice(bytes, "changes", VALUE_MAP);
+  out->windows = member_slice(bytes, "windows", VALUE_ARRAY);
+  out->besides = member_slice(bytes, "besides", VALUE_ARRAY);
+  struct value target = member(bytes, "target");
+  if (target.type == VALUE_STRING && !hash128_from_hex(target.string, &out->target))
+    return error_set(err, ERROR_CORRUPT, "what is kept of the generation does not check out");
   return 0;
+}
+
+/* ---- windows ---- */
+
+static void read_windows(struct generation *generation) {
+  struct reader known = reader_of(generation->facts.windows);
+  uint32_t count = generation->facts.windows.len ? value_read(&known).count / 2 : 0;
+  generation->known = memory_zalloc((count + 1) * sizeof *generation->known);
+  for (uint32_t i = 0; i < count; i++) {
+    struct window_declaration *window = &generation->known[generation->known_count++];
+    window->form = (uint64_t)value_read(&known).integer;
+    window->since = (uint32_t)value_read(&known).integer;
+  }
+  struct reader besides = reader_of(generation->facts.besides);
+  count = generation->facts.besides.len ? value_read(&besides).count : 0;
+  generation->besides = memory_zalloc((count + 1) * sizeof *generation->besides);
+  for (uint32_t i = 0; i < count; i++) {
+    struct str map = value_slice(&besides);
+    struct window_declaration *window = &generation->besides[generation->besides_count++];
+    *window = (struct window_declaration){.kind = (enum window_kind)member_integer(map, "kind"),
+                                          .of = member(map, "of").string,
+                                          .by = member(map, "by").string,
+                                          .value = member(map, "value").string,
+                                          .over = member_integer(map, "over")};
+    window_identify(window);
+    window_begin(window, (uint32_t)member_integer(map, "since"));
+  }
+}
+
+void generation_put_beside(struct buf *out, const struct window_declaration *window, struct str words) {
+  value_put_map(out, 7);
+  value_put_member_integer(out, "kind", window->kind);
+  value_put_member_text(out, "of", window->of);
+  value_put_member_text(out, "by", window->by);
+  value_put_member_text(out, "value", window->value);
+  value_put_member_integer(out, "over", window->over);
+  value_put_member_integer(out, "since", window->since);
+  value_put_member_text(out, "words", words);
+}
+
+static void put_window(struct buf *out, const struct window_declaration *window) {
+  value_put_integer(out, (int64_t)window->form);
+  value_put_integer(out, window->since);
+}
+
+void generation_windows(const struct generation *generation, struct buf *out) {
+  const struct window_declaration *windows = generation->known;
+  size_t count = generation->known_count;
+  if (generation->workers[0].engine) count = engine_windows(generation->workers[0].engine, &windows);
+  value_put_array(out, (uint32_t)(count + generation->besides_count) * 2);
+  for (size_t i = 0; i < count; i++) put_window(out, &windows[i]);
+  for (size_t i = 0; i < generation->besides_count; i++) put_window(out, &generation->besides[i]);
 }
 
 /* ---- the object ---- */
@@ -68,8 +130,10 @@ struct generation *generation_new(const struct generation_facts *facts, struct r
                                   uint32_t worker_count) {
   struct generation *generation = memory_zalloc(sizeof *generation);
   buf_init(&generation->bytes);
-  encode(facts, &generation->bytes);
+  buf_init(&generation->written);
+  encode(facts, &facts->windows, &generation->bytes);
   generation_facts_decode(&generation->facts, buf_str(&generation->bytes), NULL);
+  read_windows(generation);
   generation->ruleset = ruleset;
   generation->workers = memory_zalloc(worker_count * sizeof *generation->workers);
   generation->worker_count = worker_count;
@@ -83,8 +147,12 @@ void generation_free(struct generation *generation) {
     engine_free(generation->workers[i].engine);
   }
   memory_free(generation->workers);
+  memory_free(generation->known);
+  memory_free(generation->besides);
   ruleset_free(generation->ruleset);
+  ruleset_free(generation->target);
   buf_deinit(&generation->bytes);
+  buf_deinit(&generation->written);
   memory_free(generation);
 }
 
@@ -92,8 +160,12 @@ int generation_build(struct generation *generation, const struct config *config,
                      uint32_t index, struct error *err) {
   struct worker_rules *rules = &generation->workers[index];
   if (rules->engine) return 0;
-  struct engine_options options = {
-      .ruleset = generation->ruleset, .config = config, .generation = generation->facts.number};
+  struct engine_options options = {.ruleset = generation->ruleset,
+                                   .config = config,
+                                   .generation = generation->facts.number,
+                                   .known = generation->known,
+                                   .known_count = generation->known_count,
+                                   .since = generation->since};
   int rc = engine_new(&rules->engine, &options, err);
   if (rc) return rc;
   rules->generation = generation->facts.number;
@@ -101,6 +173,8 @@ int generation_build(struct generation *generation, const struct config *config,
                                                          .config = config,
                                                          .generation = generation->facts.number,
                                                          .paused = generation->facts.paused,
+                                                         .besides = generation->besides,
+                                                         .besides_count = generation->besides_count,
                                                          .record_max = config->state.record_max,
                                                          .observer = worker_observer(worker)});
   return 0;
@@ -115,7 +189,7 @@ struct keeping {
   struct store *store;
   struct store_fact *facts;
   size_t count, cap;
-  struct buf list, templates;
+  struct buf list, target_list, templates, windows;
 };
 
 static void hash_key(char *key, const char *prefix, struct hash128 hash) {
@@ -151,20 +225,37 @@ static void keeping_deinit(struct keeping *keeping) {
   for (size_t i = 0; i < keeping->count; i++) memory_free((char *)keeping->facts[i].key.data);
   memory_free(keeping->facts);
   buf_deinit(&keeping->list);
+  buf_deinit(&keeping->target_list);
   buf_deinit(&keeping->templates);
+  buf_deinit(&keeping->windows);
 }
 
-int generation_store(const struct generation *generation, struct store *store, struct error *err) {
+/** @param list  scratch that lives until all is written. */
+static int keep_sources(struct keeping *keeping, const struct ruleset *ruleset, struct buf *list,
+                        struct error *err) {
+  ruleset_encode(ruleset, list);
+  int rc = keep_hashed(keeping, "ruleset", ruleset->hash, buf_str(list), err);
+  for (size_t i = 0; rc == 0 && i < ruleset->count; i++)
+    rc = keep_hashed(keeping, "source", ruleset->files[i].hash, ruleset->files[i].text, err);
+  return rc;
+}
+
+int generation_store(struct generation *generation, struct store *store, struct error *err) {
   struct keeping keeping = {.store = store};
   const struct ruleset *ruleset = generation->ruleset;
   const struct engine_template *templates;
   size_t count = engine_templates(generation->workers[0].engine, &templates);
   buf_init(&keeping.list);
+  buf_init(&keeping.target_list);
   buf_init(&keeping.templates);
-  ruleset_encode(ruleset, &keeping.list);
-  int rc = keep_hashed(&keeping, "ruleset", ruleset->hash, buf_str(&keeping.list), err);
-  for (size_t i = 0; rc == 0 && i < ruleset->count; i++)
-    rc = keep_hashed(&keeping, "source", ruleset->files[i].hash, ruleset->files[i].text, err);
+  buf_init(&keeping.windows);
+  generation_windows(generation, &keeping.windows);
+  struct str windows = buf_str(&keeping.windows);
+  buf_clear(&generation->written);
+  encode(&generation->facts, &windows, &generation->written);
+  int rc = keep_sources(&keeping, ruleset, &keeping.list, err);
+  if (rc == 0 && generation->target)
+    rc = keep_sources(&keeping, generation->target, &keeping.target_list, err);
   for (size_t i = 0; rc == 0 && i < count; i++) {
     buf_put_u64(&keeping.templates, templates[i].hash.high);
     buf_put_u64(&keeping.templates, templates[i].hash.low);
@@ -174,7 +265,7 @@ int generation_store(const struct generation *generation, struct store *store, s
   hash_key(key, "templates", ruleset->hash);
   keep(&keeping, key, buf_str(&keeping.templates), false);
   snprintf(key, sizeof key, "generation:%u", generation->facts.number);
-  keep(&keeping, key, buf_str(&generation->bytes), false);
+  keep(&keeping, key, buf_str(&generation->written), false);
   if (rc == 0) rc = store_meta_write(store, keeping.facts, keeping.count, err);
   keeping_deinit(&keeping);
   return rc;
@@ -220,7 +311,7 @@ int generation_list(struct store *store, uint32_t newest, uint32_t most, struct 
     struct generation_facts facts;
     rc = generation_facts_load(store, number, &bytes, &facts, err);
     if (rc) break;
-    buf_append(&rows, bytes.data, bytes.len);
+    encode(&facts, NULL, &rows);
     count++;
   }
   if (rc == ERROR_NOT_FOUND || rc == ERROR_CORRUPT) rc = 0; // older ones were dropped
@@ -239,6 +330,6 @@ int generation_decide(const struct generation *generation, struct worker_shared 
                               .generation = generation->facts.number,
                               .at = clock_wall_ms(),
                               .entity = {ENTITY_SUBJECT, STR("")},
-                              .input = buf_str(&generation->bytes)};
+                              .input = buf_str(&generation->written)};
   return log_wait(shared, &record, err);
 }

@@ -19,6 +19,7 @@ enum generation_cause {
   GENERATION_ROLLBACK, /**< `kairos rollback`: sources of an earlier one */
   GENERATION_PAUSE,    /**< a campaign was paused: the same sources */
   GENERATION_RESUME,
+  GENERATION_FILL, /**< windows were filled for sources that waited for it */
   GENERATION_CAUSES
 };
 /** "start", "watch", … */
@@ -37,12 +38,23 @@ struct generation_facts {
   struct str paused; /**< value: array of the campaigns that an operator has paused: maps {campaign, by,
                         reason, at} */
   struct str changes; /**< value: map {added, changed, removed}: arrays of folders; against the one before */
+  struct str windows; /**< value: array {form, since, …} of the windows declared; "" before there were such */
+  struct str besides;    /**< value: array of maps {kind, of, by, value, over, since, words}: windows that are
+                            being filled from the log, and counted beside those that its rules declare */
+  struct hash128 target; /**< sources that serve when they are filled; zero: these do already */
 };
 
 struct generation {
   struct generation_facts facts; /**< borrowed from `bytes` */
   struct buf bytes;
   struct ruleset *ruleset;
+  struct ruleset *target;           /**< what facts.target names, while it is new; else null */
+  struct window_declaration *known; /**< form and since: declared before */
+  size_t known_count;
+  struct window_declaration *besides; /**< facts.besides */
+  size_t besides_count;
+  uint32_t since;               /**< of windows not known; set before it is built */
+  struct buf written;           /**< the facts with what is declared: generation_store() */
   struct worker_rules *workers; /**< what each worker decides with; made by generation_build() */
   uint32_t worker_count;
 };
@@ -58,8 +70,17 @@ void generation_free(struct generation *generation);
 int generation_build(struct generation *generation, const struct config *config, struct worker *worker,
                      uint32_t index, struct error *err);
 
+/** Append facts.windows and facts.besides as they are now; the first worker's rules should be built. */
+void generation_windows(const struct generation *generation, struct buf *out);
+/** Append one of facts.besides. */
+void generation_put_beside(struct buf *out, const struct window_declaration *window, struct str words);
+/** Whether other sources wait until its windows are filled. */
+static inline bool generation_holds(const struct generation *generation) {
+  return generation->facts.target.high || generation->facts.target.low;
+}
+
 /** Keep what the number means; the first worker's rules must be built. Blocking. */
-int generation_store(const struct generation *generation, struct store *store, struct error *err);
+int generation_store(struct generation *generation, struct store *store, struct error *err);
 /** The decision: log that this generation serves from here on, and wait until that is durable. Blocking, on a
  * thread of its own: it runs a loop. */
 int generation_decide(const struct generation *generation, struct worker_shared *shared, struct error *err);

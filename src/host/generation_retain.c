@@ -12,7 +12,7 @@ enum { KEY_MAX = 64 };
 struct kept {
   uint32_t number;
   int64_t at;
-  struct hash128 sources;
+  struct hash128 sources, target;
 };
 
 struct hashes {
@@ -69,6 +69,7 @@ static int note_generation(void *context, struct str key, struct str value) {
   if (generation_facts_decode(&facts, value, NULL) == 0) {
     kept.at = facts.at;
     kept.sources = facts.sources;
+    kept.target = facts.target;
   }
   if (self->kept_count == self->kept_cap) {
     self->kept_cap = self->kept_cap ? self->kept_cap * 2 : 64;
@@ -177,6 +178,8 @@ static int collect(struct retaining *self) {
   }
   for (size_t i = self->dropped; rc == 0 && i < self->kept_count; i++)
     rc = note_ruleset(self, self->kept[i].sources);
+  for (size_t i = self->dropped; rc == 0 && i < self->kept_count; i++)
+    if (self->kept[i].target.high || self->kept[i].target.low) rc = note_ruleset(self, self->kept[i].target);
   if (rc == 0) rc = store_scan_outbox(self->store, note_waiting, self, self->err);
   if (rc == 0) rc = store_scan_dead(self->store, note_dead, self, self->err);
   if (rc == 0) rc = sweep(self, "ruleset:", &self->rulesets);

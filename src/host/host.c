@@ -252,6 +252,7 @@ void host_free(struct host *host) {
   struct worker_shared *shared = &host->shared;
   if (shared->deliver) deliver_stop(shared->deliver, 0);
   lookup_stop(shared->lookup);
+  reload_fill_halt(host);
   stop_workers(host);
   reload_join(host);
   if (shared->log) log_close(shared->log);

@@ -202,6 +202,7 @@ static void decide(struct look_try *trial, struct engine *engine, const struct c
 int look_try_run(struct look_try *trial, const struct config *config, struct store *store, struct buf *out,
                  struct error *err) {
   struct ruleset *ruleset = NULL;
+  struct generation *generation = NULL; /* its facts and sources, not its workers */
   struct engine *engine = NULL;
   struct record record;
   struct seen seen = {.generation = trial->generation};
@@ -214,12 +215,16 @@ int look_try_run(struct look_try *trial, const struct config *config, struct sto
   int rc = record_decode(&record, buf_str(&trial->record), err);
   if (rc == 0) rc = generation_facts_load(store, trial->generation, &facts_bytes, &facts, err);
   if (rc == 0) rc = generation_sources_load(store, facts.sources, &ruleset, err);
-  if (rc == 0)
-    rc = engine_new(
-        &engine,
-        &(struct engine_options){
-            .ruleset = ruleset, .config = config, .generation = trial->generation, .counted_budget = true},
-        err);
+  if (rc) goto cleanup;
+  generation = generation_new(&facts, ruleset, 1);
+  rc = engine_new(&engine,
+                  &(struct engine_options){.ruleset = ruleset,
+                                           .config = config,
+                                           .generation = trial->generation,
+                                           .known = generation->known,
+                                           .known_count = generation->known_count,
+                                           .counted_budget = true},
+                  err);
   if (rc) goto cleanup;
   decide(trial, engine, config, facts.paused, &record, &seen);
   value_put_map(out, 7);
@@ -232,7 +237,7 @@ int look_try_run(struct look_try *trial, const struct config *config, struct sto
   value_put_member_integer(out, "windows", seen.window_count);
 cleanup:
   if (engine) engine_free(engine);
-  if (ruleset) ruleset_free(ruleset);
+  generation_free(generation);
   record_deinit(&record);
   buf_deinit(&facts_bytes);
   for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++) buf_deinit(bufs[i]);

@@ -3,6 +3,7 @@
 #include "base/logger.h"
 #include "base/memory.h"
 #include "host/canary.h"
+#include "host/fill.h"
 #include "host/reload_internal.h"
 #include "host/watch.h"
 
@@ -109,6 +110,8 @@ static void fail(struct reload *reload) {
              LOG_TEXT("cause", generation_cause_name(attempt->requests->cause)),
              LOG_TEXT("error", attempt->err.message));
   }
+  if (attempt->requests->cause == GENERATION_FILL)
+    reload_fill_tried(reload, attempt->status == ERROR_UNAVAILABLE ? NULL : attempt->err.message);
   reload_discard(reload);
   reload_answer_all(reload, "failed");
   reload_attempt_end(reload);
@@ -126,12 +129,16 @@ static void swapped(struct mail *mail, bool cancelled) {
   LOG_INFO("rules", "a new generation serves", LOG_INT("generation", reload->serving->facts.number),
            LOG_TEXT("cause", generation_cause_name(reload->serving->facts.cause)),
            LOG_INT("milliseconds", (clock_mono_us() - attempt->began) / 1000));
-  reload_note_windows(reload);
   (void)FAILPOINT("generation.swapped");
-  reload_answer_all(reload, "serving");
+  if (cause == GENERATION_FILL) reload_fill_tried(reload, NULL);
+  reload_answer_all(reload, generation_holds(reload->serving) ? "filling" : "serving");
   attempt->candidate = old;
   reload->step = RELOAD_CLEARING;
   start_job(reload, clear, cleared);
+  if (generation_holds(reload->serving) || reload_fill_lacks(reload, reload->serving))
+    reload_fill_again(reload);
+  else
+    reload_fill_update(reload);
 }
 
 struct swap_task {
@@ -223,8 +230,12 @@ static void prepared(struct reload *reload) {
   if (attempt->status) {
     fail(reload);
   } else if (attempt->unchanged || attempt->requests->dry_run) {
+    bool command = attempt->requests->cause == GENERATION_COMMAND && !attempt->requests->dry_run;
     if (attempt->unchanged && attempt->read && !attempt->known) reload_note_success(reload);
-    reload_answer_all(reload, attempt->unchanged ? "unchanged" : "checked");
+    if (attempt->requests->cause == GENERATION_FILL) reload_fill_tried(reload, NULL);
+    if (attempt->unchanged && command) reload_fill_again(reload);
+    bool filling = attempt->unchanged && command && generation_holds(reload->serving);
+    reload_answer_all(reload, filling ? "filling" : attempt->unchanged ? "unchanged" : "checked");
     reload_discard(reload);
     reload_attempt_end(reload);
     try_next(reload);
@@ -277,6 +288,7 @@ static void try_next(struct reload *reload) {
 void reload_tick(struct host *host) {
   struct reload *reload = host->reload;
   if (reload->step == RELOAD_PREPARED) try_decide(reload);
+  reload_fill_update(reload);
 }
 
 static bool is_pause(const struct reload_request *request) {
@@ -330,6 +342,7 @@ void reload_stop(struct host *host) {
   atomic_store(&reload->cut_short, true);
   watch_close(reload->watch);
   reload->watch = NULL;
+  reload_fill_stop(reload);
   struct error err;
   error_set(&err, ERROR_UNAVAILABLE, "the host is stopping");
   while (reload->waiting) {
@@ -346,7 +359,7 @@ void reload_stop(struct host *host) {
 }
 
 bool reload_idle(const struct host *host) {
-  return !host->reload || host->reload->step == RELOAD_IDLE;
+  return !host->reload || (host->reload->step == RELOAD_IDLE && !host->reload->fill);
 }
 
 void reload_join(struct host *host) {
@@ -368,6 +381,9 @@ void reload_free(struct host *host) {
   uv_sem_destroy(&reload->ready);
   for (int i = 0; i < RELOAD_FAILURES_KEPT; i++) buf_deinit(&reload->failures[i]);
   memory_free(reload->failed_reason);
+  fill_free(reload->fill);
+  buf_deinit(&reload->filled);
+  memory_free(reload->fill_failed);
   memory_free(reload);
   host->reload = NULL;
 }

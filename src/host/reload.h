@@ -31,6 +31,8 @@ void reload_tick(struct host *host);
 void reload_stop(struct host *host);
 /** Nothing is under way. */
 bool reload_idle(const struct host *host);
+/** While the workers run: nothing is filled any more. */
+void reload_fill_halt(const struct host *host);
 /** After the workers have ended: its thread ends. */
 void reload_join(struct host *host);
 /** When main's mailbox is closed: it may hold mail of this. */

@@ -10,7 +10,10 @@ enum { LISTED = 50 /**< generations that a list shows unless all are asked for *
 static void put_result(const struct reload *reload, const char *result, struct buf *out) {
   const struct reload_attempt *attempt = &reload->attempt;
   const struct generation *now = attempt->candidate ? attempt->candidate : reload->serving;
-  value_put_map(out, 8);
+  struct buf fill;
+  buf_init(&fill);
+  bool filling = reload_fill_describe(reload, &fill);
+  value_put_map(out, filling ? 9 : 8);
   value_put_member_text(out, "result", str_from(result));
   value_put_member_integer(out, "generation", now->facts.number);
   value_put_member_hash(out, "ruleset", now->facts.sources);
@@ -19,6 +22,8 @@ static void put_result(const struct reload *reload, const char *result, struct b
   value_put_member_value(out, "campaigns", buf_str(&attempt->changes));
   value_put_member_value(out, "declared", buf_str(&attempt->declared));
   value_put_member_value(out, "specs", buf_str(&attempt->specs));
+  if (filling) value_put_member_value(out, "fill", buf_str(&fill));
+  buf_deinit(&fill);
 }
 
 void reload_request_free(struct reload_request *request) {
@@ -61,16 +66,6 @@ void reload_note_success(struct reload *reload) {
   memory_free(reload->failed_reason);
   reload->failed_reason = NULL;
   metric_set(reload->failed_gauge, 0);
-}
-
-void reload_note_windows(const struct reload *reload) {
-  struct str windows;
-  const struct reload_attempt *attempt = &reload->attempt;
-  if (!attempt->declared.len || !value_member(buf_str(&attempt->declared), STR("windows_added"), &windows))
-    return;
-  uint32_t count = value_head(windows).count;
-  if (count)
-    LOG_INFO("rules", "windows that no rule declared before count from now on", LOG_INT("windows", count));
 }
 
 void reload_note_failure(struct reload *reload) {
@@ -124,7 +119,12 @@ static void list_worked(uv_work_t *work, int status) {
   struct host_command *command = listing->command;
   (void)status;
   if (command->status == 0) {
-    value_put_map(&command->result, 3);
+    struct buf fill;
+    buf_init(&fill);
+    bool filling = reload_fill_describe(listing->reload, &fill);
+    value_put_map(&command->result, filling ? 4 : 3);
+    if (filling) value_put_member_value(&command->result, "fill", buf_str(&fill));
+    buf_deinit(&fill);
     value_put_member_integer(&command->result, "serving", listing->newest);
     value_put_string(&command->result, STR("generations"));
     buf_append(&command->result, listing->rows.data, listing->rows.len);
@@ -223,15 +223,24 @@ void reload_describe(const struct host *host, struct buf *out) {
   const struct reload *reload = host->reload;
   const struct generation_facts *facts = &reload->serving->facts;
   value_put_string(out, STR("rules"));
-  value_put_map(out, reload->failed ? 6 : 5);
+  struct buf fill, last;
+  buf_init(&fill);
+  buf_init(&last);
+  bool filling = reload_fill_describe(reload, &fill), filled = reload_fill_describe_last(reload, &last);
+  value_put_map(out, 5u + reload->failed + filling + filled);
   value_put_member_integer(out, "generation", facts->number);
   value_put_member_text(out, "cause", str_from(generation_cause_name(facts->cause)));
   value_put_member_integer(out, "at", facts->at);
   value_put_member_integer(out, "restores", facts->restores);
   bool aside = !hash128_equal(facts->files, facts->sources);
   value_put_member_text(out, "files",
-                        reload->failed ? STR("do not serve")
-                        : aside        ? STR("set aside by a rollback")
-                                       : STR("serve"));
+                        reload->failed                      ? STR("do not serve")
+                        : generation_holds(reload->serving) ? STR("wait for windows to be filled")
+                        : aside                             ? STR("set aside by a rollback")
+                                                            : STR("serve"));
   if (reload->failed) value_put_member_text(out, "error", str_from(reload->failed_reason));
+  if (filling) value_put_member_value(out, "fill", buf_str(&fill));
+  if (filled) value_put_member_value(out, "filled", buf_str(&last));
+  buf_deinit(&fill);
+  buf_deinit(&last);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/metric.h"
+#include "host/fill.h"
 #include "host/host_internal.h"
 #include "host/reload.h"
 
@@ -76,6 +77,13 @@ struct reload {
   void (*job_run)(struct reload *reload);
   void (*job_done)(struct reload *reload);
   metric_id failed_gauge;
+
+  /** Windows that the log is to fill (reload_fill.c). */
+  struct fill *fill;             /**< under way; else null */
+  struct buf filled;             /**< ids of those that the last job filled, u64 each */
+  bool fill_asked;               /**< the sources that waited for them have been asked for */
+  struct fill_progress fill_was; /**< of the job that ended last */
+  char *fill_failed;             /**< why it is not tried again by itself; else null */
   char specs_folder[PATH_MAX];
   struct watch *watch; /**< null: files are read when somebody asks */
 };
@@ -96,10 +104,42 @@ void reload_answer(struct reload_request *request, int status, const struct erro
 void reload_request_free(struct reload_request *request);
 /** What is on disk serves, or has been set aside by an operator. */
 void reload_note_success(struct reload *reload);
-/** Windows that no rule declared before start empty: whoever reads their counts should know. */
-void reload_note_windows(const struct reload *reload);
 /** For the list of generations; and, if it was about the files, that they do not serve. */
 void reload_note_failure(struct reload *reload);
+
+/* reload_fill.c */
+
+/** Build thread, or main at the start: where the candidate, whose rules for the first worker are built,
+ * declares windows that the log is to fill, put another in its place, in which the campaigns that read them
+ * stay as they are, and the windows are counted besides. @param may_wait  false: it serves at once, and what
+ * the log holds follows. */
+int reload_fill_plan(struct reload *reload, struct ruleset *sources, bool may_wait, struct error *err);
+/** Whether a window of the generation's `besides` is not filled yet. */
+bool reload_fill_lacks(const struct reload *reload, const struct generation *generation);
+/** Main, after anything that may have changed it: begin, end or follow the job that is called for. */
+void reload_fill_update(struct reload *reload);
+/** Somebody asks for it: try again after a failure. */
+void reload_fill_again(struct reload *reload);
+/** The sources that waited for it are tried. @param reason  why they do not serve, or null */
+void reload_fill_tried(struct reload *reload, const char *reason);
+void reload_fill_stop(struct reload *reload);
+/** Append a value map {state, percent, users, holds_back, windows, short_from, log_keep, error}. @return
+ * false, and nothing is appended, if nothing is being filled. */
+bool reload_fill_describe(const struct reload *reload, struct buf *out);
+/** The same of the job that ended last: {at, users, refused, short_from, log_keep}. */
+bool reload_fill_describe_last(const struct reload *reload, struct buf *out);
+
+/* reload_prepare.c, for reload_fill.c */
+
+/** What a generation is made of. */
+struct reload_making {
+  struct ruleset *ruleset;
+  struct ruleset *target;     /**< that waits for `besides` to be filled; null: none */
+  struct hash128 target_hash; /**< … where it is kept already */
+  struct str besides, changes;
+};
+/** The attempt's candidate, in place of the one before, with its rules for the first worker. */
+int reload_make(struct reload *reload, const struct reload_making *making, struct error *err);
 
 /* reload.c */
 

@@ -28,7 +28,11 @@ static int earlier(struct reload *reload, uint32_t number, struct generation_fac
   while (number-- > 1) {
     int rc = generation_facts_load(reload->host->shared.store, number, bytes, facts, err);
     if (rc == ERROR_NOT_FOUND) break;
-    if (rc || !hash128_equal(facts->sources, reload->serving->facts.sources)) return rc;
+    if (rc) return rc;
+    bool on_the_way = facts->target.high || facts->target.low; // it served while windows were filled
+    if (on_the_way) continue;
+    if (generation_holds(reload->serving) || !hash128_equal(facts->sources, reload->serving->facts.sources))
+      return 0;
   }
   return error_set(err, ERROR_NOT_FOUND,
                    "there is no earlier generation with other rules; "
@@ -112,11 +116,24 @@ static int wanted_pause(struct reload *reload, const struct reload_request *requ
   return 0;
 }
 
+/** What has waited for its windows to be filled; another reload may have come in between. */
+static int wanted_filled(struct reload *reload, struct ruleset **out, struct error *err) {
+  const struct generation *serving = reload->serving;
+  reload->attempt.files = serving->facts.files;
+  if (!generation_holds(serving) || reload_fill_lacks(reload, serving)) {
+    reload->attempt.unchanged = true;
+    *out = ruleset_share(serving->ruleset);
+    return 0;
+  }
+  return generation_sources_load(reload->host->shared.store, serving->facts.target, out, err);
+}
+
 /** Whether the files are those that the serving generation answers to. Who asks for them by command wants
  * them served, also where a rollback has set them aside. */
 static bool files_serve(const struct reload *reload, enum generation_cause cause, struct hash128 files) {
   const struct generation *serving = reload->serving;
   if (!serving) return false;
+  if (generation_holds(serving)) return hash128_equal(files, serving->facts.target);
   return hash128_equal(files, cause == GENERATION_COMMAND ? serving->facts.sources : serving->facts.files);
 }
 
@@ -128,6 +145,8 @@ static int wanted(struct reload *reload, struct ruleset **out, struct error *err
   if (reload->serving && reload->serving->facts.paused.len)
     buf_append(&attempt->paused, reload->serving->facts.paused.data, reload->serving->facts.paused.len);
   switch (request->cause) {
+  case GENERATION_FILL:
+    return wanted_filled(reload, out, err);
   case GENERATION_ROLLBACK:
     return wanted_earlier(reload, request->target, out, err);
   case GENERATION_PAUSE:
@@ -159,32 +178,63 @@ static int try_out(struct reload *reload, const struct ruleset *sources, struct 
   return canary_run(&options, &attempt->specs, err);
 }
 
-static int build(struct reload *reload, struct ruleset *sources, struct error *err) {
+int reload_make(struct reload *reload, const struct reload_making *making, struct error *err) {
   struct host *host = reload->host;
   struct reload_attempt *attempt = &reload->attempt;
-  const struct generation *serving = reload->serving;
   const struct reload_request *request = attempt->requests;
-  changes_of_sources(serving ? serving->ruleset : NULL, sources, &attempt->changes);
-  int rc = try_out(reload, sources, err);
-  if (rc) return rc;
   struct generation_facts facts = {.number = host->shared.generation + 1,
                                    .cause = request->cause,
                                    .at = clock_wall_ms(),
                                    .by = request->by ? str_from(request->by) : STR(""),
                                    .restores = attempt->restores,
-                                   .sources = sources->hash,
+                                   .sources = making->ruleset->hash,
                                    .files = attempt->files,
                                    .paused = buf_str(&attempt->paused),
-                                   .changes = buf_str(&attempt->changes)};
-  attempt->candidate = generation_new(&facts, ruleset_share(sources), host->shared.worker_count);
-  rc = generation_build(attempt->candidate, host->config, host->shared.workers[0], 0, err);
+                                   .changes = making->changes,
+                                   .besides = making->besides,
+                                   .target = making->target ? making->target->hash : making->target_hash};
+  struct buf windows;
+  buf_init(&windows);
+  if (reload->serving) {
+    generation_windows(reload->serving, &windows);
+    facts.windows = buf_str(&windows);
+  }
+  reload_discard(reload);
+  attempt->candidate = generation_new(&facts, ruleset_share(making->ruleset), host->shared.worker_count);
+  attempt->candidate->since = reload->serving ? facts.number : 0;
+  if (making->target) attempt->candidate->target = ruleset_share(making->target);
+  buf_deinit(&windows);
+  return generation_build(attempt->candidate, host->config, host->shared.workers[0], 0, err);
+}
+
+/** The candidate for these sources: they serve, or others until windows of theirs are filled. */
+static int make_all(struct reload *reload, struct ruleset *sources, struct error *err) {
+  struct reload_attempt *attempt = &reload->attempt;
+  const struct generation *serving = reload->serving;
+  enum generation_cause cause = attempt->requests->cause;
+  struct reload_making making = {.ruleset = sources, .changes = buf_str(&attempt->changes)};
+  bool same = cause == GENERATION_PAUSE || cause == GENERATION_RESUME;
+  if (same) making.target_hash = serving->facts.target;
+  if (same && reload_fill_lacks(reload, serving)) making.besides = serving->facts.besides;
+  int rc = reload_make(reload, &making, err);
+  if (rc) return rc;
+  changes_of_declarations(serving ? serving->workers[0].engine : NULL, attempt->candidate->workers[0].engine,
+                          &attempt->declared);
+  if (same || attempt->requests->dry_run) return 0;
+  return reload_fill_plan(reload, sources, cause != GENERATION_ROLLBACK, err);
+}
+
+static int build(struct reload *reload, struct ruleset *sources, struct error *err) {
+  struct host *host = reload->host;
+  struct reload_attempt *attempt = &reload->attempt;
+  changes_of_sources(reload->serving ? reload->serving->ruleset : NULL, sources, &attempt->changes);
+  int rc = try_out(reload, sources, err);
   if (rc) return rc;
   // At the start nobody has needed what served last yet; if it does not load any more, everything is new.
   struct error lost;
-  if (serving) generation_build(reload->serving, host->config, host->shared.workers[0], 0, &lost);
-  changes_of_declarations(serving ? serving->workers[0].engine : NULL, attempt->candidate->workers[0].engine,
-                          &attempt->declared);
-  if (request->dry_run) return 0;
+  if (reload->serving) generation_build(reload->serving, host->config, host->shared.workers[0], 0, &lost);
+  rc = make_all(reload, sources, err);
+  if (rc || attempt->requests->dry_run) return rc;
   for (uint32_t i = 1; rc == 0 && i < host->shared.worker_count; i++)
     rc = generation_build(attempt->candidate, host->config, host->shared.workers[i], i, err);
   return rc;

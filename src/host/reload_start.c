@@ -3,6 +3,7 @@
 #include "base/failpoint.h"
 #include "base/logger.h"
 #include "base/memory.h"
+#include "host/fill.h"
 #include "host/reload_internal.h"
 
 /** What served last, as it was decided. */
@@ -76,6 +77,10 @@ int reload_begin(struct host *host, struct error *err) {
   struct error lost;
   if (last && load_last(reload, last, &lost))
     LOG_WARN("rules", "the rules on disk become a new generation", LOG_TEXT("because", lost.message));
+  buf_init(&reload->filled);
+  reload->fill_was.log_begins = INT64_MAX;
+  if (fill_load_done(host->shared.store, &reload->filled, &lost))
+    LOG_WARN("fill", "windows are filled once more", LOG_TEXT("because", lost.message));
   prepare_files(reload);
   int rc = attempt->status;
   if (rc && reload->serving) {
@@ -86,7 +91,6 @@ int reload_begin(struct host *host, struct error *err) {
   } else if (rc || (rc = decide_files(reload))) {
     *err = attempt->err;
   } else {
-    if (reload->serving) reload_note_windows(reload);
     generation_free(reload->serving);
     reload->serving = attempt->candidate;
     attempt->candidate = NULL;

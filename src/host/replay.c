@@ -3,12 +3,10 @@
 #include "base/memory.h"
 #include "host/generation.h"
 
-/** Rules rebuilt as they served then. Generations of the same sources and pauses share them. */
+/** Rules rebuilt as they served then. Generations of the same sources, pauses and windows share them. */
 struct past {
-  struct hash128 sources;
-  struct buf paused;
-  struct ruleset *ruleset;
-  struct engine *engine; /**< null: a free place */
+  struct generation *generation; /**< the first of them: its facts, not its workers */
+  struct engine *engine;         /**< null: a free place */
   struct decider *decider;
   uint64_t used;
 };
@@ -128,25 +126,30 @@ static void note_message(void *context, const struct message *message, const str
 static void past_deinit(struct past *past) {
   decider_free(past->decider);
   engine_free(past->engine);
-  ruleset_free(past->ruleset);
-  buf_deinit(&past->paused);
+  generation_free(past->generation);
   *past = (struct past){0};
 }
 
 static int past_build(struct replay *replay, struct past *past, const struct generation_facts *facts) {
   const struct config *config = replay->options->config;
-  int rc = generation_sources_load(replay->options->store, facts->sources, &past->ruleset, replay->err);
+  struct ruleset *sources;
+  int rc = generation_sources_load(replay->options->store, facts->sources, &sources, replay->err);
   if (rc) return rc;
-  struct engine_options options = {
-      .ruleset = past->ruleset, .config = config, .generation = facts->number, .counted_budget = true};
+  const struct generation *generation = past->generation = generation_new(facts, sources, 1);
+  struct engine_options options = {.ruleset = sources,
+                                   .config = config,
+                                   .generation = facts->number,
+                                   .known = generation->known,
+                                   .known_count = generation->known_count,
+                                   .counted_budget = true};
   if ((rc = engine_new(&past->engine, &options, replay->err))) return rc;
-  past->sources = facts->sources;
-  buf_append(&past->paused, facts->paused.data, facts->paused.len);
   past->decider = decider_new(&(struct decider_options){
       .engine = past->engine,
       .config = config,
       .generation = facts->number,
-      .paused = buf_str(&past->paused),
+      .paused = generation->facts.paused,
+      .besides = generation->besides,
+      .besides_count = generation->besides_count,
       .record_max = config->state.record_max,
       .uncounted = true,
       .observer = {.context = replay, .message = note_message, .ran = note_run, .judged = note_judged}});
@@ -159,8 +162,10 @@ static int past_find(struct replay *replay, const struct generation_facts *facts
   for (size_t i = 0; i < PASTS; i++) {
     struct past *past = &replay->pasts[i];
     if (past->used < oldest->used) oldest = past;
-    if (!past->engine || !hash128_equal(past->sources, facts->sources) ||
-        !str_equal(buf_str(&past->paused), facts->paused))
+    if (!past->engine) continue;
+    const struct generation_facts *of = &past->generation->facts;
+    if (!hash128_equal(of->sources, facts->sources) || !str_equal(of->paused, facts->paused) ||
+        !str_equal(of->windows, facts->windows) || !str_equal(of->besides, facts->besides))
       continue;
     replay->now = past;
     return 0;
@@ -239,7 +244,8 @@ static void replay_retry(struct replay *replay, const struct log_record *record)
   }
 }
 
-/** What is logged beside rules: what operators changed, and outcomes that give a reservation back. */
+/** What is logged beside rules: what operators changed, what was filled, and outcomes that give a reservation
+ * back. */
 static void replay_effects(struct replay *replay, const struct log_record *record) {
   struct reader reader = reader_of(record->effects);
   struct effect effect;
@@ -249,7 +255,8 @@ static void replay_effects(struct replay *replay, const struct log_record *recor
     if (effect.type == EFFECT_OUTCOME && sent_of(replay, effect.outcome.message_id, &message))
       decide_outcome(replay->now->decider, &replay->record, &message, &effect.outcome, &decision);
     if (effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS || effect.type == EFFECT_CONSENT ||
-        effect.type == EFFECT_ATTRIBUTE || effect.type == EFFECT_TIMER_CLEAR)
+        effect.type == EFFECT_ATTRIBUTE || effect.type == EFFECT_TIMER_CLEAR ||
+        effect.type == EFFECT_WINDOW_STATE)
       decide_effect(replay->now->decider, &replay->record, record->entity, &effect, record->at, &decision,
                     NULL);
   }
@@ -310,6 +317,7 @@ static int replay_record(void *context, const struct log_record *record) {
     return 0;
   case LOG_OUTCOME:
   case LOG_COMMAND:
+  case LOG_FILL:
     replay_effects(replay, record);
     return 0;
   default:

@@ -26,7 +26,8 @@ const char *effect_name(enum effect_type type) {
                                       [EFFECT_SEGMENT] = "segment",
                                       [EFFECT_FAN_OUT] = "fan_out",
                                       [EFFECT_EXPOSURE] = "exposure",
-                                      [EFFECT_GOAL] = "goal"};
+                                      [EFFECT_GOAL] = "goal",
+                                      [EFFECT_WINDOW_STATE] = "window_state"};
   size_t number = (size_t)type;
   return number < sizeof names / sizeof *names && names[number] ? names[number] : "?";
 }
@@ -79,6 +80,21 @@ static void window_decode(struct window_entry *entry, struct reader *reader) {
   if ((flags & ~(unsigned)ENTRY_KNOWN) || window_kind_name(entry->kind)[0] == 0 || entry->over <= 0 ||
       entry->value.len > WINDOW_VALUE_MAX)
     reader->bad = true;
+}
+
+static void held_encode(const struct window_held *held, struct buf *out) {
+  buf_put_u64(out, held->id);
+  buf_put_u64(out, held->key);
+  buf_put_zigzag(out, held->over);
+  buf_put_str(out, held->state);
+}
+
+static void held_decode(struct window_held *held, struct reader *reader) {
+  held->id = reader_u64(reader);
+  held->key = reader_u64(reader);
+  held->over = reader_zigzag(reader);
+  held->state = reader_str(reader);
+  if (held->over <= 0 || held->state.len > WINDOW_STATE_MAX) reader->bad = true;
 }
 
 void timer_encode_times(const struct timer *timer, struct buf *out) {
@@ -298,6 +314,9 @@ void effect_encode(const struct effect *effect, struct buf *out) {
   case EFFECT_GOAL:
     exposure_encode(&effect->exposure, out);
     break;
+  case EFFECT_WINDOW_STATE:
+    held_encode(&effect->held, out);
+    break;
   }
 }
 
@@ -378,6 +397,9 @@ int effect_decode(struct effect *effect, struct reader *reader, struct error *er
     if (effect->segment.change < SEGMENT_ENTERED || effect->segment.change > SEGMENT_JUDGED ||
         (effect->segment.name.len == 0) != (effect->segment.change == SEGMENT_JUDGED))
       reader->bad = true;
+    break;
+  case EFFECT_WINDOW_STATE:
+    held_decode(&effect->held, reader);
     break;
   default:
     return error_set(err, ERROR_CORRUPT, "effect: type %d is not known to this version", (int)effect->type);

@@ -21,19 +21,20 @@ enum effect_type {
   EFFECT_TIMER_CLEAR, /**< fired or cancelled */
   EFFECT_SUPPRESS,    /**< no messages on this channel ("*": any) */
   EFFECT_UNSUPPRESS,
-  EFFECT_MESSAGE,       /**< a decision: to the outbox if the verdict passes, to the ledger either way */
-  EFFECT_FAILURE,       /**< a rule failed on this input: dead letter */
-  EFFECT_OUTCOME,       /**< a message came to its end, or will be tried again */
-  EFFECT_DEAD_CLEAR,    /**< a dead letter was retried or dropped */
-  EFFECT_NOT_RUN,       /**< a timer came due and its rule was not run: for the ledger */
-  EFFECT_CONSENT,       /**< consent to a purpose, granted or withdrawn */
-  EFFECT_COUNT_SEND,    /**< a message counts for a cap, or counts no more */
-  EFFECT_INDEX = 16,    /**< the user enters an index under a key, or leaves it: state/user_index.h */
-  EFFECT_DERIVED = 19,  /**< an event that the input derived; it was decided within the same input */
-  EFFECT_SEGMENT = 20,  /**< the user entered or left a segment, or his segments were judged */
-  EFFECT_EXPOSURE = 21, /**< the user's variant of an experiment, for good */
-  EFFECT_GOAL = 22,     /**< what the experiment hoped for has happened */
-  EFFECT_FAN_OUT = 23   /**< a fan-out begins, reaches a user, or changes: state/fan_out.h */
+  EFFECT_MESSAGE,          /**< a decision: to the outbox if the verdict passes, to the ledger either way */
+  EFFECT_FAILURE,          /**< a rule failed on this input: dead letter */
+  EFFECT_OUTCOME,          /**< a message came to its end, or will be tried again */
+  EFFECT_DEAD_CLEAR,       /**< a dead letter was retried or dropped */
+  EFFECT_NOT_RUN,          /**< a timer came due and its rule was not run: for the ledger */
+  EFFECT_CONSENT,          /**< consent to a purpose, granted or withdrawn */
+  EFFECT_COUNT_SEND,       /**< a message counts for a cap, or counts no more */
+  EFFECT_INDEX = 16,       /**< the user enters an index under a key, or leaves it: state/user_index.h */
+  EFFECT_DERIVED = 19,     /**< an event that the input derived; it was decided within the same input */
+  EFFECT_SEGMENT = 20,     /**< the user entered or left a segment, or his segments were judged */
+  EFFECT_EXPOSURE = 21,    /**< the user's variant of an experiment, for good */
+  EFFECT_GOAL = 22,        /**< what the experiment hoped for has happened */
+  EFFECT_FAN_OUT = 23,     /**< a fan-out begins, reaches a user, or changes: state/fan_out.h */
+  EFFECT_WINDOW_STATE = 24 /**< what a window holds, as a whole: it was filled from the event log */
 };
 
 /** What becomes of a timer that comes due long after its time. */
@@ -132,6 +133,13 @@ struct exposure {
   int64_t amount;     /**< what it was worth, fixed-point as window_fixed() */
 };
 
+/** A window, or one key of it, with all it holds. */
+struct window_held {
+  uint64_t id, key; /**< key 0: it has none */
+  int64_t over;
+  struct str state; /**< state/window.h */
+};
+
 struct failure {
   struct hash128 id; /**< of (entity, cause, campaign) */
   struct str campaign, rule;
@@ -152,6 +160,7 @@ struct effect {
   enum effect_type type;
   union {
     struct window_entry window;
+    struct window_held held;
     struct {
       struct str name, value;
     } attribute;

@@ -6,7 +6,7 @@
 
 /** Of encoded effects, append those that the ledger keeps: MESSAGE, OUTCOME, FAILURE, SUPPRESS, UNSUPPRESS,
  * CONSENT, DERIVED, changes of SEGMENT; of a COMMAND's also ATTRIBUTE and TIMER_CLEAR, which no replay makes
- * again; of a RETRY's DEAD_CLEAR.
+ * again; of a RETRY's DEAD_CLEAR; of a FILL's WINDOW_STATE.
  * @return 0 or ERROR_CORRUPT. */
 int history_decisions(enum log_record_type type, struct str effects, struct buf *out, struct error *err);
 

@@ -143,7 +143,8 @@ static void gather(struct gathered *group, struct log_batch *first) {
   group->count = 1;
   group->header = (struct group){0};
   struct log_batch *batch = first;
-  for (; batch && group->count <= GROUP_BATCHES_MAX; batch = batch->next) {
+  if (batch->roll) batch = batch->next; // alone
+  for (; batch && !first->roll && !batch->roll && group->count <= GROUP_BATCHES_MAX; batch = batch->next) {
     if (!batch->bytes.len) continue;
     if (group->header.length && group->header.length + batch->bytes.len > GROUP_BYTES_MAX) break;
     group->pieces[group->count++] = (struct iovec){batch->bytes.data, batch->bytes.len};
@@ -233,6 +234,7 @@ static void serve(struct log *log, struct gathered *group, struct log_batch *tak
   while (taken) {
     gather(group, taken);
     taken = group->behind;
+    if (group->first->roll && segment_used(log) && !log->failed) rotate(log);
     if (group->header.length && !log->failed) {
       int64_t start = clock_mono_us();
       if (segment_used(log) &&

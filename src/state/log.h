@@ -29,6 +29,8 @@ enum log_record_type {
   LOG_LOOKUP,      /**< input: event_encode(), then as strings the campaign whose rule waited with it, and the
                       value     map that the rule was given for its needs */
   LOG_FAN_OUT = 9, /**< of a user whom a fan-out reaches. Input: fan_out_input_encode() */
+  LOG_FILL = 10,   /**< input: varint, the generation for which it is done; effects: what the log held of the
+                        user, for windows that were declared later */
   LOG_EXPERIMENT =
       11 /**< weights that were drawn. Input: value map {weights, drawn} (host/experiments.h); no entity */
 };
@@ -62,6 +64,7 @@ struct log_batch {
   struct mailbox *reply;
   struct buf bytes; /**< framed records; may be empty: then it is a barrier behind the earlier batches */
   uint32_t records;
+  bool roll;               /**< has no bytes: a new segment begins behind the earlier batches */
   int status;              /**< 0 durable; else an error_code: nothing of it may be assumed */
   struct log_position end; /**< the log is durable up to here */
   struct log_batch *next;  /**< the log's own */

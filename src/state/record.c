@@ -254,6 +254,8 @@ static int apply(struct record *record, const struct effect *effect, size_t max)
     return record_apply_goal(record, &effect->exposure, max);
   case EFFECT_SEGMENT:
     return record_apply_segment(record, &effect->segment, max);
+  case EFFECT_WINDOW_STATE:
+    return record_apply_held(record, &effect->held, max);
   case EFFECT_DERIVED:
   case EFFECT_MESSAGE:
   case EFFECT_FAILURE:
@@ -274,6 +276,9 @@ static void name_effect(const struct effect *effect, char out[256]) {
   case EFFECT_WINDOW:
     snprintf(out, 256, "%s window %016llx", window_kind_name(effect->window.kind),
              (unsigned long long)effect->window.id);
+    break;
+  case EFFECT_WINDOW_STATE:
+    snprintf(out, 256, "what the log holds for the window %016llx", (unsigned long long)effect->held.id);
     break;
   case EFFECT_ATTRIBUTE:
     snprintf(out, 256, "attribute \"%.*s\"", STR_ARG(effect->attribute.name));

@@ -61,6 +61,11 @@ bool record_attribute(const struct record *record, struct str name, struct str *
 /** Answer of a window; `key` 0 for the unkeyed. */
 struct window_answer record_window(const struct record *record, const struct window_declaration *declaration,
                                    uint64_t key, int64_t now);
+/** The state of a window (key 0), or of one key of it; "" if there is none. */
+struct str record_window_state(const struct record *record, uint64_t window_id, uint64_t key);
+/** Each window, and each key of one, in the order of the record. */
+void record_each_window(const struct record *record,
+                        void (*visit)(void *context, const struct window_held *held), void *context);
 /** How many keys of this keyed window were evicted while still in it, since it last was empty. */
 uint64_t record_window_evicted(const struct record *record, uint64_t window_id);
 /** Whether the mark stands at `now` (until > now). `until` may be null; it is filled in for an expired mark

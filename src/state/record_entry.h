@@ -138,6 +138,8 @@ struct str entry_segment(const struct entry *entry, int64_t *since);
 
 /** Apply a WINDOW effect. @return 0, ERROR_LIMIT or ERROR_INVALID, without a message. */
 int record_apply_window(struct record *record, const struct window_entry *entry, size_t max);
+/** The same of a WINDOW_STATE effect. */
+int record_apply_held(struct record *record, const struct window_held *held, size_t max);
 /** Drop windows and keys whose newest entry has left at `now`. @return whether the entry itself is gone. */
 bool record_tidy_window(struct record *record, const struct entry *entry, int64_t now);
 /** @return whether the body of a WINDOW or KEYS entry is well formed. */

@@ -42,9 +42,23 @@ bool record_valid_window(const struct entry *entry) {
   return !place.rest.bad;
 }
 
+static int put_plain(struct record *record, const struct entry *old, uint64_t id, int64_t over,
+                     struct str state, size_t max) {
+  uint8_t head_bytes[32];
+  struct buf head = {head_bytes, 0, sizeof head_bytes};
+  buf_put_u64(&head, id);
+  put_over(&head, over);
+  size_t len = head.len + state.len;
+  if (!record_fits(record, entry_taken(old), entry_size(len), max)) return ERROR_LIMIT;
+  uint8_t *body = record_place(record, old, ENTRY_WINDOW, len);
+  memcpy(body, head.data, head.len);
+  memcpy(body + head.len, state.data, state.len);
+  return 0;
+}
+
 static int apply_plain(struct record *record, const struct window_entry *entry, size_t max) {
-  uint8_t head_bytes[32], state_bytes[WINDOW_STATE_MAX];
-  struct buf head = {head_bytes, 0, sizeof head_bytes}, state = {state_bytes, 0, sizeof state_bytes};
+  uint8_t state_bytes[WINDOW_STATE_MAX];
+  struct buf state = {state_bytes, 0, sizeof state_bytes};
   struct window_entry held = *entry;
   struct entry old;
   struct str before = STR("");
@@ -55,14 +69,7 @@ static int apply_plain(struct record *record, const struct window_entry *entry, 
     before = rest_of(&place.rest);
   }
   window_state_add(before, &held, &state);
-  buf_put_u64(&head, entry->id);
-  put_over(&head, held.over);
-  size_t len = head.len + state.len;
-  if (!record_fits(record, entry_taken(&old), entry_size(len), max)) return ERROR_LIMIT;
-  uint8_t *body = record_place(record, &old, ENTRY_WINDOW, len);
-  memcpy(body, head.data, head.len);
-  memcpy(body + head.len, state.data, state.len);
-  return 0;
+  return put_plain(record, &old, entry->id, held.over, buf_str(&state), max);
 }
 
 /** One key of a keyed window: where it lies in the record. */
@@ -96,36 +103,44 @@ static unsigned find_keys(const struct record *record, struct reader keys, uint6
   return count;
 }
 
-static int apply_keyed(struct record *record, const struct window_entry *entry, size_t max) {
-  uint8_t head_bytes[64], state_bytes[WINDOW_STATE_MAX], item_bytes[WINDOW_STATE_MAX + 32];
-  struct buf head = {head_bytes, 0, sizeof head_bytes}, state = {state_bytes, 0, sizeof state_bytes},
-             item = {item_bytes, 0, sizeof item_bytes};
-  struct window_entry held = *entry;
-  struct entry old;
-  struct window_place place = {0};
-  struct key_place found = {.state = STR("")}, victim = found;
-  size_t keys_len = 0;
-  held.over = window_hold_over(entry->over);
-  held.at = window_hold_time(entry->at);
-  if (entry_find(record, ENTRY_KEYS, entry->id, &old)) {
-    place = record_window_place(&old);
-    held.over = place.over; // the states are in its terms
-    keys_len = reader_left(&place.rest);
-    unsigned count = find_keys(record, place.rest, entry->key, &found, &victim);
-    if (found.size > 0 || count < WINDOW_KEYS_MAX) victim.size = 0;
-    // A key that has left the window is no loss.
-    if (victim.size > 0 && window_state_newest(victim.state) > held.at - held.over) place.evicted++;
-  }
-  window_state_add(found.state, &held, &state);
-  buf_put_u64(&item, entry->key);
-  buf_put_str(&item, buf_str(&state));
+/** A keyed window, and where one of its keys is or shall be. */
+struct keyed {
+  struct entry old; /**< of the window */
+  struct window_place place;
+  struct key_place found, victim;
+  size_t keys_len;
+  int64_t over;
+};
 
-  size_t taken = entry_taken(&old);
+static void find_keyed(const struct record *record, uint64_t id, uint64_t key, int64_t over,
+                       struct keyed *keyed) {
+  *keyed = (struct keyed){.over = over, .found = {.state = STR("")}};
+  if (!entry_find(record, ENTRY_KEYS, id, &keyed->old)) return;
+  keyed->place = record_window_place(&keyed->old);
+  keyed->over = keyed->place.over; // the states are in its terms
+  keyed->keys_len = reader_left(&keyed->place.rest);
+  unsigned count = find_keys(record, keyed->place.rest, key, &keyed->found, &keyed->victim);
+  if (keyed->found.size > 0 || count < WINDOW_KEYS_MAX) keyed->victim.size = 0;
+}
+
+/** @param at  as of when a key that has to go counts as lost, unless it has left. */
+static int put_keyed(struct record *record, struct keyed *keyed, uint64_t id, uint64_t key, int64_t at,
+                     struct str state, size_t max) {
+  uint8_t head_bytes[64], item_bytes[WINDOW_STATE_MAX + 32];
+  struct buf head = {head_bytes, 0, sizeof head_bytes}, item = {item_bytes, 0, sizeof item_bytes};
+  struct key_place found = keyed->found, victim = keyed->victim;
+  uint64_t evicted = keyed->place.evicted;
+  // A key that has left the window is no loss.
+  if (victim.size > 0 && window_state_newest(victim.state) > at - keyed->over) evicted++;
+  buf_put_u64(&item, key);
+  buf_put_str(&item, state);
+
+  size_t taken = entry_taken(&keyed->old), keys_len = keyed->keys_len;
   uint8_t body_bytes[32];
   struct buf body = {body_bytes, 0, sizeof body_bytes};
-  buf_put_u64(&body, entry->id);
-  put_over(&body, held.over);
-  buf_put_varint(&body, place.evicted);
+  buf_put_u64(&body, id);
+  put_over(&body, keyed->over);
+  buf_put_varint(&body, evicted);
   size_t len = body.len + keys_len - victim.size - found.size + item.len;
   if (!record_fits(record, taken, entry_size(len), max)) return ERROR_LIMIT;
   buf_put_u8(&head, ENTRY_KEYS);
@@ -133,12 +148,24 @@ static int apply_keyed(struct record *record, const struct window_entry *entry, 
   buf_append(&head, body.data, body.len);
 
   // From the back forward, so that offsets stay right.
-  size_t start = old.start ? (size_t)(old.start - record->bytes.data) : record->bytes.len;
+  size_t start = keyed->old.start ? (size_t)(keyed->old.start - record->bytes.data) : record->bytes.len;
   size_t place_of_item = found.size ? found.offset : start + taken;
   memcpy(record_splice(record, place_of_item, found.size, item.len), item.data, item.len);
   if (victim.size) record_splice(record, victim.offset, victim.size, 0);
   memcpy(record_splice(record, start, taken - keys_len, head.len), head.data, head.len);
   return 0;
+}
+
+static int apply_keyed(struct record *record, const struct window_entry *entry, size_t max) {
+  uint8_t state_bytes[WINDOW_STATE_MAX];
+  struct buf state = {state_bytes, 0, sizeof state_bytes};
+  struct window_entry held = *entry;
+  struct keyed keyed;
+  find_keyed(record, entry->id, entry->key, window_hold_over(entry->over), &keyed);
+  held.over = keyed.over;
+  held.at = window_hold_time(entry->at);
+  window_state_add(keyed.found.state, &held, &state);
+  return put_keyed(record, &keyed, entry->id, entry->key, held.at, buf_str(&state), max);
 }
 
 int record_apply_window(struct record *record, const struct window_entry *entry, size_t max) {
@@ -147,6 +174,50 @@ int record_apply_window(struct record *record, const struct window_entry *entry,
   if (valued && (entry->value.len > WINDOW_VALUE_MAX || (entry->value.len && !value_valid(entry->value))))
     return ERROR_INVALID;
   return entry->key ? apply_keyed(record, entry, max) : apply_plain(record, entry, max);
+}
+
+int record_apply_held(struct record *record, const struct window_held *held, size_t max) {
+  int64_t over = window_hold_over(held->over);
+  if (!window_state_valid(held->state, over)) return ERROR_INVALID;
+  struct entry old;
+  struct keyed keyed;
+  if (!held->key) {
+    entry_find(record, ENTRY_WINDOW, held->id, &old);
+    return put_plain(record, &old, held->id, over, held->state, max);
+  }
+  find_keyed(record, held->id, held->key, over, &keyed);
+  if (keyed.over != over) return ERROR_INVALID;
+  return put_keyed(record, &keyed, held->id, held->key, window_state_newest(held->state), held->state, max);
+}
+
+struct str record_window_state(const struct record *record, uint64_t window_id, uint64_t key) {
+  struct entry entry;
+  if (!entry_find(record, key ? ENTRY_KEYS : ENTRY_WINDOW, window_id, &entry)) return STR("");
+  struct window_place place = record_window_place(&entry);
+  if (!key) return rest_of(&place.rest);
+  struct key_place found, oldest;
+  find_keys(record, place.rest, key, &found, &oldest);
+  return found.state;
+}
+
+void record_each_window(const struct record *record,
+                        void (*visit)(void *context, const struct window_held *held), void *context) {
+  struct reader reader = reader_of(buf_str(&record->bytes));
+  struct entry entry;
+  while (entry_next(&reader, &entry)) {
+    if (entry.type != ENTRY_WINDOW && entry.type != ENTRY_KEYS) continue;
+    struct window_place place = record_window_place(&entry);
+    struct window_held held = {.id = place.id, .over = place.over};
+    if (entry.type == ENTRY_WINDOW) {
+      held.state = rest_of(&place.rest);
+      visit(context, &held);
+    }
+    while (entry.type == ENTRY_KEYS && reader_left(&place.rest) > 0) {
+      held.key = reader_u64(&place.rest);
+      held.state = reader_str(&place.rest);
+      visit(context, &held);
+    }
+  }
 }
 
 struct window_answer record_window(const struct record *record, const struct window_declaration *declaration,

@@ -15,8 +15,16 @@ void window_identify(struct window_declaration *declaration) {
   buf_put_str(&bytes, declaration->by);
   buf_put_str(&bytes, declaration->value);
   buf_put_zigzag(&bytes, declaration->over);
-  declaration->id = hash64(buf_str(&bytes), 0);
+  declaration->form = hash64(buf_str(&bytes), 0);
   buf_deinit(&bytes);
+  window_begin(declaration, 0);
+}
+
+void window_begin(struct window_declaration *declaration, uint32_t since) {
+  uint32_t number = htole32(since);
+  declaration->since = since;
+  declaration->id = since ? hash64((struct str){(const char *)&number, sizeof number}, declaration->form)
+                          : declaration->form;
 }
 
 uint64_t window_key(struct str text) {
@@ -56,7 +64,7 @@ static void item_read(struct window_item *item, enum window_kind kind, bool ones
 
 bool window_list_read(struct window_list *list, struct str bytes, enum window_kind kind) {
   list->kind = kind;
-  list->dropped = list->sectioned = false;
+  list->dropped = list->sectioned = list->filled = false;
   list->newest = INT64_MIN;
   list->count = 0;
   list->section = STR("");
@@ -66,6 +74,7 @@ bool window_list_read(struct window_list *list, struct str bytes, enum window_ki
   list->kind = head & HEAD_KIND;
   list->dropped = head & HEAD_DROPPED;
   list->sectioned = head & HEAD_SECTION;
+  list->filled = head & HEAD_FILLED;
   list->newest = stored_zigzag(&reader);
   if (list->sectioned) list->section = reader_str(&reader);
   if (reader.bad || (head & ~(unsigned)HEAD_KNOWN) || window_kind_name(list->kind)[0] == 0) return false;
@@ -88,8 +97,9 @@ void window_list_put(const struct window_list *list, struct buf *out) {
   bool ones = numbers;
   for (unsigned i = 0; ones && i < list->count; i++) ones = list->items[i].amount == 1;
   buf_clear(out);
-  buf_put_u8(out, (uint8_t)((unsigned)list->kind | (ones ? HEAD_ONES : 0) |
-                            (list->dropped ? HEAD_DROPPED : 0) | (list->sectioned ? HEAD_SECTION : 0)));
+  buf_put_u8(out,
+             (uint8_t)((unsigned)list->kind | (ones ? HEAD_ONES : 0) | (list->dropped ? HEAD_DROPPED : 0) |
+                       (list->sectioned ? HEAD_SECTION : 0) | (list->filled ? HEAD_FILLED : 0)));
   buf_put_zigzag(out, list->newest);
   if (list->sectioned) buf_put_str(out, list->section);
   int64_t at = list->newest;

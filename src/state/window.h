@@ -46,7 +46,10 @@ enum window_kind { WINDOW_COUNT = 1, WINDOW_SUM, WINDOW_LAST, WINDOW_FIRST, WIND
 
 /** As a rule declares it: which events it takes in, under which key, and what of them. */
 struct window_declaration {
-  uint64_t id; /**< hash of the rest: equal declarations share their state */
+  uint64_t id;   /**< of its state in the records: what window_begin() made of form and since */
+  uint64_t form; /**< hash of the rest: equal declarations share their state … */
+  uint32_t
+      since; /**< … while they are declared without a break: the generation that began to; 0: the first */
   enum window_kind kind;
   struct str of;    /**< event type */
   struct str by;    /**< payload path of the key, or "" */
@@ -74,8 +77,11 @@ struct window_answer {
                           INT64_MAX never */
 };
 
-/** Fill in `id`. */
+/** Fill in `form`, and `id` for `since` 0. */
 void window_identify(struct window_declaration *declaration);
+/** It is declared from this generation on. What an earlier time of the same declaration has left in records
+ * has another id, is not found, and fades out: there is a gap between the two. 0: from the first. */
+void window_begin(struct window_declaration *declaration, uint32_t since);
 /** Hash of a key's text as used in entries and questions; never 0. */
 uint64_t window_key(struct str text);
 /** Sum's fixed point; out-of-range amounts saturate. */
@@ -97,6 +103,15 @@ static inline int64_t window_hold_over(int64_t over) {
  * the window as of the newest entry are dropped. Empty `bytes`: a new window. The value must be within
  * WINDOW_VALUE_MAX. Needs no memory if `out` has WINDOW_STATE_MAX. */
 void window_state_add(struct str bytes, const struct window_entry *entry, struct buf *out);
+/** What the log held of the time before `live` began to count, put before it: what would be there had it
+ * counted all along, but where both are in buckets and what came late is in none. The new state is marked as
+ * filled.
+ * @param logged  counted from the log, empty: nothing. @param live  what there is, empty: nothing yet.
+ * @param out  cleared first; needs no memory if it has WINDOW_STATE_MAX. */
+void window_state_fill(struct str logged, struct str live, enum window_kind kind, int64_t over,
+                       struct buf *out);
+/** Whether it has been filled so. */
+bool window_state_filled(struct str bytes);
 /** The answer over (now - over, now]. Empty bytes answer zero. */
 struct window_answer window_state_ask(struct str bytes, enum window_kind kind, int64_t over, int64_t now);
 /** Time of the newest entry, for eviction and expiry. */

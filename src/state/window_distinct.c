@@ -241,6 +241,20 @@ void window_distinct_add(struct window_list *list, const struct window_entry *en
   window_list_put(list, out);
 }
 
+/** A cell by the hash that makes it. */
+void window_distinct_each(const struct window_list *list, struct window_entry entry, window_visit *visit,
+                          void *context) {
+  struct cell_reader cells = cells_of(list->section);
+  int64_t width = window_width(entry.over);
+  struct cell cell;
+  while (cells_next(&cells, &cell)) {
+    uint64_t rest = cell.rank < RANK_MAX ? UINT64_C(1) << (RANK_MAX - 1 - cell.rank) : 0;
+    entry.at = (cells.top - cell.back) * width;
+    entry.amount = (int64_t)((uint64_t)cells.index << 56 | rest);
+    visit(context, &entry);
+  }
+}
+
 /** Ertl's estimate ("New cardinality estimation algorithms for HyperLogLog sketches", 2017, algorithm 6):
  * without bias from one value up. `histogram[r]` registers have rank r. */
 static double estimate(const unsigned histogram[RANK_MAX + 1]) {

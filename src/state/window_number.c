@@ -99,6 +99,18 @@ void window_number_add(struct window_list *list, const struct window_entry *entr
   window_list_put(list, out);
 }
 
+void window_number_each(const struct window_list *list, struct window_entry entry, window_visit *visit,
+                        void *context) {
+  struct buckets buckets;
+  int64_t width = window_width(entry.over);
+  if (!buckets_read(&buckets, list->section)) return;
+  for (unsigned i = buckets.count; i-- > 0;) {
+    entry.at = (buckets.top - i) * width;
+    entry.amount = buckets.amounts[i];
+    if (entry.amount) visit(context, &entry);
+  }
+}
+
 struct window_answer window_number_ask(const struct window_list *list, int64_t over, int64_t now) {
   int64_t width = window_width(over);
   struct window_answer answer = {.exact = true, .value = STR(""), .next_change = INT64_MAX};

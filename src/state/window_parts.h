@@ -12,7 +12,14 @@
 
 #include "state/window.h"
 
-enum { HEAD_KIND = 7, HEAD_ONES = 8, HEAD_DROPPED = 16, HEAD_SECTION = 32, HEAD_KNOWN = 63 };
+enum {
+  HEAD_KIND = 7,
+  HEAD_ONES = 8,
+  HEAD_DROPPED = 16,
+  HEAD_SECTION = 32,
+  HEAD_FILLED = 64, /**< what the event log held has been put in */
+  HEAD_KNOWN = 127
+};
 
 struct window_item {
   int64_t at;
@@ -26,6 +33,7 @@ struct window_list {
   enum window_kind kind;
   bool dropped;   /**< something older than the oldest item was there */
   bool sectioned; /**< there is a section */
+  bool filled;
   int64_t newest; /**< of all ever added */
   unsigned count;
   struct str section;
@@ -81,6 +89,14 @@ static inline int64_t window_middle(const struct window_list *list, int64_t buck
 static inline int64_t window_buckets_end(const struct window_list *list, int64_t top, int64_t width) {
   return window_min((top + 1) * width - 1, list->newest);
 }
+
+/** One after the other, what a section holds as entries that would make it again. `entry` is the caller's,
+ * with kind and length. */
+typedef void window_visit(void *context, const struct window_entry *entry);
+void window_number_each(const struct window_list *list, struct window_entry entry, window_visit *visit,
+                        void *context);
+void window_distinct_each(const struct window_list *list, struct window_entry entry, window_visit *visit,
+                          void *context);
 
 void window_number_add(struct window_list *list, const struct window_entry *entry, struct buf *out);
 struct window_answer window_number_ask(const struct window_list *list, int64_t over, int64_t now);

@@ -1,0 +1,367 @@
+-- New windows are filled from the event log before the rules that read them serve: what they answer is what they would
+-- answer had they counted from the beginning.
+local Host = require "spec.functional.support.host"
+local files = require "spec.functional.support.files"
+local process = require "spec.functional.support.process"
+local socket = require "socket"
+
+local DAY, MINUTE = 86400000, 60000
+
+--- A campaign that answers `asked` with its name and what its windows know. `more` stands at its top.
+local function asking(name, over, more)
+  return (([[
+local kairos = require "kairos"
+%MORE
+local bought = kairos.window { of = "bought", over = "%OVER" }
+local by_sku = kairos.window { of = "bought", over = "%OVER", by = "payload.sku" }
+local spent  = kairos.window { of = "bought", over = "%OVER", sum = "payload.amount" }
+local latest = kairos.window { of = "bought", over = "%OVER", last = "payload.sku" }
+local oldest = kairos.window { of = "bought", over = "%OVER", first = "payload.sku" }
+local kinds  = kairos.window { of = "bought", over = "%OVER", distinct = "payload.sku" }
+return kairos.rule {
+  name = "%NAME",
+  on = "asked",
+  act = function(_, user)
+    user:send { channel = "push", template = "said", data = { text = table.concat({ "%NAME",
+      user:count(bought), user:count(by_sku, "A"), user:sum(spent), tostring(user:last(latest)),
+      tostring(user:first(oldest)), user:distinct(kinds),
+    }, " ") } }
+  end,
+}
+]]):gsub("%%NAME", name):gsub("%%OVER", over):gsub("%%MORE", more or ""))
+end
+
+--- One that says a word.
+local function saying(name, word)
+  return ([[
+local kairos = require "kairos"
+return kairos.rule { name = "%s", on = "asked", act = function(_, user)
+  user:send { channel = "push", template = "said", data = { text = "%s" } }
+end }
+]]):format(name, word)
+end
+
+-- Windows of these two lengths are two windows, and hold the same: no event is made near the second between them.
+local LONG, LONGER = "2d", "172801s"
+
+local function configured(more)
+  local config = { rules = { watch = false }, ingest = { max_past = "20d" }, log = { segment_age = "1h" } }
+  for name, value in pairs(more or {}) do config[name] = value end
+  return config
+end
+
+local function write(host, campaign, text)
+  files.write(host.rules .. "/" .. campaign .. "/rule.lua", text)
+  files.write(host.rules .. "/" .. campaign .. "/said.txt", "{{{text}}}")
+end
+
+local skus = { "A", "B", "C" }
+--- Events of so many users over three days, in no order. Few enough each for windows to keep them one by one.
+local function history(users, count)
+  local list, now = {}, Host.now()
+  while #list < count do
+    local age = math.random(3 * DAY)
+    local user = math.random(users)
+    if math.abs(age - 2 * DAY) > 5 * MINUTE then
+      list[#list + 1] = { type = "bought", user = "u" .. user, at = now - age,
+        payload = { sku = skus[math.random(3)], amount = math.random(1000) / 4 } }
+    end
+  end
+  return list
+end
+
+local function post(host, list)
+  for first = 1, #list, 200 do
+    host:accept(unpack(list, first, math.min(first + 199, #list)))
+  end
+end
+
+--- What each user is told when he asks: `count` texts.
+local function ask_all(host, users, count)
+  for user = 1, users do host:accept { type = "asked", user = "u" .. user } end
+  local found = {}
+  for user = 1, users do found[user] = host:said("u" .. user, count) end
+  return found
+end
+
+--- Campaigns `early` and `late` read equal windows, one of them filled, and say the same.
+local function assert_agree(found)
+  local some = 0
+  for user, said in ipairs(found) do
+    local by = {}
+    for _, line in ipairs(said) do
+      local name, rest = line:match "^(%S+) (.*)$"
+      if name then by[name] = rest end
+    end
+    assert.truthy(by.early and by.late, "u" .. user .. ": " .. table.concat(said, " | "))
+    assert.equal(by.early, by.late, "u" .. user)
+    if not by.early:find "^0 " then some = some + 1 end
+  end
+  assert.is_true(some > 0)
+end
+
+local function rules_of(host)
+  return host:ask("status").rules
+end
+
+--- Wait until nothing is being filled. @return what status says of the rules
+local function await_filled(host)
+  local rules
+  assert.is_true(process.eventually(30 * Host.patience, function()
+    rules = rules_of(host)
+    return rules.fill == nil
+  end))
+  return rules
+end
+
+describe("a new window", function()
+  local host
+  before_each(function() math.randomseed(4711) end)
+  after_each(function() host:remove() end)
+
+  local function start(options)
+    options.rules = options.rules or { early = asking("early", LONG) }
+    options.config = configured(options.config)
+    host = Host.start(options)
+    return host
+  end
+
+  it("is filled from the event log before the campaign that reads it serves", function()
+    start {}
+    post(host, history(20, 600))
+    write(host, "late", asking("late", LONGER))
+    local answer = host:ask "reload"
+    assert.equal("serving", answer.result)
+    assert.equal(20, answer.filled.users)
+    assert.equal(0, answer.filled.short_from)
+    assert.equal(3, answer.generation)
+    assert.equal(3, rules_of(host).generation)
+    assert.is_nil(rules_of(host).fill)
+    assert.equal(20, host:metric "kairos_filled_users_total")
+    assert_agree(ask_all(host, 20, 2))
+  end)
+
+  it("is filled from sealed segments and the tail alike, over days of log", function()
+    start { config = { log = { segment_size = "64KB", segment_age = "1s" } } }
+    for _ = 1, 3 do
+      post(host, history(40, 500))
+      socket.sleep(1.1)
+    end
+    assert.is_true(process.eventually(20 * Host.patience, function() return host:ask("status").sealed_segment > 2 end))
+    post(host, history(40, 200))
+    write(host, "late", asking("late", LONGER))
+    assert.equal(40, host:ask("reload").filled.users)
+    assert_agree(ask_all(host, 40, 2))
+  end)
+
+  it("leaves the campaign as it was until then, and lets the others go on", function()
+    start { rules = { early = asking("early", LONG), changed = saying("changed", "former"), plain = saying("plain", "one") },
+      env = { KAIROS_FAILPOINTS = "fill.begin=sleep:1500" } }
+    post(host, history(5, 100))
+    write(host, "changed", asking("late", LONGER))
+    write(host, "added", asking("added", "3d"))
+    write(host, "plain", saying("plain", "two"))
+    local answer = host:ask("reload", "--no-wait")
+    assert.equal("filling", answer.result)
+    assert.equal(2, answer.generation)
+    assert.is_true(answer.fill.holds_back)
+    local rules = rules_of(host)
+    assert.equal("wait for windows to be filled", rules.files)
+    assert.truthy(host:command("generations").out:find("serving, filling", 1, true))
+    host:accept { type = "asked", user = "meanwhile" }
+    local said = host:said("meanwhile", 3)
+    assert.equal(3, #said)
+    assert.same({ "former", "two" }, { said[2], said[3] })
+    assert.equal("unchanged", host:ask("reload", "--dry-run").result)
+    assert.equal(3, await_filled(host).generation)
+    host:accept { type = "asked", user = "u1" }
+    said = host:said("u1", 4)
+    assert.equal(4, #said)
+    assert.truthy(said[1]:find "^added ")
+    assert.equal((said[2]:gsub("early ", "")), (said[3]:gsub("late ", "")))
+    assert.equal("two", said[4])
+  end)
+
+  it("counts what arrives meanwhile once", function()
+    start { env = { KAIROS_FAILPOINTS = "fill.begin=sleep:800,fill.decide=sleep:40*40" } }
+    post(host, history(60, 600))
+    write(host, "late", asking("late", LONGER))
+    assert.equal("filling", host:ask("reload", "--no-wait").result)
+    local posted = 0
+    while rules_of(host).fill and posted < 2400 do
+      post(host, history(60, 60))
+      posted = posted + 60
+    end
+    await_filled(host)
+    assert_agree(ask_all(host, 60, 2))
+  end)
+
+  it("that no event of the log is for serves at once", function()
+    start { rules = { plain = saying("plain", "one") } }
+    host:accept { type = "asked", user = "ada" }
+    write(host, "late", asking("late", LONG))
+    local answer = host:ask "reload"
+    assert.equal("serving", answer.result)
+    assert.equal(2, answer.generation)
+    host:accept({ type = "bought", user = "bob", payload = { sku = "A", amount = 2 } }, { type = "asked", user = "bob" })
+    assert.same({ "late 1 1 2 A A 1", "one" }, host:said("bob", 2))
+    assert.equal(2, await_filled(host).generation)
+    host:accept { type = "asked", user = "bob" }
+    assert.equal(4, #host:said("bob", 4))
+    assert.same({ "late 1 1 2 A A 1", "late 1 1 2 A A 1", "one", "one" }, host:said("bob", 4))
+  end)
+
+  it("says from when on it knows, where the log is not kept as long", function()
+    start { config = { log = { keep = "20d", raw_keep = "1d" } } }
+    post(host, history(5, 50))
+    write(host, "late", asking("late", "30d"))
+    local out = host:command("reload").out
+    assert.truthy(out:find "window added +count bought 30d; filled from %d%d%d%d%-%d%d%-%d%d on: the log keeps 20d",
+      out)
+  end)
+
+  it("that went and comes back is filled anew: nothing is missing, nothing twice", function()
+    start { rules = { early = asking("early", LONG), late = saying("late", "nothing") } }
+    post(host, history(10, 120))
+    for round = 1, 2 do
+      write(host, "late", asking("late", LONGER))
+      assert.is_table(host:ask("reload").filled)
+      post(host, history(10, 60))
+      write(host, "late", saying("late", "nothing " .. round))
+      host:ask "reload"
+      post(host, history(10, 60))
+    end
+    host:ask "rollback" -- its rules serve at once, the windows follow
+    await_filled(host)
+    assert_agree(ask_all(host, 10, 2))
+  end)
+
+  it("is filled at the start when files have changed, the former rules serving", function()
+    start { rules = { early = asking("early", LONG), changed = saying("changed", "former") } }
+    post(host, history(10, 300))
+    host:stop()
+    write(host, "changed", asking("late", LONGER))
+    host:run { KAIROS_FAILPOINTS = "fill.begin=sleep:1500" }
+    host:accept { type = "asked", user = "meanwhile" }
+    assert.equal("former", host:said("meanwhile", 2)[2])
+    await_filled(host)
+    assert_agree(ask_all(host, 10, 2))
+  end)
+end)
+
+describe("filling", function()
+  local host
+  before_each(function() math.randomseed(1147) end)
+  after_each(function() host:remove() end)
+
+  it("goes on after kill -9, whenever it comes", function()
+    host = Host.start { rules = { early = asking("early", LONG) }, config = configured() }
+    post(host, history(40, 500))
+    write(host, "late", asking("late", LONGER))
+    local moments = {
+      "generation.stored=kill", "generation.durable=kill", "generation.swapped=kill", "fill.begin=kill",
+      "fill.decide=kill", "fill.decide=kill@5", "log.write=kill@3", "log.durable=kill@4", "fill.decide=kill@30",
+      "fill.note=kill", "fill.done=kill", "generation.durable=kill@1", "generation.swapped=kill",
+    }
+    host:stop()
+    for _, moment in ipairs(moments) do
+      host:launch { KAIROS_FAILPOINTS = moment }
+      process.eventually(3 * Host.patience, function()
+        if not host.process:alive() then return true end
+        local asked, rules = pcall(rules_of, host)
+        return asked and rules.fill == nil
+      end)
+      host:kill()
+      host:run { KAIROS_FAILPOINTS = "fill.begin=sleep:300" }
+      post(host, history(40, 20))
+      host:kill()
+    end
+    host:run()
+    await_filled(host)
+    assert_agree(ask_all(host, 40, 2))
+  end)
+
+  it("ends at random moments by kill -9, and is whole in the end", function()
+    host = Host.start { rules = { early = asking("early", LONG) }, config = configured() }
+    post(host, history(30, 300))
+    for round = 1, 4 do
+      write(host, "late", asking("late", LONGER, "-- " .. round))
+      pcall(function() host:ask("reload", "--no-wait") end)
+      socket.sleep(math.random() * 0.4)
+      host:kill()
+      host:run()
+      post(host, history(30, 40))
+      write(host, "late", saying("late", "nothing"))
+      if round % 2 == 0 then host:ask "reload" end
+    end
+    write(host, "late", asking("late", LONGER))
+    host:ask "reload"
+    await_filled(host)
+    assert_agree(ask_all(host, 30, 2))
+  end)
+
+  it("takes up what is saved meanwhile, and never loses the newest", function()
+    host = Host.start { rules = { early = asking("early", LONG) }, config = configured(),
+      env = { KAIROS_FAILPOINTS = "fill.begin=sleep:700*0" } }
+    post(host, history(10, 120))
+    write(host, "late", asking("late", "5d"))
+    assert.equal("filling", host:ask("reload", "--no-wait").result)
+    write(host, "late", asking("late", LONGER))
+    assert.equal("filling", host:ask("reload", "--no-wait").result)
+    write(host, "plain", saying("plain", "zzz"))
+    assert.equal("filling", host:ask("reload", "--no-wait").result)
+    host:accept { type = "asked", user = "meanwhile" }
+    assert.equal("zzz", host:said("meanwhile", 2)[2])
+    assert.equal("serve", await_filled(host).files)
+    assert_agree(ask_all(host, 10, 3))
+  end)
+
+  it("stands a pause, and a rollback ends it", function()
+    host = Host.start { rules = { early = asking("early", LONG), changed = saying("changed", "former") },
+      config = configured(), env = { KAIROS_FAILPOINTS = "fill.begin=sleep:900*0" } }
+    post(host, history(10, 120))
+    write(host, "changed", asking("late", LONGER))
+    assert.equal("filling", host:ask("reload", "--no-wait").result)
+    assert.equal(0, host:command("pause", "--campaign", "early").status)
+    assert.is_table(rules_of(host).fill)
+    assert.equal(0, host:command("resume", "--campaign", "early").status)
+    await_filled(host)
+    assert_agree(ask_all(host, 10, 2))
+
+    write(host, "changed", asking("late", "3d"))
+    assert.equal("filling", host:ask("reload", "--no-wait").result)
+    host:ask "rollback"
+    local rules = await_filled(host)
+    assert.equal("set aside by a rollback", rules.files)
+    host:accept { type = "asked", user = "after" }
+    assert.equal(2, #host:said("after", 2))
+  end)
+
+  it("waits while the disk is full, and goes on when there is room", function()
+    host = Host.start { rules = { early = asking("early", LONG) }, config = configured() }
+    post(host, history(20, 200))
+    host:stop()
+    write(host, "late", asking("late", LONGER))
+    host:run { KAIROS_FAILPOINTS = "log.write=enospc@3*2" }
+    await_filled(host)
+    assert.is_true(host:metric "kairos_recoveries" > 0)
+    assert_agree(ask_all(host, 20, 2))
+  end)
+
+  it("is told by `kairos why --replay` as it was", function()
+    host = Host.start { rules = { early = asking("early", LONG) }, config = configured() }
+    host:accept(
+      { type = "bought", user = "ada", payload = { sku = "A", amount = 2 } },
+      { type = "bought", user = "ada", payload = { sku = "B", amount = 3 } })
+    write(host, "late", asking("late", LONGER))
+    host:ask "reload"
+    host:accept { type = "bought", user = "ada", payload = { sku = "A", amount = 5 } }
+    host:accept { type = "asked", user = "ada" }
+    assert.same({ "early 3 2 10 A A 2", "late 3 2 10 A A 2" }, host:said("ada", 2))
+    local live = host:ask("why", "ada", "late")[1].facts
+    assert.equal(3, live["count bought " .. LONGER])
+    local replayed = host:ask("why", "ada", "late", "--replay")
+    assert.equal(1, #replayed)
+    assert.same(live, replayed[1].facts)
+  end)
+end)

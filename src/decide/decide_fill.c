@@ -1,0 +1,29 @@
+/* What the log held of a user's past goes into his record. */
+#include "decide/decide_internal.h"
+
+struct filling {
+  struct decider *decider;
+  uint32_t refused;
+};
+
+static void fill_window(void *context, const struct window_held *logged) {
+  struct filling *filling = context;
+  struct decider *decider = filling->decider;
+  uint8_t bytes[WINDOW_STATE_MAX];
+  struct buf state = {bytes, 0, sizeof bytes};
+  struct str live = record_window_state(decider->draft.record, logged->id, logged->key);
+  if (live.len && window_state_filled(live)) return; /* a crash, and this is its second time */
+  window_state_fill(logged->state, live, window_state_summary(logged->state).kind, logged->over, &state);
+  struct effect effect = {.type = EFFECT_WINDOW_STATE, .held = *logged};
+  effect.held.state = buf_str(&state);
+  if (draft_add(&decider->draft, &effect, NULL)) filling->refused++;
+}
+
+void decide_fill(struct decider *decider, struct record *record, const struct record *logged,
+                 struct decision *out, uint32_t *refused) {
+  struct filling filling = {.decider = decider};
+  decide_begin(decider, record, out);
+  record_each_window(logged, fill_window, &filling);
+  decide_finish(decider, out);
+  *refused = filling.refused;
+}

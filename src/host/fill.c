@@ -1,0 +1,443 @@
+#include "host/fill_internal.h"
+
+#include "base/clock.h"
+#include "base/failpoint.h"
+#include "base/logger.h"
+#include "base/memory.h"
+#include "decide/recount.h"
+#include "state/event_walk.h"
+
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum {
+  FILL_NICE = 10,       /**< of its thread, as of those that build and seal */
+  IN_FLIGHT_MAX = 8,    /**< batches on their way while nobody else is there … */
+  IN_FLIGHT_BUSY = 1,   /**< … and while events come in */
+  PAUSE_MAX_US = 20000, /**< between two batches */
+  CHUNK_USERS = 1024,   /**< read from the store … */
+  CHUNK_US = 20000,     /**< … or for so long, before it may close again */
+  NOTE_US = 2000000,    /**< how often the place is noted */
+  POLL_US = 10000,      /**< between two looks at what is waited for */
+  RETRY_US = 100000,    /**< after a batch that was not taken */
+  CURSOR_MAX = EVENT_ID_MAX + 3
+};
+
+/** What a read of the store gave: batches to be sent when it is closed again. */
+struct chunk {
+  struct fill_batch **batches;
+  size_t count, cap;
+};
+
+/** The thread's own. */
+struct filling {
+  struct fill *fill;
+  struct recount *recount;
+  struct chunk chunk;
+  struct buf cursor, sure; /**< where it is; where it may begin again after a crash */
+  int64_t noted_at;
+};
+
+/* ---- what is kept ---- */
+
+static void put_note(const struct fill *fill, bool done, struct str cursor, struct buf *out) {
+  buf_put_u8(out, done);
+  buf_put_str(out, cursor);
+  fill_put_ids(fill, out);
+}
+
+static int note(struct filling *filling, bool done, struct error *err) {
+  struct buf bytes;
+  buf_init(&bytes);
+  put_note(filling->fill, done, buf_str(&filling->sure), &bytes);
+  int rc = store_meta_put(filling->fill->options.host->shared.store, STR("fill"), buf_str(&bytes), err);
+  buf_deinit(&bytes);
+  filling->noted_at = clock_mono_us();
+  return rc;
+}
+
+/** @return 0 with the note's parts, ERROR_NOT_FOUND, or another error. */
+static int read_note(struct store *store, struct buf *bytes, bool *done, struct str *cursor,
+                     struct reader *ids, struct error *err) {
+  int rc = store_meta_get(store, STR("fill"), bytes, err);
+  if (rc) return rc;
+  *ids = reader_of(buf_str(bytes));
+  *done = reader_u8(ids) != 0;
+  *cursor = reader_str(ids);
+  return ids->bad || reader_left(ids) % 8 || cursor->len > CURSOR_MAX
+             ? error_set(err, ERROR_CORRUPT, "the place of the last filling is malformed")
+             : 0;
+}
+
+int fill_load_done(struct store *store, struct buf *ids, struct error *err) {
+  struct buf bytes;
+  struct reader reader;
+  struct str cursor;
+  bool done;
+  buf_init(&bytes);
+  int rc = read_note(store, &bytes, &done, &cursor, &reader, err);
+  if (rc == 0 && done) buf_append(ids, reader.at, reader_left(&reader));
+  buf_deinit(&bytes);
+  return rc == ERROR_NOT_FOUND ? 0 : rc;
+}
+
+/** Go on where an earlier run of the same job was. */
+static int load_place(struct filling *filling, struct error *err) {
+  struct buf bytes;
+  struct reader ids;
+  struct str cursor;
+  bool done;
+  buf_init(&bytes);
+  int rc = read_note(filling->fill->options.host->shared.store, &bytes, &done, &cursor, &ids, err);
+  bool same = rc == 0 && !done && reader_left(&ids) == filling->fill->options.count * 8;
+  for (size_t i = 0; same && i < filling->fill->options.count; i++)
+    same = reader_u64(&ids) == filling->fill->windows[i].id;
+  if (same) {
+    buf_append(&filling->cursor, cursor.data, cursor.len);
+    buf_append(&filling->sure, cursor.data, cursor.len);
+  }
+  buf_deinit(&bytes);
+  return rc == ERROR_NOT_FOUND ? 0 : rc;
+}
+
+/* ---- sending ---- */
+
+static bool stopping(const struct fill *fill) {
+  return atomic_load(&fill->stopping);
+}
+
+static void wait_home(struct fill *fill) {
+  struct timespec until;
+  clock_gettime(CLOCK_REALTIME, &until);
+  until.tv_nsec += POLL_US * 1000;
+  if (until.tv_nsec >= 1000000000) {
+    until.tv_nsec -= 1000000000;
+    until.tv_sec++;
+  }
+  pthread_cond_timedwait(&fill->home, &fill->lock, &until);
+}
+
+/** @return whether all of them were taken. */
+static bool wait_all_home(struct fill *fill) {
+  pthread_mutex_lock(&fill->lock);
+  while (fill->in_flight) wait_home(fill);
+  bool failed = fill->failed;
+  fill->failed = false;
+  pthread_mutex_unlock(&fill->lock);
+  return !failed;
+}
+
+/** Records that are not written yet must not crowd out the users whom events come for. */
+static bool memory_full(const struct fill *fill, struct worker *worker) {
+  const struct config *config = fill->options.host->config;
+  struct worker_figures figures;
+  worker_measure(worker, &figures);
+  return figures.user_bytes > config->state.memory / config->workers;
+}
+
+static void send_batch(struct fill *fill, struct fill_batch *batch) {
+  struct worker_shared *shared = &fill->options.host->shared;
+  struct entity first = {batch->users[0].input.entity.kind,
+                         {(const char *)batch->bytes.data + batch->users[0].id_at, batch->users[0].id_len}};
+  struct worker *worker = shared->workers[worker_of(shared, first)];
+  while (memory_full(fill, worker) && !stopping(fill)) usleep(POLL_US);
+  pthread_mutex_lock(&fill->lock);
+  while (fill->in_flight >= (fill->pause_us ? IN_FLIGHT_BUSY : IN_FLIGHT_MAX)) wait_home(fill);
+  int64_t pause = fill->pause_us < PAUSE_MAX_US ? fill->pause_us : PAUSE_MAX_US;
+  fill->in_flight++;
+  pthread_mutex_unlock(&fill->lock);
+  if (pause) usleep((useconds_t)pause);
+  fill_batch_send(batch, worker);
+}
+
+static struct fill_batch *batch_obtain(struct fill *fill) {
+  pthread_mutex_lock(&fill->lock);
+  struct fill_batch *batch = fill->free_batches;
+  if (batch) fill->free_batches = batch->next;
+  pthread_mutex_unlock(&fill->lock);
+  if (!batch) {
+    batch = memory_zalloc(sizeof *batch);
+    batch->fill = fill;
+    buf_init(&batch->bytes);
+  }
+  batch->count = 0;
+  buf_clear(&batch->bytes);
+  return batch;
+}
+
+/* ---- reading ---- */
+
+static int take_event(void *context, const struct log_record *record) {
+  struct filling *filling = context;
+  struct error *err = &filling->fill->err;
+  if (!record->effects.len) return recount_event(filling->recount, record->generation, record->input, err);
+  struct reader reader = reader_of(record->effects);
+  struct effect effect;
+  int rc = 0;
+  while (rc == 0 && reader_left(&reader)) {
+    rc = effect_decode(&effect, &reader, err);
+    if (rc == 0 && effect.type == EFFECT_DERIVED)
+      rc = recount_event(filling->recount, record->generation, effect.derived, err);
+  }
+  return rc;
+}
+
+/** The batch that the next user goes into: all of one are of one worker. */
+static void chunk_add(struct filling *filling, struct entity entity, const struct record *logged) {
+  struct chunk *chunk = &filling->chunk;
+  struct fill_batch *last = chunk->count ? chunk->batches[chunk->count - 1] : NULL;
+  struct worker_shared *shared = &filling->fill->options.host->shared;
+  if (last) {
+    struct str id = {(const char *)last->bytes.data + last->users[0].id_at, last->users[0].id_len};
+    struct entity first = {last->users[0].input.entity.kind, id};
+    if (worker_of(shared, first) == worker_of(shared, entity) && fill_batch_add(last, entity, logged)) return;
+  }
+  if (chunk->count == chunk->cap) {
+    chunk->cap = chunk->cap ? chunk->cap * 2 : 64;
+    chunk->batches = memory_realloc(chunk->batches, chunk->cap * sizeof(struct fill_batch *));
+  }
+  last = chunk->batches[chunk->count++] = batch_obtain(filling->fill);
+  fill_batch_add(last, entity, logged);
+}
+
+/** The users behind the cursor. @return 1 if there may be more, 0 at the end, or a negative code. */
+static int read_chunk(struct filling *filling, struct error *err) {
+  struct fill *fill = filling->fill;
+  struct event_walk *walk;
+  int64_t now = clock_wall_ms(), began = clock_mono_us();
+  int rc = event_walk_open(&walk, fill->options.host->shared.store, buf_str(&filling->cursor),
+                           recount_since(filling->recount, now), err);
+  if (rc) return rc;
+  unsigned users = 0;
+  do {
+    recount_begin(filling->recount, now);
+    rc = event_walk_next(walk, &filling->cursor, take_event, filling, err);
+    const struct record *logged = recount_end(filling->recount);
+    if (rc != 1 || !logged->bytes.len) continue;
+    /* A key of the store: partition, kind, id, 0. */
+    struct entity entity = {filling->cursor.data[1],
+                            {(const char *)filling->cursor.data + 2, filling->cursor.len - 3}};
+    chunk_add(filling, entity, logged);
+  } while (rc == 1 && ++users < CHUNK_USERS && clock_mono_us() - began < CHUNK_US);
+  event_walk_close(walk);
+  return rc;
+}
+
+static void send_chunk(struct filling *filling) {
+  for (size_t i = 0; i < filling->chunk.count; i++) send_batch(filling->fill, filling->chunk.batches[i]);
+  filling->chunk.count = 0;
+}
+
+/** Batches that will not be sent. */
+static void drop_chunk(struct filling *filling) {
+  struct fill *fill = filling->fill;
+  for (size_t i = 0; i < filling->chunk.count; i++) {
+    struct fill_batch *batch = filling->chunk.batches[i];
+    pthread_mutex_lock(&fill->lock);
+    batch->next = fill->free_batches;
+    fill->free_batches = batch;
+    pthread_mutex_unlock(&fill->lock);
+  }
+  filling->chunk.count = 0;
+}
+
+static void go_back(struct filling *filling) {
+  drop_chunk(filling);
+  buf_clear(&filling->cursor);
+  buf_append(&filling->cursor, filling->sure.data, filling->sure.len);
+  usleep(RETRY_US);
+}
+
+/** All that was sent is durable: the place is sure, and is noted now and then. @return 1 if something was not
+ * taken. */
+static int settle(struct filling *filling, bool now, struct error *err) {
+  pthread_mutex_lock(&filling->fill->lock);
+  now |= filling->fill->failed;
+  pthread_mutex_unlock(&filling->fill->lock);
+  if (!now && clock_mono_us() < filling->noted_at + NOTE_US) return 0;
+  if (!wait_all_home(filling->fill)) return 1;
+  buf_clear(&filling->sure);
+  buf_append(&filling->sure, filling->cursor.data, filling->cursor.len);
+  (void)FAILPOINT("fill.note");
+  int rc = note(filling, false, err);
+  return rc == ERROR_UNAVAILABLE ? 1 : rc;
+}
+
+static int fill_users(struct filling *filling, struct error *err) {
+  struct fill *fill = filling->fill;
+  atomic_store(&fill->step, FILL_READING);
+  atomic_store(&fill->log_begins, store_log_begins(fill->options.host->shared.store));
+  for (;;) {
+    if (stopping(fill)) return error_set(err, ERROR_UNAVAILABLE, "the filling was stopped");
+    int more = read_chunk(filling, err);
+    if (more == ERROR_UNAVAILABLE) {
+      wait_all_home(fill);
+      go_back(filling);
+      continue;
+    }
+    if (more < 0) return more;
+    if (filling->cursor.len) atomic_store(&fill->percent, filling->cursor.data[0] * 100u / PARTITION_COUNT);
+    send_chunk(filling);
+    int rc = settle(filling, more == 0, err);
+    if (rc < 0) return rc;
+    if (rc == 1)
+      go_back(filling);
+    else if (more == 0)
+      return 0;
+  }
+}
+
+/* ---- before ---- */
+
+/** Everything that was decided before the generation is below the segment that begins now, for every worker
+ * has handed it to the log: once that is sealed, the slices have it all. */
+static int wait_sealed(struct fill *fill, struct error *err) {
+  struct host *host = fill->options.host;
+  uint64_t segment = 0;
+  while (!segment) {
+    if (stopping(fill)) return error_set(err, ERROR_UNAVAILABLE, "the filling was stopped");
+    pthread_mutex_lock(&fill->lock);
+    fill->rolled = false;
+    pthread_mutex_unlock(&fill->lock);
+    fill_roll(fill, host->shared.workers[0]);
+    pthread_mutex_lock(&fill->lock);
+    while (!fill->rolled) wait_home(fill);
+    segment = fill->roll_status ? 0 : fill->segment;
+    pthread_mutex_unlock(&fill->lock);
+    if (!segment) usleep(RETRY_US);
+  }
+  while (store_sealed(host->shared.store) + 1 < segment) {
+    if (stopping(fill)) return error_set(err, ERROR_UNAVAILABLE, "the filling was stopped");
+    usleep(POLL_US);
+  }
+  return 0;
+}
+
+/* ---- the thread ---- */
+
+static int run(struct fill *fill, struct error *err) {
+  const struct config *config = fill->options.host->config;
+  struct recount_options options = {.windows = fill->windows,
+                                    .count = fill->options.count,
+                                    .record_max = config->state.record_max,
+                                    .max_past = config->ingest.max_past};
+  struct filling filling = {.fill = fill, .recount = recount_new(&options), .noted_at = clock_mono_us()};
+  buf_init(&filling.cursor);
+  buf_init(&filling.sure);
+  (void)FAILPOINT("fill.begin");
+  int rc = load_place(&filling, err);
+  if (!rc) rc = wait_sealed(fill, err);
+  if (!rc) rc = fill_users(&filling, err);
+  wait_all_home(fill);
+  while (!rc && (rc = note(&filling, true, err)) == ERROR_UNAVAILABLE && !stopping(fill)) {
+    usleep(RETRY_US);
+    rc = 0;
+  }
+  if (!rc) (void)FAILPOINT("fill.done");
+  atomic_fetch_add(&fill->refused, recount_refused(filling.recount));
+  drop_chunk(&filling);
+  recount_free(filling.recount);
+  memory_free(filling.chunk.batches);
+  buf_deinit(&filling.cursor);
+  buf_deinit(&filling.sure);
+  return rc;
+}
+
+static void main_told(struct mail *mail, bool cancelled) {
+  struct fill *fill = (struct fill *)((char *)mail - offsetof(struct fill, ended));
+  if (!cancelled) fill->options.ended(fill->options.context, fill->status, &fill->err);
+}
+
+static void thread_main(void *context) {
+  struct fill *fill = context;
+  pthread_setname_np(pthread_self(), "kairos-fill");
+  setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), FILL_NICE);
+  fill->status = run(fill, &fill->err);
+  mailbox_send(fill->options.host->mailbox, &fill->ended);
+}
+
+struct fill *fill_start(const struct fill_options *options) {
+  struct fill *fill = memory_zalloc(sizeof *fill);
+  fill->options = *options;
+  fill->windows = memory_alloc(options->count * sizeof *fill->windows);
+  memcpy(fill->windows, options->windows, options->count * sizeof *fill->windows);
+  buf_init(&fill->input);
+  buf_put_varint(&fill->input, options->generation);
+  for (size_t i = 0; i < options->count; i++) { /* they outlive the generation that they came with */
+    struct window_declaration *window = &fill->windows[i];
+    window->of = (struct str){memory_dup(window->of.data, window->of.len), window->of.len};
+    window->by = (struct str){memory_dup(window->by.data, window->by.len), window->by.len};
+    window->value = (struct str){memory_dup(window->value.data, window->value.len), window->value.len};
+  }
+  fill->options.windows = fill->windows;
+  pthread_mutex_init(&fill->lock, NULL);
+  pthread_cond_init(&fill->home, NULL);
+  fill->ended.run = main_told;
+  fill->began = clock_wall_ms();
+  fill->log_begins = INT64_MAX;
+  fill->filled_total = metric_counter("kairos_filled_users_total",
+                                      "Users whose new windows were filled from the event log.", NULL);
+  LOG_INFO("fill", "new windows are being filled from the event log", LOG_INT("windows", options->count),
+           LOG_INT("generation", options->generation));
+  if (uv_thread_create(&fill->thread, thread_main, fill)) {
+    fill->joined = true;
+    fill_free(fill);
+    return NULL;
+  }
+  return fill;
+}
+
+void fill_stop(struct fill *fill) {
+  atomic_store(&fill->stopping, true);
+}
+
+void fill_halt(struct fill *fill) {
+  fill_stop(fill);
+  if (!fill->joined) uv_thread_join(&fill->thread);
+  fill->joined = true;
+}
+
+void fill_free(struct fill *fill) {
+  if (!fill) return;
+  fill_halt(fill);
+  while (fill->free_batches) {
+    struct fill_batch *batch = fill->free_batches;
+    fill->free_batches = batch->next;
+    buf_deinit(&batch->bytes);
+    memory_free(batch);
+  }
+  for (size_t i = 0; i < fill->options.count; i++) {
+    memory_free((char *)fill->windows[i].of.data);
+    memory_free((char *)fill->windows[i].by.data);
+    memory_free((char *)fill->windows[i].value.data);
+  }
+  memory_free(fill->windows);
+  buf_deinit(&fill->input);
+  pthread_mutex_destroy(&fill->lock);
+  pthread_cond_destroy(&fill->home);
+  memory_free(fill);
+}
+
+bool fill_is_of(const struct fill *fill, const struct window_declaration *windows, size_t count) {
+  if (count != fill->options.count || stopping(fill)) return false;
+  for (size_t i = 0; i < count; i++)
+    if (fill->windows[i].id != windows[i].id) return false;
+  return true;
+}
+
+void fill_put_ids(const struct fill *fill, struct buf *out) {
+  for (size_t i = 0; i < fill->options.count; i++) buf_put_u64(out, fill->windows[i].id);
+}
+
+struct fill_progress fill_progress(const struct fill *fill) {
+  struct fill_progress progress = {.step = atomic_load(&fill->step),
+                                   .percent = atomic_load(&fill->percent),
+                                   .users = atomic_load(&fill->users),
+                                   .refused = atomic_load(&fill->refused),
+                                   .began = fill->began,
+                                   .log_begins = atomic_load(&fill->log_begins)};
+  for (size_t i = 0; i < fill->options.count; i++)
+    if (fill->windows[i].over > progress.longest) progress.longest = fill->windows[i].over;
+  return progress;
+}

@@ -1,0 +1,73 @@
+/** A fill's insides, shared by fill.c (the job) and fill_input.c (its inputs, on the workers). */
+#pragma once
+
+#include "base/metric.h"
+#include "host/fill.h"
+#include "state/record.h"
+
+enum { FILL_BATCH_USERS = 32, FILL_BATCH_BYTES = 64 << 10 };
+
+struct fill_batch;
+
+/** What the log held of one user. */
+struct fill_user {
+  struct worker_input input;
+  struct fill_batch *batch;
+  size_t id_at, id_len, windows_at, windows_len; /**< in the batch's bytes */
+  struct record logged;                          /**< borrows from them */
+};
+
+/** Users of one worker: one letter. */
+struct fill_batch {
+  struct worker_task task; /**< first */
+  struct fill *fill;
+  struct fill_batch *next; /**< in the list of the free */
+  struct fill_user users[FILL_BATCH_USERS];
+  unsigned count;
+  struct buf bytes;
+  /* the worker's, until it is home */
+  unsigned pending;
+  bool failed;
+  uint32_t filled, refused;
+  int64_t began;           /**< monotonic us */
+  uint64_t decided_before; /**< inputs of the worker so far */
+};
+
+struct fill {
+  struct fill_options options;
+  struct window_declaration *windows;
+  uv_thread_t thread;
+  bool joined;
+  atomic_bool stopping;
+  struct buf input; /**< the log record's */
+  struct mail ended;
+  int status;
+  struct error err;
+
+  pthread_mutex_t lock;
+  pthread_cond_t home;
+  /* under the lock */
+  struct fill_batch *free_batches;
+  unsigned in_flight;
+  bool failed;      /**< a batch was not taken: begin again from the last place that is sure */
+  int64_t pause_us; /**< what the last batch asks for before the next */
+  bool rolled;      /**< the log's new segment … */
+  int roll_status;  /**< … or why there is none */
+  uint64_t segment; /**< … its number */
+
+  _Atomic int step;
+  _Atomic unsigned percent;
+  _Atomic uint64_t users, refused;
+  _Atomic int64_t log_begins;
+  int64_t began;
+  metric_id filled_total;
+};
+
+/* fill_input.c */
+
+/** Add a user to a batch. @return false if it has no room. */
+bool fill_batch_add(struct fill_batch *batch, struct entity entity, const struct record *logged);
+/** To the worker that owns its users. */
+void fill_batch_send(struct fill_batch *batch, struct worker *worker);
+/** Ask a worker to have a new segment begun: fill.rolled. */
+void fill_roll(struct fill *fill, struct worker *worker);

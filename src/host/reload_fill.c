@@ -1,0 +1,298 @@
+/* Windows that are new to what serves: which they are, what serves while they are filled from the log, and
+ * the job that does it. */
+#include "base/clock.h"
+#include "base/logger.h"
+#include "base/memory.h"
+#include "host/changes.h"
+#include "host/reload_internal.h"
+#include "state/event_walk.h"
+
+static bool is_filled(const struct reload *reload, uint64_t id) {
+  struct reader ids = reader_of(buf_str(&reload->filled));
+  while (reader_left(&ids) >= 8)
+    if (reader_u64(&ids) == id) return true;
+  return false;
+}
+
+bool reload_fill_lacks(const struct reload *reload, const struct generation *generation) {
+  for (size_t i = 0; i < generation->besides_count; i++)
+    if (!is_filled(reload, generation->besides[i].id)) return true;
+  return false;
+}
+
+/* ---- what is new ---- */
+
+/** New with this generation, or not filled yet. */
+static bool wants_filling(const struct reload *reload, const struct window_declaration *window,
+                          uint32_t number) {
+  if (window->since == number) return true;
+  for (size_t i = 0; i < reload->serving->besides_count; i++)
+    if (reload->serving->besides[i].id == window->id) return !is_filled(reload, window->id);
+  return false;
+}
+
+static uint32_t put_wanting(const struct reload *reload, const struct generation *candidate,
+                            struct buf *out) {
+  const struct engine *engine = candidate->workers[0].engine;
+  const struct window_declaration *windows;
+  size_t count = engine_windows(engine, &windows);
+  struct buf rows, words;
+  uint32_t wanting = 0;
+  buf_init(&rows);
+  buf_init(&words);
+  for (size_t i = 0; i < count; i++) {
+    if (!wants_filling(reload, &windows[i], candidate->facts.number)) continue;
+    buf_clear(&words);
+    engine_window_words(engine, (uint32_t)i, &words);
+    generation_put_beside(&rows, &windows[i], buf_str(&words));
+    wanting++;
+  }
+  value_put_array(out, wanting);
+  buf_append(out, rows.data, rows.len);
+  buf_deinit(&rows);
+  buf_deinit(&words);
+  return wanting;
+}
+
+/** The folders of rules that read one of them: strings. */
+static void put_folders(const struct reload *reload, const struct generation *candidate, struct buf *out) {
+  const struct engine *engine = candidate->workers[0].engine;
+  const struct engine_rule *rules;
+  const struct window_declaration *windows;
+  const uint32_t *of_folder;
+  engine_windows(engine, &windows);
+  size_t count = engine_rules(engine, &rules);
+  for (size_t i = 0; i < count; i++) {
+    size_t read = engine_folder_windows(engine, (uint32_t)i, &of_folder), j = 0;
+    while (j < read && !wants_filling(reload, &windows[of_folder[j]], candidate->facts.number)) j++;
+    const char *slash = memchr(rules[i].path.data, '/', rules[i].path.len);
+    if (j < read && slash)
+      buf_put_str(out, (struct str){rules[i].path.data, (size_t)(slash - rules[i].path.data)});
+  }
+}
+
+static bool is_new_type(const struct generation *candidate, struct str bytes) {
+  const struct window_declaration *windows;
+  size_t count = engine_windows(candidate->workers[0].engine, &windows);
+  struct event event;
+  struct reader reader = reader_of(bytes);
+  if (event_decode(&event, &reader, NULL)) return false;
+  for (size_t i = 0; i < count; i++)
+    if (windows[i].since == candidate->facts.number && str_equal(windows[i].of, event.type)) return true;
+  return false;
+}
+
+static bool holds_new_type(const struct generation *candidate, const struct log_record *record) {
+  struct reader effects = reader_of(record->effects);
+  struct effect effect;
+  if (record->type == LOG_EVENT && is_new_type(candidate, record->input)) return true;
+  while (reader_left(&effects) && effect_decode(&effect, &effects, NULL) == 0)
+    if (effect.type == EFFECT_DERIVED && is_new_type(candidate, effect.derived)) return true;
+  return false;
+}
+
+/** Whether the log may hold something for them. What comes while this is being asked is counted, or filled in
+ * behind. */
+static bool log_may_hold(const struct host *host, const struct generation *candidate) {
+  if (store_log_begins(host->shared.store) != INT64_MAX) return true;
+  struct log_reader *reader;
+  struct log_position after;
+  struct log_record record;
+  uint64_t sealed = store_sealed(host->shared.store);
+  if (log_reader_new(&reader, host->log_directory, (struct log_position){sealed ? sealed + 1 : 0, 0}, NULL))
+    return true;
+  int rc;
+  bool held = false;
+  while (!held && (rc = log_reader_next(reader, NULL, &record, &after, NULL)) == 1)
+    held = holds_new_type(candidate, &record);
+  log_reader_free(reader);
+  return held || rc < 0;
+}
+
+/* ---- what serves meanwhile ---- */
+
+/** Campaigns that read what is not filled stay as they are, the others go on to the new sources. Where what
+ * all campaigns share has changed, all stay. */
+static struct ruleset *mixed(const struct reload *reload, const struct ruleset *sources) {
+  struct ruleset *serving = reload->serving->ruleset;
+  if (changes_shared(serving, sources)) return ruleset_share(serving);
+  struct buf folders;
+  buf_init(&folders);
+  put_folders(reload, reload->attempt.candidate, &folders);
+  struct ruleset *mix = ruleset_mix(sources, serving, buf_str(&folders));
+  buf_deinit(&folders);
+  return mix;
+}
+
+static int hold_back(struct reload *reload, struct ruleset *sources, struct ruleset *meanwhile,
+                     struct str besides, struct error *err) {
+  struct buf changes;
+  buf_init(&changes);
+  changes_of_sources(reload->serving->ruleset, meanwhile, &changes);
+  int rc = reload_make(
+      reload,
+      &(struct reload_making){
+          .ruleset = meanwhile, .target = sources, .besides = besides, .changes = buf_str(&changes)},
+      err);
+  buf_deinit(&changes);
+  return rc;
+}
+
+int reload_fill_plan(struct reload *reload, struct ruleset *sources, bool may_wait, struct error *err) {
+  const struct generation *serving = reload->serving;
+  if (!serving) return 0;
+  struct buf besides;
+  struct ruleset *meanwhile = NULL;
+  int rc = 0;
+  buf_init(&besides);
+  if (!put_wanting(reload, reload->attempt.candidate, &besides)) goto cleanup;
+  bool wait = may_wait && serving->workers[0].engine &&
+              (reload_fill_lacks(reload, serving) || log_may_hold(reload->host, reload->attempt.candidate));
+  if (!wait) { // it serves at once; what the log holds follows
+    rc = reload_make(reload,
+                     &(struct reload_making){.ruleset = sources,
+                                             .besides = buf_str(&besides),
+                                             .changes = buf_str(&reload->attempt.changes)},
+                     err);
+    goto cleanup;
+  }
+  meanwhile = mixed(reload, sources);
+  // Two campaigns may stand in each other's way between the old and the new: then all stay.
+  if (hold_back(reload, sources, meanwhile, buf_str(&besides), err))
+    rc = hold_back(reload, sources, serving->ruleset, buf_str(&besides), err);
+cleanup:
+  ruleset_free(meanwhile);
+  buf_deinit(&besides);
+  return rc;
+}
+
+/* ---- the job ---- */
+
+static void note_failed(struct reload *reload, const char *reason) {
+  memory_free(reload->fill_failed);
+  reload->fill_failed = reason ? memory_dup(reason, strlen(reason)) : NULL;
+}
+
+static void ended(void *context, int status, const struct error *err) {
+  struct reload *reload = context;
+  struct fill *fill = reload->fill;
+  struct fill_progress progress = reload->fill_was = fill_progress(fill);
+  reload->fill = NULL;
+  if (status == 0) {
+    LOG_INFO("fill", "new windows are filled from the event log", LOG_INT("users", progress.users),
+             LOG_INT("milliseconds", clock_wall_ms() - progress.began));
+    if (progress.refused)
+      LOG_WARN("fill", "records had no room for all that the log holds of their users",
+               LOG_INT("windows", progress.refused));
+    buf_clear(&reload->filled);
+    fill_put_ids(fill, &reload->filled);
+  } else if (status != ERROR_UNAVAILABLE) {
+    LOG_ERROR("fill", "new windows cannot be filled from the event log; the rules before them go on",
+              LOG_TEXT("error", err->message));
+    note_failed(reload, err->message);
+  }
+  fill_free(fill);
+  reload_fill_update(reload);
+}
+
+void reload_fill_update(struct reload *reload) {
+  const struct generation *serving = reload->serving;
+  if (!serving || reload->stopping || reload->step == RELOAD_SWAPPING) return;
+  bool lacks = reload_fill_lacks(reload, serving);
+  if (reload->fill) {
+    if (!lacks || !fill_is_of(reload->fill, serving->besides, serving->besides_count))
+      fill_stop(reload->fill);
+    return; // `ended` comes here again
+  }
+  if (reload->fill_failed || host_phase(reload->host) != HOST_RUNNING) return;
+  if (lacks) {
+    reload->fill = fill_start(&(struct fill_options){.host = reload->host,
+                                                     .windows = serving->besides,
+                                                     .count = serving->besides_count,
+                                                     .generation = serving->facts.number,
+                                                     .ended = ended,
+                                                     .context = reload});
+  } else if (generation_holds(serving) && !reload->fill_asked) {
+    struct str by = serving->facts.by;
+    reload->fill_asked = true;
+    reload_ask(reload, &(struct reload_request){.cause = GENERATION_FILL, .by = memory_dup(by.data, by.len)});
+  }
+}
+
+void reload_fill_again(struct reload *reload) {
+  note_failed(reload, NULL);
+  reload_fill_update(reload);
+}
+
+void reload_fill_tried(struct reload *reload, const char *reason) {
+  reload->fill_asked = false;
+  if (reason) note_failed(reload, reason);
+}
+
+void reload_fill_stop(struct reload *reload) {
+  if (reload->fill) fill_stop(reload->fill);
+}
+
+void reload_fill_halt(const struct host *host) {
+  if (host->reload && host->reload->fill) fill_halt(host->reload->fill);
+}
+
+/* ---- for people ---- */
+
+/** From when on the log has what the longest of the windows asks for, where that is longer than the log is
+ * kept; 0: all of it. */
+static int64_t short_from(const struct reload *reload, const struct fill_progress *progress) {
+  int64_t keep = reload->host->config->log.keep;
+  if (progress->longest <= keep || progress->log_begins == INT64_MAX) return 0;
+  int64_t kept = progress->began - keep;
+  return progress->log_begins > kept ? progress->log_begins : kept;
+}
+
+static void put_words(const struct reload *reload, struct buf *out) {
+  struct reader besides = reader_of(reload->serving->facts.besides);
+  uint32_t count = value_read(&besides).count;
+  value_put_array(out, count);
+  while (count-- > 0) {
+    struct str words, row = value_slice(&besides);
+    value_put_string(out, value_member(row, STR("words"), &words) ? value_head(words).string : STR(""));
+  }
+}
+
+bool reload_fill_describe(const struct reload *reload, struct buf *out) {
+  const struct generation *serving = reload->serving;
+  bool holds = generation_holds(serving);
+  if (!holds && !reload_fill_lacks(reload, serving)) return false;
+  struct fill_progress progress = reload->fill ? fill_progress(reload->fill) : reload->fill_was;
+  bool going_live = holds && !reload_fill_lacks(reload, serving);
+  value_put_map(out, 8);
+  value_put_member_text(out, "state",
+                        reload->fill_failed                             ? STR("failed")
+                        : going_live                                    ? STR("going live")
+                        : reload->fill && progress.step == FILL_READING ? STR("filling")
+                                                                        : STR("sealing"));
+  value_put_member_integer(out, "percent", going_live ? 100 : progress.percent);
+  value_put_member_integer(out, "users", (int64_t)progress.users);
+  value_put_string(out, STR("holds_back"));
+  value_put_bool(out, holds);
+  value_put_string(out, STR("windows"));
+  if (serving->facts.besides.len)
+    put_words(reload, out);
+  else
+    value_put_array(out, 0);
+  value_put_member_integer(out, "short_from", short_from(reload, &progress));
+  value_put_member_integer(out, "log_keep", reload->host->config->log.keep);
+  value_put_member_text(out, "error", str_from(reload->fill_failed ? reload->fill_failed : ""));
+  return true;
+}
+
+bool reload_fill_describe_last(const struct reload *reload, struct buf *out) {
+  const struct fill_progress *was = &reload->fill_was;
+  if (!was->began) return false;
+  value_put_map(out, 5);
+  value_put_member_integer(out, "at", was->began);
+  value_put_member_integer(out, "users", (int64_t)was->users);
+  value_put_member_integer(out, "refused", (int64_t)was->refused);
+  value_put_member_integer(out, "short_from", short_from(reload, was));
+  value_put_member_integer(out, "log_keep", reload->host->config->log.keep);
+  return true;
+}
