@@ -9,6 +9,10 @@ local acting, answering, name_of, text_of = nodes.acting, nodes.answering, nodes
 --- Dates that are somebody's: by the configuration's clock unless told whose.
 local zoned = { ["date.next"] = true, ["date.next_annual"] = true }
 
+--- These belong at the top of a file.
+local declaring = { ["kairos.window"] = true, ["kairos.throttle"] = true, ["kairos.rule"] = true, ["kairos.journey"] = true,
+  ["kairos.experiment"] = true, ["kairos.interest"] = true, ["kairos.needs"] = true }
+
 ---@class review.Walk
 local Walk = {}
 
@@ -279,8 +283,7 @@ function Walk:check_call(node)
       local of = window.fields.of
       if of and of.tag == "String" then self.facts:use_type(self.source, of, "of") end
     end
-    if (name == "kairos.window" or name == "kairos.throttle" or name == "kairos.rule") and phases_of(self:running()) ~= nil
-      and self:running() then
+    if declaring[name] and self:running() then
       return self:error("call", { line = node.line, offset = target.offset, end_offset = target.end_offset },
         ("%s belongs at the top of the file: the host must know it before an event comes"):format(name), "move it to the top")
     end

@@ -29,6 +29,16 @@ function Walk:check_comparison(node)
     return self:warn("comparison", node, "`not` belongs to what stands behind it alone: this compares false with it",
       a and b and ("write %s %s %s"):format(a, op == "eq" and "~=" or "==", b) or "write a ~= b")
   end
+  for index = 2, 3 do -- a variant, or a side of a split, that there is not
+    local choices, text = (index == 2 and one or two or {}).choices, node[5 - index]
+    if choices and text.tag == "String" and (op == "eq" or op == "ne") then
+      local known = {}
+      for _, choice in ipairs(choices) do known[choice] = true end
+      if not known[text[1]] then
+        return self:warn("comparison", text, ('it is never "%s"'):format(text[1]), values.choose(text[1], choices))
+      end
+    end
+  end
   if left.tag == "Index" and right.tag == "String" or right.tag == "Index" and left.tag == "String" then
     self:check_event_type(left.tag == "Index" and left or right, left.tag == "String" and left or right)
   end

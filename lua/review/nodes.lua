@@ -3,7 +3,7 @@
 local nodes = {}
 
 --- user: these ask for effects, which `when` may not.
-nodes.acting = { send = true, set = true, after = true, at = true, cancel = true, emit = true }
+nodes.acting = { send = true, set = true, after = true, at = true, cancel = true, emit = true, variant = true }
 --- These only answer: to ask and not to look is a slip.
 nodes.answering = { count = true, sum = true, last = true, first = true, distinct = true }
 

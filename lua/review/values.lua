@@ -9,7 +9,7 @@ local values = {}
 local examples = {
   ["kairos.Duration"] = '"10m"', ["kairos.Rate"] = '"5/1h"', ["kairos.Path"] = '"payload.sku"',
   ["kairos.EventType"] = '"order.completed"', ["kairos.Need"] = "kairos.needs { … }", ["kairos.Window"] = "kairos.window { … }",
-  ["kairos.Throttle"] = "kairos.throttle { … }",
+  ["kairos.Throttle"] = "kairos.throttle { … }", ["kairos.Experiment"] = "kairos.experiment { … }",
   ["kairos.Name"] = '"high_interest"',
   ["kairos.Purpose"] = '"marketing"', ["kairos.Cap"] = '"3/7d"',
   ["kairos.Share"] = '"25%"', ["kairos.Moment"] = '"2026-11-27 09:00 Europe/Berlin"',
@@ -24,7 +24,8 @@ local described = {
   ["kairos.Share"] = "a share of the users in quotes", ["kairos.Moment"] = "a day and time in quotes",
   ["kairos.Hours"] = "hours in quotes", ["kairos.DayTime"] = "a day and a time in quotes",
   ["kairos.Upcoming"] = "when, in words and in quotes",
-  ["kairos.Need"] = "a look-up", ["kairos.Purpose"] = "a purpose in quotes", ["kairos.Cap"] = "a cap in quotes",
+  ["kairos.Experiment"] = "what kairos.experiment returned", ["kairos.Need"] = "a look-up",
+  ["kairos.Purpose"] = "a purpose in quotes", ["kairos.Cap"] = "a cap in quotes",
   ["kairos.Template"] = "the name of a template in quotes", ["kairos.Key"] = "text, a number, true or false",
 }
 
@@ -133,10 +134,23 @@ local function words_of(wanted)
   return list[1] and list
 end
 
-local function example_of(wanted, name, description)
-  local quoted = (wanted.kind == "string" or wanted.kind == "number") and description and description:match '"[^"]+"'
+local example_of
+function example_of(known, wanted, name, description)
+  local text = wanted.kind == "string" or wanted.kind == "number" or wanted.kind == "class" and kinds[wanted.name]
+  local quoted = text and description and description:match '"[^"]+"'
   if quoted then return quoted end
   if name == "on" or name == "of" or name == "cancel_on" then return '"order.completed"' end
+  local class = wanted.kind == "class" and known.classes[wanted.name]
+  if class and not examples[wanted.name] and class.order[1] then
+    local parts = {}
+    for _, each in ipairs(class.order) do
+      local field = class.fields[each]
+      if not field.optional and field.type then
+        parts[#parts + 1] = ("%s = %s"):format(each, example_of(known, field.type, each, field.description) or "…")
+      end
+    end
+    return "{ " .. (parts[1] and table.concat(parts, ", ") or class.order[1] .. " = …") .. " }"
+  end
   if wanted.kind == "class" then return examples[wanted.name] end
   if wanted.kind == "function" then
     local params = {}
@@ -145,7 +159,7 @@ local function example_of(wanted, name, description)
   end
   local list = choices(wanted)
   if list then return '"' .. list[1] .. '"' end
-  if wanted.kind == "union" then return example_of(wanted.list[1]) end
+  if wanted.kind == "union" then return example_of(known, wanted.list[1]) end
   if wanted.kind == "number" then return "1" end
   if wanted.kind == "table" then return "{ … }" end
   if wanted.kind == "string" then return '"…"' end
@@ -198,9 +212,13 @@ local function check_value(self, wanted, node, what, name, description)
   if not wanted then return end
   local one = types:of(source, node)
   if not fits(known, one, wanted) then
-    local instead = example_of(wanted, name, description)
+    local instead = example_of(known, wanted, name, description)
     if wanted.kind == "function" and (node.tag == "Call" or node.tag == "Invoke") then
       return called_now(source, node, what, name, instead)
+    end
+    if one.kind == "string" and wanted.kind == "class" and self.locals[one.value] then
+      self.meant[one.value] = true
+      instead = one.value .. ", without quotes"
     end
     local class = wanted.kind == "class" and known.classes[wanted.name]
     if class and class.order[1] then
@@ -213,7 +231,7 @@ local function check_value(self, wanted, node, what, name, description)
       instead and (name and ("write %s = %s"):format(name, instead) or "write " .. instead))
   end
   if wanted.kind == "function" and not one and (node.tag == "Call" or node.tag == "Invoke") then
-    return called_now(source, node, what, name, example_of(wanted, name))
+    return called_now(source, node, what, name, example_of(known, wanted, name))
   end
   if not one then return end
   local kind = wanted.kind == "class" and kinds[wanted.name]
@@ -223,7 +241,7 @@ local function check_value(self, wanted, node, what, name, description)
   if kind and one.kind == "string" and one.value then
     local why, meant = kind(one.value)
     if why then
-      local instead = meant and ('"%s"'):format(meant) or example_of(wanted, name)
+      local instead = meant and ('"%s"'):format(meant) or example_of(known, wanted, name, description)
       -- What the host says of it quotes the text; here it stands marked in its line.
       why = why:gsub('^".-" ', "")
       if meant then why = why:gsub(": write .*$", "") end
@@ -373,7 +391,8 @@ function check_fields(self, class, node, what, whole)
     local field = class.fields[name]
     if not field.optional and field.type and not seen[name] then
       source:problem("error", "missing-field", { line = node.line, offset = node.offset, end_offset = node.offset },
-        ("%s needs `%s`"):format(what, name), ("write %s = %s"):format(name, example_of(field.type, name) or "…"))
+        ("%s needs `%s`"):format(what, name),
+        ("write %s = %s"):format(name, example_of(types.known, field.type, name, field.description) or "…"))
     end
   end
 end

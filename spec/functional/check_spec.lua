@@ -172,7 +172,7 @@ title: '{{tag}}, and a "'
     local function annotated(class)
       local texts = {}
       for _, path in ipairs { "lua/meta/host.lua", "lua/kairos/rule.lua", "lua/kairos/window.lua", "lua/kairos/throttle.lua",
-        "lua/kairos/needs.lua", "lua/kairos/segment.lua" } do
+        "lua/kairos/needs.lua", "lua/kairos/segment.lua", "lua/kairos/experiment.lua", "lua/kairos/check.lua" } do
         texts[path] = files.read(path)
       end
       local names = {}
@@ -188,6 +188,9 @@ title: '{{tag}}, and a "'
       ["kairos.ThrottleSpec"] = { "kairos.throttle", RULE:format("kairos.throttle { zzz = 1 }", "") },
       ["kairos.NeedsSpec"] = { "kairos.needs", RULE:format("kairos.needs { zzz = 1 }", "") },
       ["kairos.SegmentSpec"] = { "kairos.segment", 'return require("kairos").segment { zzz = 1 }' },
+      ["kairos.ExperimentSpec"] = { "kairos.experiment", RULE:format("kairos.experiment { zzz = 1 }", "") },
+      ["kairos.GoalSpec"] = { "goal of kairos.experiment",
+        RULE:format('kairos.experiment { name = "x", variants = { "a", "b" }, goal = { zzz = 1 } }', "") },
       ["kairos.EmitSpec"] = { "user:emit", RULE:format("", "user:emit { zzz = 1 }") },
       ["kairos.SendSpec"] = { "user:send", RULE:format("", "user:send { zzz = 1 }") },
       ["kairos.TimerSpec"] = { "user:after", RULE:format("", 'user:after("1h", { zzz = 1 })') },
