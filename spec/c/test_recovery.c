@@ -320,6 +320,17 @@ static void add_effects(struct life *life, int user, uint64_t seq, struct buf *o
             .message = {support_message(user_entity(user), support_id(seq)),
                         {.pass = chance(life, 4) > 0, .reason = STR(""), .checks = STR("\x80")}}},
         out);
+  if (chance(life, 3) == 0)
+    effect_encode(&(struct effect){.type = EFFECT_EXPOSURE,
+                                   .exposure = {chance(life, 2) ? STR("x") : STR("y"),
+                                                chance(life, 2) ? STR("plain") : STR("urgent"), at,
+                                                STR("\x80"), false, 0, 0}},
+                  out);
+  if (chance(life, 3) == 0) // with and without an exposure, once and again: the first after one counts
+    effect_encode(&(struct effect){.type = EFFECT_GOAL,
+                                   .exposure = {chance(life, 2) ? STR("x") : STR("y"), STR(""), at, STR(""),
+                                                true, at, chance(life, 1000)}},
+                  out);
   if (chance(life, 8) == 0)
     effect_encode(&(struct effect){.type = EFFECT_FAILURE,
                                    .failure = {.id = support_id(1000000 + seq),

@@ -263,6 +263,35 @@ describe("in simulate and specs", function()
     ]])
   end)
 
+  it("Thompson sampling sends more users to the variant that does better, on a schedule, once goals are settled", function()
+    passes(greeting [[variants = { plain = 1, urgent = 1 }, choose = "thompson", every = "1h",]], [[
+      local function visit(first, last)
+        local count = { plain = 0, urgent = 0 }
+        for index = first, last do
+          local user = "user-" .. index
+          host:event { type = "hello", user = user }
+          local variant = host:variant(user, "subject_line")
+          count[variant] = count[variant] + 1
+          if variant == "urgent" and index % 3 == 0 then
+            host:event { type = "order.completed", user = user, payload = { total = 1 } }
+          end
+        end
+        return count
+      end
+      local count = visit(1, 300)
+      assert.is_true(count.plain > 100 and count.urgent > 100, count.plain)
+      host:advance "59m" -- drawn anew, and nothing is settled yet
+      count = visit(301, 400)
+      assert.is_true(count.plain > 25 and count.urgent > 25, count.plain)
+      host:advance "61m"
+      count = visit(401, 600)
+      assert.is_true(count.urgent > 185, count.urgent)
+      local experiment = host:experiments("subject_line")[1]
+      assert.is_false(experiment.mismatch)
+      assert.truthy(experiment.verdict:find("urgent does better than plain", 1, true), experiment.verdict)
+    ]])
+  end)
+
   it("a shadow exposes nobody; `when` is told why it may not ask; a `where` that fails is a dead letter of its own", function()
     passes(greeting(nil, 'mode = "shadow",'), [[
       host:event { type = "hello", user = "ada" }

@@ -75,6 +75,7 @@ static bool take_effects(struct str bytes, struct buf *out) {
     kept += effect.type == EFFECT_MESSAGE || effect.type == EFFECT_OUTCOME || effect.type == EFFECT_FAILURE ||
             effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS ||
             effect.type == EFFECT_CONSENT || effect.type == EFFECT_NOT_RUN || effect.type == EFFECT_DERIVED ||
+            effect.type == EFFECT_EXPOSURE || effect.type == EFFECT_GOAL ||
             (effect.type == EFFECT_SEGMENT && effect.segment.change != SEGMENT_JUDGED);
     struct dead_letter letter, again;
     if (!dead_letter_from(&letter, &record, &effect)) continue;
@@ -259,6 +260,10 @@ static void seed_effects(void) {
       {.type = EFFECT_ONCE, .once = {78, FUZZ_NOW}},
       {.type = EFFECT_TIMER_SET, .timer = seed_timer},
       {.type = EFFECT_TIMER_CLEAR, .timer = seed_timer},
+      {.type = EFFECT_EXPOSURE,
+       .exposure = {STR("subject"), STR("urgent"), FUZZ_NOW, STR("\x81\xa6urgent\x01"), false, 0, 0}},
+      {.type = EFFECT_GOAL,
+       .exposure = {STR("subject"), STR("urgent"), FUZZ_NOW, STR(""), true, FUZZ_NOW + 1, 12500000}},
       {.type = EFFECT_SUPPRESS, .suppress = {STR("email"), STR("bounced"), FUZZ_NOW}},
       {.type = EFFECT_UNSUPPRESS, .suppress = {STR("*"), STR(""), FUZZ_NOW}},
       {.type = EFFECT_CONSENT, .consent = {STR("newsletter"), STR("email"), true, FUZZ_NOW, STR("event")}},

@@ -92,6 +92,7 @@ static void check_applied(const struct effect *effect) {
   struct timer timer, first;
   struct suppression suppression;
   struct consent consent;
+  struct exposure exposure;
   int64_t until = 0, times[RECORD_COUNTED_MAX];
   switch (effect->type) {
   case EFFECT_ATTRIBUTE:
@@ -127,6 +128,12 @@ static void check_applied(const struct effect *effect) {
     HOLDS(consent.at >= effect->consent.at);
     HOLDS(consent.at > effect->consent.at || effect->consent.granted || !consent.granted);
     break;
+  case EFFECT_EXPOSURE:
+    HOLDS(record_exposure(&live, effect->exposure.experiment, &exposure));
+    break;
+  case EFFECT_GOAL:
+    HOLDS(!record_exposure(&live, effect->exposure.experiment, &exposure) || exposure.reached);
+    break;
   case EFFECT_COUNT_SEND: {
     size_t count = record_counted(&live, effect->counted.counter, times);
     bool found = effect->counted.keep == 0;
@@ -161,7 +168,7 @@ static void apply(const struct effect *effect) {
 
 static void apply_one(struct input *input) {
   struct effect effect = {0};
-  switch (input_u8(input) % 12) {
+  switch (input_u8(input) % 14) {
   case 0:
     effect.type = EFFECT_WINDOW;
     window_of(input, &effect.window);
@@ -218,6 +225,15 @@ static void apply_one(struct input *input) {
     effect.segment = (struct membership){
         .change = (enum segment_change)(1 + input_u8(input) % SEGMENT_JUDGED), .at = time_of(input)};
     if (effect.segment.change != SEGMENT_JUDGED) effect.segment.name = name_of(input);
+    break;
+  case 11:
+  case 12:
+    effect.exposure = (struct exposure){.experiment = name_of(input), .variant = name_of(input)};
+    effect.exposure.at = time_of(input);
+    effect.exposure.chances = value_of(input);
+    effect.exposure.reached = input_u8(input) & 1;
+    effect.type = effect.exposure.reached ? EFFECT_GOAL : EFFECT_EXPOSURE;
+    if (effect.exposure.reached) effect.exposure.goal_at = effect.exposure.amount = time_of(input);
     break;
   default: { // many of one kind
     window_of(input, &effect.window);

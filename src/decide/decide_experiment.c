@@ -26,7 +26,7 @@ void decider_force(struct decider *decider, struct str variants) {
 static bool open_goal(const struct decider *decider, const struct engine_experiment *experiment, int64_t now,
                       struct exposure *exposure) {
   return record_exposure(decider->draft.record, experiment->name, exposure) && !exposure->reached &&
-         now >= exposure->at && now - exposure->at <= experiment->within;
+         exposure_age(exposure, now) >= 0 && exposure_age(exposure, now) <= experiment->within;
 }
 
 static int reach_goal(struct decider *decider, uint32_t index, struct engine_call *call, struct error *err) {

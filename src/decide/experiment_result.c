@@ -103,7 +103,7 @@ void experiment_tally_add(struct experiment_tally *tally, const struct exposure 
   size_t index = arm_of(tally, exposure->variant);
   if (index == ARMS_MAX) return;
   struct arm *arm = &tally->arms[index];
-  bool settled = now - exposure->at > within;
+  bool settled = exposure_age(exposure, now) > within;
   arm->exposures++;
   arm->goals += exposure->reached;
   arm->settled += settled;

@@ -145,7 +145,7 @@ int binding_declare_experiment(lua_State *lua) {
 /** What a rule is told, and so what its facts say. */
 static struct str shown(const struct engine_call *call, const struct engine_experiment *experiment,
                         const struct exposure *exposure) {
-  if (exposure->variant.data[0] != '*') return exposure->variant;
+  if (!exposure_held(exposure)) return exposure->variant;
   struct exposure would;
   struct buf chances;
   buf_init(&chances);
@@ -220,8 +220,7 @@ static int user_variant(lua_State *lua) {
   if (facts_begin(&engine->facts, hash64(experiment->name, hash64(STR("variant"), 0)), STR("variant"),
                   experiment->name)) {
     buf_clear(&engine->text);
-    buf_printf(&engine->text, "%.*s%s", STR_ARG(variant),
-               exposure.variant.data[0] == '*' ? " (held out)" : "");
+    buf_printf(&engine->text, "%.*s%s", STR_ARG(variant), exposure_held(&exposure) ? " (held out)" : "");
     value_put_string(&engine->facts.body, buf_str(&engine->text));
   }
   lua_pushlstring(lua, variant.data, variant.len);

@@ -133,6 +133,16 @@ struct exposure {
   int64_t amount;     /**< what it was worth, fixed-point as window_fixed() */
 };
 
+/** How long before `now` he came into it, ms; what is too long to say is as long as can be said. */
+static inline int64_t exposure_age(const struct exposure *exposure, int64_t now) {
+  int64_t age;
+  return __builtin_sub_overflow(now, exposure->at, &age) ? (now < exposure->at ? INT64_MIN : INT64_MAX) : age;
+}
+/** Whether the host made the variant: he is held out. */
+static inline bool exposure_held(const struct exposure *exposure) {
+  return exposure->variant.len && exposure->variant.data[0] == '*';
+}
+
 /** A window, or one key of it, with all it holds. */
 struct window_held {
   uint64_t id, key; /**< key 0: it has none */

@@ -115,7 +115,7 @@ bool record_find_named(const struct record *record, enum entry_type type, struct
 /** Apply a CONSENT or COUNT_SEND effect. @return 0 or ERROR_LIMIT, without a message. */
 int record_apply_consent(struct record *record, const struct consent *consent, size_t max);
 int record_apply_counted(struct record *record, const struct counted_send *counted, size_t max);
-/** Apply an EXPOSURE or GOAL effect. @return 0 or ERROR_LIMIT, without a message. */
+/** Apply an EXPOSURE or GOAL effect. @return 0, ERROR_LIMIT or ERROR_INVALID, without a message. */
 int record_apply_exposure(struct record *record, const struct exposure *exposure, size_t max);
 int record_apply_goal(struct record *record, const struct exposure *goal, size_t max);
 /** @return whether the body of an EXPOSURE entry is well formed. */

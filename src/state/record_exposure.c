@@ -26,6 +26,7 @@ bool record_exposure(const struct record *record, struct str experiment, struct 
 /** What he was shown first holds. */
 int record_apply_exposure(struct record *record, const struct exposure *exposure, size_t max) {
   struct entry entry;
+  if (exposure->chances.len && !value_valid(exposure->chances)) return ERROR_INVALID;
   if (record_find_named(record, ENTRY_EXPOSURE, exposure->experiment, &entry)) return 0;
   struct buf body;
   buf_init(&body);
@@ -55,7 +56,8 @@ int record_apply_goal(struct record *record, const struct exposure *goal, size_t
 }
 
 bool record_tidy_exposure(struct record *record, const struct entry *entry, int64_t now) {
-  if (entry_exposure(entry).at > now - RECORD_EXPOSURE_KEEP_MS) return false;
+  struct exposure exposure = entry_exposure(entry);
+  if (exposure_age(&exposure, now) < RECORD_EXPOSURE_KEEP_MS) return false;
   record_remove(record, entry);
   return true;
 }
