@@ -24,3 +24,8 @@ void thread_prompt(void) {
                                   .runtime = SLICE_NS};
   syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
+
+void thread_modest(void) {
+  enum { NICE = 10 }; // as the store's own work behind the events
+  setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE);
+}

@@ -8,3 +8,7 @@
  * sched_setattr(2)'s sched_runtime). Older kernels do not know it, and older schedulers do not need it:
  * nothing happens there. */
 void thread_prompt(void);
+
+/** The calling thread computes for a while, and others go first. For good: without privileges none can take
+ * its priority back. */
+void thread_modest(void);

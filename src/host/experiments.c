@@ -3,9 +3,12 @@
 #include "base/clock.h"
 #include "base/logger.h"
 #include "base/memory.h"
+#include "base/thread.h"
 #include "decide/experiment_list.h"
 #include "host/log_wait.h"
 #include "host/reload.h"
+
+#include <pthread.h>
 
 #define META_KEY STR("experiments")
 
@@ -183,17 +186,31 @@ static int keep_drawn(struct counting *counting) {
   return rc ? rc : store_meta_put(shared->store, META_KEY, buf_str(&counting->kept), &counting->err);
 }
 
-static void counting_work(uv_work_t *work) {
-  struct counting *counting = work->data;
+static void *count_modestly(void *context) {
+  struct counting *counting = context;
+  pthread_setname_np(pthread_self(), "kairos-count");
+  thread_modest();
   struct experiment_source source = {scan_store, counting->host->shared.store};
   int64_t now = clock_wall_ms();
   if (counting->command) {
     tell(counting, &source, now);
-    return;
+    return NULL;
   }
   // Nobody else writes it while this draws.
   counting->status = draw(counting, buf_str(&counting->host->experiments->kept), &source, now);
   if (counting->status == 0) counting->status = keep_drawn(counting);
+  return NULL;
+}
+
+/** On a thread of its own, which yields to the workers'. */
+static void counting_work(uv_work_t *work) {
+  struct counting *counting = work->data;
+  pthread_t thread;
+  if (pthread_create(&thread, NULL, count_modestly, counting))
+    counting->status = error_set(counting->command ? &counting->command->err : &counting->err, ERROR_LIMIT,
+                                 "there is no thread to count on");
+  else
+    pthread_join(thread, NULL);
 }
 
 static void counting_free(struct counting *counting) {
