@@ -91,6 +91,12 @@ describe("a running host", function()
     assert.truthy(table_shown.out:find("subject_line: order.completed within 1h", 1, true), table_shown.out)
     assert.truthy(table_shown.out:find("plain .*control"), table_shown.out)
     assert.equal(3, host:command("experiments", "nothing").status)
+    local why = host:ask("why", "user-3", "subject_line")
+    assert.equal("exposed", why[1].decision)
+    assert.equal("goal", why[2].decision)
+    assert.equal(10, why[2].value)
+    assert.equal(variant_of(host, "user-3"), why[2].variant)
+    assert.truthy(host:command("why", "user-3").out:find("reached the goal of the experiment subject_line: ", 1, true))
   end)
 
   it("a variant stays the user's when weights change, and the replay tells what was chosen then", function()
@@ -158,7 +164,7 @@ describe("a running host", function()
     assert.is_true(held > 35 and held < 85, tostring(held))
     local sent, first = 0, {}
     for index = 1, 200 do
-      local decision = host:ask("why", "user-" .. index)[1]
+      local decision = host:ask("why", "user-" .. index, "greet")[1]
       sent = sent + (decision.decision == "send" and 1 or 0)
       if decision.decision == "skip" then
         assert.equal("holdout", decision.reason)

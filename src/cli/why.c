@@ -212,6 +212,20 @@ static void membership_block(struct str decision, struct str kind) {
   putchar('\n');
 }
 
+static void exposure_block(struct str decision, struct str kind) {
+  bool goal = str_equal(kind, STR("goal"));
+  struct str variant = print_member_text(decision, "variant");
+  printf(goal ? "reached the goal of the experiment " : "came into the experiment ");
+  print_text(stdout, print_member_text(decision, "experiment"), 0);
+  printf(": ");
+  print_text(stdout,
+             str_equal(variant, STR("*holdout")) ? STR("held out by it")
+             : str_equal(variant, STR("*host"))  ? STR("held out by the configuration")
+                                                 : variant,
+             0);
+  putchar('\n');
+}
+
 static void emitted_block(struct str decision) {
   print_text(stdout, print_member_text(decision, "campaign"), 0);
   printf(" emitted ");
@@ -258,6 +272,8 @@ static void decision_block(struct str decision) {
     message_block(decision);
   else if (member(decision, "segment").len)
     membership_block(decision, kind);
+  else if (member(decision, "experiment").len)
+    exposure_block(decision, kind);
   else if (member(decision, "event_type").len)
     emitted_block(decision);
   else if (member(decision, "purpose").len)

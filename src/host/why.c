@@ -257,6 +257,23 @@ static void add_consent(struct why *why, const struct log_record *record, const 
   decision->pair_count = 7;
 }
 
+static void add_exposure(struct why *why, const struct log_record *record, const struct exposure *exposure) {
+  if (!wanted(why, exposure->experiment, exposure->experiment)) return;
+  struct decision *decision = decision_add(why);
+  struct buf *out = &decision->pairs;
+  put_entity(out, record->entity);
+  value_put_member_integer(out, "at", exposure->reached ? exposure->goal_at : exposure->at);
+  value_put_member_integer(out, "accepted", record->at);
+  value_put_member_integer(out, "generation", record->generation);
+  value_put_member_text(out, "decision", exposure->reached ? STR("goal") : STR("exposed"));
+  value_put_member_text(out, "experiment", exposure->experiment);
+  value_put_member_text(out, "variant", exposure->variant);
+  value_put_string(out, STR("value"));
+  value_put_number(out, (double)exposure->amount / 1e6);
+  value_put_member_value(out, "chances", exposure->chances);
+  decision->pair_count = 9;
+}
+
 static void add_membership(struct why *why, const struct log_record *record,
                            const struct membership *membership) {
   if (!wanted(why, membership->name, membership->name)) return;
@@ -335,6 +352,10 @@ int why_add(void *context, const struct log_record *record) {
       break;
     case EFFECT_CONSENT:
       add_consent(why, record, &effect.consent);
+      break;
+    case EFFECT_EXPOSURE:
+    case EFFECT_GOAL:
+      add_exposure(why, record, &effect.exposure);
       break;
     case EFFECT_SEGMENT:
       if (effect.segment.change != SEGMENT_JUDGED) add_membership(why, record, &effect.segment);

@@ -16,11 +16,13 @@
  * run: { user | subject, at, accepted, campaign, rule, generation, cause, decision: "none", reason, moved_to
  * (if it will be due again) }, for a segment: { user | subject, at, accepted, generation, decision: "entered"
  * | "left" | "filled" | "forgotten", segment }, for an event that a rule emitted: { user | subject, at,
- * accepted, generation, campaign, decision: "emitted", event_type, event_id } and for a suppression, unless
- * `filter` says what it is about: { user | subject, at, decision: "suppressed" | "unsuppressed", channel,
- * reason }. */
+ * accepted, generation, campaign, decision: "emitted", event_type, event_id }, for an experiment: { user,
+ * at, accepted, generation, decision: "exposed" | "goal", experiment, variant, value, chances } and for a
+ * suppression, unless `filter` says what it is about: { user | subject, at, decision: "suppressed" |
+ * "unsuppressed", channel, reason }. */
 struct why;
-/** @param filter  a template's, campaign's or segment's name: only what is about that; "" for all. */
+/** @param filter  a template's, campaign's, experiment's or segment's name: only what is about that; "" for
+ * all. */
 struct why *why_new(struct str filter);
 void why_free(struct why *why);
 /** A record of the user's history, in order. @return 0, for use as a visitor. */
