@@ -101,7 +101,7 @@ local function review_rules(types)
         names[rule.name] = rule
       end
     end
-    if not rule.unclear and not rule.timers_unclear and not rule.timers_set_unclear then
+    if rule.kind == "rule" and not rule.unclear and not rule.timers_unclear and not rule.timers_set_unclear then
       local names = {}
       for name in pairs(rule.timers) do names[#names + 1] = name end
       table.sort(names)

@@ -25,7 +25,7 @@ end
 
 --- What a loop's body does: waits, how often it asks the host, whether it can be left, whether it may do what cannot be seen.
 local function body_of(self, body)
-  local found = { asks = 0 }
+  local found = { asks = 0, sets = {} }
   local function look(node, inner)
     through(node, function(one)
       local tag = one.tag
@@ -34,6 +34,7 @@ local function body_of(self, body)
         if base and base.kind == "class" and base.class.name == "kairos.Journey" then
           found.asks = found.asks + 1
           if waits[one[2][1]] then found.waits = one end
+          if one[2][1] == "set" then found.sets[one[3] and one[3].tag == "String" and one[3][1] or true] = true end
           if one[2][1] == "continue" then found.leaves = true end
         end
       elseif tag == "Call" then
@@ -95,7 +96,8 @@ function Walk:check_loop(node)
     local class = base and base.kind == "class" and base.class.name
     if class == "kairos.User" or class == "kairos.Journey" then asked = one end
   end)
-  if asked and found.asks == 0 or asked and asked.tag == "Invoke" then
+  local set = asked and asked.tag == "Index" and asked[2].tag == "String" and found.sets[asked[2][1]]
+  if asked and not set and not found.sets[true] then
     self:error("loop", place, "in this loop no time passes, so what it asks for never changes", 'write journey:wait "1d" in it')
   end
 end

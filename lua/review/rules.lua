@@ -18,6 +18,11 @@ local foreign = { null = "nil", None = "nil", undefined = "nil", NULL = "nil", N
 local unanswered = { when = "so the rule never acts", needs_if = "so nobody is ever asked", where = "so no event ever fits",
   member = "so nobody is ever in the segment", for_each = "so it reaches nobody" }
 
+--- What people call a journey's own.
+local synonyms = { sleep = ":wait", delay = ":wait", pause = ":wait", after = ":wait", await = ":wait_for", on = ":wait_for",
+  wait_event = ":wait_for", at = ":wait_until", branch = ":split", choose = ":split", random = ":split", payload = ".event.payload",
+  data = ".event.payload", restart = ":continue", loop = ":continue" }
+
 ---@class review.Walk
 ---@field types table
 ---@field source review.Source
@@ -122,9 +127,20 @@ function Walk:check_member(base, node, key, called)
       local near = values.nearest(name, class.order)
       return self:error("unknown-name", key, ("the event has no `%s`"):format(name),
         near and ("write %s.%s"):format(shown, near) or ("write %s.payload.%s for what its sender says"):format(shown, name))
-    elseif class.name == "kairos.Journey" and answering[name] then
-      return self:error("unknown-name", key, ("`%s` is the journey, it has no `%s`"):format(shown, name),
-        shown == "journey" and "write user:" .. name or "write function(journey, user): the journey comes first")
+    elseif class.name == "kairos.Journey" then
+      local user = self.types.known.classes["kairos.User"]
+      local methods = {}
+      for _, each in ipairs(class.order) do
+        local about = class.fields[each].type
+        if about and (about.kind == "function") == called then methods[#methods + 1] = each end
+      end
+      if user and user.fields[name] and shown ~= "journey" then
+        return self:error("unknown-name", key, ("`%s` is the journey, it has no `%s`"):format(shown, name),
+          "write function(journey, user): the journey comes first")
+      end
+      return self:error("unknown-name", key, ("a journey has no `%s`"):format(name), user and user.fields[name]
+        and "write user:" .. name or synonyms[name] and "write " .. shown .. synonyms[name]
+        or (values.choose(name, methods) or ""):gsub("^write ", "write " .. shown .. (called and ":" or ".")))
     elseif class.name == "kairos.Timer" and (acting[name] or answering[name]) then
       return self:error("unknown-name", key, ("`%s` is the timer, it has no `%s`"):format(shown, name),
         self:running() and "write function(timer, user): the timer comes first" or "write user:" .. name)
@@ -136,6 +152,11 @@ function Walk:check_member(base, node, key, called)
     elseif class.name == "kairos.User" and not field then
       if name:find "^get" and node[3] and node[3].tag == "String" then
         return self:error("unknown-name", key, "attributes are read by their names", "write user." .. node[3][1])
+      end
+      local journey, fn = self.types.known.classes["kairos.Journey"], self:running()
+      if journey and journey.fields[name] then
+        return self:error("unknown-name", key, ("user has no `%s`"):format(name), fn and fn.phases.run and "write journey:" .. name
+          or 'write user:after("1h", { name = … }), or kairos.journey { … }, which has journey:' .. name)
       end
       local methods = {}
       for _, each in ipairs(class.order) do

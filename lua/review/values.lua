@@ -83,13 +83,13 @@ end
 --- Whether the type `one` of a value may be what annotation `wanted` asks for. Unknown may be anything.
 local function fits(known, one, wanted)
   if not one or not wanted or wanted.kind == "any" or one.kind == "given" then return true end
-  if one.kind == "nil" then return wanted.optional end
+  if one.kind == "nil" and wanted.kind ~= "union" then return wanted.optional or wanted.kind == "nil" end
   local kind = wanted.kind
   if kind == "union" then
     for _, each in ipairs(wanted.list) do
       if fits(known, one, each) then return true end
     end
-    return false
+    return one.kind == "nil" and wanted.optional or false
   elseif kind == "literal" then
     return one.kind == "string"
   elseif kind == "array" or kind == "table" then
@@ -199,7 +199,8 @@ local check_fields
 
 --- The class whose fields a table that stands there is to have, of a type that may be a list of such as well; nil if there is none.
 local function written_class(types, wanted, node)
-  for _, each in ipairs(wanted.kind == "union" and node[1] and node[1].tag == "Pair" and wanted.list or { wanted }) do
+  local list = wanted.kind == "union" and (not node or node[1] and node[1].tag == "Pair") and wanted.list or { wanted }
+  for _, each in ipairs(list) do
     local class = each.kind == "class" and types.known.classes[each.name]
     if class and class.order[1] and not types:is_open(class) then return class end
   end
@@ -220,8 +221,8 @@ local function check_value(self, wanted, node, what, name, description)
       self.meant[one.value] = true
       instead = one.value .. ", without quotes"
     end
-    local class = wanted.kind == "class" and known.classes[wanted.name]
-    if class and class.order[1] then
+    local class = one.kind ~= "table" and written_class(types, wanted)
+    if class then
       local first = class.order[1]
       return source:problem("error", "argument", node, ("%s takes a table in braces, not %s"):format(what, describe(one, node)),
         ("write { %s = … }"):format(first))
