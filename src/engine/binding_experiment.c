@@ -195,7 +195,6 @@ static int user_variant(lua_State *lua) {
   struct engine *engine = engine_of(lua);
   const struct engine_call *call = binding_call(lua, method);
   binding_refuse_in_member(lua, method);
-  binding_refuse_in_member(lua, method);
   const struct experiment_object *object = lua_touserdata(lua, 2);
   if (!object || object->object.type != object_experiment)
     sandbox_raise(
