@@ -137,6 +137,30 @@ return kairos.rule { on = { "view", "buy", "ask", "end" },
       data = { text = tostring(user.chased) .. " " .. user:distinct(skus) .. " " .. tostring(user:last(last)) } }
   end }
 ]], rng:between(0, 3), rng:chance(50), rng:between(1, 6))
+  made.groups = campaign([[
+local kairos = require "kairos"
+local segment = kairos.segment
+local views = kairos.window { of = "view", by = "payload.sku", over = "#m" }
+local spent = kairos.window { of = "buy", sum = "payload.amount", over = "#m" }
+local gone = kairos.window { of = "segment.left", over = "1h" }
+local function tells(name, on)
+  return kairos.rule { name = name, on = on, act = function(event, user)
+    user:set("moves", (user.moves or 0) + 1)
+    user:emit { type = "moved", payload = { by = event.payload.segment } }
+    user:send { channel = "webhook", template = "said", purpose = "transactional",
+      data = { text = event.type .. " since " .. event.payload.since } }
+  end }
+end
+return {
+  segment { name = "lookers", member = function(user) return user:count(views, "k1") >= # end },
+  segment { name = "thrifty", reads = "lookers", member = function(user)
+    return user.looks and user:sum(spent) < # and not user:in_segment "lookers"
+  end },
+  tells("comes", "segment.entered"), tells("goes", segment.left "lookers"),
+  kairos.rule { name = "moved", on = "moved",
+    act = function(event, user) user:set("gone", event.payload.by .. " " .. user:count(gone)) end },
+}
+]], rng:between(2, 30), rng:between(2, 30), rng:between(1, 2), rng:between(10, 40))
   made.receipt = [[
 local kairos = require "kairos"
 return kairos.rule { on = "buy",
@@ -326,7 +350,7 @@ end
 local function logged_runs(decisions)
   local runs = {}
   for _, decision in ipairs(decisions) do
-    if decision.campaign then
+    if decision.campaign and decision.decision ~= "emitted" then
       local key = decision.campaign .. " " .. decision.cause
       local list = runs[key] or {}
       runs[key] = list
@@ -349,10 +373,28 @@ local function logged_runs(decisions)
   return runs
 end
 
---- What was decided and what the same runs decide again, of one user. @return differences as text, and how many were alike
+--- What was decided and what the same runs decide again, of one user. @return differences as text, how many were alike, and how
+-- often the user entered or left a segment
 local function disagreements(host, user)
-  local runs, found, count = logged_runs(host:ask("why", user)), {}, 0
+  local decisions = host:ask("why", user)
+  local runs, found, count = logged_runs(decisions), {}, 0
+  local rows, moves, moved = {}, {}, 0
+  for _, decision in ipairs(decisions) do
+    if decision.segment then
+      moves[#moves + 1] = ("%s %s at %d"):format(decision.decision, decision.segment, decision.at)
+    end
+  end
   for _, row in ipairs(host:ask("why", user, "--replay")) do
+    if not row.segment then
+      rows[#rows + 1] = row
+    elseif row.decision ~= "in" and row.decision ~= "out" then
+      local now, before = ("%s %s at %d"):format(row.decision, row.segment, row.at), table.remove(moves, 1)
+      moved = moved + 1
+      if now ~= before then found[#found + 1] = ("%s: %s was %s"):format(user, now, tostring(before)) end
+    end
+  end
+  for _, move in ipairs(moves) do found[#found + 1] = ("%s: %s is not there again"):format(user, move) end
+  for _, row in ipairs(rows) do
     local key = row.campaign .. " " .. row.cause
     local run = runs[key] and table.remove(runs[key], 1)
     local function differs(what, then_, now)
@@ -377,7 +419,7 @@ local function disagreements(host, user)
       found[#found + 1] = ("%s, %s: was %s %s, is not there again"):format(user, key, run.decision, run.reason)
     end
   end
-  return found, count
+  return found, count, moved
 end
 
 --- Messages as they left: message id -> {times, at (of the first; nil for files), user}
@@ -395,11 +437,11 @@ end
 --- All that must hold of one world, when it is at rest.
 -- @param caps  purpose -> {number, milliseconds}: of each user's messages, in any span of that length
 function World:check(caps)
-  local left, problems, passed, runs = self:left(), {}, 0, 0
+  local left, problems, passed, runs, moved = self:left(), {}, 0, 0, 0
   local function problem(...) problems[#problems + 1] = (...):format(select(2, ...)) end
   for _, user in ipairs(USERS) do
-    local differing, compared = disagreements(self.host, user)
-    runs = runs + compared
+    local differing, compared, changes = disagreements(self.host, user)
+    runs, moved = runs + compared, moved + changes
     for _, text in ipairs(differing) do problems[#problems + 1] = text end
     local moments = {}
     for _, decision in ipairs(self.host:ask("why", user)) do
@@ -447,7 +489,8 @@ function World:check(caps)
     if message.user ~= "" then problem("message %s left, and nothing tells of it", id) end
   end
   assert.same({}, problems)
-  assert.is_true(passed > 20 and runs > 60, ("too little happened: %d messages, %d runs"):format(passed, runs))
+  assert.is_true(passed > 20 and runs > 60 and moved > 20,
+    ("too little happened: %d messages, %d runs, %d changes of segments"):format(passed, runs, moved))
 end
 
 --- What the host knows of the users, and has decided, but for the clock on the wall.
@@ -462,7 +505,8 @@ function World:story()
     for part, value in pairs(user) do told[#told + 1] = name .. " " .. part .. ": " .. plain(value) end
     for index, decision in ipairs(self.host:ask("why", name)) do
       told[#told + 1] = ("%s %03d %s %s %s %s %s %s"):format(name, index, decision.campaign or "", decision.cause or "",
-        decision.decision, decision.reason or decision.error, decision.message_id or "", plain(decision.facts))
+        decision.decision, decision.reason or decision.error or decision.segment or decision.event_id,
+        decision.message_id or decision.segment and decision.at or "", plain(decision.facts))
     end
   end
   table.sort(told)
