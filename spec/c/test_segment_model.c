@@ -40,6 +40,7 @@ static const char rules[] =
     " segment { name = 'last', member = function(user) return user:last(last) == 'p' end },\n"
     " segment { name = 'first', member = function(user) return user:first(first) == 'q' end },\n"
     " segment { name = 'kinds', member = function(user) return user:distinct(kinds) >= 3 end },\n"
+    " segment { name = 'none', member = function(user) return user:count(bees) == 0 end },\n"
     " segment { name = 'until', member = function(user)\n"
     "   return user.ends ~= nil and not segment.reached(user.ends) and user:count(few) > 0 end },\n"
     "}\n";
@@ -113,6 +114,7 @@ static bool holds(const struct model *model, struct str name, int64_t now) {
   if (str_equal(name, STR("last"))) return value_of(model, true, 12 * SECOND, now) == 'p';
   if (str_equal(name, STR("first"))) return value_of(model, false, 30 * SECOND, now) == 'q';
   if (str_equal(name, STR("kinds"))) return kinds_of(model, 18 * SECOND, now) >= 3;
+  if (str_equal(name, STR("none"))) return count_of(model, 'b', 0, 25 * SECOND, now) == 0;
   if (str_equal(name, STR("until")))
     return model->ends && now < model->ends && count_of(model, 'a', 0, 10 * SECOND, now) > 0;
   if (str_equal(name, STR("but"))) return holds(model, STR("few"), now) && !holds(model, STR("sums"), now);
@@ -150,6 +152,7 @@ struct world {
   int serial;
   uint64_t changes, late_changes, moments;
   bool dense;
+  bool known; /**< something has happened to the user */
 };
 
 /** Each change that is told is true as of its moment, and none goes back in time. */
@@ -221,6 +224,7 @@ static bool asked(struct world *world, uint32_t segment, int64_t now) {
 
 static void compare(struct world *world, int64_t now) {
   fire_until(world, now);
+  if (!world->known) return;
   world->moments++;
   for (uint32_t i = 0; i < world->segment_count; i++) {
     struct str name = world->segments[i].name;
@@ -247,6 +251,7 @@ static void pass(struct world *world, int64_t until) {
 
 static void decide(struct world *world, const char *type, int64_t at) {
   char id[24];
+  world->known = true;
   snprintf(id, sizeof id, "e%d", ++world->serial);
   struct event event = {.id = str_from(id),
                         .type = str_from(type),
@@ -301,6 +306,7 @@ static void begin(struct world *world, uint64_t history) {
   world->bench.record.seq = 0;
   world->wall = START;
   world->told_at = INT64_MIN;
+  world->known = false;
 }
 
 static void history(struct world *world, uint64_t number) {

@@ -112,9 +112,10 @@ struct decision {
  * (EFFECT_DERIVED marks it; at most ENGINE_EMIT_MAX an input). So it is after every input that runs a rule.
  *
  * Behind the rules of each the user's segments are judged: those that can read a window which the event went
- * into, all if an attribute or consent has changed, and those that read one that has changed. They are judged
- * as of the latest moment known of the user's segments, so that a late event does not take them back in time.
- * What may change by itself sets a timer (timer_segment()), and who comes or goes is an event that follows.
+ * into, all if an attribute or consent has changed or he is new, and those that read one that has changed.
+ * They are judged as of the latest moment known of the user's segments, so that a late event does not take
+ * them back in time. What may change by itself sets a timer (timer_segment()), and who comes or goes is an
+ * event that follows.
  */
 void decide_event(struct decider *decider, struct record *record, const struct event *event, int64_t wall,
                   struct decision *out);

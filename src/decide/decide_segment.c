@@ -251,7 +251,8 @@ void decide_segments(struct decider *decider, const struct plan *plan, struct de
   const uint64_t all = UINT64_C(1) << EFFECT_ATTRIBUTE | UINT64_C(1) << EFFECT_CONSENT;
   if (!decider->segments.count || decider->call.entity.kind != ENTITY_USER) return;
   for (size_t i = 0; plan && i < plan->segment_count; i++) want(decider, plan->segments[i]);
-  if (decider->draft.types & all)
+  // Who has never been judged may be in any of them: in one of those that never ordered, say.
+  if (decider->draft.types & all || record_segments_judged(decider->draft.record) == INT64_MIN)
     for (uint32_t i = 0; i < decider->segments.count; i++) want(decider, i);
   decider->draft.types &= ~all;
   if (decider->segments.wanted) judge_wanted(decider, false, out);
