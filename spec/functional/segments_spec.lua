@@ -118,9 +118,14 @@ describe("a segment", function()
       if run.segment == "gold" then found = run end
     end
     assert.same({ "entered", { tier = "gold" } }, { found.decision, found.facts })
+    local judged = {}
+    for index, run in ipairs(host:ask("why", "why", "gold_lookers", "--replay")) do
+      judged[index] = run.segment .. " " .. run.decision
+    end
+    assert.same({ "gold_lookers out" }, judged)
     local trial = host:command("repl", "-e", 'try { type = "identify", user = "why", payload = { tier = "none" } }').out
     assert.truthy(trial:find("left", 1, true), trial)
-    assert.truthy(host:command("user", "why").out:find("gold", 1, true))
+    assert.truthy(host:command("user", "why").out:find("gold +since 20"))
   end)
 
   it("whose predicate fails keeps who is in, and the dead letter can be retried", function()

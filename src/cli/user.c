@@ -48,6 +48,20 @@ static void put_counted(struct str counted, struct buf *out) {
   }
 }
 
+/** Since when the user is in each segment. */
+static void put_segments(struct str segments, struct buf *out) {
+  struct reader reader = reader_of(segments);
+  uint32_t count = value_read(&reader).count;
+  value_put_map(out, count);
+  for (uint32_t i = 0; i < count; i++) {
+    char moment[MOMENT_TEXT_MAX], text[MOMENT_TEXT_MAX + 8];
+    value_put_string(out, value_read(&reader).string);
+    moment_write(value_read(&reader).integer, moment);
+    snprintf(text, sizeof text, "since %s", moment);
+    value_put_string(out, str_from(text));
+  }
+}
+
 static void show(struct str result) {
   if (print_member_integer(result, "seq") == 0) {
     printf("Nothing is known of this user: no event of theirs was accepted, or all of it has expired.\n");
@@ -63,6 +77,10 @@ static void show(struct str result) {
     value_put_string(&shown, name);
     if (str_equal(name, STR("counted"))) {
       put_counted(value, &shown);
+      continue;
+    }
+    if (str_equal(name, STR("segments"))) {
+      put_segments(value, &shown);
       continue;
     }
     if (!str_equal(name, STR("windows"))) {
@@ -92,8 +110,8 @@ const struct cli_command cli_user = {
     .words_max = 1,
     .options = CLI_PLACE | CLI_JSON,
     .summary = "what the running host knows of one user",
-    .help = "Profile attributes, windows, pending timers, throttles, suppressions, consents\n"
-            "and what counts for caps, as they are now. `kairos why USER` shows what was\n"
+    .help = "Profile attributes, segments, windows, pending timers, throttles, suppressions,\n"
+            "consents and what counts for caps, as they are now. `kairos why USER` shows what was\n"
             "decided about the user.\n"
             "\n"
             "  kairos user ada\n"

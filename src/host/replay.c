@@ -100,9 +100,9 @@ void replay_describe_judgement(const struct decider_judgement *judgement, uint32
 static void note_judged(void *context, const struct decider_judgement *judgement) {
   struct replay *replay = context;
   struct str filter = replay->options->filter;
-  if (filter.len && !str_equal(filter, judgement->segment->name) &&
-      !str_equal(filter, judgement->segment->campaign))
-    return;
+  bool named = str_equal(filter, judgement->segment->name);
+  if (filter.len && !named && !str_equal(filter, judgement->segment->campaign)) return;
+  if (!named && !judgement->changed && !judgement->failed) return; // or there would be little else
   replay_describe_judgement(judgement, replay->generation, &replay->rows);
   replay->row_count++;
 }
