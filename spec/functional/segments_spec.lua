@@ -109,6 +109,29 @@ describe("a segment", function()
     assert.is_number(host:ask("user", "cut").segments.gold)
   end)
 
+  it("is entered once and left once, each at its own millisecond, through power cuts", function()
+    local users = {}
+    for cut = 1, 6 do
+      local events = {}
+      for index = 1, 20 do
+        local user, at = ("torn-%d-%d"):format(cut, index), Host.now() - index
+        users[user] = at
+        events[#events + 1] = view(user, { at = at - 7 * index })
+        events[#events + 1] = view(user, { at = at })
+      end
+      host:accept(unpack(events))
+      socket.sleep(0.13 * cut)
+      host:kill()
+      host:run()
+    end
+    process.eventually(10 * Host.patience, function() return #decisions "torn-6-1" == 2 end)
+    for user, at in pairs(users) do
+      local index = tonumber(user:match "%d+$")
+      assert.same({ { "entered", "lookers", at }, { "left", "lookers", at - 7 * index + 2000 } }, decisions(user), user)
+      assert.equal(2, #host:said(user, 2), user)
+    end
+  end)
+
   it("is shown by why, with the facts, by a replay, by a trial and by the user's record", function()
     host:accept({ type = "identify", user = "why", payload = { tier = "gold" } })
     local text = host:command("why", "why").out
