@@ -78,9 +78,20 @@ return kairos.rule { on = { "view", "buy" }, mode = "#", priority = 9,
     user:send { channel = "webhook", template = "said", purpose = "offers", once_per = "10m", data = { text = "shade later" } }
   end } }
 ]], "shadow")
+  made.split = campaign([[
+local kairos = require "kairos"
+local words = kairos.experiment { name = "words", variants = { few = #, many = #, none = 1 }, holdout = "#%", choose = "#",
+  goal = { on = "buy", within = "#m", value = "payload.amount",
+    where = function(event, exposure) return event.payload.amount % 2 == 0 or exposure.variant == "few" end } }
+return kairos.rule { on = { "view", "buy" },
+  act = function(event, user)
+    user:send { channel = "push", template = "said", purpose = "news", once_per = "15m", data = { text = user:variant(words) } }
+  end }
+]], rng:between(1, 5), rng:between(1, 5), rng:any { 20, 40 }, rng:any { "fixed", "thompson" }, rng:between(5, 90))
   made.half = campaign([[
 local kairos = require "kairos"
-return kairos.rule { on = { "buy", "identify" }, rollout = "#%",
+return kairos.rule { on = { "buy", "identify" }, rollout = "#%", holdout = "30%",
+  goal = { on = "view", within = "1h", value = "payload.amount" },
   act = function(event, user)
     user:send { channel = "push", template = "said", purpose = "club", data = { text = "half " .. tostring(user.looks) } }
   end }
