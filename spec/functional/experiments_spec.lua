@@ -175,24 +175,37 @@ describe("a running host", function()
     assert.equal(held, (function() local n = 0 for _ in pairs(first) do n = n + 1 end return n end)())
   end)
 
-  it("Thompson sampling draws weights as logged inputs, and goes on with them after kill -9", function()
-    host = Host.start {
-      rules = { greet = greeting [[variants = { plain = 1, urgent = 1 }, choose = "thompson", every = "1m",]] },
-    }
-    visit(host, 1, 50, function(index) return index % 5 == 0 end)
-    local experiment, before = one(host)
-    assert.equal("thompson", experiment.choose)
+  it("Thompson sampling draws weights, goes on with them after kill -9, and a replay tells what they chose", function()
+    host = Host.start { rules = {
+      greet = greeting [[variants = { plain = 1, urgent = 999 }, choose = "thompson", every = "1m",]],
+    } }
+    -- Nothing is known yet, so neither is likelier to be the best than the other, whatever the declaration says.
+    local drawn
+    assert.is_true(process.eventually(20 * Host.patience, function()
+      drawn = host:ask "experiments"
+      return drawn.weights.subject_line ~= nil
+    end) == true)
+    assert.same({ plain = 500000, urgent = 500000 }, drawn.weights.subject_line)
     host:kill()
     host:run()
+    assert.same(drawn.weights, host:ask("experiments").weights)
     visit(host, 1, 60)
-    local again, arms = one(host)
-    assert.equal(60, again.exposures)
-    assert.is_true(arms.plain.exposures >= before.plain.exposures and arms.urgent.exposures >= before.urgent.exposures)
+    local experiment, arms = one(host)
+    assert.equal("thompson", experiment.choose)
+    assert.is_true(arms.plain.exposures > 10 and arms.urgent.exposures > 10, tostring(arms.plain.exposures))
     for index = 1, 60 do
       for _, run in ipairs(host:ask("why", "user-" .. index, "--replay")) do
         assert.equal(variant_of(host, "user-" .. index), run.facts["variant [subject_line]"])
       end
     end
+    assert.truthy(host:command("experiments").out:find("shares now: plain 50 %, urgent 50 %", 1, true))
+    local tried = 0
+    for index = 1001, 1030 do
+      local answer = host:command("repl", "-e", ("try { type = 'hello', user = 'user-%d' }"):format(index))
+      assert.equal(0, answer.status, answer.err)
+      tried = tried + (answer.out:find('"plain"', 1, true) and 1 or 0)
+    end
+    assert.is_true(tried > 3, tostring(tried))
   end)
 end)
 

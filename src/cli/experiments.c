@@ -83,7 +83,20 @@ static uint32_t put_rows(struct str arms, struct buf *rows) {
   return count;
 }
 
-static void show_one(struct str experiment, FILE *out) {
+/** "plain 1 %, urgent 99 %" */
+static void show_weights(struct str weights, FILE *out) {
+  struct reader reader = reader_of(weights);
+  uint32_t count = value_read(&reader).count;
+  for (uint32_t i = 0; i < count; i++) {
+    fprintf(out, i ? ", " : "shares now: ");
+    print_text(out, value_read(&reader).string, 0);
+    fprintf(out, " %.0f %%", (double)value_read(&reader).integer / 1e4);
+  }
+  fprintf(out, "\n");
+}
+
+/** @param weights  of all, as they were drawn last; "": nothing is said of them */
+static void show_one(struct str experiment, struct str weights, FILE *out) {
   static const struct print_column columns[] = {
       {"VARIANT", "variant", 40, false}, {"SHARE", "share", 0, false}, {"USERS", "users", 0, false},
       {"GOALS", "goals", 0, false},      {"RATE", "rate", 0, false},   {"VALUE A USER", "value", 0, false},
@@ -107,25 +120,32 @@ static void show_one(struct str experiment, FILE *out) {
   value_put_array(&list, count);
   buf_append(&list, rows.data, rows.len);
   if (count) print_table(out, buf_str(&list), columns, sizeof columns / sizeof *columns);
+  struct str own;
+  if (value_member(weights, print_member_text(experiment, "experiment"), &own)) show_weights(own, out);
   print_text(out, print_member_text(experiment, "verdict"), 0);
   fprintf(out, "\n");
   buf_deinit(&rows);
   buf_deinit(&list);
 }
 
-void experiments_show(struct str list, FILE *out) {
+static void show_all(struct str list, struct str weights, FILE *out) {
   struct reader reader = reader_of(list);
   uint32_t count = value_read(&reader).count;
   for (uint32_t i = 0; i < count; i++) {
     if (i) fprintf(out, "\n");
-    show_one(value_slice(&reader), out);
+    show_one(value_slice(&reader), weights, out);
   }
 }
 
+void experiments_show(struct str list, FILE *out) {
+  show_all(list, STR(""), out);
+}
+
 static void show(struct str result) {
-  struct str experiments;
+  struct str experiments, weights;
   if (!value_member(result, STR("experiments"), &experiments)) return;
-  experiments_show(experiments, stdout);
+  if (!value_member(result, STR("weights"), &weights)) weights = STR("");
+  show_all(experiments, weights, stdout);
   if (!value_head(experiments).count) printf("No campaign has an experiment or a holdout.\n");
 }
 

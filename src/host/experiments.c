@@ -21,7 +21,7 @@ struct counting {
   uint32_t generation;
   atomic_uint waits; /**< workers whose writes are not in the store yet */
   uv_work_t work;
-  struct buf kept; /**< drawn: as META_KEY has it; "" if nothing was due */
+  struct buf kept; /**< as META_KEY has it: of a command, what was drawn last; else what is drawn now */
   int status;
   struct error err;
 };
@@ -80,6 +80,16 @@ static void give_weights(struct host *host) {
   }
 }
 
+int experiments_weights(struct store *store, struct buf *out, struct error *err) {
+  struct buf kept;
+  buf_init(&kept);
+  int rc = store_meta_get(store, META_KEY, &kept, err);
+  struct str weights = rc ? STR("") : member(buf_str(&kept), STR("weights"));
+  buf_append(out, weights.data, weights.len);
+  buf_deinit(&kept);
+  return rc == ERROR_NOT_FOUND ? 0 : rc;
+}
+
 int experiments_begin(struct host *host, struct error *err) {
   struct experiments *experiments = host->experiments = memory_zalloc(sizeof *experiments);
   buf_init(&experiments->kept);
@@ -119,9 +129,12 @@ static void tell(struct counting *counting, const struct experiment_source *sour
   counting->status = experiment_list(counting->set.items, counting->set.count, command->text, now, source,
                                      &list, &command->err);
   if (counting->status == 0) {
-    value_put_map(&command->result, 2);
+    struct str kept = buf_str(&counting->kept);
+    value_put_map(&command->result, 4);
     value_put_member_integer(&command->result, "generation", counting->generation);
     value_put_member_value(&command->result, "experiments", buf_str(&list));
+    value_put_member_stored(&command->result, "weights", member(kept, STR("weights")));
+    value_put_member_stored(&command->result, "drawn", member(kept, STR("drawn")));
   }
   buf_deinit(&list);
 }
@@ -280,6 +293,7 @@ static void counting_start(struct host *host, struct host_command *command) {
   counting->generation = serving->facts.number;
   counting->work.data = counting;
   buf_init(&counting->kept);
+  if (command) buf_append(&counting->kept, host->experiments->kept.data, host->experiments->kept.len);
   experiment_set_copy(&counting->set, experiments, count);
   atomic_store(&counting->waits, host->shared.worker_count);
   host->experiments->counting++;

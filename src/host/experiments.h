@@ -16,6 +16,8 @@ struct experiments;
 
 /** What was drawn last, from the store, for the workers that begin: after recovery. Blocking. */
 int experiments_begin(struct host *host, struct error *err);
+/** Append what was drawn last, as deciders take it; nothing if nothing was. Any thread; blocking. */
+int experiments_weights(struct store *store, struct buf *out, struct error *err);
 /** EXPERIMENTS. */
 void experiments_command(struct host *host, struct host_command *command);
 /** Now and then: draw what is due. */

@@ -54,8 +54,8 @@ enum host_command_type {
                           RELOAD */
   HOST_RESUME_CAMPAIGN,
   HOST_CAMPAIGNS,   /**< result: value map {generation, campaigns, gone}: decide/campaign_list.h */
-  HOST_EXPERIMENTS, /**< optional text: name. Result: value map {generation, experiments:
-                       [decide/experiment_result.h]} */
+  HOST_EXPERIMENTS, /**< optional text: name. Result: value map {generation, weights, drawn
+                       (host/experiments.h), experiments: [decide/experiment_result.h]} */
   HOST_SEGMENTS     /**< result: value array of maps {segment, campaign, rule, reads, windows, sticky_ms,
                        members}. With id (a segment): value map {segment, members: [{user, since}], next}, a page
                        of those behind `user`; `next` is the last of it, nil at the end */

@@ -1,4 +1,5 @@
 #include "host/look_try.h"
+#include "host/experiments.h"
 
 #include "host/generation.h"
 #include "host/replay.h"
@@ -176,7 +177,7 @@ static void answer_needs(const struct look_try *trial, struct decider *decider, 
 }
 
 static void decide(struct look_try *trial, struct engine *engine, const struct config *config,
-                   struct str paused, struct record *record, struct seen *seen) {
+                   struct str paused, struct str weights, struct record *record, struct seen *seen) {
   struct decider *decider = decider_new(&(struct decider_options){.engine = engine,
                                                                   .config = config,
                                                                   .generation = trial->generation,
@@ -189,6 +190,7 @@ static void decide(struct look_try *trial, struct engine *engine, const struct c
                                                                                .ran = note_run,
                                                                                .judged = note_judged}});
   struct decision decision;
+  decider_weigh(decider, weights);
   decide_event(decider, record, &trial->event, trial->wall, &decision);
   struct buf effects; // the next decision takes their place
   buf_init(&effects);
@@ -206,9 +208,10 @@ int look_try_run(struct look_try *trial, const struct config *config, struct sto
   struct engine *engine = NULL;
   struct record record;
   struct seen seen = {.generation = trial->generation};
-  struct buf facts_bytes;
+  struct buf facts_bytes, weights;
   struct generation_facts facts;
   buf_init(&facts_bytes);
+  buf_init(&weights);
   struct buf *bufs[] = {&seen.rules, &seen.messages, &seen.failures, &seen.changes};
   record_init(&record);
   for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++) buf_init(bufs[i]);
@@ -226,7 +229,9 @@ int look_try_run(struct look_try *trial, const struct config *config, struct sto
                                            .counted_budget = true},
                   err);
   if (rc) goto cleanup;
-  decide(trial, engine, config, facts.paused, &record, &seen);
+  rc = experiments_weights(store, &weights, err);
+  if (rc) goto cleanup;
+  decide(trial, engine, config, facts.paused, buf_str(&weights), &record, &seen);
   value_put_map(out, 7);
   value_put_member_integer(out, "at", event_now(&trial->event));
   value_put_member_integer(out, "generation", trial->generation);
@@ -240,6 +245,7 @@ cleanup:
   generation_free(generation);
   record_deinit(&record);
   buf_deinit(&facts_bytes);
+  buf_deinit(&weights);
   for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++) buf_deinit(bufs[i]);
   return rc;
 }
