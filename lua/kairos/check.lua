@@ -136,6 +136,30 @@ local kinds = {
     end
   end,
 
+  fields = function(value)
+    if type(value) ~= "table" then
+      return "must be a table in braces"
+    end
+  end,
+
+  again = function(value)
+    if value ~= "ignore" and value ~= "restart" and value ~= "parallel" then
+      return 'must be "ignore", "restart" or "parallel"'
+    end
+  end,
+
+  late = function(value)
+    if value ~= "fire" and value ~= "skip" and value ~= "exit" then
+      return 'must be "fire", "skip" or "exit"'
+    end
+  end,
+
+  flight = function(value)
+    if value ~= "pin" and value ~= "adopt" and type(value) ~= "function" then
+      return 'must be "pin", "adopt" or a function that migrates'
+    end
+  end,
+
   count = function(value)
     if type(value) ~= "number" or value < 1 or value > 1000000 or value ~= math.floor(value) then
       return "must be a whole number from 1 to 1000000"

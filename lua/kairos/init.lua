@@ -23,6 +23,8 @@ local core = require "kairos.core"
 local kairos = {
   --- A rule: react to events at once. See kairos/rule.lua.
   rule = require "kairos.rule",
+  --- A journey: a conversation that lasts. See kairos/journey.lua.
+  journey = require "kairos.journey",
   --- Counts, sums and remembers what one user did in a stretch of time. See kairos/window.lua.
   window = require "kairos.window",
   --- At most so often for one user. See kairos/throttle.lua.

@@ -40,9 +40,15 @@ function Journey:wait_until(moment, options) end
 ---@return kairos.Event?  what came; nil if nothing did
 function Journey:wait_for(spec) end
 
---- Ask for a message, as user:send does.
+--- Ask for a message, as user:send does. Whether it goes, the gate says at once.
 ---@param spec kairos.SendSpec
+---@return boolean passed
+---@return string? reason  the check that said no: "cap", "consent", "once_per", …
 function Journey:send(spec) end
+
+--- Derive an event about the user, as user:emit does.
+---@param spec kairos.EmitSpec
+function Journey:emit(spec) end
 
 --- One of several sides by weight: journey:split { name = "offer", shipping = 50, percent = 50 }. A user keeps his side of a name.
 ---@param spec kairos.SplitSpec

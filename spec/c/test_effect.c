@@ -1,6 +1,7 @@
 // links: base event state
 #include "base/memory.h"
 #include "event/value.h"
+#include "journey_fixture.h"
 #include "random.h"
 #include "state/effect.h"
 
@@ -34,7 +35,7 @@ static struct message some_message(void) {
                           .generation = 7};
 }
 
-enum { SAMPLES = 48 };
+enum { SAMPLES = 52 };
 
 /** One of each effect, and of each shape it can have. */
 static void samples(struct effect out[SAMPLES]) {
@@ -125,6 +126,19 @@ static void samples(struct effect out[SAMPLES]) {
   out[n++] = (struct effect){
       .type = EFFECT_NOT_RUN,
       .not_run = {STR("cart"), STR("cart/rule.lua"), STR("remind"), STR("paused"), 1760000000000, INT64_MAX}};
+  out[n++] = journey_effect(journey_sample(), JOURNEY_BEGINS);
+  out[n++] = journey_effect(journey_sample(), 0);
+  out[n++] = journey_effect(journey_sample(), JOURNEY_CONTINUES | JOURNEY_MOVES);
+  out[n++] = (struct effect){.type = EFFECT_JOURNEY_END,
+                             .journey_ended = {{1, 2},
+                                               STR("cart"),
+                                               STR("journey:c1"),
+                                               JOURNEY_EXITED,
+                                               STR("order.completed"),
+                                               STR("wait \"1h\""),
+                                               1760000000000,
+                                               1760000005000,
+                                               3}};
   for (int kind = OUTCOME_ACCEPTED; kind <= OUTCOME_HELD && n < SAMPLES - 1; kind += 2)
     out[n++] = (struct effect){.type = EFFECT_OUTCOME,
                                .outcome = {{7, 8},
@@ -322,6 +336,27 @@ static void same(const struct effect *a, const struct effect *b) {
     assert_true(a->fan_out.spec.began == b->fan_out.spec.began &&
                 a->fan_out.spec.expires == b->fan_out.spec.expires);
     break;
+  case EFFECT_JOURNEY: {
+    struct buf first = {0}, second = {0}; // what an effect has, and no more
+    journey_change_encode(&a->journey.journey, a->journey.changes, &first);
+    journey_change_encode(&b->journey.journey, b->journey.changes, &second);
+    same_str(buf_str(&first), buf_str(&second));
+    same_str(a->journey.journey.history, b->journey.journey.history);
+    assert_true(a->journey.journey.wait.due == b->journey.journey.wait.due);
+    buf_deinit(&first);
+    buf_deinit(&second);
+    break;
+  }
+  case EFFECT_JOURNEY_END:
+    assert_true(hash128_equal(a->journey_ended.id, b->journey_ended.id));
+    assert_true(a->journey_ended.end == b->journey_ended.end &&
+                a->journey_ended.steps == b->journey_ended.steps);
+    assert_true(a->journey_ended.begun == b->journey_ended.begun &&
+                a->journey_ended.at == b->journey_ended.at);
+    same_str(a->journey_ended.name, b->journey_ended.name);
+    same_str(a->journey_ended.reason, b->journey_ended.reason);
+    same_str(a->journey_ended.step, b->journey_ended.step);
+    break;
   case EFFECT_NOT_RUN:
     same_str(a->not_run.campaign, b->not_run.campaign);
     same_str(a->not_run.rule, b->not_run.rule);
@@ -344,7 +379,8 @@ static void test_round_trip(void **state) {
   }
   assert_int_equal(seen, 0xfffe | 1u << EFFECT_DERIVED | 1u << EFFECT_SEGMENT | 1u << EFFECT_INDEX |
                              1u << EFFECT_FAN_OUT | 1u << EFFECT_EXPOSURE | 1u << EFFECT_GOAL |
-                             1u << EFFECT_WINDOW_STATE); // every type is among them
+                             1u << EFFECT_WINDOW_STATE | 1u << EFFECT_JOURNEY |
+                             1u << EFFECT_JOURNEY_END); // every type is among them
   // One after another, as in the log: each takes just its own bytes.
   struct reader reader = reader_of(buf_str(&bytes));
   for (unsigned i = 0; i < SAMPLES; i++) {

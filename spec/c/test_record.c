@@ -309,7 +309,7 @@ static void test_tidy(void **state) {
                        "\"once\":1,\"throttles\":{\"0000000000000002\":1760000600000001},"
                        "\"timers\":[{\"campaign\":\"a\",\"name\":\"overdue\",\"due\":1760000000000,"
                        "\"set_at\":1760000000000,\"late\":\"fire\"}],\"suppressions\":[],\"consents\":[],"
-                       "\"counted\":{},\"segments\":{},\"experiments\":[]}");
+                       "\"counted\":{},\"segments\":{},\"experiments\":[],\"journeys\":[]}");
   assert_stored(&record);
   // Questions as of now are answered as before.
   record_tidy(&record, T + 1000000);
@@ -331,10 +331,10 @@ static void test_describe(void **state) {
   struct record record;
   record_init(&record);
   record.seq = 12;
-  assert_json(
-      &record,
-      "{\"seq\":12,\"bytes\":%zu,\"attributes\":{},\"windows\":[],\"once\":0,\"throttles\":{},"
-      "\"timers\":[],\"suppressions\":[],\"consents\":[],\"counted\":{},\"segments\":{},\"experiments\":[]}");
+  assert_json(&record,
+              "{\"seq\":12,\"bytes\":%zu,\"attributes\":{},\"windows\":[],\"once\":0,\"throttles\":{},"
+              "\"timers\":[],\"suppressions\":[],\"consents\":[],\"counted\":{},\"segments\":{},"
+              "\"experiments\":[],\"journeys\":[]}");
   must(&record, attribute("name", STR("\xa3"
                                       "Ada")));
   for (int i = 0; i < 70; i++) must(&record, count(1, 0, T));
@@ -345,14 +345,15 @@ static void test_describe(void **state) {
   effect.timer.late_after = 9;
   must(&record, effect);
   must(&record, (struct effect){.type = EFFECT_SUPPRESS, .suppress = {STR("email"), STR("bounced"), T}});
-  assert_json(&record, "{\"seq\":12,\"bytes\":%zu,\"attributes\":{\"name\":\"Ada\"},\"windows\":["
-                       "{\"id\":\"0000000000000001\",\"kind\":\"count\",\"over_ms\":600000,\"entries\":0,"
-                       "\"basis\":\"buckets\",\"newest\":1760000000000}],\"once\":0,\"throttles\":{},"
-                       "\"timers\":[{\"campaign\":\"cart\",\"name\":\"remind\",\"due\":1760000000005,"
-                       "\"set_at\":1760000000000,\"late\":\"skip\",\"late_after\":9,"
-                       "\"cancel_on\":\"order.completed\",\"data\":{\"k\":1}}],"
-                       "\"suppressions\":[{\"channel\":\"email\",\"reason\":\"bounced\",\"at\":1760000000000}"
-                       "],\"consents\":[],\"counted\":{},\"segments\":{},\"experiments\":[]}");
+  assert_json(&record,
+              "{\"seq\":12,\"bytes\":%zu,\"attributes\":{\"name\":\"Ada\"},\"windows\":["
+              "{\"id\":\"0000000000000001\",\"kind\":\"count\",\"over_ms\":600000,\"entries\":0,"
+              "\"basis\":\"buckets\",\"newest\":1760000000000}],\"once\":0,\"throttles\":{},"
+              "\"timers\":[{\"campaign\":\"cart\",\"name\":\"remind\",\"due\":1760000000005,"
+              "\"set_at\":1760000000000,\"late\":\"skip\",\"late_after\":9,"
+              "\"cancel_on\":\"order.completed\",\"data\":{\"k\":1}}],"
+              "\"suppressions\":[{\"channel\":\"email\",\"reason\":\"bounced\",\"at\":1760000000000}"
+              "],\"consents\":[],\"counted\":{},\"segments\":{},\"experiments\":[],\"journeys\":[]}");
   record_deinit(&record);
 }
 

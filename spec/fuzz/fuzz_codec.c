@@ -2,6 +2,7 @@
 // src/state/outbox.c src/event/event.c src/engine/ruleset.c
 /* The forms in which things lie in the log and the store: arbitrary bytes are refused, or are read and
  * written again to the same. Input: which form, then its bytes. */
+#include "../c/journey_fixture.h"
 #include "engine/ruleset.h"
 #include "event/event.h"
 #include "fuzz.h"
@@ -76,6 +77,7 @@ static bool take_effects(struct str bytes, struct buf *out) {
             effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS ||
             effect.type == EFFECT_CONSENT || effect.type == EFFECT_NOT_RUN || effect.type == EFFECT_DERIVED ||
             effect.type == EFFECT_EXPOSURE || effect.type == EFFECT_GOAL ||
+            effect.type == EFFECT_JOURNEY_END ||
             (effect.type == EFFECT_SEGMENT && effect.segment.change != SEGMENT_JUDGED);
     struct dead_letter letter, again;
     if (!dead_letter_from(&letter, &record, &effect)) continue;
@@ -298,6 +300,19 @@ static void seed_effects(void) {
       {.type = EFFECT_DEAD_CLEAR, .dead_id = {9, 10}},
       {.type = EFFECT_DERIVED, .derived = STR("event")},
       {.type = EFFECT_SEGMENT, .segment = {STR("vip"), SEGMENT_ENTERED, FUZZ_NOW}},
+      {.type = EFFECT_JOURNEY, .journey = {journey_sample(), JOURNEY_BEGINS}},
+      {.type = EFFECT_JOURNEY, .journey = {journey_sample(), 0}},
+      {.type = EFFECT_JOURNEY, .journey = {journey_sample(), JOURNEY_CONTINUES | JOURNEY_MOVES}},
+      {.type = EFFECT_JOURNEY_END,
+       .journey_ended = {{1, 2},
+                         STR("cart"),
+                         STR("journey:c1"),
+                         JOURNEY_EXITED,
+                         STR("order.completed"),
+                         STR("wait \"1h\""),
+                         FUZZ_NOW,
+                         FUZZ_NOW + 5,
+                         3}},
       {.type = EFFECT_NOT_RUN,
        .not_run = {STR("welcome"), STR("welcome/rule.lua"), STR("remind"), STR("paused"), FUZZ_NOW,
                    FUZZ_NOW + 1}},

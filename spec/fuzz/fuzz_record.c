@@ -2,6 +2,7 @@
 /* A user's record: as it lies on a damaged disk, and through any sequence of effects. What a log with those
  * effects would make of the same beginning is the same record, byte for byte. Input: the bound, a stored
  * record or none, operations. */
+#include "../c/journey_fixture.h"
 #include "event/value.h"
 #include "fuzz.h"
 #include "state/draft.h"
@@ -51,7 +52,7 @@ static int64_t time_of(struct input *input) {
 
 /** A value: an integer, a text, nil, or bytes that may be none. */
 static struct str value_of(struct input *input) {
-  switch (input_u8(input) % 4) {
+  switch (input_u8(input) % 17) {
   case 0:
     return STR("\x2a");
   case 1:
@@ -235,6 +236,17 @@ static void apply_one(struct input *input) {
     effect.type = effect.exposure.reached ? EFFECT_GOAL : EFFECT_EXPOSURE;
     if (effect.exposure.reached) effect.exposure.goal_at = effect.exposure.amount = time_of(input);
     break;
+  case 13:
+    effect = journey_effect(journey_sample(), input_u8(input) % (JOURNEY_CHANGES + 1));
+    effect.journey.journey.id.low = input_u8(input) % 4;
+    effect.journey.journey.name = name_of(input);
+    effect.journey.journey.wait.due = time_of(input);
+    effect.journey.journey.state = 1 + input_u8(input) % 3;
+    break;
+  case 14:
+    effect.type = EFFECT_JOURNEY_END;
+    effect.journey_ended = (struct journey_ended){.id = {1, input_u8(input) % 4}, .end = JOURNEY_EXITED};
+    break;
   default: { // many of one kind
     window_of(input, &effect.window);
     effect.type = EFFECT_WINDOW;
@@ -260,7 +272,8 @@ static void ask(struct input *input) {
         HOLDS(answer.value.len <= WINDOW_VALUE_MAX);
         record_window_evicted(&live, declaration.id);
       }
-  if (record_timer_next(&live, &timer)) HOLDS(record_timer(&live, timer.campaign, timer.name, &timer));
+  if (record_timer_next(&live, &timer))
+    HOLDS(timer_journey(&timer) || record_timer(&live, timer.campaign, timer.name, &timer));
   record_suppressed(&live, STR("sms"), NULL);
 }
 

@@ -32,8 +32,7 @@ static int simulate(const struct cli_arguments *arguments, struct config *config
           " decisions, %" PRIu64 " to send, %" PRIu64 " rule failures\n",
           result.events, result.duplicates, result.rejected, result.timers, result.decisions, result.sends,
           result.failures);
-  if (result.experiments.len)
-    experiments_show(buf_str(&result.experiments), stderr);
+  if (result.experiments.len) experiments_show(buf_str(&result.experiments), stderr);
   buf_deinit(&result.experiments);
   return CLI_DONE;
 }

@@ -142,7 +142,8 @@ struct campaign_answer campaign_ask(struct campaigns *campaigns, uint32_t rule, 
                                     const struct engine_call *call) {
   const struct rollout *rollout = &campaigns->rules[rule].rollout;
   struct campaign_answer answer = {CAMPAIGN_RUNS, INT64_MAX};
-  bool waited = call->needs.len > 0, begun = waited || !call->event;
+  bool waited = call->needs.len > 0;
+  bool begun = waited || !call->event || (call->journey && call->journey->journey);
   if (campaigns->always[rule]) return answer;
   if (rollout->mode == ROLLOUT_PAUSED || campaigns->items[rule].pause.len) {
     answer.reason = CAMPAIGN_PAUSED;

@@ -1,7 +1,8 @@
-#include "decide/decide_internal.h"
+#include "decide/decide_journey.h"
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "state/stored.h"
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -104,6 +105,10 @@ struct decider *decider_new(const struct decider_options *options) {
   decide_segments_init(decider);
   decider->rule_count = engine_rules(options->engine, &decider->rules);
   plans_build(decider);
+  engine_journey_call_init(&decider->journey_call);
+  buf_init(&decider->journey_bytes);
+  buf_init(&decider->journey_event);
+  buf_init(&decider->journey_name);
   decider->campaigns = campaigns_new(options->engine, options->config, options->paused, !options->uncounted);
   for (size_t i = 0; i < decider->rule_count; i++) decider->waits |= decider->rules[i].need_count > 0;
   return decider;
@@ -119,6 +124,10 @@ void decider_free(struct decider *decider) {
   memory_free(decider->plans);
   memory_free(decider->senders);
   decide_flights_free(decider);
+  engine_journey_call_deinit(&decider->journey_call);
+  buf_deinit(&decider->journey_bytes);
+  buf_deinit(&decider->journey_event);
+  buf_deinit(&decider->journey_name);
   campaigns_free(decider->campaigns);
   draft_deinit(&decider->draft);
   engine_call_deinit(&decider->call);
@@ -153,7 +162,13 @@ void decide_finish(struct decider *decider, struct decision *out) {
   out->indexed = decider->draft.indexed;
 }
 
-/** The failed input, so that `dead retry` can run the rule on it again: its log type and its bytes. */
+/** The journey that the call is about; null: none. */
+static const struct journey *journey_of(const struct engine_call *call) {
+  return call->journey ? call->journey->journey : NULL;
+}
+
+/** The failed input, so that `dead retry` can run the rule on it again: its log type and its bytes; of a
+ * journey, its id behind them. */
 static void encode_input(struct decider *decider, const struct engine_call *call, struct str campaign) {
   const struct event *event = call->event;
   const struct timer *timer = call->timer;
@@ -168,12 +183,16 @@ static void encode_input(struct decider *decider, const struct engine_call *call
     buf_put_u8(&decider->input, LOG_TIMER);
     effect_encode(&(struct effect){.type = EFFECT_TIMER_SET, .timer = *timer}, &decider->input);
   }
+  if (!journey_of(call)) return;
+  buf_put_varint(&decider->input, sizeof(struct hash128));
+  stored_put_hash(&decider->input, journey_of(call)->id);
 }
 
 static struct hash128 failure_id(struct decider *decider, struct entity entity, struct str cause,
-                                 struct str campaign) {
+                                 struct str campaign, const struct journey *journey) {
   struct buf *key = &decider->key;
   buf_clear(key);
+  if (journey) stored_put_hash(key, journey->id);
   buf_put_u8(key, (uint8_t)entity.kind);
   buf_put_str(key, entity.id);
   buf_put_str(key, cause);
@@ -184,22 +203,22 @@ static struct hash128 failure_id(struct decider *decider, struct entity entity, 
 void decide_fail(struct decider *decider, const struct engine_call *call, struct str campaign,
                  struct str rule, const struct error *reason) {
   encode_input(decider, call, campaign);
-  struct effect effect = {.type = EFFECT_FAILURE,
-                          .failure = {.id = failure_id(decider, call->entity, call->cause, campaign),
-                                      .campaign = campaign,
-                                      .rule = rule,
-                                      .error = str_from(reason->message),
-                                      .input = buf_str(&decider->input),
-                                      .generation = decider->options.generation,
-                                      .at = call->wall}};
+  struct effect effect = {
+      .type = EFFECT_FAILURE,
+      .failure = {.id = failure_id(decider, call->entity, call->cause, campaign, journey_of(call)),
+                  .campaign = campaign,
+                  .rule = rule,
+                  .error = str_from(reason->message),
+                  .input = buf_str(&decider->input),
+                  .generation = decider->options.generation,
+                  .at = call->wall}};
   draft_add(&decider->draft, &effect, NULL);
   if (decider->options.observer.failure)
     decider->options.observer.failure(decider->options.observer.context, &call->entity, &effect.failure);
 }
 
 /** @return the rule that has sent for this input what this one competes for; null if none has. */
-static const struct engine_rule *taken_by(const struct decider *decider, uint32_t rule) {
-  const struct engine_rule *asking = &decider->rules[rule];
+static const struct engine_rule *taken_by(const struct decider *decider, const struct engine_rule *asking) {
   for (size_t i = 0; asking->competes.len && i < decider->sender_count; i++)
     if (!str_equal(decider->senders[i]->campaign, asking->campaign) &&
         str_equal(decider->senders[i]->competes, asking->competes))
@@ -207,7 +226,8 @@ static const struct engine_rule *taken_by(const struct decider *decider, uint32_
   return NULL;
 }
 
-static void note_sender(struct decider *decider, const struct engine_rule *rule) {
+void decide_note_sender(struct decider *decider, const struct engine_rule *rule) {
+  if (!rule->competes.len) return;
   if (decider->sender_count == decider->sender_cap) {
     decider->sender_cap = decider->sender_cap ? decider->sender_cap * 2 : 8;
     decider->senders = memory_realloc(decider->senders, decider->sender_cap * sizeof *decider->senders);
@@ -222,43 +242,54 @@ static void refuse_taken(struct decider *decider, const struct engine_rule *take
   gate_refuse_as(verdict, &decider->checks, "priority", text);
 }
 
+int decide_judge(struct decider *decider, const struct engine_rule *rule, int index, struct message *message,
+                 const char *late, struct verdict *verdict, struct error *err) {
+  const struct engine_call *call = &decider->call;
+  const struct config *config = decider->options.config;
+  bool shadow = rule->rollout.mode == ROLLOUT_SHADOW;
+  const struct engine_rule *taker = taken_by(decider, rule);
+  struct gate_question question = {.record = decider->draft.record,
+                                   .message = message,
+                                   .config = config,
+                                   .purpose = config_purpose(config, message->purpose),
+                                   .now = call->now,
+                                   .wall = call->wall,
+                                   .shadow = shadow};
+  char held_out[DECIDE_HELD_OUT_MAX];
+  if (index >= 0)
+    question.held_out = decide_held_out(decider, (uint32_t)index, call, question.purpose, shadow, held_out);
+  gate_judge(&question, verdict, &decider->checks);
+  if (verdict->pass && late) {
+    gate_refuse_as(verdict, &decider->checks, "late", late);
+  } else if (verdict->pass && taker) {
+    refuse_taken(decider, taker, verdict);
+  } else if (verdict->pass) {
+    int rc = gate_reserve(&decider->draft, &question, err);
+    if (rc) return rc;
+    if (shadow)
+      gate_refuse_as(verdict, &decider->checks, "shadow", "it would be sent, were the campaign live");
+  }
+  struct effect effect = {.type = EFFECT_MESSAGE, .message = {.message = *message, .verdict = *verdict}};
+  return draft_add(&decider->draft, &effect, err);
+}
+
 /** Put what the rule asked for before the gate. @return 0, or ERROR_LIMIT when the record has no room for a
  * reservation. */
 static int judge_messages(struct decider *decider, uint32_t rule, const struct engine_call *call,
                           struct error *err) {
-  bool shadow = decider->rules[rule].rollout.mode == ROLLOUT_SHADOW;
-  const struct engine_rule *taker = taken_by(decider, rule);
   struct reader reader = reader_of(buf_str(&call->messages));
   for (uint32_t i = 0; i < call->message_count; i++) {
-    struct effect effect = {.type = EFFECT_MESSAGE};
-    int rc = message_decode(&effect.message.message, &reader, err);
+    struct message message;
+    struct verdict verdict;
+    int rc = message_decode(&message, &reader, err);
+    if (rc == 0) rc = decide_judge(decider, &decider->rules[rule], (int)rule, &message, NULL, &verdict, err);
     if (rc) return rc;
-    struct gate_question question = {
-        .record = decider->draft.record,
-        .message = &effect.message.message,
-        .config = decider->options.config,
-        .purpose = config_purpose(decider->options.config, effect.message.message.purpose),
-        .now = call->now,
-        .wall = call->wall,
-        .shadow = shadow};
-    char held_out[DECIDE_HELD_OUT_MAX];
-    question.held_out = decide_held_out(decider, rule, call, question.purpose, shadow, held_out);
-    gate_judge(&question, &effect.message.verdict, &decider->checks);
-    if (effect.message.verdict.pass && taker) {
-      refuse_taken(decider, taker, &effect.message.verdict);
-    } else if (effect.message.verdict.pass) {
-      if ((rc = gate_reserve(&decider->draft, &question, err))) return rc;
-      if (shadow)
-        gate_refuse_as(&effect.message.verdict, &decider->checks, "shadow",
-                       "it would be sent, were the campaign live");
-    }
-    if ((rc = draft_add(&decider->draft, &effect, err))) return rc;
   }
   return 0;
 }
 
-/** Tell of the messages decided since the mark: only now is it sure that they stay. */
-static void announce_messages(struct decider *decider, uint32_t rule, struct decider_run *run) {
+void decide_announce_messages(struct decider *decider, struct campaigns *campaigns, uint32_t rule,
+                              struct decider_run *run) {
   struct reader reader = reader_of(buf_str(&decider->draft.effects));
   reader.at += decider->draft.mark;
   struct effect effect;
@@ -266,7 +297,7 @@ static void announce_messages(struct decider *decider, uint32_t rule, struct dec
     if (effect.type != EFFECT_MESSAGE) continue;
     run->passed += effect.message.verdict.pass;
     run->shadowed += str_equal(effect.message.verdict.reason, STR("shadow"));
-    campaign_decided(decider->campaigns, rule, &effect.message.message, &effect.message.verdict);
+    campaign_decided(campaigns, rule, &effect.message.message, &effect.message.verdict);
     if (decider->options.observer.message)
       decider->options.observer.message(decider->options.observer.context, &effect.message.message,
                                         &effect.message.verdict);
@@ -293,9 +324,9 @@ static int run_rule(struct decider *decider, uint32_t rule, struct engine_call *
   if (rc) {
     draft_rollback(&decider->draft);
   } else if (call->message_count) {
-    announce_messages(decider, rule, &run);
+    decide_announce_messages(decider, decider->campaigns, rule, &run);
   }
-  if (run.passed && decider->rules[rule].competes.len) note_sender(decider, &decider->rules[rule]);
+  if (run.passed) decide_note_sender(decider, &decider->rules[rule]);
   campaign_ran(decider->campaigns, rule, took, rc != 0);
   if (decider->options.observer.ran) decider->options.observer.ran(decider->options.observer.context, &run);
   return rc;
@@ -332,6 +363,7 @@ void decide_prepare(struct decider *decider, struct entity entity, const struct 
   call->event = event;
   call->timer = timer;
   call->needs = STR("");
+  call->journey = NULL;
   decider->sender_count = 0;
   call->entity = entity;
   call->wall = wall;
@@ -367,6 +399,7 @@ void decide_take_event(struct decider *decider, const struct event *event, int64
   decide_prepare(decider, event->entity, event, NULL, wall);
   decide_host_steps(decider, plan, &decider->call, out);
   decide_goals(decider, plan, &decider->call);
+  decide_journey_event(decider, &decider->call, out);
   if (plan->rule_count) {
     engine_input(decider->options.engine);
     struct campaign_answer answer;
@@ -374,7 +407,9 @@ void decide_take_event(struct decider *decider, const struct event *event, int64
     for (size_t i = 0; i < plan->rule_count; i++) {
       const struct engine_rule *rule = &decider->rules[plan->rules[i]];
       if (!always[plan->rules[i]] && !decide_runs(decider, plan->rules[i], &decider->call, &answer)) continue;
-      if (rule->need_count)
+      if (rule->journey)
+        decide_journey_start(decider, plan->rules[i], &decider->call);
+      else if (rule->need_count)
         decide_wait_or_run(decider, plan->rules[i], &decider->call, out);
       else
         decide_run_or_fail(decider, plan->rules[i], &decider->call);
@@ -420,13 +455,16 @@ static void note_not_run(struct decider *decider, int rule, const struct timer *
   draft_add(&decider->draft, &effect, NULL);
 }
 
-static void drop_late_timer(struct decider *decider, int rule, const struct timer *timer, int64_t wall) {
+void decide_say_late(int64_t late, int64_t late_after, char *out, size_t size) {
   enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE };
-  char reason[120];
-  int64_t late = wall - timer->due;
   if (late >= 10 * SECOND) late -= late % (late < HOUR ? SECOND : MINUTE);
-  snprintf(reason, sizeof reason, "%s late, and its late_after is %s", gate_duration(late).text,
-           gate_duration(timer->late_after).text);
+  snprintf(out, size, "%s late, and its late_after is %s", gate_duration(late).text,
+           gate_duration(late_after).text);
+}
+
+static void drop_late_timer(struct decider *decider, int rule, const struct timer *timer, int64_t wall) {
+  char reason[120];
+  decide_say_late(wall - timer->due, timer->late_after, reason, sizeof reason);
   note_not_run(decider, rule, timer, str_from(reason), 0);
   if (rule >= 0) announce_not_run(decider, (uint32_t)rule, &decider->call, str_from(reason));
 }
@@ -449,6 +487,14 @@ void decide_timer(struct decider *decider, struct record *record, struct entity 
                   const struct timer *due, int64_t wall, struct decision *out) {
   struct timer timer = stash_timer(decider, due);
   decide_begin(decider, record, out);
+  if (timer_journey(&timer)) {
+    decide_prepare(decider, entity, NULL, &timer, wall);
+    decide_journey_timer(decider, &timer);
+    out->timers_changed = true;
+    decide_derived(decider, wall, out);
+    decide_finish(decider, out);
+    return;
+  }
   struct effect clear = {.type = EFFECT_TIMER_CLEAR, .timer = timer};
   draft_add(&decider->draft, &clear, NULL); /* taking away always fits */
   decide_prepare(decider, entity, NULL, &timer, wall);
@@ -509,11 +555,13 @@ void decide_outcome(struct decider *decider, struct record *record, const struct
   decide_finish(decider, out);
 }
 
+/** @param journey  the id of the one that failed; "": a rule did, or the start of a journey */
 static int retry_rule(struct decider *decider, struct entity entity, const struct event *event,
-                      const struct timer *timer, struct str needs, const struct failure *failure,
-                      int64_t wall, struct decision *out, struct error *err) {
+                      const struct timer *timer, struct str needs, struct str journey,
+                      const struct failure *failure, int64_t wall, struct decision *out, struct error *err) {
   decide_prepare(decider, entity, event, timer, wall);
   decider->call.needs = needs;
+  if (journey.len) return decide_journey_retry(decider, journey, err);
   if (decide_is_goal(failure->campaign))
     return decide_goal_again(decider, failure->campaign, &decider->call, err);
   if (str_equal(failure->campaign, HOST_CAMPAIGN)) {
@@ -542,6 +590,7 @@ static int retry_rule(struct decider *decider, struct entity entity, const struc
     decide_by_fallbacks(decider, &decider->rules[rule], STR(""), LOOKUP_NOT_ASKED,
                         STR("the rule had no such need when the event came"), &decider->call);
   engine_input(decider->options.engine);
+  if (decider->rules[rule].journey) return decide_journey_start_again(decider, (uint32_t)rule, err);
   return run_rule(decider, (uint32_t)rule, &decider->call, err);
 }
 
@@ -559,9 +608,11 @@ int decide_retry(struct decider *decider, struct record *record, struct entity e
            : type == LOG_LOOKUP ? lookup_decode(rest, &event, &campaign, &needs, err)
                                 : effect_decode(&timer, &reader, err);
   bool of_timer = type != LOG_EVENT && type != LOG_LOOKUP;
+  struct str journey = type == LOG_LOOKUP || rc ? STR("") : reader_str(&reader);
+  if (journey.len != sizeof(struct hash128)) journey = STR("");
   if (rc == 0)
-    rc = retry_rule(decider, entity, of_timer ? NULL : &event, of_timer ? &timer.timer : NULL, needs, failure,
-                    wall, out, err);
+    rc = retry_rule(decider, entity, of_timer ? NULL : &event, of_timer ? &timer.timer : NULL, needs, journey,
+                    failure, wall, out, err);
   if (rc == 0)
     rc = draft_add(&decider->draft, &(struct effect){.type = EFFECT_DEAD_CLEAR, .dead_id = failure->id}, err);
   if (rc)

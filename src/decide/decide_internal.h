@@ -60,12 +60,32 @@ struct decider {
     struct buf event;        /**< the one under way */
     struct buf id, bytes;    /**< scratch */
   } derived;
+  struct engine_journey_call journey_call;
+  const struct engine_rule *journey_asked; /**< whose roll-out counts for it … */
+  int journey_index;                       /**< … and where that is in the generation; -1 */
+  struct buf journey_bytes, journey_event,
+      journey_name; /**< of the journey under way, which moves in the record */
 };
 
 /* decide.c */
 /** An input begins on `record`, and its effects are whole. */
 void decide_begin(struct decider *decider, struct record *record, struct decision *out);
 void decide_finish(struct decider *decider, struct decision *out);
+/** Put one message of the rule before the gate, with what it reserves and its verdict in the draft.
+ * @param index  of the rule in the generation; -1: it is an earlier source's
+ * @param late  why it must not go, whatever the gate says; null: it may
+ * @param verdict  its `checks` hold till the next
+ * @return 0, or ERROR_LIMIT where the record has no room. */
+int decide_judge(struct decider *decider, const struct engine_rule *rule, int index, struct message *message,
+                 const char *late, struct verdict *verdict, struct error *err);
+/** Tell of the messages decided since the mark: only now is it sure that they stay. @param rule  among
+ * the campaigns */
+void decide_announce_messages(struct decider *decider, struct campaigns *campaigns, uint32_t rule,
+                              struct decider_run *run);
+/** The rule has sent for this input. */
+void decide_note_sender(struct decider *decider, const struct engine_rule *rule);
+/** "3h late, and its late_after is 1h" */
+void decide_say_late(int64_t late, int64_t late_after, char *out, size_t size);
 /** Set the call up for an input: an event, or a timer. */
 void decide_prepare(struct decider *decider, struct entity entity, const struct event *event,
                     const struct timer *timer, int64_t wall);

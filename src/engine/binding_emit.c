@@ -1,7 +1,10 @@
-/* user:emit: an event that a rule derives from what it saw, decided right after the rules of the present one.
+/* user:emit, journey:emit: an event that a rule derives from what it saw, decided right after the rules of
+ * the present one.
  */
 #include "engine/convert.h"
 #include "engine/internal.h"
+
+#include <stdio.h>
 
 enum { EMIT_PAYLOAD_MAX = 16 << 10 };
 
@@ -32,7 +35,16 @@ void binding_emit_event(lua_State *lua, int index, const char *method) {
 }
 
 int binding_emit(lua_State *lua) {
-  binding_acting_call(lua, "user:emit");
-  binding_emit_event(lua, 2, "user:emit");
+  const char *method;
+  char label[JOURNEY_LABEL_MAX];
+  struct str type = {"", 0};
+  binding_either_call(lua, "user:emit", "journey:emit", &method);
+  if (lua_istable(lua, 2) && binding_raw_field(lua, 2, "type") && lua_type(lua, -1) == LUA_TSTRING)
+    type.data = lua_tolstring(lua, -1, &type.len);
+  int len = snprintf(label, sizeof label, "emit %.*s", (int)(type.len < 80 ? type.len : 80), type.data);
+  if (history_answers(lua, JOURNEY_EMIT, (struct str){label, (size_t)len}, hash64(type, 0))) return 0;
+  binding_emit_event(lua, 2, method);
+  lua_pushnil(lua);
+  history_note(lua);
   return 0;
 }

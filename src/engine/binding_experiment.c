@@ -7,6 +7,8 @@
 #include "gate/holdout.h"
 #include "state/exposure.h"
 
+#include <stdio.h>
+
 const char object_experiment[] = "experiment";
 
 enum { EXPERIMENTS_MAX = 50 /**< of one campaign */ };
@@ -208,6 +210,10 @@ static int user_variant(lua_State *lua) {
         "let pass by the variant could not be compared: write user:variant(…) in `act`");
   const struct engine_experiment *experiment = &engine->experiments[object->index];
   struct exposure exposure;
+  char label[JOURNEY_LABEL_MAX];
+  int len = snprintf(label, sizeof label, "variant [%.*s]", STR_ARG(experiment->name));
+  if (history_answers(lua, JOURNEY_READ, (struct str){label, (size_t)len}, hash64(experiment->name, 0)))
+    return 1;
   buf_clear(&engine->data);
   if (!record_exposure(call->draft->record, experiment->name, &exposure)) {
     engine_expose(engine, call, experiment, &exposure, &engine->data);
@@ -223,9 +229,8 @@ static int user_variant(lua_State *lua) {
     value_put_string(&engine->facts.body, buf_str(&engine->text));
   }
   lua_pushlstring(lua, variant.data, variant.len);
-  return 1;
+  return history_note(lua);
 }
-
 const luaL_Reg binding_experiment[] = {{"variant", user_variant}, {NULL, NULL}};
 
 /* ---- goals ---- */

@@ -96,16 +96,25 @@ static int core_now(lua_State *lua) {
   return 1;
 }
 
-/** rule(definition): the object that a rule file returns; the definition is its environment. */
+/** rule(definition[, what]): the object that a rule file returns; the definition is its environment. */
 static int core_rule(lua_State *lua) {
   luaL_checktype(lua, 1, LUA_TTABLE);
   if (!sandbox_of(lua)->loading)
-    sandbox_raise(lua, ERROR_SCRIPT, "kairos.rule belongs at the top of the file, outside of functions");
+    sandbox_raise(lua, ERROR_SCRIPT, "%s belongs at the top of the file, outside of functions",
+                  luaL_optstring(lua, 2, "kairos.rule"));
   struct rule_object *rule = lua_newuserdata(lua, sizeof *rule);
   *rule = (struct rule_object){.object.type = object_rule};
   lua_pushvalue(lua, 1);
   lua_setfenv(lua, -2);
   return 1;
+}
+
+/** upcoming(function): what reads the phrases of journey:wait_until, for when it is asked. */
+static int core_upcoming(lua_State *lua) {
+  luaL_checktype(lua, 1, LUA_TFUNCTION);
+  lua_pushvalue(lua, 1);
+  lua_rawseti(lua, LUA_REGISTRYINDEX, engine_of(lua)->refs.upcoming);
+  return 0;
 }
 
 void binding_kairos_push(lua_State *lua) {
@@ -118,6 +127,7 @@ void binding_kairos_push(lua_State *lua) {
                                        {"hours", core_hours},
                                        {"now", core_now},
                                        {"rule", core_rule},
+                                       {"upcoming", core_upcoming},
                                        {"window", binding_declare_window},
                                        {"throttle", binding_declare_throttle},
                                        {"needs", binding_declare_needs},

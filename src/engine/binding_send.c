@@ -1,7 +1,9 @@
-/* user:send: a message, decided once with everything its delivery needs. */
+/* user:send and journey:send: a message, decided once with everything its delivery needs. */
 #include "base/suggest.h"
 #include "engine/convert.h"
 #include "engine/internal.h"
+
+#include <stdio.h>
 
 enum {
   MESSAGES_MAX = 100,
@@ -12,18 +14,25 @@ enum {
 
 static const char *const fields[] = {"channel",  "template",   "data",  "purpose", "cap",      "on_cap",
                                      "once_per", "expires_in", "limit", "to",      "provider", NULL};
-static const char method[] = "user:send";
 
 /** Which attribute holds the address on a channel. */
 static const struct {
   const char *channel, *attribute;
 } addresses[] = {{"email", "email"}, {"sms", "phone"}, {"push", "push_token"}};
 
-/** The same cause gives the same id, in every replay. */
+/** The same cause gives the same id, in every replay; of a journey, the same step. */
 static struct hash128 message_id(struct engine *engine, struct str campaign) {
   const struct engine_call *call = engine->call;
   struct buf *key = &engine->text;
   buf_clear(key);
+  if (call->journey) {
+    const struct journey *journey = call->journey->journey;
+    buf_put_u64(key, journey->id.high);
+    buf_put_u64(key, journey->id.low);
+    buf_put_varint(key, journey->run);
+    buf_put_varint(key, engine->replay.done);
+    return hash128(buf_str(key), 0);
+  }
   buf_put_u8(key, (uint8_t)call->entity.kind);
   buf_put_str(key, call->entity.id);
   buf_put_str(key, call->cause);
@@ -89,15 +98,16 @@ static struct str address_of(const struct engine *engine, struct str channel) {
 }
 
 /** Bytes of the data given. */
-static struct str given_data(lua_State *lua) {
+static struct str given_data(lua_State *lua, const char *method) {
   struct engine *engine = engine_of(lua);
   buf_clear(&engine->data);
   if (!binding_raw_field(lua, 2, "data")) {
     value_put_map(&engine->data, 0);
   } else if (!lua_istable(lua, -1)) {
-    sandbox_raise(lua, ERROR_SCRIPT, "`data` of user:send must be a table: data = { name = value, … }");
+    sandbox_raise(lua, ERROR_SCRIPT, "`data` of %s must be a table: data = { name = value, … }", method);
   } else {
-    convert_read_map(lua, -1, &engine->data, MESSAGE_DATA_MAX, "`data` of user:send");
+    convert_read_map(lua, -1, &engine->data, MESSAGE_DATA_MAX,
+                     engine->call->journey ? "`data` of journey:send" : "`data` of user:send");
   }
   return buf_str(&engine->data);
 }
@@ -145,30 +155,30 @@ struct str binding_purpose(lua_State *lua, struct str name) {
 }
 
 /** The send's own cap, and what becomes of one more. */
-static void set_cap(lua_State *lua, struct message *message) {
+static void set_cap(lua_State *lua, struct message *message, const char *method) {
   struct str text = binding_field(lua, 2, "cap", false, method),
              on_cap = binding_field(lua, 2, "on_cap", false, method);
   struct error err;
   if (text.len && quantity_cap(text, &message->cap, &err))
-    sandbox_raise(lua, ERROR_SCRIPT, "`cap` of user:send: %s", err.message);
+    sandbox_raise(lua, ERROR_SCRIPT, "`cap` of %s: %s", method, err.message);
   if (!on_cap.len) return;
   if (str_equal(on_cap, STR("skip")))
     message->on_cap = MESSAGE_ON_CAP_SKIP;
   else if (str_equal(on_cap, STR("defer")))
     message->on_cap = MESSAGE_ON_CAP_DEFER;
   else
-    sandbox_raise(lua, ERROR_SCRIPT, "`on_cap` of user:send is \"%.*s\"; write \"skip\" or \"defer\"",
+    sandbox_raise(lua, ERROR_SCRIPT, "`on_cap` of %s is \"%.*s\"; write \"skip\" or \"defer\"", method,
                   STR_ARG(on_cap));
 }
 
 /** A limit is named by campaign and rate: one that changes begins anew. */
-static void set_limit(lua_State *lua, struct message *message) {
+static void set_limit(lua_State *lua, struct message *message, const char *method) {
   struct str text = binding_field(lua, 2, "limit", false, method);
   struct rate rate;
   struct error err;
   if (!text.len) return;
   if (quantity_rate(text, &rate, &err))
-    sandbox_raise(lua, ERROR_SCRIPT, "`limit` of user:send: %s", err.message);
+    sandbox_raise(lua, ERROR_SCRIPT, "`limit` of %s: %s", method, err.message);
   lua_pushlstring(lua, message->campaign.data, message->campaign.len);
   lua_pushliteral(lua, " ");
   lua_pushlstring(lua, text.data, text.len);
@@ -178,15 +188,55 @@ static void set_limit(lua_State *lua, struct message *message) {
   message->limit_over = rate.over_ms;
 }
 
+static int64_t duration_of(lua_State *lua, const char *name, const char *method) {
+  char what[64];
+  snprintf(what, sizeof what, "`%s` of %s", name, method);
+  return binding_duration(lua, -1, what);
+}
+
+/** The gate's answer to a journey's message: true, or false and why not. Pushes it as one value, for the
+ * history. */
+static void ask_gate(lua_State *lua, struct message *message) {
+  struct engine_call *call = engine_of(lua)->call;
+  bool passed;
+  struct str reason;
+  struct error err = {0};
+  int rc = call->journey->send(call->journey->context, message, &passed, &reason, &err);
+  if (rc) sandbox_raise(lua, rc, "%s", err.message);
+  if (passed)
+    lua_pushboolean(lua, true);
+  else
+    lua_pushlstring(lua, reason.data, reason.len);
+}
+
+/** What ask_gate() has pushed, as the function gets it. */
+static int give_answer(lua_State *lua) {
+  if (lua_type(lua, -1) != LUA_TSTRING) return 1;
+  lua_pushboolean(lua, false);
+  lua_insert(lua, -2);
+  return 2;
+}
+
+/** Whether the history has the gate's answer: pushed then. */
+static bool answered(lua_State *lua, struct str channel, struct str template_name) {
+  char label[JOURNEY_LABEL_MAX];
+  int len =
+      snprintf(label, sizeof label, "send %.*s/%.*s", (int)(channel.len < 20 ? channel.len : 20),
+               channel.data, (int)(template_name.len < 64 ? template_name.len : 64), template_name.data);
+  return history_answers(lua, JOURNEY_SEND, (struct str){label, (size_t)len},
+                         hash64(template_name, hash64(channel, 0)));
+}
+
 int binding_send(lua_State *lua) {
+  const char *method;
   struct engine *engine = engine_of(lua);
-  struct engine_call *call = binding_acting_call(lua, method);
+  struct engine_call *call = binding_either_call(lua, "user:send", "journey:send", &method);
   const struct engine_rule *rule = &engine->rules[engine->rule];
   if (call->entity.kind != ENTITY_USER)
     sandbox_raise(lua, ERROR_SCRIPT,
-                  "user:send: this event is about a subject, not a user, so there is nobody to write to");
+                  "%s: this event is about a subject, not a user, so there is nobody to write to", method);
   if (call->message_count == MESSAGES_MAX)
-    sandbox_raise(lua, ERROR_LIMIT, "user:send: more than %d messages for one event", MESSAGES_MAX);
+    sandbox_raise(lua, ERROR_LIMIT, "%s: more than %d messages for one event", method, MESSAGES_MAX);
   lua_settop(lua, 2);
   binding_check_fields(lua, 2, fields, method);
   struct message message = {.user = call->entity,
@@ -198,30 +248,37 @@ int binding_send(lua_State *lua) {
                             .generation = engine->options.generation};
   message.channel = binding_field(lua, 2, "channel", true, method);
   message.template_name = binding_field(lua, 2, "template", true, method);
+  if (call->journey && answered(lua, message.channel, message.template_name)) return give_answer(lua);
   message.provider = check_provider(lua, message.channel, binding_field(lua, 2, "provider", false, method));
   int index = check_template(lua, message.template_name);
   message.template_hash = engine->templates[index].hash;
   message.to = binding_field(lua, 2, "to", false, method);
   if (message.to.len > ADDRESS_MAX)
-    sandbox_raise(lua, ERROR_SCRIPT, "`to` of user:send is longer than %d bytes", ADDRESS_MAX);
+    sandbox_raise(lua, ERROR_SCRIPT, "`to` of %s is longer than %d bytes", method, ADDRESS_MAX);
   if (!message.to.len) message.to = address_of(engine, message.channel);
   message.purpose = binding_purpose(lua, binding_field(lua, 2, "purpose", false, method));
-  set_cap(lua, &message);
-  set_limit(lua, &message);
+  set_cap(lua, &message, method);
+  set_limit(lua, &message, method);
   if (binding_raw_field(lua, 2, "expires_in"))
-    message.expires = call->wall + binding_duration(lua, -1, "`expires_in` of user:send");
+    message.expires = call->wall + duration_of(lua, "expires_in", method);
   if (binding_raw_field(lua, 2, "once_per")) {
-    message.once_until = call->now + binding_duration(lua, -1, "`once_per` of user:send");
+    message.once_until = call->now + duration_of(lua, "once_per", method);
     message.once_key = once_key(engine, &message);
   }
-  message.data = merge_data(engine, given_data(lua), index);
+  message.data = merge_data(engine, given_data(lua, method), index);
   message.id = message_id(engine, rule->campaign);
   buf_clear(&engine->message_facts);
   facts_write(&engine->facts, &engine->message_facts);
   message.facts = buf_str(&engine->message_facts);
+  if (call->journey) {
+    ask_gate(lua, &message);
+    call->message_count++;
+    history_note(lua);
+    return give_answer(lua);
+  }
   message_encode(&message, &call->messages);
   if (call->messages.len > MESSAGES_BYTES_MAX)
-    sandbox_raise(lua, ERROR_LIMIT, "user:send: more than %d MB of messages for one event",
+    sandbox_raise(lua, ERROR_LIMIT, "%s: more than %d MB of messages for one event", method,
                   MESSAGES_BYTES_MAX >> 20);
   call->message_count++;
   return 0;

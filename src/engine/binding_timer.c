@@ -7,6 +7,14 @@
 
 enum { TIMER_DATA_MAX = 16 << 10 };
 
+/** A journey waits; it has no timers. */
+static void check_rule(lua_State *lua, const char *method) {
+  const struct engine *engine = engine_of(lua);
+  if (engine->rules[engine->rule].journey)
+    sandbox_raise(lua, ERROR_SCRIPT,
+                  "%s is for rules: a journey waits; write journey:wait \"1h\" in its `run`", method);
+}
+
 /** A name that nothing handles would wake nobody. */
 static void check_handled(lua_State *lua, struct str name, const char *method) {
   struct engine *engine = engine_of(lua);
@@ -63,12 +71,14 @@ static int set_timer(lua_State *lua, const char *method, int64_t due) {
 /** after("5m", { name = … }): counted from now. */
 static int user_after(lua_State *lua) {
   const struct engine_call *call = binding_acting_call(lua, "user:after");
+  check_rule(lua, "user:after");
   return set_timer(lua, "user:after", call->now + binding_duration(lua, 2, "the time given to user:after"));
 }
 
 /** at(ms since the epoch, { name = … }). */
 static int user_at(lua_State *lua) {
   binding_acting_call(lua, "user:at");
+  check_rule(lua, "user:at");
   lua_Number due = lua_type(lua, 2) == LUA_TNUMBER ? lua_tonumber(lua, 2) : NAN;
   if (!(due >= 0 && due < 0x1p53))
     sandbox_raise(lua, ERROR_SCRIPT,
@@ -81,6 +91,7 @@ static int user_cancel(lua_State *lua) {
   struct engine *engine = engine_of(lua);
   struct str name;
   binding_acting_call(lua, "user:cancel");
+  check_rule(lua, "user:cancel");
   if (lua_type(lua, 2) != LUA_TSTRING)
     sandbox_raise(lua, ERROR_SCRIPT, "write user:cancel(\"name of the timer\")");
   name.data = lua_tolstring(lua, 2, &name.len);

@@ -5,6 +5,8 @@
 #include "engine/internal.h"
 #include "state/consent.h"
 
+#include <stdio.h>
+
 const char object_user[] = "user";
 
 enum {
@@ -33,6 +35,16 @@ struct engine_call *binding_acting_call(lua_State *lua, const char *method) {
     sandbox_raise(lua, ERROR_SCRIPT, "`when` only answers whether the rule acts; write %s(…) in `act`",
                   method);
   return call;
+}
+
+struct engine_call *binding_either_call(lua_State *lua, const char *user_method, const char *journey_method,
+                                        const char **method) {
+  struct engine *engine = engine_of(lua);
+  bool journey = lua_touserdata(lua, 1) == engine->journey;
+  *method = journey ? journey_method : user_method;
+  if (!journey) return binding_acting_call(lua, user_method);
+  binding_journey_call(lua, journey_method);
+  return engine->call;
 }
 
 void binding_effect(lua_State *lua, const struct effect *effect) {
@@ -154,14 +166,15 @@ static int user_index(lua_State *lua) {
     return 1;
   }
   uint64_t identity = hash64(name, 1);
+  if (history_answers(lua, JOURNEY_READ, name, identity)) return 1;
   if (!record_attribute(engine->call->draft->record, name, &value)) {
     if (facts_begin(&engine->facts, identity, name, STR(""))) value_put_nil(&engine->facts.body);
     lua_pushnil(lua);
-    return 1;
+    return history_note(lua);
   }
   facts_put(&engine->facts, identity, name, STR(""), value);
   convert_push_lent(lua, value);
-  return 1;
+  return history_note(lua);
 }
 
 static int user_newindex(lua_State *lua) {
@@ -180,23 +193,32 @@ static bool reserved(lua_State *lua, struct str name) {
 }
 
 /** set(name, value): text, a number, true, false, a small table, or nil to remove. */
-static int user_set(lua_State *lua) {
+int binding_set(lua_State *lua) {
   struct engine *engine = engine_of(lua);
   struct str name;
-  binding_acting_call(lua, "user:set");
+  const char *method;
+  binding_either_call(lua, "user:set", "journey:set", &method);
   if (lua_type(lua, 2) != LUA_TSTRING || lua_isnone(lua, 3))
-    sandbox_raise(lua, ERROR_SCRIPT, "write user:set(\"name\", value); nil removes it");
+    sandbox_raise(lua, ERROR_SCRIPT, "write %s(\"name\", value); nil removes it", method);
   name.data = lua_tolstring(lua, 2, &name.len);
   if (!name.len || name.len > ATTRIBUTE_NAME_MAX)
     sandbox_raise(lua, ERROR_SCRIPT, "the name of an attribute has 1 to %d letters", ATTRIBUTE_NAME_MAX);
   if (reserved(lua, name))
     sandbox_raise(lua, ERROR_SCRIPT,
-                  "user:set: `%.*s` means something else already (user.%.*s); choose another name",
+                  "%s: `%.*s` means something else already (user.%.*s); choose another name", method,
                   STR_ARG(name), STR_ARG(name));
   buf_clear(&engine->data);
-  convert_read(lua, 3, &engine->data, ATTRIBUTE_BYTES_MAX, "the value given to user:set");
+  convert_read(lua, 3, &engine->data, ATTRIBUTE_BYTES_MAX,
+               method[0] == 'u' ? "the value given to user:set" : "the value given to journey:set");
+  char label[JOURNEY_LABEL_MAX];
+  int len = snprintf(label, sizeof label, "set %.*s", STR_ARG(name));
+  if (history_answers(lua, JOURNEY_SET, (struct str){label, (size_t)len},
+                      hash64(buf_str(&engine->data), hash64(name, 0))))
+    return 0;
   binding_effect(lua,
                  &(struct effect){.type = EFFECT_ATTRIBUTE, .attribute = {name, buf_str(&engine->data)}});
+  lua_pushnil(lua);
+  history_note(lua);
   return 0;
 }
 
@@ -211,11 +233,15 @@ static int user_once(lua_State *lua) {
   struct str campaign = engine->rules[engine->rule].campaign;
   uint64_t key = engine_own_key(engine, hash64(key_text, hash64(campaign, hash64(STR("once"), 0))));
   int64_t until, over = binding_duration(lua, 3, "the time given to user:once");
+  char label[JOURNEY_LABEL_MAX];
+  int len = snprintf(label, sizeof label, "once [%.*s]", (int)(key_text.len < 80 ? key_text.len : 80),
+                     key_text.data);
+  if (history_answers(lua, JOURNEY_READ, (struct str){label, (size_t)len}, key + (uint64_t)over)) return 1;
   bool stands = record_once(call->draft->record, key, call->now, &until);
   if (facts_begin(&engine->facts, key, STR("once"), key_text)) value_put_bool(&engine->facts.body, !stands);
   if (!stands) binding_effect(lua, &(struct effect){.type = EFFECT_ONCE, .once = {key, call->now + over}});
   lua_pushboolean(lua, !stands);
-  return 1;
+  return history_note(lua);
 }
 
 /** consents(purpose, channel) -> whether a message of this purpose may go as far as the user's word goes. */
@@ -238,6 +264,12 @@ static int user_consents(lua_State *lua) {
                     STR_ARG(buf_str(&engine->text)));
     }
   }
+  char label[JOURNEY_LABEL_MAX];
+  int len = snprintf(label, sizeof label, "consents [%.*s%s%.*s]", (int)(name.len < 60 ? name.len : 60),
+                     name.data, lua_isnoneornil(lua, 3) ? "" : " on ",
+                     lua_isnoneornil(lua, 3) ? 0 : (int)channel.len, channel.data);
+  if (history_answers(lua, JOURNEY_READ, (struct str){label, (size_t)len}, hash64(name, hash64(channel, 0))))
+    return 1;
   const struct config_purpose *purpose = config_purpose(engine->options.config, binding_purpose(lua, name));
   bool consents = consent_allows(call->draft->record, purpose, channel, NULL);
   buf_clear(&engine->text);
@@ -247,7 +279,7 @@ static int user_consents(lua_State *lua) {
   if (facts_begin(&engine->facts, hash64(key, hash64(STR("consents"), 0)), STR("consents"), key))
     value_put_bool(&engine->facts.body, consents);
   lua_pushboolean(lua, consents);
-  return 1;
+  return history_note(lua);
 }
 
 /* ---- the object ---- */
@@ -275,7 +307,7 @@ void binding_user_push(lua_State *lua) {
   add_methods(lua, binding_segment);
   add_methods(lua, binding_experiment);
   lua_pushvalue(lua, -1);
-  lua_pushcclosure(lua, user_set, 1);
+  lua_pushcclosure(lua, binding_set, 1);
   lua_setfield(lua, -2, "set");
   lua_createtable(lua, 0, 1); // what the methods do not have is asked of user_index
   lua_pushcfunction(lua, user_index);

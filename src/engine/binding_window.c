@@ -5,6 +5,7 @@
 #include "state/throttle.h"
 
 #include <math.h>
+#include <stdio.h>
 
 const char object_window[] = "window", object_throttle[] = "throttle";
 
@@ -195,11 +196,21 @@ static int ask(lua_State *lua, enum window_kind kind) {
   const struct window_declaration *window = &engine->windows[index];
   struct str key_text;
   uint64_t key = key_argument(lua, window, &key_text);
+  char label[JOURNEY_LABEL_MAX];
+  if (engine->replay.on) {
+    struct str of = engine->window_labels[index];
+    int len = snprintf(label, sizeof label, "%.*s%s%.*s%s", (int)(of.len < 60 ? of.len : 60), of.data,
+                       key_text.len ? " [" : "", (int)(key_text.len < 30 ? key_text.len : 30), key_text.data,
+                       key_text.len ? "]" : "");
+    if (history_answers(lua, JOURNEY_READ, (struct str){label, (size_t)len},
+                        hash64((struct str){(const char *)&key, sizeof key}, window->id)))
+      return 1;
+  }
   struct window_answer answer = record_window(call->draft->record, window, key, call->now);
   note_answer(engine, index, key_text, key, &answer);
   binding_note_change(engine, answer.next_change);
   push_answer(lua, kind, &answer);
-  return 1;
+  return history_note(lua);
 }
 
 static int user_count(lua_State *lua) {
@@ -234,13 +245,17 @@ static int user_allow(lua_State *lua) {
   struct str key_text = lua_isnone(lua, 3) ? STR("") : binding_key(lua, 3, "user:allow");
   uint64_t key = engine_own_key(engine, key_text.len ? hash64(key_text, throttle->key) : throttle->key);
   int64_t next;
+  char label[JOURNEY_LABEL_MAX];
+  int len = snprintf(label, sizeof label, "allow %.*s",
+                     (int)(throttle->label.len < 80 ? throttle->label.len : 80), throttle->label.data);
+  if (history_answers(lua, JOURNEY_READ, (struct str){label, (size_t)len}, key)) return 1;
   bool admitted = throttle_admit(record_throttle(call->draft->record, key), throttle->rate, throttle->burst,
                                  call->now * 1000, &next);
   if (facts_begin(&engine->facts, key, throttle->label, key_text))
     value_put_bool(&engine->facts.body, admitted);
   if (admitted) binding_effect(lua, &(struct effect){.type = EFFECT_THROTTLE, .throttle = {key, next}});
   lua_pushboolean(lua, admitted);
-  return 1;
+  return history_note(lua);
 }
 
 const luaL_Reg binding_window[] = {{"count", user_count}, {"sum", user_sum},           {"last", user_last},

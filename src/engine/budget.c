@@ -147,6 +147,11 @@ void budget_spend(struct budget *budget, enum budget_spent what) {
   lua_sethook(budget->lua, hook, LUA_MASKCOUNT, 1);
 }
 
+void budget_stop(struct budget *budget, lua_State *lua, enum budget_spent what) {
+  budget->spent = what;
+  lua_sethook(lua, hook, LUA_MASKCOUNT, 1);
+}
+
 void budget_look(lua_State *lua, int instructions) {
   lua_sethook(lua, hook, LUA_MASKCOUNT, instructions);
 }

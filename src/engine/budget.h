@@ -22,7 +22,13 @@
 /** Steps that stand for a millisecond where they are counted. */
 enum { BUDGET_STEPS_PER_MS = 200000, BUDGET_COUNTED_MOST = 100 };
 
-enum budget_spent { BUDGET_LEFT, BUDGET_TIME, BUDGET_MEMORY };
+enum budget_spent {
+  BUDGET_LEFT,
+  BUDGET_TIME,
+  BUDGET_MEMORY,
+  BUDGET_SUSPENDED, /**< nothing is used up: the call is to end here … */
+  BUDGET_ENDED      /**< … with an error that it cannot catch */
+};
 
 struct budget {
   lua_State *lua;
@@ -49,6 +55,9 @@ void budget_look(lua_State *lua, int instructions);
 bool budget_is_spent(struct budget *budget, lua_State *lua);
 /** Raise the error "…: used up its budget of 20 ms". */
 _Noreturn void budget_raise(struct budget *budget, lua_State *lua);
+/** The call under way ends at once, whatever catches errors: BUDGET_SUSPENDED or BUDGET_ENDED. The caller
+ * raises the error. */
+void budget_stop(struct budget *budget, lua_State *lua, enum budget_spent what);
 /** "used up its budget of 20 ms", "used up its memory of 64 MB". */
 void budget_text(const struct budget *budget, char *out, size_t size);
 

@@ -33,6 +33,7 @@ void engine_free(struct engine *engine) {
     memory_free((void *)engine->rules[i].on);
     memory_free((void *)engine->rules[i].timers);
     memory_free((void *)engine->rules[i].needs);
+    engine_journey_free(engine->rules[i].journey);
   }
   engine_free_segments(engine);
   for (size_t i = 0; i < engine->folder_count; i++) {
@@ -228,7 +229,7 @@ void engine_input(struct engine *engine) {
   sandbox_take_back(&engine->sandbox);
 }
 
-static void push_handler(lua_State *lua, const struct engine *engine, int handler) {
+void engine_push_handler(lua_State *lua, const struct engine *engine, int handler) {
   lua_rawgeti(lua, LUA_REGISTRYINDEX, engine->refs.handlers);
   lua_rawgeti(lua, -1, handler);
   lua_replace(lua, -2);
@@ -239,7 +240,7 @@ static void run_event(lua_State *lua, struct engine *engine, const struct engine
   int event = lua_gettop(lua), arguments = 2;
   if (engine->call->asks) {
     engine->phase = ENGINE_WHEN;
-    push_handler(lua, engine, code->needs_if);
+    engine_push_handler(lua, engine, code->needs_if);
     lua_pushvalue(lua, event);
     lua_rawgeti(lua, LUA_REGISTRYINDEX, engine->refs.user);
     lua_call(lua, 2, 1);
@@ -253,7 +254,7 @@ static void run_event(lua_State *lua, struct engine *engine, const struct engine
   }
   if (code->when) {
     engine->phase = ENGINE_WHEN;
-    push_handler(lua, engine, code->when);
+    engine_push_handler(lua, engine, code->when);
     lua_pushvalue(lua, event);
     lua_rawgeti(lua, LUA_REGISTRYINDEX, engine->refs.user);
     if (arguments == 3) lua_pushvalue(lua, event + 1);
@@ -262,7 +263,7 @@ static void run_event(lua_State *lua, struct engine *engine, const struct engine
   }
   engine->phase = ENGINE_ACT;
   engine->call->acted = true;
-  push_handler(lua, engine, code->act);
+  engine_push_handler(lua, engine, code->act);
   lua_pushvalue(lua, event);
   lua_rawgeti(lua, LUA_REGISTRYINDEX, engine->refs.user);
   if (arguments == 3) lua_pushvalue(lua, event + 1);
@@ -277,7 +278,7 @@ static void run_timer(lua_State *lua, struct engine *engine, const struct engine
                      STR_ARG(timer->name));
   engine->phase = ENGINE_ACT;
   engine->call->acted = true;
-  push_handler(lua, engine, code->timers + index);
+  engine_push_handler(lua, engine, code->timers + index);
   lua_createtable(lua, 0, 3);
   sandbox_lend(&engine->sandbox, lua, LOAN_CALL);
   sandbox_hold(lua);
@@ -297,7 +298,9 @@ static void run_timer(lua_State *lua, struct engine *engine, const struct engine
 static int run(lua_State *lua, void *context) {
   struct engine *engine = context;
   const struct engine_code *code = &engine->codes[engine->rule];
-  if (engine->call->event)
+  if (engine->call->journey)
+    engine_run_journey(lua, engine, code);
+  else if (engine->call->event)
     run_event(lua, engine, code);
   else
     run_timer(lua, engine, code);
@@ -306,6 +309,8 @@ static int run(lua_State *lua, void *context) {
 
 /** math.random follows from who, why and which rule: a replay throws the same dice. */
 static uint64_t seed_of(const struct engine *engine, const struct engine_call *call) {
+  const struct journey *journey = call->journey ? call->journey->journey : NULL;
+  if (journey) return journey->id.low ^ journey->run; // each resume throws them again from the first
   return hash64(call->cause,
                 hash64(call->entity.id, hash64(engine->rules[engine->rule].campaign, call->entity.kind)));
 }
@@ -321,8 +326,15 @@ int engine_run(struct engine *engine, uint32_t rule, struct engine_call *call, s
   buf_clear(&call->emitted);
   call->emitted_count = 0;
   call->acted = false;
+  engine->replay.on = false;
+  engine->journey_event_built = false;
+  int64_t now = call->now; // a journey's own is another
   int rc = sandbox_run(&engine->sandbox, run, engine, engine->options.config->rules.budget, err);
   engine->call = NULL;
+  engine->replay.on = false;
+  if (call->journey) call->journey->now = call->now;
+  call->now = now;
+  if (rc == SANDBOX_SUSPENDED) rc = 0;
   buf_clear(&call->facts);
   facts_write(&engine->facts, &call->facts);
   return rc;

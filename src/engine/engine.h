@@ -12,6 +12,7 @@
 #include "deliver/deliver.h"
 #include "deliver/template.h"
 #include "engine/experiment.h"
+#include "engine/journey_call.h"
 #include "engine/rollout.h"
 #include "engine/ruleset.h"
 #include "state/draft.h"
@@ -64,6 +65,7 @@ struct engine_rule {
   const struct engine_need *needs; /**< what its events wait for; its timers wait for nothing */
   size_t need_count;
   bool needs_if; /**< it says for each event whether they are worth asking for (engine_call.asks) */
+  const struct engine_journey *journey; /**< null: a rule */
 };
 size_t engine_rules(const struct engine *engine, const struct engine_rule **rules);
 /** One loaded segment (lua/kairos/segment.lua): a predicate over a user. */
@@ -134,11 +136,12 @@ struct engine_call {
   struct draft *draft; /**< marked by the caller; the engine adds effects, and never rolls back */
   bool asks;           /**< only the rule's `needs_if` is run, and `acted` is its answer */
   struct str needs;    /**< value map, as the rule shall see its needs; empty: it has none */
-  struct str weights;  /**< of experiments that choose by what is known (experiment_choose()); "" for none */
-  struct str forced;   /**< value map: experiment -> the variant that everybody gets; "" for none */
-  struct str known;    /**< of a replay: the effects that the log has; variants are as they were then */
-  int64_t now;         /**< what the rule sees, ms */
-  int64_t wall;        /**< wall clock, for `accepted` and expiry, ms */
+  struct engine_journey_call *journey; /**< of a campaign that is a journey: what it is asked; else null */
+  struct str weights; /**< of experiments that choose by what is known (experiment_choose()); "" for none */
+  struct str forced;  /**< value map: experiment -> the variant that everybody gets; "" for none */
+  struct str known;   /**< of a replay: the effects that the log has; variants are as they were then */
+  int64_t now;        /**< what the rule sees, ms */
+  int64_t wall;       /**< wall clock, for `accepted` and expiry, ms */
   struct buf
       messages; /**< out: message_encode() one after the other, without verdict; cleared by the engine */
   uint32_t message_count; /**< out */

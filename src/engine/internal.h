@@ -39,6 +39,17 @@ struct engine_code {
   size_t folder;
   int when, act, needs_if; /**< 0: there is none */
   int timers;              /**< the first; the others follow in the order of engine_rule.timers */
+  int migrate;             /**< of a journey */
+};
+
+/** The function of a journey under way, and what it is answered from (binding_history.c). */
+struct engine_replay {
+  bool on;                   /**< what is asked is kept: `run` runs, and not one of its `where` */
+  uint32_t done;             /**< steps answered and made */
+  int64_t input_now;         /**< what time it is by the input; call.now is the journey's own */
+  struct reader history;     /**< what is left of it */
+  struct journey_step asked; /**< a step without answer yet; its label is in … */
+  char label[JOURNEY_LABEL_MAX];
 };
 
 struct engine {
@@ -74,7 +85,7 @@ struct engine {
   size_t owned_count;
   int handler_count;
   struct {
-    int handlers, user, event;
+    int handlers, user, event, journey, journey_event, upcoming;
   } refs; /**< in Lua's registry */
 
   size_t loading_folder;       /**< whose files are being loaded */
@@ -91,6 +102,9 @@ struct engine {
   bool event_built;                          /**< the table of the input's event is there */
   const void *user;                          /**< the one `user` object */
   struct buf text, data, map, message_facts; /**< scratch of the bindings */
+  struct engine_replay replay;
+  bool journey_event_built; /**< the table of the event that began the journey under way is there */
+  const void *journey;      /**< the one `journey` object */
 };
 
 static inline struct engine *engine_of(lua_State *lua) {
@@ -107,7 +121,7 @@ struct str engine_keep(struct engine *engine, struct str text);
 /* ---- objects ---- */
 
 extern const char object_user[], object_window[], object_throttle[], object_rule[], object_needs[],
-    object_segment[], object_experiment[];
+    object_segment[], object_experiment[], object_journey[];
 
 struct window_object {
   struct object object;
@@ -193,10 +207,51 @@ void modules_push_library(lua_State *lua, struct str name);
 /** The value on top is what requiring `name` shall give in library files; pops it. */
 void modules_set_library(lua_State *lua, const char *name);
 
+/** Take in the journey whose rule object's definition is on top; `rule` and `code` are there but for it. */
+void engine_take_journey(lua_State *lua, struct engine_rule *rule, struct engine_code *code);
+void engine_journey_free(const struct engine_journey *journey);
+
 /* ---- running ---- */
+
+/** What a journey's campaign is asked: engine_call.journey. Inside sandbox_run. */
+void engine_run_journey(lua_State *lua, struct engine *engine, const struct engine_code *code);
+/** Push a handler. */
+void engine_push_handler(lua_State *lua, const struct engine *engine, int handler);
 
 /** Push the table of the event under way. */
 void event_table_push(lua_State *lua);
+/** Push a table of any other event: of bytes that live as long as the input, kept alive by the caller … */
+void event_table_push_other(lua_State *lua, const struct event *event);
+/** … or all of it, of any bytes, read-only while the call lasts. */
+void event_table_push_whole(lua_State *lua, const struct event *event);
+
+/* ---- what a journey gets from the host ---- */
+
+/** Every value that the function of a journey gets from the host goes by this pair, so that a replay gets the
+ * same: a binding asks, before it answers, whether the history has the answer, and shows its own afterwards.
+ *
+ *   if (history_answers(lua, JOURNEY_READ, label, hash)) return 1;
+ *   … push the answer …
+ *   return history_note(lua);
+ *
+ * Outside of a journey's function neither does anything. An effect without an answer notes nil. A step that
+ * is not the one in the history, or one too many, ends the call, and no pcall catches that.
+ * @param label  what is asked, in words, op included where it says more than that: "count product.viewed 10m
+ * [X1]"
+ * @param arguments  hash of all that is asked but the op. @return true with the answer pushed. */
+bool history_answers(lua_State *lua, enum journey_op op, struct str label, uint64_t arguments);
+/** @return 1: the answer on top is a value that is kept. */
+int history_note(lua_State *lua);
+/** The wait that the function comes to. @return true with its answer in `*answer` (borrowed from the history
+ * or the journey): it is over, since long or by this input. Otherwise it is to be asked of this input, or to
+ * begin:
+ * `*pending` says which. */
+bool history_waited(lua_State *lua, enum journey_op op, struct str label, uint64_t arguments,
+                    struct journey_answer *answer, bool *pending);
+/** The wait is over now: note it. `event` may be null. */
+void history_wait_over(lua_State *lua, const struct event *event);
+/** The function has returned. Raises if the history has more. */
+void history_end(lua_State *lua);
 
 /* ---- bindings of kairos and user ---- */
 
@@ -204,6 +259,12 @@ void event_table_push(lua_State *lua);
 void binding_kairos_push(lua_State *lua);
 /** Put the one `user` on the stack. */
 void binding_user_push(lua_State *lua);
+/** Put the one `journey` on the stack. */
+void binding_journey_push(lua_State *lua);
+extern const luaL_Reg binding_journey_wait[]; /**< journey:wait, wait_until, wait_for */
+/** The journey's call under way, whose method `method` ("journey:wait") is asked. Raises if there is none, or
+ * where it may not act. */
+struct engine_journey_call *binding_journey_call(lua_State *lua, const char *method);
 /** kairos.core.window and kairos.core.throttle. */
 int binding_declare_window(lua_State *lua);
 int binding_declare_throttle(lua_State *lua);
@@ -234,8 +295,9 @@ extern const luaL_Reg binding_window[];     /**< user:count, sum, last, first, d
 extern const luaL_Reg binding_experiment[]; /**< user:variant */
 extern const luaL_Reg binding_timer[];      /**< user:after, at, cancel */
 extern const luaL_Reg binding_library[];    /**< kairos.core: time zones, hash, charge */
-int binding_send(lua_State *lua);           /**< user:send */
-int binding_emit(lua_State *lua);           /**< user:emit */
+int binding_send(lua_State *lua);           /**< user:send, journey:send */
+int binding_emit(lua_State *lua);           /**< user:emit, journey:emit */
+int binding_set(lua_State *lua);            /**< user:set, journey:set; upvalue 1: the methods of `user` */
 /** Note the event that the table at `index` describes among what the call under way emits; raises for a wrong
  * one, and for one too many. @param method  "user:emit" */
 void binding_emit_event(lua_State *lua, int index, const char *method);
@@ -243,11 +305,17 @@ void binding_emit_event(lua_State *lua, int index, const char *method);
  * is none. */
 struct str binding_purpose(lua_State *lua, struct str name);
 
+/** When `phrase` ("next weekday 09:00") is next after now, where the user lives; raises with what may be
+ * written. */
+int64_t binding_upcoming(lua_State *lua, struct str phrase);
 /** The call under way, whose user's method `method` ("user:count") is asked. Raises if there is none, or
  * `user` was not passed. */
 struct engine_call *binding_call(lua_State *lua, const char *method);
 /** The same for a method that asks for effects, which `when` may not. */
 struct engine_call *binding_acting_call(lua_State *lua, const char *method);
+/** The same of a method that `user` and `journey` both have. `*method` is its full name: "journey:send". */
+struct engine_call *binding_either_call(lua_State *lua, const char *user_method, const char *journey_method,
+                                        const char **method);
 /** Add an effect, or raise. */
 void binding_effect(lua_State *lua, const struct effect *effect);
 /** Text of a key (a string, number or boolean) at `index`; raises for others. Borrowed until the next. */

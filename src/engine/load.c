@@ -330,6 +330,7 @@ static void add_rule(lua_State *lua, struct engine *engine, const struct ruleset
   }
   lua_pop(lua, 1);
   add_needs(lua, engine, rule, code);
+  engine_take_journey(lua, rule, code);
   lua_pop(lua, 2);
 }
 
@@ -441,6 +442,13 @@ static int open_state(lua_State *lua, void *context) {
   binding_user_push(lua);
   engine->user = lua_topointer(lua, -1);
   engine->refs.user = new_reference(lua);
+  binding_journey_push(lua);
+  engine->journey = lua_topointer(lua, -1);
+  engine->refs.journey = new_reference(lua);
+  lua_newtable(lua); // a place for the event that began a journey
+  engine->refs.journey_event = new_reference(lua);
+  lua_newtable(lua); // and one for what reads the phrases of its waits
+  engine->refs.upcoming = new_reference(lua);
   binding_kairos_push(lua);
   modules_set_library(lua, "kairos.core");
   modules_push_library(lua, STR("kairos"));

@@ -97,6 +97,13 @@ size_t sandbox_where(lua_State *lua, char *out, size_t size) {
   return len < 0 ? 0 : (size_t)len < size ? (size_t)len : size - 1;
 }
 
+uint32_t sandbox_line(lua_State *lua) {
+  lua_Debug frame;
+  if (!innermost_line(lua, &frame) || strncmp(frame.source, "@" SANDBOX_RULES, sizeof SANDBOX_RULES) != 0)
+    return 0;
+  return (uint32_t)frame.currentline;
+}
+
 struct str sandbox_running_file(lua_State *lua) {
   lua_Debug frame;
   size_t prefix = sizeof SANDBOX_RULES; // with the '@', without the end
@@ -122,6 +129,25 @@ void sandbox_raise(lua_State *lua, int code, const char *format, ...) {
   vsnprintf(text + at, sizeof text - at, format, arguments);
   va_end(arguments);
   raise_text(lua, code, text);
+}
+
+void sandbox_end(lua_State *lua, int code, const char *format, ...) {
+  struct sandbox *sandbox = sandbox_of(lua);
+  char text[sizeof((struct error *)NULL)->message];
+  size_t at = sandbox_where(lua, text, sizeof text / 2);
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text + at, sizeof text - at, format, arguments);
+  va_end(arguments);
+  error_set(&sandbox->failure, code, "%.700s", text);
+  traceback_add(lua, 0, &sandbox->failure);
+  budget_stop(&sandbox->budget, lua, BUDGET_ENDED);
+  raise_text(lua, code, text);
+}
+
+void sandbox_suspend(lua_State *lua) {
+  budget_stop(&sandbox_of(lua)->budget, lua, BUDGET_SUSPENDED);
+  raise_text(lua, SANDBOX_SUSPENDED, "");
 }
 
 void sandbox_raise_at(lua_State *lua, struct str path, uint32_t line, const char *format, ...) {
@@ -169,6 +195,7 @@ static int handle_error(lua_State *lua) {
   const char *text = lua_type(lua, 1) == LUA_TSTRING ? lua_tostring(lua, 1) : NULL;
   bool raised = text && text == sandbox->raised;
   char where[300], why[64];
+  if (sandbox->budget.spent >= BUDGET_SUSPENDED) return 1; // what is to be said has been
   if (sandbox->budget.spent && !(raised && sandbox->raised_code == ERROR_BUDGET)) {
     find_place(lua, where, sizeof where);
     budget_text(&sandbox->budget, why, sizeof why);
@@ -247,7 +274,7 @@ int sandbox_run(struct sandbox *sandbox, int (*entry)(lua_State *lua, void *cont
   budget_end(&sandbox->budget);
   int rc = 0;
   if (__builtin_expect(status != 0, 0)) {
-    rc = failed(sandbox, status, err);
+    rc = sandbox->budget.spent == BUDGET_SUSPENDED ? SANDBOX_SUSPENDED : failed(sandbox, status, err);
     lua_settop(lua, INDEX_ENTRY);
     sandbox->failure.code = 0;
   }

@@ -28,6 +28,9 @@
 /** How deep C functions that call back into Lua (gsub, sort, pcall, …) may nest: each level takes C stack. */
 enum { SANDBOX_DEPTH_MAX = 32 };
 
+/** Of a call that ended itself by sandbox_suspend(). */
+enum { SANDBOX_SUSPENDED = 1 };
+
 /** Where a chunk's source lies: the beginning of its name, and of every error message. */
 #define SANDBOX_RULES   "rules/"
 #define SANDBOX_LIBRARY "lua/"
@@ -81,8 +84,8 @@ static inline struct sandbox *sandbox_of(lua_State *lua) {
 }
 
 /** Run `entry` in the state, protected, under a budget. The stack is as before afterwards.
- * @return 0, or ERROR_BUDGET, ERROR_SCRIPT or the code given to sandbox_raise, with file, line and traceback.
- */
+ * @return 0, or ERROR_BUDGET, ERROR_SCRIPT or the code given to sandbox_raise, with file, line and traceback;
+ * or SANDBOX_SUSPENDED, without an error. */
 int sandbox_run(struct sandbox *sandbox, int (*entry)(lua_State *lua, void *context), void *context,
                 int64_t limit_ms, struct error *err);
 /** lua_pcall without a handler, for pcall: @return its status. Errors that end the call are raised again. */
@@ -141,12 +144,19 @@ void sandbox_note_metatable(lua_State *lua, int index);
 /** "rules/x/rule.lua:12: " of the innermost line of a rule file (else of any Lua file), or "". @return its
  * length. */
 size_t sandbox_where(lua_State *lua, char *out, size_t size);
+/** Line of the innermost rule file that is running; 0 if none is. */
+uint32_t sandbox_line(lua_State *lua);
 /** Path, relative to the rules folder, of the innermost rule file that is running; "" if none. Borrowed from
  * Lua. */
 struct str sandbox_running_file(lua_State *lua);
 /** Raise an error with its place in front; sandbox_run returns `code` unless the rule catches it. */
 _Noreturn void sandbox_raise(lua_State *lua, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/** The same, but no pcall of the rule catches it. */
+_Noreturn void sandbox_end(lua_State *lua, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/** The call ends here, and nothing is wrong: sandbox_run returns SANDBOX_SUSPENDED. No pcall holds it up. */
+_Noreturn void sandbox_suspend(lua_State *lua);
 /** The same about a line of a rule file that is not running. @param line  0: about the file. */
 _Noreturn void sandbox_raise_at(lua_State *lua, struct str path, uint32_t line, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

@@ -256,7 +256,8 @@ static void replay_effects(struct replay *replay, const struct log_record *recor
       decide_outcome(replay->now->decider, &replay->record, &message, &effect.outcome, &decision);
     if (effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS || effect.type == EFFECT_CONSENT ||
         effect.type == EFFECT_ATTRIBUTE || effect.type == EFFECT_TIMER_CLEAR ||
-        effect.type == EFFECT_WINDOW_STATE)
+        effect.type == EFFECT_WINDOW_STATE || effect.type == EFFECT_JOURNEY ||
+        effect.type == EFFECT_JOURNEY_END)
       decide_effect(replay->now->decider, &replay->record, record->entity, &effect, record->at, &decision,
                     NULL);
   }

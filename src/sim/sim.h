@@ -108,7 +108,9 @@ void sim_user(const struct sim *sim, struct entity entity, struct buf *out);
  * message_id, retry_at }, "failed" { campaign, error }, "not_run" { campaign, timer, reason }, "attribute" {
  * name, value }, "timer_set" { campaign, name, due }, "timer_clear" { campaign, name }, "suppressed" and
  * "unsuppressed" { channel, reason }, "derived" { type, id, timestamp, payload }, "entered", "left", "filled"
- * and "forgotten" { segment, since }, "consent_granted" and "consent_withdrawn" { purpose, channel, source }.
+ * and "forgotten" { segment, since }, "journey" { campaign, key, state, step,
+ * due if there is one }, "journey_end" { campaign, key, how ("finished", "exited", …), reason },
+ * "consent_granted" and "consent_withdrawn" { purpose, channel, source }.
  */
 void sim_story(const struct sim *sim, struct entity entity, struct buf *out);
 /** Everybody of whom anything is known, in the order of appearance: array of { user } or { subject }. */

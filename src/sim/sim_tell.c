@@ -179,6 +179,22 @@ static void tell_runs(struct story *story, const struct step *step) {
   }
 }
 
+static struct str key_of(struct str name) {
+  return journey_key(&(struct journey){.name = name});
+}
+
+/** Where it stands now. */
+static void tell_journey(struct story *story, const struct log_record *record,
+                         const struct journey *journey) {
+  bool timed = journey->wait.due != INT64_MAX;
+  struct buf *out = row(story, record->at, "journey", 4u + timed);
+  value_put_member_text(out, "campaign", journey->campaign);
+  value_put_member_text(out, "key", journey_key(journey));
+  value_put_member_text(out, "state", str_from(journey_state_name(journey->state)));
+  value_put_member_text(out, "step", journey->wait.label);
+  if (timed) value_put_member_integer(out, "due", journey->wait.due);
+}
+
 static void tell_effect(struct story *story, const struct log_record *record, const struct effect *effect) {
   const struct message *message = &effect->message.message;
   const struct outcome *outcome = &effect->outcome;
@@ -260,6 +276,16 @@ static void tell_effect(struct story *story, const struct log_record *record, co
     out = row(story, record->at, segment_change_name(effect->segment.change), 2);
     value_put_member_text(out, "segment", effect->segment.name);
     value_put_member_integer(out, "since", effect->segment.at);
+    return;
+  case EFFECT_JOURNEY:
+    tell_journey(story, record, &effect->journey.journey);
+    return;
+  case EFFECT_JOURNEY_END:
+    out = row(story, record->at, "journey_end", 4);
+    value_put_member_text(out, "campaign", effect->journey_ended.campaign);
+    value_put_member_text(out, "key", key_of(effect->journey_ended.name));
+    value_put_member_text(out, "how", str_from(journey_end_name(effect->journey_ended.end)));
+    value_put_member_text(out, "reason", effect->journey_ended.reason);
     return;
   case EFFECT_FAILURE:
     out = row(story, record->at, "failed", 2);

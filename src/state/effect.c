@@ -2,6 +2,8 @@
 
 #include "state/stored.h"
 
+enum { EFFECT_TYPES = 24 };
+
 /* A window entry's second byte: kind in the low 3 bits, then what is left out. */
 enum { ENTRY_KIND = 7, ENTRY_KEYED = 8, ENTRY_ONE = 16, ENTRY_KNOWN = 31 };
 
@@ -27,7 +29,9 @@ const char *effect_name(enum effect_type type) {
                                       [EFFECT_FAN_OUT] = "fan_out",
                                       [EFFECT_EXPOSURE] = "exposure",
                                       [EFFECT_GOAL] = "goal",
-                                      [EFFECT_WINDOW_STATE] = "window_state"};
+                                      [EFFECT_WINDOW_STATE] = "window_state",
+                                      [EFFECT_JOURNEY] = "journey",
+                                      [EFFECT_JOURNEY_END] = "journey_end"};
   size_t number = (size_t)type;
   return number < sizeof names / sizeof *names && names[number] ? names[number] : "?";
 }
@@ -317,6 +321,12 @@ void effect_encode(const struct effect *effect, struct buf *out) {
   case EFFECT_WINDOW_STATE:
     held_encode(&effect->held, out);
     break;
+  case EFFECT_JOURNEY:
+    journey_change_encode(&effect->journey.journey, effect->journey.changes, out);
+    break;
+  case EFFECT_JOURNEY_END:
+    journey_ended_encode(&effect->journey_ended, out);
+    break;
   }
 }
 
@@ -380,6 +390,13 @@ int effect_decode(struct effect *effect, struct reader *reader, struct error *er
   case EFFECT_EXPOSURE:
   case EFFECT_GOAL:
     if (!exposure_decode(&effect->exposure, reader)) reader->bad = true;
+    break;
+  case EFFECT_JOURNEY:
+    if (!journey_change_decode(&effect->journey.journey, &effect->journey.changes, reader))
+      reader->bad = true;
+    break;
+  case EFFECT_JOURNEY_END:
+    if (!journey_ended_decode(&effect->journey_ended, reader)) reader->bad = true;
     break;
   case EFFECT_INDEX:
     if (!index_change_decode(&effect->index, reader)) reader->bad = true;

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "state/fan_out.h"
+#include "state/journey.h"
 #include "state/message.h"
 #include "state/user_index.h"
 #include "state/window.h"
@@ -29,6 +30,8 @@ enum effect_type {
   EFFECT_CONSENT,          /**< consent to a purpose, granted or withdrawn */
   EFFECT_COUNT_SEND,       /**< a message counts for a cap, or counts no more */
   EFFECT_INDEX = 16,       /**< the user enters an index under a key, or leaves it: state/user_index.h */
+  EFFECT_JOURNEY = 17,     /**< a journey begins, or gets on: state/journey.h */
+  EFFECT_JOURNEY_END = 18, /**< it is in flight no more */
   EFFECT_DERIVED = 19,     /**< an event that the input derived; it was decided within the same input */
   EFFECT_SEGMENT = 20,     /**< the user entered or left a segment, or his segments were judged */
   EFFECT_EXPOSURE = 21,    /**< the user's variant of an experiment, for good */
@@ -64,6 +67,13 @@ static inline bool timer_needs(const struct timer *timer) {
 static inline bool timer_segment(const struct timer *timer) {
   return timer->name.len > sizeof TIMER_SEGMENT - 1 &&
          memcmp(timer->name.data, TIMER_SEGMENT, sizeof TIMER_SEGMENT - 1) == 0;
+}
+
+/** A journey wakes up (state/journey.h). No such timer is set: the journey's entry in the record is it. The
+ * name is this and the journey's key. No rule can name one so. */
+static inline bool timer_journey(const struct timer *timer) {
+  return timer->name.len >= sizeof TIMER_JOURNEY - 1 &&
+         memcmp(timer->name.data, TIMER_JOURNEY, sizeof TIMER_JOURNEY - 1) == 0;
 }
 
 enum outcome_kind {
@@ -202,6 +212,11 @@ struct effect {
     struct index_change index;
     struct fan_out_change fan_out;
     struct exposure exposure; /**< GOAL: experiment, goal_at, amount */
+    struct {
+      struct journey journey;
+      unsigned changes; /**< enum journey_change */
+    } journey;
+    struct journey_ended journey_ended;
   };
 };
 

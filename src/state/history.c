@@ -8,7 +8,8 @@
 static bool is_operators(enum log_record_type type, enum effect_type effect) {
   if (type == LOG_RETRY) return effect == EFFECT_DEAD_CLEAR; // which letter it was
   if (type == LOG_FILL) return effect == EFFECT_WINDOW_STATE;
-  return type == LOG_COMMAND && (effect == EFFECT_ATTRIBUTE || effect == EFFECT_TIMER_CLEAR);
+  return type == LOG_COMMAND &&
+         (effect == EFFECT_ATTRIBUTE || effect == EFFECT_TIMER_CLEAR || effect == EFFECT_JOURNEY);
 }
 
 /** A membership that changed. */
@@ -27,8 +28,9 @@ static int next_decision(enum log_record_type type, struct reader *reader, struc
     *decision = (struct str){(const char *)start, (size_t)(reader->at - start)};
     if (effect.type == EFFECT_MESSAGE || effect.type == EFFECT_OUTCOME || effect.type == EFFECT_FAILURE ||
         effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS || effect.type == EFFECT_NOT_RUN ||
-        effect.type == EFFECT_CONSENT || effect.type == EFFECT_DERIVED || is_told(&effect) ||
-        effect.type == EFFECT_EXPOSURE || effect.type == EFFECT_GOAL || is_operators(type, effect.type))
+        effect.type == EFFECT_CONSENT || effect.type == EFFECT_DERIVED || effect.type == EFFECT_JOURNEY_END ||
+        is_told(&effect) || effect.type == EFFECT_EXPOSURE || effect.type == EFFECT_GOAL ||
+        is_operators(type, effect.type))
       return 1;
   }
   return 0;

@@ -97,6 +97,8 @@ static bool entry_valid(const struct entry *entry) {
     return record_valid_segment(entry);
   case ENTRY_EXPOSURE:
     return record_valid_exposure(entry);
+  case ENTRY_JOURNEY:
+    return record_valid_journey(entry);
   default:
     return false;
   }
@@ -252,6 +254,11 @@ static int apply(struct record *record, const struct effect *effect, size_t max)
     return record_apply_exposure(record, &effect->exposure, max);
   case EFFECT_GOAL:
     return record_apply_goal(record, &effect->exposure, max);
+  case EFFECT_JOURNEY:
+    return record_apply_journey(record, &effect->journey.journey, effect->journey.changes, max);
+  case EFFECT_JOURNEY_END:
+    record_end_journey(record, effect->journey_ended.id);
+    return 0;
   case EFFECT_SEGMENT:
     return record_apply_segment(record, &effect->segment, max);
   case EFFECT_WINDOW_STATE:
@@ -295,6 +302,9 @@ static void name_effect(const struct effect *effect, char out[256]) {
   case EFFECT_EXPOSURE:
   case EFFECT_GOAL:
     snprintf(out, 256, "the variant of \"%.*s\"", STR_ARG(effect->exposure.experiment));
+    break;
+  case EFFECT_JOURNEY:
+    snprintf(out, 256, "journey \"%.*s\"", STR_ARG(effect->journey.journey.campaign));
     break;
   case EFFECT_COUNT_SEND:
     snprintf(out, 256, "the cap of \"%.*s\"", STR_ARG(effect->counted.counter));
@@ -423,6 +433,21 @@ static int str_order(struct str a, struct str b) {
   return order ? order : (a.len > b.len) - (a.len < b.len);
 }
 
+/** The entry's timer, or what wakes the entry's journey. */
+static bool entry_wakes(const struct entry *entry, struct timer *out) {
+  struct journey journey;
+  struct reader body = reader_of(entry->body);
+  if (entry->type == ENTRY_TIMER) return timer_decode(out, &body);
+  if (entry->type != ENTRY_JOURNEY || !journey_decode_head(&journey, entry->body)) return false;
+  *out = (struct timer){.campaign = journey.campaign,
+                        .name = journey.name,
+                        .due = journey_wakes(&journey),
+                        .set_at = journey.wait.set_at,
+                        .cancel_on = STR(""),
+                        .data = STR("")};
+  return out->due != INT64_MAX;
+}
+
 static bool timer_before(const struct timer *a, const struct timer *b) {
   if (a->due != b->due) return a->due < b->due;
   int order = str_order(a->campaign, b->campaign);
@@ -435,9 +460,7 @@ bool record_timer_next(const struct record *record, struct timer *out) {
   struct timer timer;
   bool found = false;
   while (entry_next(&reader, &entry)) {
-    if (entry.type != ENTRY_TIMER) continue;
-    struct reader body = reader_of(entry.body);
-    if (!timer_decode(&timer, &body) || (found && !timer_before(&timer, out))) continue;
+    if (!entry_wakes(&entry, &timer) || (found && !timer_before(&timer, out))) continue;
     *out = timer;
     found = true;
   }

@@ -92,7 +92,8 @@ bool record_segment_next(const struct record *record, size_t *at, struct str *na
 /** Likewise the first timer_segment(). */
 bool record_timer_segment(const struct record *record, size_t *at, struct timer *out);
 bool record_timer(const struct record *record, struct str campaign, struct str name, struct timer *out);
-/** The earliest timer: by due time, then campaign, then name. @return false if there is none. */
+/** The earliest timer, or waking of a journey (timer_journey()): by due time, then campaign, then name.
+ * @return false if there is none. */
 bool record_timer_next(const struct record *record, struct timer *out);
 
 /** The first timer at `*at` or behind it in the record that waits for what a rule needs; `*at` is then behind
@@ -109,12 +110,20 @@ bool record_exposure(const struct record *record, struct str experiment, struct 
  * there is none. */
 bool record_timer_cancelled_by(const struct record *record, struct str event_type, struct timer *out);
 
+/** The journey in flight with this id. @return false if there is none. */
+bool record_journey(const struct record *record, struct hash128 id, struct journey *out);
+/** The first journey at `*at` or behind it in the record: its head alone (journey_decode_head()); `*at` is
+ * then behind it. Begin with 0; the record must not change in between. @return false if there is none. */
+bool record_journey_next(const struct record *record, size_t *at, struct journey *out);
+
 /** Walk all entries as values for `why` and the console: append one map {seq, bytes, attributes: {name:
  * value}, windows: [{id (hex), kind, over_ms, entries, basis ("exact", "buckets", "hyperloglog"), newest, and
  * if keyed keys, evicted}], once (how many), throttles: {key (hex): arrival}, timers: [{campaign, name, due,
  * set_at, late, …}], suppressions: [{channel, reason, at}],
  * consents: [{purpose, channel, consent ("granted", "withdrawn"), at, source}], counted: {counter: [time]},
  * segments: {name: since},
- * experiments: [{experiment, variant, at, and if reached goal_at, value}]}.
+ * experiments: [{experiment, variant, at, and if reached goal_at, value}],
+ * journeys: [{id (hex), campaign, key, state ("waiting", "parked", "watching"), version (hex), begun, run,
+ * steps, bytes, step, line, due, held, on: [type], why}]}; due and held are nil where there is none.
  */
 void record_describe(const struct record *record, struct buf *out);

@@ -114,6 +114,48 @@ static void put_exposure(struct buf *out, const struct entry *entry) {
   value_put_number(out, (double)exposure.amount / 1e6);
 }
 
+static void put_moment(struct buf *out, const char *name, int64_t at, int64_t none) {
+  put_text(out, name);
+  if (at == none)
+    value_put_nil(out);
+  else
+    value_put_integer(out, at);
+}
+
+static void put_types(struct buf *out, const char *name, struct str types) {
+  struct reader reader = reader_of(types);
+  uint32_t count = 0;
+  for (; reader_left(&reader); count++) reader_str(&reader);
+  put_text(out, name);
+  value_put_array(out, count);
+  reader = reader_of(types);
+  while (reader_left(&reader)) value_put_string(out, reader_str(&reader));
+}
+
+static void put_journey(struct buf *out, const struct entry *entry) {
+  struct journey journey;
+  if (!journey_decode(&journey, entry->body)) {
+    value_put_nil(out);
+    return;
+  }
+  value_put_map(out, 15);
+  value_put_member_hash(out, "id", journey.id);
+  put_named(out, "campaign", journey.campaign);
+  put_named(out, "key", journey_key(&journey));
+  put_named(out, "state", str_from(journey_state_name(journey.state)));
+  value_put_member_hash(out, "version", journey.version);
+  put_member(out, "begun", journey.begun);
+  put_member(out, "run", journey.run);
+  put_member(out, "steps", journey.steps);
+  put_member(out, "bytes", (int64_t)entry->body.len);
+  put_named(out, "step", journey.wait.label);
+  put_member(out, "line", journey.wait.line);
+  put_moment(out, "due", journey.wait.due, INT64_MAX);
+  put_moment(out, "held", journey.wait.held, 0);
+  put_types(out, "on", journey.wait.on);
+  put_named(out, "why", journey.why);
+}
+
 static void put_entry(struct buf *out, const struct entry *entry) {
   struct reader reader = reader_of(entry->body);
   struct suppression suppression;
@@ -151,6 +193,9 @@ static void put_entry(struct buf *out, const struct entry *entry) {
   case ENTRY_EXPOSURE:
     put_exposure(out, entry);
     break;
+  case ENTRY_JOURNEY:
+    put_journey(out, entry);
+    break;
   case ENTRY_SEGMENT:
   case ENTRY_ONCE:
     break;
@@ -186,7 +231,7 @@ static void put_segments(struct buf *out, const struct record *record) {
 }
 
 void record_describe(const struct record *record, struct buf *out) {
-  value_put_map(out, 12);
+  value_put_map(out, 13);
   put_member(out, "seq", (int64_t)record->seq);
   put_member(out, "bytes", (int64_t)record->bytes.len);
   put_text(out, "attributes");
@@ -217,4 +262,7 @@ void record_describe(const struct record *record, struct buf *out) {
   put_text(out, "experiments");
   value_put_array(out, count_entries(record, ENTRY_EXPOSURE));
   put_entries(out, record, ENTRY_EXPOSURE);
+  put_text(out, "journeys");
+  value_put_array(out, count_entries(record, ENTRY_JOURNEY));
+  put_entries(out, record, ENTRY_JOURNEY);
 }

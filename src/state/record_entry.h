@@ -12,6 +12,7 @@
  *   EXPOSURE  = an exposure as exposure_encode() has it
  *   COUNTER   = name:str keep:zigzag (time:zigzag gap:varint*), ascending
  *   SEGMENT   = name:str since:zigzag; without a name: the moment up to which segments are judged
+ *   JOURNEY   = a journey as journey_encode() has it
  * `over` is minutes * 2 if it is whole minutes, else ms * 2 + 1.
  */
 #pragma once
@@ -28,6 +29,7 @@ enum entry_type {
   ENTRY_SUPPRESS,
   ENTRY_CONSENT,
   ENTRY_COUNTER,
+  ENTRY_JOURNEY = 10,
   ENTRY_SEGMENT = 11,
   ENTRY_EXPOSURE = 12
 };
@@ -135,6 +137,11 @@ int record_apply_segment(struct record *record, const struct membership *members
 bool record_valid_segment(const struct entry *entry);
 /** A SEGMENT entry's content. */
 struct str entry_segment(const struct entry *entry, int64_t *since);
+/** Apply a JOURNEY effect. @return 0, ERROR_LIMIT or ERROR_INVALID, without a message. */
+int record_apply_journey(struct record *record, const struct journey *change, unsigned changes, size_t max);
+void record_end_journey(struct record *record, struct hash128 id);
+/** @return whether the body of a JOURNEY entry is well formed. */
+bool record_valid_journey(const struct entry *entry);
 
 /** Apply a WINDOW effect. @return 0, ERROR_LIMIT or ERROR_INVALID, without a message. */
 int record_apply_window(struct record *record, const struct window_entry *entry, size_t max);

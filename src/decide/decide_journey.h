@@ -1,0 +1,21 @@
+/** Journeys among the decider's insides: what an input does to those in flight, and what begins one.
+ *
+ * A resume is part of the input that causes it: its effects are logged with the input, and recovery applies
+ * them without running anything. EFFECT_JOURNEY adds to the history; message ids derive from the journey's id
+ * and the step, so a resume that is done twice asks for the same message.
+ */
+#pragma once
+
+#include "decide/decide_internal.h"
+
+/** Exits first, then waits that this event ends; before any rule runs. */
+void decide_journey_event(struct decider *decider, struct engine_call *call, struct decision *out);
+/** The campaign's start for this event: `when`, then key and `again`; the function runs to its first wait. */
+void decide_journey_start(struct decider *decider, uint32_t rule, struct engine_call *call);
+/** The same of an event on which it failed to start. @return 0, or why it fails again. */
+int decide_journey_start_again(struct decider *decider, uint32_t rule, struct error *err);
+/** A journey wakes up by itself (timer_journey()). */
+void decide_journey_timer(struct decider *decider, const struct timer *timer);
+/** A parked one gets on with the input on which it failed. @param id  16 bytes: the journey's.
+ * @return 0, or why it is parked still. */
+int decide_journey_retry(struct decider *decider, struct str id, struct error *err);

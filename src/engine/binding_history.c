@@ -1,0 +1,162 @@
+/* What a journey's function gets from the host: answered from the history as far as it goes, kept behind it.
+ */
+#include "engine/convert.h"
+#include "engine/internal.h"
+
+#include <stdio.h>
+
+/** A step's arguments fit when 32 bits of their hash do: what differs is the source, not somebody's luck. */
+static uint32_t short_hash(enum journey_op op, uint64_t arguments) {
+  return (uint32_t)hash64((struct str){(const char *)&arguments, sizeof arguments}, op);
+}
+
+/** Note what is asked; its words are cut where they are long. */
+static void ask(struct engine *engine, enum journey_op op, struct str label, uint64_t arguments) {
+  struct engine_replay *replay = &engine->replay;
+  size_t len = label.len <= sizeof replay->label ? label.len : sizeof replay->label;
+  while (len && len < label.len && (label.data[len] & 0xC0) == 0x80) len--; // not within a character
+  if (len) memcpy(replay->label, label.data, len);
+  replay->asked =
+      (struct journey_step){.op = op, .arguments = short_hash(op, arguments), .label = {replay->label, len}};
+}
+
+static bool same(const struct journey_step *a, enum journey_op op, uint32_t arguments) {
+  return a->op == op && a->arguments == arguments;
+}
+
+/** The next step of the history, which must be what is asked. @return false if it has no more. */
+static bool next_step(lua_State *lua, struct journey_step *step) {
+  struct engine_replay *replay = &engine_of(lua)->replay;
+  const struct journey_step *asked = &replay->asked;
+  if (!reader_left(&replay->history)) return false;
+  if (!journey_step_next(&replay->history, step))
+    sandbox_end(lua, ERROR_CORRUPT, "the history of the journey is malformed");
+  replay->done++;
+  if (!same(step, asked->op, asked->arguments))
+    sandbox_end(
+        lua, ERROR_SCRIPT,
+        "the journey does not fit its source any more: step %u of its history is %.*s, and here the source "
+        "asks for %.*s",
+        replay->done, STR_ARG(step->label), STR_ARG(asked->label));
+  return true;
+}
+
+/** A step is about to be added. */
+static void check_room(lua_State *lua) {
+  const struct engine *engine = engine_of(lua);
+  const struct engine_journey_call *call = engine->call->journey;
+  if (engine->replay.done >= JOURNEY_STEPS_MAX)
+    sandbox_end(lua, ERROR_LIMIT,
+                "the journey has %d steps; write journey:continue(state) before: it starts afresh, with "
+                "journey.state",
+                JOURNEY_STEPS_MAX);
+  if (call->journey->history.len + call->history.len > JOURNEY_HISTORY_MAX)
+    sandbox_end(
+        lua, ERROR_LIMIT,
+        "the journey's history is larger than %d KB; write journey:continue(state) before: it starts afresh, "
+        "with journey.state",
+        JOURNEY_HISTORY_MAX >> 10);
+}
+
+/** A wait comes first that nothing has ended. */
+static void check_not_waiting(lua_State *lua) {
+  const struct engine *engine = engine_of(lua);
+  const struct journey *journey = engine->call->journey->journey;
+  if (journey->wait.op == JOURNEY_NONE || engine->replay.done != journey->steps) return;
+  sandbox_end(lua, ERROR_SCRIPT,
+              "the journey does not fit its source any more: it waits at %.*s, and here the source asks for "
+              "%.*s first",
+              STR_ARG(journey->wait.label), STR_ARG(engine->replay.asked.label));
+}
+
+bool history_answers(lua_State *lua, enum journey_op op, struct str label, uint64_t arguments) {
+  struct engine *engine = engine_of(lua);
+  struct journey_step step;
+  if (!engine->replay.on) return false;
+  ask(engine, op, label, arguments);
+  if (!next_step(lua, &step)) {
+    check_not_waiting(lua);
+    check_room(lua);
+    return false;
+  }
+  if (op == JOURNEY_READ)
+    facts_put(&engine->facts, hash64(step.label, step.arguments), step.label, STR(""), step.answer);
+  convert_push_lent(lua, step.answer);
+  return true;
+}
+
+static void add_step(lua_State *lua, struct str answer) {
+  struct engine *engine = engine_of(lua);
+  struct engine_journey_call *call = engine->call->journey;
+  engine->replay.asked.answer = answer;
+  journey_step_encode(&engine->replay.asked, &call->history);
+  call->steps++;
+  engine->replay.done++;
+}
+
+int history_note(lua_State *lua) {
+  struct engine *engine = engine_of(lua);
+  if (!engine->replay.on) return 1;
+  buf_clear(&engine->data);
+  convert_read(lua, -1, &engine->data, JOURNEY_HISTORY_MAX, "what a journey was told");
+  add_step(lua, buf_str(&engine->data));
+  return 1;
+}
+
+bool history_waited(lua_State *lua, enum journey_op op, struct str label, uint64_t arguments,
+                    struct journey_answer *answer, bool *pending) {
+  struct engine *engine = engine_of(lua);
+  const struct journey *journey = engine->call->journey->journey;
+  struct journey_step step;
+  ask(engine, op, label, arguments);
+  *pending = false;
+  if (next_step(lua, &step)) {
+    if (!journey_answer_decode(answer, step.answer))
+      sandbox_end(lua, ERROR_CORRUPT, "the history of the journey is malformed");
+    engine->call->now = answer->at;
+    return true;
+  }
+  if (journey->wait.op != JOURNEY_NONE && engine->replay.done == journey->steps) {
+    if (journey->wait.op != op || journey->wait.arguments != engine->replay.asked.arguments)
+      sandbox_end(
+          lua, ERROR_SCRIPT,
+          "the journey does not fit its source any more: it waits at %.*s, and here the source has %.*s",
+          STR_ARG(journey->wait.label), STR_ARG(engine->replay.asked.label));
+    *pending = true;
+  }
+  check_room(lua);
+  return false;
+}
+
+void history_wait_over(lua_State *lua, const struct event *event) {
+  struct engine *engine = engine_of(lua);
+  struct journey_answer answer = {.at = engine->call->now, .event = {"", 0}};
+  buf_clear(&engine->data);
+  if (event) {
+    event_encode(event, &engine->data);
+    answer.event = buf_str(&engine->data);
+  }
+  if (answer.event.len > JOURNEY_EVENT_MAX)
+    sandbox_end(lua, ERROR_LIMIT,
+                "the event that the journey waited for has %zu bytes; a journey keeps at most %d KB",
+                answer.event.len, JOURNEY_EVENT_MAX >> 10);
+  buf_clear(&engine->map);
+  journey_answer_encode(&answer, &engine->map);
+  add_step(lua, buf_str(&engine->map));
+}
+
+void history_end(lua_State *lua) {
+  const struct engine *engine = engine_of(lua);
+  const struct journey *journey = engine->call->journey->journey;
+  struct reader left = engine->replay.history;
+  struct journey_step step;
+  if (journey_step_next(&left, &step))
+    sandbox_end(
+        lua, ERROR_SCRIPT,
+        "the journey does not fit its source any more: its function ends, and step %u of its history is %.*s",
+        engine->replay.done + 1, STR_ARG(step.label));
+  if (journey->wait.op != JOURNEY_NONE && engine->replay.done == journey->steps)
+    sandbox_end(lua, ERROR_SCRIPT,
+                "the journey does not fit its source any more: its function ends, and it waits at %.*s",
+                STR_ARG(journey->wait.label));
+}
