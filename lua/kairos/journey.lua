@@ -115,10 +115,7 @@ return function(spec)
   if fields.starts and fields.ends and core.moment(fields.ends) <= core.moment(fields.starts) then
     core.fail('kairos.journey: `ends` is not after `starts`: from "' .. fields.starts .. '" to "' .. fields.ends .. '"')
   end
-  local upcoming = require("kairos.date").upcoming
-  if upcoming then
-    core.upcoming(upcoming)
-  end
+  core.upcoming(require("kairos.date").upcoming)
   return core.rule({
     name = fields.name,
     on = list(start.on),

@@ -87,13 +87,16 @@ static void end(struct decider *decider, const struct journey *journey, enum jou
                                             .at = at,
                                             .steps = journey->steps}};
   draft_add(&decider->draft, &effect, NULL);
+  decide_journey_index(decider, journey->campaign);
   count(decider, journey->campaign, journey_end_name(how));
 }
 
 /** What is new about it goes into the record. */
 static int put(struct decider *decider, const struct journey *journey, unsigned changes, struct error *err) {
   struct effect effect = {.type = EFFECT_JOURNEY, .journey = {.journey = *journey, .changes = changes}};
-  return draft_add(&decider->draft, &effect, err);
+  int rc = draft_add(&decider->draft, &effect, err);
+  if (rc == 0) decide_journey_index(decider, journey->campaign);
+  return rc;
 }
 
 /** The same where it must succeed: it was there before, and has hardly grown. */

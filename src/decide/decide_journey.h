@@ -16,6 +16,10 @@ void decide_journey_start(struct decider *decider, uint32_t rule, struct engine_
 int decide_journey_start_again(struct decider *decider, uint32_t rule, struct error *err);
 /** A journey wakes up by itself (timer_journey()). */
 void decide_journey_timer(struct decider *decider, const struct timer *timer);
+/** The user's entry in the index "journey:<campaign>", key "", as his record is now; none if he is on no
+ * journey of it. The value: an array of how many he is on, and for each that has room [key, state, version
+ * (hex), due (nil if there is none), step, line, begun], as record_describe() says them. */
+void decide_journey_index(struct decider *decider, struct str campaign);
 /** A parked one gets on with the input on which it failed. @param id  16 bytes: the journey's.
  * @return 0, or why it is parked still. */
 int decide_journey_retry(struct decider *decider, struct str id, struct error *err);

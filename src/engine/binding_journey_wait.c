@@ -1,4 +1,5 @@
 /* journey:wait, wait_until, wait_for: where the function of a journey ends itself until something happens. */
+#include "base/zone.h"
 #include "engine/convert.h"
 #include "engine/internal.h"
 
@@ -95,22 +96,22 @@ static void wait_for_time(lua_State *lua, const struct waiting *waiting, uint64_
 
 int64_t binding_upcoming(lua_State *lua, struct str phrase) {
   const struct engine *engine = engine_of(lua);
-  struct str zone;
+  const struct zone *zone;
+  struct str attribute;
   struct value name = {.type = VALUE_NIL};
   lua_rawgeti(lua, LUA_REGISTRYINDEX, engine->refs.upcoming);
   lua_pushlstring(lua, phrase.data, phrase.len);
   lua_pushnumber(lua, (lua_Number)engine->call->now);
-  if (record_attribute(engine->call->draft->record, STR("time_zone"), &zone)) name = value_head(zone);
-  if (name.type == VALUE_STRING)
+  if (record_attribute(engine->call->draft->record, STR("time_zone"), &attribute))
+    name = value_head(attribute);
+  if (name.type == VALUE_STRING && zone_find(&zone, name.string, NULL) == 0)
     lua_pushlstring(lua, name.string.data, name.string.len);
   else
-    lua_pushnil(lua);
-  lua_call(lua, 3, 2);
-  if (lua_type(lua, -2) != LUA_TNUMBER)
-    sandbox_raise(lua, ERROR_SCRIPT, "journey:wait_until: %s",
-                  lua_type(lua, -1) == LUA_TSTRING ? lua_tostring(lua, -1) : "no such time");
-  int64_t due = (int64_t)lua_tonumber(lua, -2);
-  lua_pop(lua, 2);
+    lua_pushnil(lua); // the configuration's
+  lua_pushliteral(lua, "journey:wait_until");
+  lua_call(lua, 4, 1);
+  int64_t due = (int64_t)lua_tonumber(lua, -1);
+  lua_pop(lua, 1);
   return due;
 }
 

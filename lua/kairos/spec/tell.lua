@@ -127,6 +127,18 @@ local steps = {
   derived = function(step, _, say)
     say("  leads to the event " .. step.type .. (next(step.payload or {}) and "  " .. tell.value(step.payload) or ""))
   end,
+  journey = function(step, host, say)
+    local which = "journey " .. step.campaign .. (step.key ~= "" and " of " .. step.key or "")
+    if step.state == "parked" then
+      return say("  the " .. which .. " is parked" .. (step.step ~= "" and " at " .. step.step or ""))
+    end
+    say("  the " .. which .. (step.state == "watching" and " has ended, and is watched for " or " waits at ") .. step.step
+      .. (step.due and ", until " .. tell.time(host, step.due) or ""))
+  end,
+  journey_end = function(step, _, say)
+    say("  the journey " .. step.campaign .. (step.key ~= "" and " of " .. step.key or "") .. " is " .. step.how
+      .. (step.reason ~= "" and ": " .. step.reason or ""))
+  end,
   entered = function(step, _, say)
     say("  enters the segment " .. step.segment)
   end,
