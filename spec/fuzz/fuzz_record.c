@@ -52,7 +52,7 @@ static int64_t time_of(struct input *input) {
 
 /** A value: an integer, a text, nil, or bytes that may be none. */
 static struct str value_of(struct input *input) {
-  switch (input_u8(input) % 17) {
+  switch (input_u8(input) % 4) {
   case 0:
     return STR("\x2a");
   case 1:
@@ -169,7 +169,7 @@ static void apply(const struct effect *effect) {
 
 static void apply_one(struct input *input) {
   struct effect effect = {0};
-  switch (input_u8(input) % 14) {
+  switch (input_u8(input) % 17) {
   case 0:
     effect.type = EFFECT_WINDOW;
     window_of(input, &effect.window);
