@@ -147,6 +147,14 @@ local function check_record(self, user, books, record)
     self:fault("timers", "%s: %s, due %.0f, did not fire", user, name, timer.due)
   end
   if waiting ~= 0 then self:fault("timers", "%s: %d timers too many", user, waiting) end
+  local exposure, wanted = record.experiments[1], books.exposure
+  for _, field in ipairs { "at", "goal_at", "value" } do
+    if (exposure or {})[field] ~= (wanted or {})[field] then
+      self:fault("experiments", "%s: %s is %s and should be %s", user, field, tostring((exposure or {})[field]),
+        tostring((wanted or {})[field]))
+    end
+  end
+  if wanted then self.exposed, self.goals = self.exposed + 1, self.goals + (wanted.goal_at and 1 or 0) end
   local _, tat = next(record.throttles)
   if (tat or 0) ~= books.tat then
     self:fault("throttles", "%s: the throttle stands at %.0f and should at %.0f", user, tat or 0, books.tat)
@@ -434,6 +442,15 @@ end
 
 -- ---- the whole ----
 
+--- Counted is what the users' own records say.
+local function check_experiments(self)
+  local told = operator.ask(self.options.socket, { command = "experiments" }).experiments[1]
+  if told.exposures ~= self.exposed or told.goals ~= self.goals then
+    self:fault("experiments", "%d users are counted, and %d goals; there were %d and %d", told.exposures, told.goals,
+      self.exposed, self.goals)
+  end
+end
+
 local function check_events(self, taken)
   local counts = { posted = 0, acknowledged = 0, taken = 0, unanswered = 0 }
   for _, event in ipairs(self.options.clients.events) do
@@ -487,6 +504,7 @@ end
 function account:run()
   self.answers, self.ends, self.ends_of, self.skips, self.reasons, self.letters = {}, {}, {}, {}, {}, {}
   self.needs = {}
+  self.exposed, self.goals = 0, 0
   self.decided, self.expected, self.failures, self.fired, self.resent, self.commands = 0, 0, 0, 0, 0, 0
   local request_count
   self.requests, request_count = read_requests(self)
@@ -504,6 +522,7 @@ function account:run()
   local counts = check_events(self, taken)
   local letters = check_letters(self)
   check_unknown(self)
+  check_experiments(self)
 
   local function sum(map)
     local total = 0
@@ -533,6 +552,7 @@ function account:run()
   self:row("held because", "%s", list(self.reasons))
   self:row("sent again by hand", "%d", self.resent)
   self:row("dead letters", "%d, %d of them rules that failed", #letters, self.failures)
+  self:row("experiments", "%d users, %d goals", self.exposed, self.goals)
   self:row("timers fired", "%d", self.fired)
   self:row("look-ups", "%d: %s", sum(self.needs), list(self.needs))
   self:row("operator's commands", "%d, %d without an answer", commands.count, commands.unanswered)

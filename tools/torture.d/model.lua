@@ -113,6 +113,7 @@ end
 
 function model:acted(event)
   local p, now, a = event.payload, event.at, self.attributes
+  self.exposure = self.exposure or { at = now }
   self:add("cents", p.cents)
   if self:allow(now) then self:add("paced", 1) end
   if self:first("thing " .. p.thing, now) then self:add("firsts", 1) end
@@ -162,6 +163,10 @@ function model:event(event)
     if timer.cancel_on == event.type then self.timers[name] = nil end
   end
   if event.type == "message.unsubscribed" then self.suppressed = true end
+  local exposure = self.exposure
+  if event.type == "asked" and exposure and not exposure.goal_at and now >= exposure.at then
+    exposure.goal_at, exposure.value = now, event.payload.number
+  end
   if event.type == "identify" then
     for name, value in pairs(event.payload) do self.attributes[name] = value end
   end

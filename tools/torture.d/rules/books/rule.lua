@@ -6,6 +6,9 @@ local seen    = kairos.window { of = "acted", over = "1d" }
 local spent   = kairos.window { of = "acted", over = "1d", sum = "payload.cents" }
 local things  = kairos.window { of = "acted", over = "1d", distinct = "payload.thing" }
 local shelves = kairos.window { of = "acted", over = "1d", by = "payload.shelf" }
+local words   = kairos.experiment {
+  name = "words", variants = { "one", "two", "three" }, goal = { on = "asked", within = "1d", value = "payload.number" },
+}
 local pace    = kairos.throttle { name = "pace", rate = "10/5s", burst = 3 }
 
 local function add(user, name, amount)
@@ -26,6 +29,7 @@ end
 
 local function acted(event, user)
   local p = event.payload
+  user:variant(words)
   add(user, "cents", p.cents)
   if user:allow(pace) then add(user, "paced", 1) end
   if user:once(p.thing, "2s") then add(user, "firsts", 1) end
