@@ -698,6 +698,23 @@ It decides, and sends nothing, until its line `mode = "shadow"` is taken away.
       assert.truthy(result.out:find("3 passed, 0 failed\n$"))
     end)
 
+    for what, passed in pairs { journey = 3, segment = 2 } do
+      it("write a " .. what .. " that passes as it stands", function()
+        files.remove(directory .. "/rules")
+        local result = run(("%s new mine --%s"):format(binary, what))
+        assert.equal(0, result.status, result.err)
+        result = run(binary .. " check")
+        assert.equal("", result.err)
+        result = spec "spec/rules/mine_spec.lua"
+        assert.truthy(result.out:find(passed .. " passed, 0 failed\n$"), result.out)
+      end)
+    end
+
+    it("write a journey or a segment, and names that fit both", function()
+      assert.equal(2, run(binary .. " new other --segment --journey").status)
+      assert.equal(2, run(binary .. " new " .. ("x"):rep(58) .. " --segment").status)
+    end)
+
     it("write nothing over what is there, and nothing under a bad name", function()
       local result = run(binary .. " new shop")
       assert.equal(1, result.status)

@@ -1,6 +1,7 @@
 #include "cli/cli.h"
 
 #include "base/buf.h"
+#include "cli/new_text.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -9,79 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { NAME_MAX_LEN = 64, PATH_LEN = 1024 };
-
-/* What is written; @ stands for the campaign's name. */
-
-static const char rule_text[] =
-    "-- Say in a sentence what @ is for: thank a customer for an order of 100 or more. Once in 30 days.\n"
-    "local kairos = require \"kairos\"\n"
-    "\n"
-    "return kairos.rule {\n"
-    "  name = \"@\",\n"
-    "  mode = \"shadow\",                          -- decides, and sends nothing: without this line it is "
-    "live\n"
-    "  on   = \"order.completed\",                 -- what has to happen\n"
-    "  when = function(event)                    -- and to whom it matters\n"
-    "    return (event.payload.total or 0) >= 100\n"
-    "  end,\n"
-    "  act  = function(event, user)\n"
-    "    user:send {\n"
-    "      channel  = \"email\",\n"
-    "      purpose  = \"marketing\",               -- what the user may refuse\n"
-    "      template = \"message\",                 -- message.html, beside this file\n"
-    "      data     = event.payload,\n"
-    "      once_per = \"30d\",\n"
-    "    }\n"
-    "  end,\n"
-    "}\n";
-
-static const char template_text[] =
-    "---\n"
-    "subject: \"Thank you{{#first_name}}, {{first_name}}{{/first_name}}\"\n"
-    "from: \"Shop <hello@shop.example>\"\n"
-    "---\n"
-    "<p>{{#first_name}}Dear {{first_name}},{{/first_name}}{{^first_name}}Hello,{{/first_name}}</p>\n"
-    "<p>thank you for your order of {{total}} {{currency}}.</p>\n";
-
-static const char spec_text[] =
-    "-- rules/@: write here what shall happen, and what shall not; then `kairos spec`.\n"
-    "local sim = require \"kairos.spec\"\n"
-    "\n"
-    "describe(\"@\", function()\n"
-    "  local host\n"
-    "  before_each(function()\n"
-    "    host = sim.host { rules = \"rules/@\", mode = \"live\" } -- what it does once it is live\n"
-    "    host:profile { user = \"ada\", first_name = \"Ada\", email = \"ada@mail.example\" }\n"
-    "  end)\n"
-    "\n"
-    "  local function order(total)\n"
-    "    host:event { type = \"order.completed\", user = \"ada\", payload = { total = total, currency = "
-    "\"EUR\" } }\n"
-    "  end\n"
-    "\n"
-    "  it(\"thanks for a large order\", function()\n"
-    "    order(120)\n"
-    "    assert.sent(host, { to = \"ada\", template = \"message\", subject = \"Thank you, Ada\", text_has = "
-    "\"120 EUR\" })\n"
-    "  end)\n"
-    "\n"
-    "  it(\"leaves smaller orders alone\", function()\n"
-    "    order(99)\n"
-    "    assert.not_sent(host)\n"
-    "  end)\n"
-    "\n"
-    "  it(\"thanks once in 30 days\", function()\n"
-    "    order(120)\n"
-    "    host:advance \"29d\"\n"
-    "    order(150)\n"
-    "    assert.sent(host, 1)\n"
-    "    assert.held_back(host, { to = \"ada\", by = \"once_per\" })\n"
-    "    host:advance \"2d\"\n"
-    "    order(200)\n"
-    "    assert.sent(host, 2)\n"
-    "  end)\n"
-    "end)\n";
+enum { NAME_MAX_LEN = 64, SEGMENT_NAME_MAX_LEN = 57, PATH_LEN = 1024 };
 
 struct file {
   char path[PATH_LEN];
@@ -89,9 +18,11 @@ struct file {
 };
 
 /** @return what is wrong with the name, or null. */
-static const char *check_name(const char *name) {
+static const char *check_name(const char *name, bool segment) {
   size_t len = strlen(name);
   if (len == 0 || len > NAME_MAX_LEN) return "must have 1 to 64 letters";
+  if (segment && len > SEGMENT_NAME_MAX_LEN)
+    return "must have at most 57 letters: its rule's name is longer by \"_thanks\"";
   if (!islower((unsigned char)*name)) return "must begin with a small letter, such as spring_sale";
   for (; *name; name++)
     if (!islower((unsigned char)*name) && !isdigit((unsigned char)*name) && *name != '_')
@@ -127,8 +58,8 @@ static int write_file(const struct file *file, const char *name) {
   return fclose(out) || failed ? -1 : 0;
 }
 
-static int create(const struct config *config, const char *name) {
-  struct file files[3] = {{.text = rule_text}, {.text = template_text}, {.text = spec_text}};
+static int create(const struct config *config, const struct new_text *text, const char *name) {
+  struct file files[3] = {{.text = text->rule}, {.text = text->template}, {.text = text->spec}};
   const char *rules_dir = config->rules_dir;
   size_t len = strlen(rules_dir), above;
   while (len > 1 && rules_dir[len - 1] == '/') len--;
@@ -169,16 +100,24 @@ static int create(const struct config *config, const char *name) {
 
 static int run(const struct cli_arguments *arguments) {
   logger_init(LOGGER_ERROR, LOGGER_LOGFMT, false);
-  const char *name = arguments->words[0], *wrong = check_name(name);
+  const char *name = arguments->words[0], *wrong = check_name(name, arguments->segment);
   if (!wrong && (strcmp(name, "shared") == 0 || strcmp(name, "kairos") == 0))
     wrong = "is a name of the library's; choose another";
   if (wrong) {
     fprintf(stderr, "kairos: the campaign's name `%s` %s\n", name, wrong);
     return CLI_USAGE;
   }
+  if (arguments->journey && arguments->segment) {
+    fprintf(stderr,
+            "kairos: --journey and --segment leave each other out; without either a rule is written\n");
+    return CLI_USAGE;
+  }
   struct config *config = NULL;
   int rc = setup_config_to_look(arguments, &config);
-  if (rc == CLI_DONE) rc = create(config, name);
+  const struct new_text *text = arguments->journey   ? &new_journey
+                                : arguments->segment ? &new_segment
+                                                     : &new_rule;
+  if (rc == CLI_DONE) rc = create(config, text, name);
   config_free(config);
   return rc;
 }
@@ -188,14 +127,19 @@ const struct cli_command cli_new = {
     .words = "CAMPAIGN",
     .words_min = 1,
     .words_max = 1,
-    .options = CLI_CONFIG | CLI_RULES,
+    .options = CLI_CONFIG | CLI_RULES | CLI_NEW,
     .summary = "write a campaign to begin with, and its spec",
     .help = "Three files: the campaign's rule and template in a folder of its name below the\n"
             "rules folder, and its spec in spec/rules beside that. They pass `kairos check`\n"
             "and `kairos spec` as they are; change them to what you want. It is a shadow,\n"
             "which sends nothing, until you take its line `mode = \"shadow\"` away.\n"
             "\n"
+            "A rule reacts at once. With --journey it is a conversation that lasts: it waits,\n"
+            "sends, asks what came, and ends when its purpose is met. With --segment it is a\n"
+            "group of users, and a rule that greets who comes into it.\n"
+            "\n"
             "  kairos new spring_sale\n"
+            "  kairos new cart_reminder --journey\n"
             "  kairos spec spec/rules/spring_sale_spec.lua\n",
     .run = run,
 };

@@ -1,0 +1,214 @@
+-- What a beginner gets wrong with journeys, and what kairos check answers (mistakes_spec.lua
+-- has the rest).
+local mistakes = require "spec.functional.support.mistakes"
+
+--- A journey whose `run` is this; its first line is line 5.
+local function run(body)
+  return ([[
+local kairos = require "kairos"
+return kairos.journey {
+  start = { on = "cart.updated" },
+  run = function(journey, user)
+%s
+  end,
+}
+]]):format(body)
+end
+
+--- A journey with these fields, in line 4.
+local function fields(more)
+  return ([[
+local kairos = require "kairos"
+return kairos.journey {
+  start = { on = "cart.updated" },
+  %s,
+  run = function(journey) journey:wait "1h" end,
+}
+]]):format(more)
+end
+
+local SEND = 'channel = "email", template = %s, purpose = "marketing", cap = "3/7d"'
+
+local of_journeys = {
+  { "no run", [[
+local kairos = require "kairos"
+return kairos.journey { start = { on = "cart.updated" } }
+]],
+    "2:23: error: kairos.journey needs `run`; write run = function(journey, user) … end" },
+  { "no start", [[
+local kairos = require "kairos"
+return kairos.journey { run = function(journey) journey:wait "1h" end }
+]],
+    '2:23: error: kairos.journey needs `start`; write start = { on = "order.completed" }' },
+  { "on as in a rule", [[
+local kairos = require "kairos"
+return kairos.journey {
+  on = "cart.updated",
+  start = { on = "cart.updated" },
+  run = function(journey) journey:wait "1h" end,
+}
+]],
+    '3:3: error: kairos.journey has no field `on`; write it in start = { on = "cart.updated" }' },
+  { "start as text", [[
+local kairos = require "kairos"
+return kairos.journey { start = "cart.updated", run = function(journey) journey:wait "1h" end }
+]],
+    '2:33: error: `start` of kairos.journey takes a table in braces, not "cart.updated"; write { on = … }' },
+  { "exit as text", fields [[exit = "order.completed"]],
+    '4:10: error: `exit` of kairos.journey takes a table in braces, not "order.completed"; write { on = … }' },
+  { "again misspelt", fields [[again = "restrat"]],
+    '4:11: error: `again` of kairos.journey cannot be "restrat"; write "restart"' },
+  { "timers of a rule", fields [[timers = { later = function() end }]],
+    '4:3: error: kairos.journey has no field `timers`; write journey:wait "1h" in run' },
+  { "key without payload", fields [[key = "cart_id"]],
+    '4:9: error: `key` of kairos.journey must begin with "payload.": it is a path into the event; write "payload.cart_id"' },
+  { "a number to wait", run [[
+    journey:wait(60)]],
+    '5:18: error: `time` of journey:wait must be a duration in quotes, not 60; write "10m"' },
+  { "an hour in words", run [[
+    journey:wait "1 hour"]],
+    '5:18: error: `time` of journey:wait is no duration; write "1h"' },
+  { "a dot", run [[
+    journey.wait "1h"]],
+    "5:5: error: journey.wait is called with a colon; write journey:wait" },
+  { "sleep", run [[
+    journey:sleep "1h"]],
+    "5:13: error: a journey has no `sleep`; write journey:wait" },
+  { "next Monday without a time", run [[
+    journey:wait_until "next monday"]],
+    '5:24: error: `moment` of journey:wait_until has no time of day as in 09:00; write "next monday 09:00"' },
+  { "a time of the day in English", run [[
+    journey:wait_until "tomorrow 9am"]],
+    '5:24: error: `moment` of journey:wait_until has no time of day as in 09:00; write "tomorrow 09:00"' },
+  { "waits for ever", run [[
+    if journey:wait_for { on = "message.clicked" } then journey:set("clicked", true) end]],
+    '5:16: warning: without `within` this may wait for ever; write within = "7d": then it answers nil' },
+  { "what came, unasked", run [[
+    local click = journey:wait_for { on = "message.clicked", within = "1d" }
+    journey:set("link", click.payload.url)]],
+    "6:25: error: `click` is nil where nothing came within the time; write if click then … end around it" },
+  { "a loop in which no time passes", run [[
+    while true do
+      journey:send { channel = "email", template = "hello", purpose = "marketing", cap = "1/7d" }
+    end]],
+    '5:5: error: this never ends, and in it no time passes; write journey:wait "1d" in it, or return when it is over' },
+  { "a loop for ever", run [[
+    while true do
+      journey:wait "7d"
+      journey:send { channel = "email", template = "hello", purpose = "marketing", cap = "1/7d" }
+    end]],
+    "5:5: warning: this never ends, and a journey keeps 1000 steps; write journey:continue(state) in place of the loop, or return "
+      .. "when it is over" },
+  { "a loop that asks and does not wait", run [[
+    while not user.replied do
+      journey:set("asked", true)
+    end]],
+    "5:5: error: in this loop no time passes, so what it asks for never changes; write journey:wait \"1d\" in it" },
+  { "two thousand steps", run [[
+    for _ = 1, 1000 do
+      journey:wait "1d"
+      journey:send { channel = "email", template = "hello", purpose = "marketing", cap = "1/7d" }
+    end]],
+    "5:5: warning: a journey keeps 1000 steps, and this loop takes 2000; write journey:continue(state) now and then: it begins "
+      .. "anew with what you hand it" },
+  { "shares that make 90", run([[
+    local offer = journey:split { name = "offer", shipping = 50, percent = 40 }
+    journey:send { ]] .. SEND:format "offer" .. " }"),
+    "5:76: warning: these shares make 90 %, not 100; write percent = 50, if they are meant as percent",
+    files = { ["shipping.html"] = "---\nsubject: S\n---\nx", ["percent.html"] = "---\nsubject: S\n---\nx" } },
+  { "a branch without its template", run([[
+    local offer = journey:split { name = "offer", shipping = 50, percent = 50 }
+    journey:send { ]] .. SEND:format "offer" .. " }"),
+    "6:50: error: there is no template `percent` in rules/suspect; write rules/suspect/percent.html",
+    files = { ["shipping.html"] = "---\nsubject: S\n---\nx" } },
+  { "a message without a purpose", run [[
+    journey:wait "1h"
+    journey:send { channel = "email", template = "hello" }]],
+    '6:5: warning: this message has no purpose, so consent cannot be asked for; write purpose = "marketing", '
+      .. "or another of the configuration",
+    '6:5: warning: nothing bounds how often one user gets this message; write once_per = "7d" or cap = "3/7d"' },
+  { "run(user, journey)", [[
+local kairos = require "kairos"
+return kairos.journey {
+  start = { on = "cart.updated" },
+  run = function(user, journey)
+    journey:wait "1h"
+  end,
+}
+]],
+    "4:18: error: `run` is given the journey first, then the user; write function(journey, user)",
+    "5:13: error: user has no `wait`; write journey:wait" },
+  { "run(user)", [[
+local kairos = require "kairos"
+local orders = kairos.window { of = "order.completed", over = "1d" }
+return kairos.journey {
+  start = { on = "cart.updated" },
+  run = function(user)
+    if user:count(orders) == 0 then user:wait "1h" end
+  end,
+}
+]],
+    "6:13: error: `user` is the journey, it has no `count`; write function(journey, user): the journey comes first" },
+  { "user:count where a journey sends", run [[
+    journey:count(user)]],
+    "5:13: error: a journey has no `count`; write user:count" },
+  { "a journey that waits as a rule", [[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "cart.updated",
+  act = function(_, user)
+    user:wait "1h"
+  end,
+}
+]],
+    '5:10: error: user has no `wait`; write user:after("1h", { name = … }), or kairos.journey { … }, which has journey:wait' },
+  { "run in a rule", [[
+local kairos = require "kairos"
+return kairos.rule { on = "cart.updated", run = function() end, act = function(_, user) user:set("seen", true) end }
+]],
+    "2:43: error: kairos.rule has no field `run`; write act = function(event, user) … end, or kairos.journey { … } for what takes "
+      .. "its time" },
+  { "late misspelt", run [[
+    journey:wait("1h", { late = "skipp", late_after = "2h" })]],
+    '5:33: error: `late` of `options` of journey:wait cannot be "skipp"; write "skip"' },
+  { "an event type that is text and more", run [[
+    journey:wait_for("message.clicked", "1d")]],
+    '5:22: error: journey:wait_for takes a table in braces, not "message.clicked"; write { on = … }' },
+  { "one branch", run [[
+    journey:set("offer", journey:split { name = "offer", shipping = 100 })]],
+    "5:58: warning: everybody takes the only branch; write another beside it: { shipping = 50, … = 50 }" },
+  { "a side that there is not", run [[
+    local offer = journey:split { name = "offer", shipping = 50, percent = 50 }
+    if offer == "pecent" then journey:set("cheap", true) end]],
+    '6:17: warning: it is never "pecent"; write percent' },
+  { "the trigger's payload", run [[
+    journey:set("total", journey.payload.total)]],
+    "5:34: error: a journey has no `payload`; write journey.event.payload" },
+  { "state between two waits", [[
+local kairos = require "kairos"
+local sent = 0
+return kairos.journey {
+  start = { on = "cart.updated" },
+  run = function(journey)
+    sent = sent + 1
+    journey:set("sent", sent)
+  end,
+}
+]],
+    '6:5: error: rules keep no state between events; write user:set("sent", value), and read user.sent' },
+  { "flight misspelt", fields [[flight = "adapt"]],
+    '4:12: error: `flight` of kairos.journey cannot be "adapt"; write "adopt"' },
+  { "a goal as text", fields [[goal = "order.completed"]],
+    '4:10: error: `goal` of kairos.journey takes a table in braces, not "order.completed"; write { on = … }' },
+  { "where without return", fields [[exit = { on = "order.completed", where = function(event) local _ = event.payload.id end }]],
+    "4:44: error: `where` answers nothing, so no event ever fits; write return in front of its condition" },
+  { "an event that is nearly another", run [[
+    if journey:wait_for { on = "cart.update", within = "1d" } then journey:set("clicked", true) end]],
+    '5:32: warning: "cart.update" is nearly the "cart.updated" of rule.lua:3; write "cart.updated" if it is the same' },
+}
+
+describe("a beginner's mistake with a journey", function()
+  for _, mistake in ipairs(of_journeys) do
+    it("is answered: " .. mistake[1], function() mistakes.expect(mistake) end)
+  end
+end)
