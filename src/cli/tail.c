@@ -49,8 +49,8 @@ static void put_words(struct str line, const char *const *names) {
 static void show(struct str line) {
   static const char *const of_message[] = {"campaign", "template",   "channel", "to",
                                            "reason",   "message_id", NULL};
-  static const char *const of_other[] = {"campaign", "error",  "outcome",    "channel",
-                                         "reason",   "detail", "message_id", NULL};
+  static const char *const of_other[] = {"campaign", "key",    "error", "experiment", "variant",    "outcome",
+                                         "channel",  "reason", "step",  "detail",     "message_id", NULL};
   struct str what = print_member_text(line, "what"), payload;
   int64_t lost = print_member_integer(line, "lost");
   if (lost) {
@@ -73,6 +73,10 @@ static void show(struct str line) {
   } else {
     bool message = str_equal(what, STR("send")) || str_equal(what, STR("skip"));
     put_words(line, message ? of_message : of_other);
+    if (print_member_integer(line, "due")) {
+      fputs(" until ", stdout);
+      print_time(stdout, print_member_integer(line, "due"));
+    }
   }
   fputc('\n', stdout);
 }

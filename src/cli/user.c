@@ -48,18 +48,50 @@ static void put_counted(struct str counted, struct buf *out) {
   }
 }
 
-/** Since when the user is in each segment. */
+/** A journey in a line: "carts c1: waiting, wait \"1h\" (line 21) until …, begun …". */
+static void put_journey(struct str journey, struct buf *out) {
+  char moment[MOMENT_TEXT_MAX];
+  struct str key = print_member_text(journey, "key"), step = print_member_text(journey, "step"),
+             why = print_member_text(journey, "why");
+  struct buf line;
+  buf_init(&line);
+  buf_printf(&line, "%.*s%s%.*s: %.*s", STR_ARG(print_member_text(journey, "campaign")), key.len ? " " : "",
+             STR_ARG(key), STR_ARG(print_member_text(journey, "state")));
+  if (step.len) buf_printf(&line, ", %.*s", STR_ARG(step));
+  if (print_member_integer(journey, "line"))
+    buf_printf(&line, " (line %lld)", (long long)print_member_integer(journey, "line"));
+  if (print_member_integer(journey, "due")) {
+    moment_write(print_member_integer(journey, "due"), moment);
+    buf_printf(&line, " until %s", moment);
+  }
+  moment_write(print_member_integer(journey, "begun"), moment);
+  long long steps = (long long)print_member_integer(journey, "steps");
+  buf_printf(&line, "; begun %s, %lld step%s", moment, steps, steps == 1 ? "" : "s");
+  if (why.len) buf_printf(&line, "; %.*s", STR_ARG(why));
+  value_put_string(out, buf_str(&line));
+  buf_deinit(&line);
+}
+
+/** Since when the user is in which segment. */
 static void put_segments(struct str segments, struct buf *out) {
+  char moment[MOMENT_TEXT_MAX], text[MOMENT_TEXT_MAX + 8];
   struct reader reader = reader_of(segments);
   uint32_t count = value_read(&reader).count;
   value_put_map(out, count);
   for (uint32_t i = 0; i < count; i++) {
-    char moment[MOMENT_TEXT_MAX], text[MOMENT_TEXT_MAX + 8];
     value_put_string(out, value_read(&reader).string);
     moment_write(value_read(&reader).integer, moment);
     snprintf(text, sizeof text, "since %s", moment);
     value_put_string(out, str_from(text));
   }
+}
+
+/** A list, each of its maps by `put`. */
+static void put_each(struct str list, void (*put)(struct str item, struct buf *out), struct buf *out) {
+  struct reader reader = reader_of(list);
+  uint32_t count = value_read(&reader).count;
+  value_put_array(out, count);
+  for (uint32_t i = 0; i < count; i++) put(value_slice(&reader), out);
 }
 
 static void show(struct str result) {
@@ -75,22 +107,16 @@ static void show(struct str result) {
   for (uint32_t i = 0; i < count; i++) {
     struct str name = value_read(&reader).string, value = value_slice(&reader);
     value_put_string(&shown, name);
-    if (str_equal(name, STR("counted"))) {
+    if (str_equal(name, STR("counted")))
       put_counted(value, &shown);
-      continue;
-    }
-    if (str_equal(name, STR("segments"))) {
+    else if (str_equal(name, STR("windows")))
+      put_each(value, put_window, &shown);
+    else if (str_equal(name, STR("journeys")))
+      put_each(value, put_journey, &shown);
+    else if (str_equal(name, STR("segments")))
       put_segments(value, &shown);
-      continue;
-    }
-    if (!str_equal(name, STR("windows"))) {
+    else
       buf_append(&shown, value.data, value.len);
-      continue;
-    }
-    struct reader windows = reader_of(value);
-    uint32_t window_count = value_read(&windows).count;
-    value_put_array(&shown, window_count);
-    for (uint32_t j = 0; j < window_count; j++) put_window(value_slice(&windows), &shown);
   }
   print_map(stdout, buf_str(&shown), 0);
   buf_deinit(&shown);
@@ -110,8 +136,9 @@ const struct cli_command cli_user = {
     .words_max = 1,
     .options = CLI_PLACE | CLI_JSON,
     .summary = "what the running host knows of one user",
-    .help = "Profile attributes, segments, windows, pending timers, throttles, suppressions,\n"
-            "consents and what counts for caps, as they are now. `kairos why USER` shows what was\n"
+    .help = "Profile attributes, segments, experiments, journeys, windows, pending timers,\n"
+            "throttles, suppressions, consents and what counts for caps, as they are now.\n"
+            "`kairos why USER` shows what was "
             "decided about the user.\n"
             "\n"
             "  kairos user ada\n"

@@ -226,6 +226,23 @@ static void exposure_block(struct str decision, struct str kind) {
   putchar('\n');
 }
 
+/** Why nothing followed. */
+static void journey_end_block(struct str decision) {
+  struct str key = print_member_text(decision, "key"), reason = print_member_text(decision, "reason"),
+             step = print_member_text(decision, "step");
+  print_text(stdout, print_member_text(decision, "campaign"), 0);
+  printf("'s journey");
+  if (key.len) putchar(' ');
+  print_text(stdout, key, 0);
+  printf(" ended: ");
+  print_text(stdout, print_member_text(decision, "ended"), 0);
+  if (reason.len) printf(", ");
+  print_text(stdout, reason, INDENT);
+  putchar('\n');
+  time_line("begun", print_member_integer(decision, "begun"));
+  if (step.len) text_line("it stood at", step);
+}
+
 static void emitted_block(struct str decision) {
   print_text(stdout, print_member_text(decision, "campaign"), 0);
   printf(" emitted ");
@@ -240,12 +257,15 @@ static void run_block(struct str row) {
   bool ran = value_head(member(row, "ran")).boolean;
   struct str segment = print_member_text(row, "segment");
   print_text(stdout, segment.len ? segment : print_member_text(row, "campaign"), 0);
+  bool journey = member(row, "journey").len > 0;
+  if (journey) printf("'s journey%s", print_member_text(row, "journey").len ? " " : "");
+  print_text(stdout, print_member_text(row, "journey"), 0);
   if (segment.len)
     printf(": the segment was judged: %.*s", STR_ARG(decision));
   else if (!ran)
     printf(" did not run");
   else if (str_equal(decision, STR("none")))
-    printf(" asked for no message");
+    printf(journey ? " went on" : " asked for no message");
   else if (str_equal(decision, STR("send")))
     printf(" asked for a message, and the gate let it pass");
   else if (str_equal(reason, STR("shadow")))
@@ -276,6 +296,8 @@ static void decision_block(struct str decision) {
     exposure_block(decision, kind);
   else if (member(decision, "event_type").len)
     emitted_block(decision);
+  else if (str_equal(kind, STR("journey ended")))
+    journey_end_block(decision);
   else if (member(decision, "purpose").len)
     consent_block(decision, kind);
   else

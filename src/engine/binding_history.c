@@ -79,7 +79,7 @@ bool history_answers(lua_State *lua, enum journey_op op, struct str label, uint6
     check_room(lua);
     return false;
   }
-  if (op == JOURNEY_READ)
+  if (op == JOURNEY_READ || op == JOURNEY_SPLIT)
     facts_put(&engine->facts, hash64(step.label, step.arguments), step.label, STR(""), step.answer);
   convert_push_lent(lua, step.answer);
   return true;
@@ -103,6 +103,19 @@ int history_note(lua_State *lua) {
   return 1;
 }
 
+/** What a wait for events came to, among the facts: the type of the one that came, or null. */
+static void note_wait(struct engine *engine, const struct journey_step *step, struct str event) {
+  struct reader reader = reader_of(event);
+  struct event came;
+  if (step->op != JOURNEY_WAIT_FOR ||
+      !facts_begin(&engine->facts, hash64(step->label, engine->replay.done), step->label, STR("")))
+    return;
+  if (event.len && event_decode(&came, &reader, NULL) == 0)
+    value_put_string(&engine->facts.body, came.type);
+  else
+    value_put_nil(&engine->facts.body);
+}
+
 bool history_waited(lua_State *lua, enum journey_op op, struct str label, uint64_t arguments,
                     struct journey_answer *answer, bool *pending) {
   struct engine *engine = engine_of(lua);
@@ -114,6 +127,7 @@ bool history_waited(lua_State *lua, enum journey_op op, struct str label, uint64
     if (!journey_answer_decode(answer, step.answer))
       sandbox_end(lua, ERROR_CORRUPT, "the history of the journey is malformed");
     engine->call->now = answer->at;
+    note_wait(engine, &step, answer->event);
     return true;
   }
   if (journey->wait.op != JOURNEY_NONE && engine->replay.done == journey->steps) {
@@ -142,6 +156,7 @@ void history_wait_over(lua_State *lua, const struct event *event) {
                 answer.event.len, JOURNEY_EVENT_MAX >> 10);
   buf_clear(&engine->map);
   journey_answer_encode(&answer, &engine->map);
+  note_wait(engine, &engine->replay.asked, answer.event);
   add_step(lua, buf_str(&engine->map));
 }
 

@@ -227,6 +227,26 @@ static bool answered(lua_State *lua, struct str channel, struct str template_nam
                          hash64(template_name, hash64(channel, 0)));
 }
 
+/** What was read so far; of a journey with the place in it. */
+static void write_facts(struct engine *engine) {
+  const struct engine_journey_call *call = engine->call->journey;
+  struct buf *out = &engine->message_facts;
+  buf_clear(out);
+  if (!call) {
+    facts_write(&engine->facts, out);
+    return;
+  }
+  char place[JOURNEY_LABEL_MAX + 64];
+  struct str key = journey_key(call->journey);
+  int len = snprintf(place, sizeof place, "%.*s%sstep %u", (int)(key.len < 64 ? key.len : 64), key.data,
+                     key.len ? ", " : "", engine->replay.done + 1);
+  if (call->journey->run)
+    len += snprintf(place + len, sizeof place - (size_t)len, " of run %u", call->journey->run + 1);
+  value_put_map(out, engine->facts.count + 1);
+  value_put_member_text(out, "journey", (struct str){place, (size_t)len});
+  buf_append(out, engine->facts.body.data, engine->facts.body.len);
+}
+
 int binding_send(lua_State *lua) {
   const char *method;
   struct engine *engine = engine_of(lua);
@@ -267,8 +287,7 @@ int binding_send(lua_State *lua) {
   }
   message.data = merge_data(engine, given_data(lua, method), index);
   message.id = message_id(engine, rule->campaign);
-  buf_clear(&engine->message_facts);
-  facts_write(&engine->facts, &engine->message_facts);
+  write_facts(engine);
   message.facts = buf_str(&engine->message_facts);
   if (call->journey) {
     ask_gate(lua, &message);

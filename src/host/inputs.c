@@ -95,6 +95,7 @@ static void conclude(struct worker *worker, struct slot *slot, enum log_record_t
                      const struct decision *decision, int64_t due_before) {
   uint64_t seq = worker_next_seq(worker->shared);
   worker->decided++;
+  if (__builtin_expect(worker->taps != NULL, 0)) tail_effects(worker, slot_entity(slot), decision->effects);
   flight_record(worker, type, slot_entity(slot), input, decision->effects, seq);
   if (decision->indexed) flight_index(worker, slot_entity(slot), decision->effects);
   if (decision->record_changed) {

@@ -41,6 +41,35 @@ struct replay {
   struct error *err;
 };
 
+/** What a run of a journey's function came to. */
+static void say_journey(const struct engine_journey_call *call, struct buf *out) {
+  switch (call->came) {
+  case ENGINE_JOURNEY_WAITS:
+    buf_printf(out, "it waits: %.*s", STR_ARG(call->wait.label));
+    break;
+  case ENGINE_JOURNEY_STILL:
+    buf_printf(out, "this is not what it waits for: %.*s", STR_ARG(call->journey->wait.label));
+    break;
+  case ENGINE_JOURNEY_GOT:
+    buf_printf(out, "it keeps this till its campaign runs");
+    break;
+  case ENGINE_JOURNEY_CONTINUES:
+    buf_printf(out, "it continues afresh");
+    break;
+  case ENGINE_JOURNEY_RETURNED:
+    buf_printf(out, "it has come to its end");
+    break;
+  }
+}
+
+/** The journey whose function ran; null if it was none. */
+static const struct journey *row_journey(const struct decider_run *run) {
+  const struct engine_journey_call *call = run->call->journey;
+  bool is =
+      run->rule->journey && call && call->ask == ENGINE_JOURNEY_RUN && !run->not_run.len && !run->failed;
+  return is ? call->journey : NULL;
+}
+
 static struct str row_decision(const struct decider_run *run, struct str *reason) {
   *reason = run->not_run;
   if (run->not_run.len) return STR("none");
@@ -57,8 +86,14 @@ static struct str row_decision(const struct decider_run *run, struct str *reason
 }
 
 void replay_describe_run(const struct decider_run *run, uint32_t generation, struct buf *out) {
+  const struct journey *journey = row_journey(run);
   struct str reason, decision = row_decision(run, &reason);
-  value_put_map(out, 9);
+  struct buf said;
+  buf_init(&said);
+  if (journey) say_journey(run->call->journey, &said);
+  if (journey && (run->messages == 0 || !reason.len)) reason = buf_str(&said);
+  value_put_map(out, 9 + (journey != NULL));
+  if (journey) value_put_member_text(out, "journey", journey_key(journey));
   value_put_string(out, STR("at"));
   value_put_integer(out, run->call->now);
   value_put_member_text(out, "campaign", run->rule->campaign);
@@ -75,6 +110,7 @@ void replay_describe_run(const struct decider_run *run, uint32_t generation, str
     buf_append(out, run->call->facts.data, run->call->facts.len);
   else
     value_put_map(out, 0);
+  buf_deinit(&said);
 }
 
 void replay_describe_judgement(const struct decider_judgement *judgement, uint32_t generation,

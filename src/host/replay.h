@@ -21,10 +21,11 @@ struct replay_options {
  * generation, cause, decision: "send" | "skip" | "none" | "failed", reason, ran, facts: {name: value} };
  * "none": it asked for no message, and `reason` says whether its `when` said no; or it was not run (`ran` is
  * false), and `reason` says what kept it: its roll-out, dates, hours, a pause; or, with no campaign, that the
- * generation's rules are not there. So is each time that a segment changed or failed, with its name as
- * `segment` and as decision "entered" | "left" | "failed"; if the filter is its name each time that it was
- * judged, also "in" | "out". History that retention has dropped is not there to be counted: windows that
- * reach further back than it show less than they did. Blocking; any thread.
+ * generation's rules are not there. Of a journey's function `journey` is its key ("" if it has none), and
+ * `reason` says what it waits for then, or that it has come to its end. So is each time that a segment
+ * changed or failed, with its name as `segment` and as decision "entered" | "left" | "failed"; if the filter
+ * is its name each time that it was judged, also "in" | "out". History that retention has dropped is not
+ * there to be counted: windows that reach further back than it show less than they did. Blocking; any thread.
  */
 int replay_run(const struct replay_options *options, struct buf *out, struct error *err);
 

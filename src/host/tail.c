@@ -132,6 +132,68 @@ void tail_suppressed(struct worker *worker, struct entity entity, struct str cha
   give(worker, &about, line);
 }
 
+static void tail_journey(struct worker *worker, struct entity entity, const struct journey *journey,
+                         const char *state) {
+  struct about about = {.entity = entity, .campaign = journey->campaign, .reason = str_from(state)};
+  if (!wanted(worker, &about)) return;
+  struct buf *line = &worker->tail_line;
+  bool timed = journey->state != JOURNEY_PARKED && journey->wait.due != INT64_MAX && journey->wait.label.len;
+  begin(worker, line, "journey", entity, 4u + timed);
+  value_put_member_text(line, "campaign", journey->campaign);
+  value_put_member_text(line, "key", journey_key(journey));
+  value_put_member_text(line, "reason", about.reason);
+  value_put_member_text(line, "step", journey->wait.label);
+  if (timed) value_put_member_integer(line, "due", journey->wait.due);
+  give(worker, &about, line);
+}
+
+static void tail_experiment(struct worker *worker, struct entity entity, const char *what,
+                            const struct exposure *exposure) {
+  struct about about = {.entity = entity, .reason = str_from(what)};
+  if (!wanted(worker, &about)) return;
+  struct buf *line = &worker->tail_line;
+  begin(worker, line, what, entity, 1u + (exposure->variant.len > 0));
+  value_put_member_text(line, "experiment", exposure->experiment);
+  if (exposure->variant.len) value_put_member_text(line, "variant", exposure->variant);
+  give(worker, &about, line);
+}
+
+/** What a change of a journey comes to, in a word. */
+static const char *journey_word(const struct journey *journey, unsigned changes) {
+  if (journey->state != JOURNEY_WAITING) return journey_state_name(journey->state);
+  if (changes & JOURNEY_BEGINS) return "began";
+  return changes & JOURNEY_CONTINUES ? "continues" : "waits";
+}
+
+void tail_effects(struct worker *worker, struct entity entity, struct str effects) {
+  struct reader reader = reader_of(effects);
+  struct effect effect;
+  while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) {
+    const struct journey_ended *ended = &effect.journey_ended;
+    switch (effect.type) {
+    case EFFECT_JOURNEY:
+      tail_journey(worker, entity, &effect.journey.journey,
+                   journey_word(&effect.journey.journey, effect.journey.changes));
+      break;
+    case EFFECT_JOURNEY_END:
+      tail_journey(worker, entity,
+                   &(struct journey){.campaign = ended->campaign,
+                                     .name = ended->name,
+                                     .wait = {.label = ended->step, .due = INT64_MAX}},
+                   journey_end_name(ended->end));
+      break;
+    case EFFECT_EXPOSURE:
+      tail_experiment(worker, entity, "exposure", &effect.exposure);
+      break;
+    case EFFECT_GOAL:
+      tail_experiment(worker, entity, "goal", &effect.exposure);
+      break;
+    default:
+      break;
+    }
+  }
+}
+
 /* ---- on the way to main ---- */
 
 void tail_flush(struct worker *worker) {

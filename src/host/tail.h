@@ -10,6 +10,10 @@
  * cause}
  *   {"what":"failed", …, campaign, error} {"what":"outcome", …, outcome, message_id, attempt, detail}
  *   {"what":"suppressed", …, channel, reason} {"lost":N}
+ *   {"what":"journey", …, campaign, key, reason ("began", "waits", "parked", "watching", "continues", or how
+ * it ended: "finished", "exited", …), step, due (if its time is known)}
+ *   {"what":"exposure", …, experiment, variant} {"what":"goal", …, experiment}
+ * (who enters a segment, and what a rule emits, are events with an id that begins with "derived:")
  * in the order in which one worker decided them; what is shown is decided, not yet durable. A reader who is
  * TAIL_UNREAD_MAX behind loses lines, and is told how many when it reads again.
  */
@@ -30,5 +34,7 @@ void tail_failure(struct worker *worker, const struct entity *entity, const stru
                   struct str place);
 void tail_outcome(struct worker *worker, struct entity entity, const struct outcome *outcome);
 void tail_suppressed(struct worker *worker, struct entity entity, struct str channel, struct str reason);
+/** What else an input did: journeys, experiments. */
+void tail_effects(struct worker *worker, struct entity entity, struct str effects);
 /** At a turn's end: send what has come together. */
 void tail_flush(struct worker *worker);

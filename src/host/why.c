@@ -309,6 +309,27 @@ static void add_derived(struct why *why, const struct log_record *record, struct
   decision->pair_count = 8;
 }
 
+/** A journey that is in flight no more: why nothing followed. */
+static void add_journey_end(struct why *why, const struct log_record *record,
+                            const struct journey_ended *ended) {
+  if (!wanted(why, ended->campaign, ended->campaign)) return;
+  struct decision *decision = decision_add(why);
+  struct buf *out = &decision->pairs;
+  put_entity(out, record->entity);
+  value_put_member_integer(out, "at", ended->at);
+  value_put_member_integer(out, "accepted", record->at);
+  value_put_member_text(out, "campaign", ended->campaign);
+  value_put_member_integer(out, "generation", record->generation);
+  value_put_member_text(out, "decision", STR("journey ended"));
+  value_put_member_text(out, "key", journey_key(&(struct journey){.name = ended->name}));
+  value_put_member_text(out, "ended", str_from(journey_end_name(ended->end)));
+  value_put_member_text(out, "reason", ended->reason);
+  value_put_member_text(out, "step", ended->step);
+  value_put_member_integer(out, "steps", ended->steps);
+  value_put_member_integer(out, "begun", ended->begun);
+  decision->pair_count = 12;
+}
+
 static void add_attempt(struct why *why, const struct log_record *record) {
   struct reader reader = reader_of(record->input);
   struct hash128 id;
@@ -362,6 +383,9 @@ int why_add(void *context, const struct log_record *record) {
       break;
     case EFFECT_DERIVED:
       add_derived(why, record, effect.derived);
+      break;
+    case EFFECT_JOURNEY_END:
+      add_journey_end(why, record, &effect.journey_ended);
       break;
     case EFFECT_OUTCOME: {
       struct decision *decision = decision_of(why, effect.outcome.message_id);

@@ -17,9 +17,10 @@
  * (if it will be due again) }, for a segment: { user | subject, at, accepted, generation, decision: "entered"
  * | "left" | "filled" | "forgotten", segment }, for an event that a rule emitted: { user | subject, at,
  * accepted, generation, campaign, decision: "emitted", event_type, event_id }, for an experiment: { user,
- * at, accepted, generation, decision: "exposed" | "goal", experiment, variant, value, chances } and for a
- * suppression, unless `filter` says what it is about: { user | subject, at, decision: "suppressed" |
- * "unsuppressed", channel, reason }. */
+ * at, accepted, generation, decision: "exposed" | "goal", experiment, variant, value, chances }, for a
+ * journey in flight no more: { user, at, accepted, campaign, generation, decision: "journey ended", key,
+ * ended, reason, step, steps, begun } and for a suppression, unless `filter` says what it is about: { user |
+ * subject, at, decision: "suppressed" | "unsuppressed", channel, reason }. */
 struct why;
 /** @param filter  a template's, campaign's, experiment's or segment's name: only what is about that; "" for
  * all. */
