@@ -69,7 +69,8 @@ local function user(id, options)
   return wrap(question("user", named(of, {})), of)
 end
 describe("user", 'user "ada"                what the host knows of a user; with methods, see :help user', [[
-user "ada" returns a copy of the user's record: attributes, windows, timers, throttles, suppressions, consents.
+user "ada" returns a copy of the user's record: attributes, windows, timers, throttles, suppressions, consents, and the segments,
+experiments and journeys that the user is in.
 user("ada", { unmask = true }) shows personal data; the log says who asked.
 
   :events { last = 20, type = … }   what happened to the user, newest last
@@ -163,6 +164,37 @@ end
 describe("campaign", 'campaign "welcome"        one of them', [[
 campaign "welcome" shows how it runs, how often its rule ran and failed, what it decided, what the gate held back by reason
 (skips), and the time of a run (p50, p99, in microseconds; -1 before the first), since the host started.]])
+
+local function segments()
+  return question "segments"
+end
+describe("segments", "segments()                every segment: what it reads, how many users are in it", [[
+segments() counts the members in the store and in memory; who is in one: segment "NAME".]])
+
+local function segment(name, options)
+  return question("segments", with(options, { id = text(name, "segment takes a name", 'segment "regulars"') }))
+end
+describe("segment", 'segment "regulars"        who is in it, and since when', [[
+segment "regulars" lists its members, a page at a time: { members = {…}, next = the last user }; the next page is
+segment("regulars", { user = next }). What one user is in stands in user "ada".]])
+
+local function experiments()
+  return question("experiments").experiments
+end
+describe("experiments", "experiments()             what experiments and holdouts say", [[
+experiments() is what `kairos experiments` shows: variants with their users, goals, rates, lifts, and a verdict.]])
+
+local function experiment(name)
+  local found = question("experiments", { about = text(name, "experiment takes a name", 'experiment "subject_line"') }).experiments
+  if not found[1] then
+    local names = {}
+    for _, one in ipairs(experiments()) do names[#names + 1] = one.experiment end
+    error(('there is no experiment "%s"%s'):format(name, names[1] and "; there are: " .. table.concat(names, ", ") or ""), 0)
+  end
+  return found[1]
+end
+describe("experiment", 'experiment "subject_line"  one of them', [[
+experiment "subject_line" shows one; which variant a user has stands in user "ada".]])
 
 local function status()
   return question "status"
@@ -269,11 +301,13 @@ local function explain(name)
   end
 end
 
-local names = { attributes = {}, windows = {}, timers = {}, suppressions = {}, throttles = {} }
+local names = { attributes = {}, windows = {}, timers = {}, suppressions = {}, throttles = {}, consents = {}, segments = {},
+  experiments = {}, journeys = {} }
 for name, method in pairs(User) do names[name] = method end
 
 return {
-  user = user, subject = subject, campaign = campaign, campaigns = campaigns, status = status, queues = queues,
+  user = user, subject = subject, campaign = campaign, campaigns = campaigns, segment = segment, segments = segments,
+  experiment = experiment, experiments = experiments, status = status, queues = queues,
   generations = generations, dead = dead, dead_retry = dead_retry, dead_drop = dead_drop, pause = pause, resume = resume,
   try = try, now = now, help = explain,
 }, names

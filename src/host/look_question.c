@@ -524,6 +524,8 @@ static const struct kind kinds[] = {
     {"replay", start_command, false, true, HOST_REPLAY},
     {"try", start_try, false, false, 0},
     {"campaigns", start_campaigns, false, false, 0},
+    {"segments", start_command, false, false, HOST_SEGMENTS},
+    {"experiments", start_command, false, false, HOST_EXPERIMENTS},
     {"queues", start_queues, false, false, 0},
     {"generations", start_command, false, false, HOST_GENERATIONS},
     {"dead", start_command, false, false, HOST_DEAD_LIST},
