@@ -156,7 +156,7 @@ describe("a new window", function()
 
   it("leaves the campaign as it was until then, and lets the others go on", function()
     start { rules = { early = asking("early", LONG), changed = saying("changed", "former"), plain = saying("plain", "one") },
-      env = { KAIROS_FAILPOINTS = "fill.begin=sleep:1500" } }
+      env = { KAIROS_FAILPOINTS = "fill.begin=sleep:3000" } }
     post(host, history(5, 100))
     write(host, "changed", asking("late", LONGER))
     write(host, "added", asking("added", "3d"))
@@ -241,7 +241,7 @@ describe("a new window", function()
     post(host, history(10, 300))
     host:stop()
     write(host, "changed", asking("late", LONGER))
-    host:run { KAIROS_FAILPOINTS = "fill.begin=sleep:1500" }
+    host:run { KAIROS_FAILPOINTS = "fill.begin=sleep:3000" }
     host:accept { type = "asked", user = "meanwhile" }
     assert.equal("former", host:said("meanwhile", 2)[2])
     await_filled(host)
@@ -302,7 +302,7 @@ describe("filling", function()
 
   it("takes up what is saved meanwhile, and never loses the newest", function()
     host = Host.start { rules = { early = asking("early", LONG) }, config = configured(),
-      env = { KAIROS_FAILPOINTS = "fill.begin=sleep:700*0" } }
+      env = { KAIROS_FAILPOINTS = "fill.begin=sleep:2500*0" } }
     post(host, history(10, 120))
     write(host, "late", asking("late", "5d"))
     assert.equal("filling", host:ask("reload", "--no-wait").result)
@@ -318,7 +318,7 @@ describe("filling", function()
 
   it("stands a pause, and a rollback ends it", function()
     host = Host.start { rules = { early = asking("early", LONG), changed = saying("changed", "former") },
-      config = configured(), env = { KAIROS_FAILPOINTS = "fill.begin=sleep:900*0" } }
+      config = configured(), env = { KAIROS_FAILPOINTS = "fill.begin=sleep:2500*0" } }
     post(host, history(10, 120))
     write(host, "changed", asking("late", LONGER))
     assert.equal("filling", host:ask("reload", "--no-wait").result)
@@ -363,5 +363,111 @@ describe("filling", function()
     local replayed = host:ask("why", "ada", "late", "--replay")
     assert.equal(1, #replayed)
     assert.same(live, replayed[1].facts)
+  end)
+end)
+
+describe("a new segment", function()
+  local host
+  before_each(function() math.randomseed(2211) end)
+  after_each(function() host:remove() end)
+
+  local regulars = [[
+local kairos = require "kairos"
+local segment = kairos.segment
+local orders = kairos.window { of = "bought", over = "20d" }
+return {
+  segment { name = "regulars", member = function(user) return user:count(orders) >= 3 end },
+  segment { name = "gold", member = function(user) return user.tier == "gold" end },
+  segment { name = "gold_regulars", reads = { "gold", "regulars" },
+    member = function(user) return user:in_segment "gold" and user:in_segment "regulars" end },
+  kairos.rule { name = "tells", on = { "segment.entered", "segment.left" }, act = function(event, user)
+    user:send { channel = "push", template = "said", data = { text = event.type } }
+  end },
+}
+]]
+
+  local function bought(user, days)
+    return { type = "bought", user = user, at = Host.now() - (days or 0) * DAY, payload = { sku = "A", amount = 1 } }
+  end
+
+  local function history_of_segments()
+    host:accept(bought("three", 9), bought("three", 8), bought("three", 7), bought("two", 9), bought("two", 3),
+      bought("golden", 2), bought("golden", 2), bought("golden", 1),
+      { type = "identify", user = "golden", payload = { tier = "gold" } },
+      { type = "identify", user = "rich", payload = { tier = "gold" } })
+  end
+
+  local function assert_members()
+    local function of(name)
+      local found = {}
+      for _, user in ipairs { "three", "two", "golden", "rich" } do
+        if host:ask("user", user).segments[name] then found[#found + 1] = user end
+      end
+      return found
+    end
+    assert.same({ "three", "golden" }, of "regulars")
+    assert.same({ "golden", "rich" }, of "gold")
+    assert.same({ "golden" }, of "gold_regulars")
+  end
+
+  it("has its members before its rules serve, and nobody has entered it", function()
+    host = Host.start { rules = { plain = saying("plain", "one") }, config = configured() }
+    history_of_segments()
+    write(host, "club", regulars)
+    local answer = host:ask "reload"
+    assert.equal("serving", answer.result)
+    assert.equal(3, answer.generation)
+    assert_members()
+    host:accept(bought "three", bought "two")
+    assert.same({ "segment.entered:regulars" }, host:said "two")
+    assert.same({}, host:said("three", 1, 0.5))
+    host:accept { type = "identify", user = "two", payload = { tier = "gold" } }
+    assert.same({ "segment.entered:gold", "segment.entered:gold_regulars", "segment.entered:regulars" }, host:said("two", 3))
+    host:accept { type = "identify", user = "golden", payload = { tier = "none" } }
+    assert.same({ "segment.left:gold", "segment.left:gold_regulars" }, host:said("golden", 2))
+  end)
+
+  it("is judged quietly while users are put into it, and by what happens meanwhile", function()
+    host = Host.start { rules = { plain = saying("plain", "one") }, config = configured(),
+      env = { KAIROS_FAILPOINTS = "fill.begin=sleep:900" } }
+    history_of_segments()
+    write(host, "club", regulars)
+    write(host, "reads", [[
+local kairos = require "kairos"
+return kairos.rule { name = "reads", on = "asked", act = function(_, user)
+  user:send { channel = "push", template = "said", data = { text = "in " .. tostring(user:in_segment "gold") } }
+end }
+]])
+    assert.equal("filling", host:ask("reload", "--no-wait").result)
+    assert.same({ "regulars", "gold", "gold_regulars" }, rules_of(host).fill.segments)
+    host:accept(bought "new", bought "new", bought "new", { type = "asked", user = "new" })
+    assert.same({ "one" }, host:said "new") -- what names a segment that is not there yet waits too
+    await_filled(host)
+    assert_members()
+    assert.is_number(host:ask("user", "new").segments.regulars)
+    host:accept { type = "asked", user = "golden" }
+    assert.same({ "in true", "one" }, host:said("golden", 2))
+    assert.same({ "one" }, host:said "new")
+  end)
+
+  it("has them after kill -9 too", function()
+    host = Host.start { rules = { plain = saying("plain", "one") }, config = configured() }
+    history_of_segments()
+    for number = 1, 300 do host:accept(bought("u" .. number, 1)) end
+    write(host, "club", regulars)
+    host:stop()
+    local moments = { "fill.decide=kill@2", "fill.decide=kill@310", "fill.note=kill@2", "log.write=kill@12",
+      "fill.done=kill" }
+    for _, moment in ipairs(moments) do
+      host:launch { KAIROS_FAILPOINTS = moment }
+      assert.is_true(process.eventually(10 * Host.patience, function() return not host.process:alive() end), moment)
+      host:kill()
+    end
+    host:run()
+    await_filled(host)
+    assert_members()
+    host:accept(bought "two")
+    assert.same({ "segment.entered:regulars" }, host:said "two")
+    assert.same({}, host:said("golden", 1, 0.3))
   end)
 end)

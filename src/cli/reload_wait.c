@@ -19,6 +19,9 @@ static void show_progress(struct str fill) {
   if (str_equal(state, STR("filling")))
     fprintf(stderr, "\r\033[Kfilling new windows from the event log: %lld %%, %lld users",
             (long long)print_member_integer(fill, "percent"), (long long)print_member_integer(fill, "users"));
+  else if (str_equal(state, STR("judging")))
+    fprintf(stderr, "\r\033[Kputting users into new segments: %lld %%",
+            (long long)print_member_integer(fill, "percent"));
   else if (str_equal(state, STR("sealing")))
     fprintf(stderr, "\r\033[Kwaiting until the log is sealed");
 }

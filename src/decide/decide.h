@@ -161,9 +161,11 @@ int decide_effect(struct decider *decider, struct record *record, struct entity 
                   const struct effect *effect, int64_t wall, struct decision *out, struct error *err);
 
 /** What was counted of the user from the log, for windows that were declared later, goes into his record:
- * WINDOW_STATE, once for each window and key.
- * @param logged  nothing but windows (decide/recount.h). @param refused  how many did not fit */
-void decide_fill(struct decider *decider, struct record *record, const struct record *logged,
+ * WINDOW_STATE, once for each window and key. And he goes into these segments, or out of them, as of `wall`,
+ * without a word to any rule.
+ * @param logged  nothing but windows (decide/recount.h); null: none. @param refused  how many did not fit */
+void decide_fill(struct decider *decider, struct record *record, struct entity entity,
+                 const struct record *logged, const struct str *segments, size_t segment_count, int64_t wall,
                  struct decision *out, uint32_t *refused);
 /** A given-up message goes back to the outbox under its own id: MESSAGE and DEAD_CLEAR. */
 int decide_resend(struct decider *decider, struct record *record, const struct message *message,

@@ -19,11 +19,14 @@ static void fill_window(void *context, const struct window_held *logged) {
   if (draft_add(&decider->draft, &effect, NULL)) filling->refused++;
 }
 
-void decide_fill(struct decider *decider, struct record *record, const struct record *logged,
+void decide_fill(struct decider *decider, struct record *record, struct entity entity,
+                 const struct record *logged, const struct str *segments, size_t segment_count, int64_t wall,
                  struct decision *out, uint32_t *refused) {
   struct filling filling = {.decider = decider};
   decide_begin(decider, record, out);
-  record_each_window(logged, fill_window, &filling);
+  if (logged) record_each_window(logged, fill_window, &filling);
+  if (segment_count && entity.kind == ENTITY_USER)
+    decide_fill_segments(decider, entity, segments, segment_count, wall, out);
   decide_finish(decider, out);
   *refused = filling.refused;
 }

@@ -146,6 +146,7 @@ static void change(struct decider *decider, uint32_t index, bool entered, int64_
   const struct engine_segment *segment = &decider->segments.all[index];
   const struct segment_state *state = &decider->segments.states[index];
   struct membership membership = {.name = segment->name, .at = decider->call.now};
+  silent |= segment->quiet;
   membership.change = silent    ? (entered ? SEGMENT_FILLED : SEGMENT_FORGOTTEN)
                       : entered ? SEGMENT_ENTERED
                                 : SEGMENT_LEFT;

@@ -44,7 +44,7 @@ uint32_t binding_keep_experiment(lua_State *lua, const struct engine_experiment 
   struct engine *engine = engine_of(lua);
   for (size_t i = 0; i < engine->experiment_count; i++) {
     if (!str_equal(engine->experiments[i].name, experiment->name)) continue;
-    if (same(&engine->experiments[i], experiment)) {
+    if (engine->loading_quiet || same(&engine->experiments[i], experiment)) {
       memory_free((void *)experiment->variants);
       note_in_folder(engine, (uint32_t)i);
       return (uint32_t)i;

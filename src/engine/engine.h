@@ -27,6 +27,10 @@ struct engine_options {
   const struct window_declaration *known;
   size_t known_count;
   uint32_t since;
+  /** Of these sources the segments of these folders (strings, buf_put_str) are kept too, and nobody is told
+   * of them: of campaigns that do not serve yet. Outlive the engine. */
+  const struct ruleset *quiet;
+  struct str quiet_folders;
   bool live;           /**< every campaign is as if its `mode` were "live", for everybody */
   bool partial;        /**< some campaigns of many: they may name segments that are not among them */
   bool counted_budget; /**< simulate, specs: steps are counted instead of CPU time, so that runs agree */
@@ -82,6 +86,7 @@ struct engine_segment {
   int64_t sticky; /**< who is in stays so long at least, ms; 0: as `member` says */
   struct hash128
       version; /**< of all that its answer follows from: the folder's files, rules/shared, the library */
+  bool quiet;  /**< engine_options.quiet: who comes and goes is noted, and not told */
 };
 /** Each stands behind those that it reads. */
 size_t engine_segments(const struct engine *engine, const struct engine_segment **segments);

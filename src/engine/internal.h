@@ -89,6 +89,7 @@ struct engine {
   } refs; /**< in Lua's registry */
 
   size_t loading_folder;       /**< whose files are being loaded */
+  bool loading_quiet;          /**< … for their segments alone */
   size_t folder_windows;       /**< how many windows there were before them */
   size_t collected;            /**< bytes that Lua held after the last full collection while loading */
   struct bytecode_notes notes; /**< of the file being loaded */
@@ -174,6 +175,8 @@ struct str *engine_keep_texts(lua_State *lua, struct engine *engine, size_t *cou
 /* ---- segments (segment.c) ---- */
 
 bool engine_is_segment(lua_State *lua);
+/** Whether there is one of the name of the segment on top. */
+bool engine_has_segment(lua_State *lua, struct engine *engine);
 /** Take in the segment object on top; pops it. */
 void engine_add_segment(lua_State *lua, struct engine *engine, const struct ruleset_file *file);
 /** Once all are loaded: who reads whom, in which order they are judged, and whether what names one has it.

@@ -374,6 +374,25 @@ static void add_rules(lua_State *lua, struct engine *engine, const struct rulese
   lua_pop(lua, 1);
 }
 
+/** The segments among what the file returned, which is on top. Pops it. */
+static void add_quiet(lua_State *lua, struct engine *engine, const struct ruleset_file *file) {
+  bool list = lua_istable(lua, -1);
+  size_t count = list ? lua_objlen(lua, -1) : 1;
+  for (size_t i = 1; i <= count; i++) {
+    if (list)
+      lua_rawgeti(lua, -1, (int)i);
+    else
+      lua_pushvalue(lua, -1);
+    size_t before = engine->segment_count;
+    if (engine_is_segment(lua) && !engine_has_segment(lua, engine))
+      engine_add_segment(lua, engine, file);
+    else
+      lua_pop(lua, 1);
+    if (engine->segment_count > before) engine->segments[before].quiet = true;
+  }
+  lua_pop(lua, 1);
+}
+
 /** What a campaign keeps is there for good, and all share the room: none may take it from the others. A full
  * collection, which alone tells what is kept, costs as much as everything loaded so far: it is made only once
  * more has been taken since the last than a campaign may keep. What campaigns before this one left behind is
@@ -419,7 +438,10 @@ static int load_campaign(lua_State *lua, void *context) {
   settle_kept(lua, engine);
   size_t before = engine->sandbox.used;
   modules_load(lua, file);
-  add_rules(lua, engine, file);
+  if (engine->loading_quiet)
+    add_quiet(lua, engine, file);
+  else
+    add_rules(lua, engine, file);
   modules_push_kept(lua);
   sandbox_freeze(lua);
   check_kept(lua, engine, str_from(file->path), before);
@@ -467,6 +489,42 @@ static int settle(lua_State *lua, void *context) {
   return 0;
 }
 
+/** Its rules name them, though nobody runs these. */
+static int add_templates(struct engine *engine, struct engine_folder *folder, struct error *err) {
+  const struct ruleset *ruleset = engine->options.ruleset;
+  int rc = 0;
+  for (size_t i = 0; rc == 0 && i < ruleset->count; i++) {
+    const struct ruleset_file *file = &ruleset->files[i];
+    struct str path = str_from(file->path), name;
+    if (!file->library && str_equal(folder_of(path), folder->name) && template_name(file_of(path), &name))
+      rc = tell(engine, add_template(engine, folder, file, name, err), err);
+  }
+  return rc;
+}
+
+/** Folders of other sources, behind those that serve. */
+static int load_quiet(struct engine *engine, int64_t limit, struct error *err) {
+  const struct ruleset *serving = engine->options.ruleset;
+  struct reader folders = reader_of(engine->options.quiet_folders);
+  int rc = 0;
+  engine->options.ruleset = engine->sandbox.sources = engine->options.quiet;
+  engine->loading_quiet = true;
+  while (rc == 0 && reader_left(&folders) && !folders.bad) {
+    struct str name = reader_str(&folders);
+    engine->folders = memory_realloc(engine->folders, (engine->folder_count + 1) * sizeof *engine->folders);
+    engine->loading_folder = engine->folder_count++;
+    engine->folders[engine->loading_folder] =
+        (struct engine_folder){.name = name,
+                               .version = ruleset_version(engine->options.quiet, name),
+                               .first_template = engine->template_count};
+    rc = add_templates(engine, &engine->folders[engine->loading_folder], err);
+    if (rc == 0) rc = tell(engine, sandbox_run(&engine->sandbox, load_campaign, engine, limit, err), err);
+  }
+  engine->loading_quiet = false;
+  engine->options.ruleset = engine->sandbox.sources = serving;
+  return rc;
+}
+
 int engine_load(struct engine *engine, struct error *err) {
   struct sandbox *sandbox = &engine->sandbox;
   int64_t limit = engine->options.config->rules.budget * LOAD_BUDGETS;
@@ -478,6 +536,7 @@ int engine_load(struct engine *engine, struct error *err) {
     engine->loading_folder = i;
     rc = tell(engine, sandbox_run(sandbox, load_campaign, engine, limit, err), err);
   }
+  if (rc == 0 && engine->options.quiet) rc = load_quiet(engine, limit, err);
   if (rc == 0) rc = sandbox_run(sandbox, settle, sandbox, limit, err);
   sandbox->loading = false;
   return rc;

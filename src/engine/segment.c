@@ -43,13 +43,27 @@ static struct str keep_joined(struct engine *engine, const char *prefix, struct 
   return engine_keep(engine, buf_str(&engine->text));
 }
 
-void engine_add_segment(lua_State *lua, struct engine *engine, const struct ruleset_file *file) {
-  struct str path = str_from(file->path), name = engine->folders[engine->loading_folder].name, given;
+/** Of the segment on top: its own, or its folder's. */
+static struct str name_of(lua_State *lua, struct engine *engine) {
+  struct str name = engine->folders[engine->loading_folder].name, given;
   lua_getfenv(lua, -1);
   lua_getfield(lua, -1, "name");
   given.data = lua_tolstring(lua, -1, &given.len);
   if (given.data) name = engine_keep(engine, given);
-  lua_pop(lua, 1);
+  lua_pop(lua, 2);
+  return name;
+}
+
+bool engine_has_segment(lua_State *lua, struct engine *engine) {
+  struct str name = name_of(lua, engine);
+  for (size_t i = 0; i < engine->segment_count; i++)
+    if (str_equal(engine->segments[i].name, name)) return true;
+  return false;
+}
+
+void engine_add_segment(lua_State *lua, struct engine *engine, const struct ruleset_file *file) {
+  struct str path = str_from(file->path), name = name_of(lua, engine);
+  lua_getfenv(lua, -1);
   for (size_t i = 0; i < engine->segment_count; i++)
     if (str_equal(engine->segments[i].name, name))
       sandbox_raise_at(lua, path, 0,

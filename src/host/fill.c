@@ -24,6 +24,9 @@ enum {
   CURSOR_MAX = EVENT_ID_MAX + 3
 };
 
+/** What is noted in meta: over the events of users, done, over all users. */
+enum note { NOTE_WINDOWS, NOTE_DONE, NOTE_SEGMENTS };
+
 /** What a read of the store gave: batches to be sent when it is closed again. */
 struct chunk {
   struct fill_batch **batches;
@@ -35,22 +38,23 @@ struct filling {
   struct fill *fill;
   struct recount *recount;
   struct chunk chunk;
+  enum note note;          /**< which of the two ways it is on */
   struct buf cursor, sure; /**< where it is; where it may begin again after a crash */
   int64_t noted_at;
 };
 
 /* ---- what is kept ---- */
 
-static void put_note(const struct fill *fill, bool done, struct str cursor, struct buf *out) {
-  buf_put_u8(out, done);
+static void put_note(const struct fill *fill, enum note note, struct str cursor, struct buf *out) {
+  buf_put_u8(out, (uint8_t)note);
   buf_put_str(out, cursor);
   fill_put_ids(fill, out);
 }
 
-static int note(struct filling *filling, bool done, struct error *err) {
+static int put_place(struct filling *filling, enum note note, struct error *err) {
   struct buf bytes;
   buf_init(&bytes);
-  put_note(filling->fill, done, buf_str(&filling->sure), &bytes);
+  put_note(filling->fill, note, buf_str(&filling->sure), &bytes);
   int rc = store_meta_put(filling->fill->options.host->shared.store, STR("fill"), buf_str(&bytes), err);
   buf_deinit(&bytes);
   filling->noted_at = clock_mono_us();
@@ -58,12 +62,12 @@ static int note(struct filling *filling, bool done, struct error *err) {
 }
 
 /** @return 0 with the note's parts, ERROR_NOT_FOUND, or another error. */
-static int read_note(struct store *store, struct buf *bytes, bool *done, struct str *cursor,
+static int read_note(struct store *store, struct buf *bytes, enum note *note, struct str *cursor,
                      struct reader *ids, struct error *err) {
   int rc = store_meta_get(store, STR("fill"), bytes, err);
   if (rc) return rc;
   *ids = reader_of(buf_str(bytes));
-  *done = reader_u8(ids) != 0;
+  *note = reader_u8(ids);
   *cursor = reader_str(ids);
   return ids->bad || reader_left(ids) % 8 || cursor->len > CURSOR_MAX
              ? error_set(err, ERROR_CORRUPT, "the place of the last filling is malformed")
@@ -74,30 +78,33 @@ int fill_load_done(struct store *store, struct buf *ids, struct error *err) {
   struct buf bytes;
   struct reader reader;
   struct str cursor;
-  bool done;
+  enum note note;
   buf_init(&bytes);
-  int rc = read_note(store, &bytes, &done, &cursor, &reader, err);
-  if (rc == 0 && done) buf_append(ids, reader.at, reader_left(&reader));
+  int rc = read_note(store, &bytes, &note, &cursor, &reader, err);
+  if (rc == 0 && note == NOTE_DONE) buf_append(ids, reader.at, reader_left(&reader));
   buf_deinit(&bytes);
   return rc == ERROR_NOT_FOUND ? 0 : rc;
 }
 
 /** Go on where an earlier run of the same job was. */
 static int load_place(struct filling *filling, struct error *err) {
-  struct buf bytes;
-  struct reader ids;
+  const struct fill *fill = filling->fill;
+  struct buf bytes, ids;
+  struct reader noted;
   struct str cursor;
-  bool done;
+  enum note note;
   buf_init(&bytes);
-  int rc = read_note(filling->fill->options.host->shared.store, &bytes, &done, &cursor, &ids, err);
-  bool same = rc == 0 && !done && reader_left(&ids) == filling->fill->options.count * 8;
-  for (size_t i = 0; same && i < filling->fill->options.count; i++)
-    same = reader_u64(&ids) == filling->fill->windows[i].id;
-  if (same) {
+  buf_init(&ids);
+  fill_put_ids(fill, &ids);
+  int rc = read_note(fill->options.host->shared.store, &bytes, &note, &cursor, &noted, err);
+  struct str same = {(const char *)noted.at, rc ? 0 : reader_left(&noted)};
+  if (rc == 0 && note != NOTE_DONE && str_equal(same, buf_str(&ids))) {
+    filling->note = note;
     buf_append(&filling->cursor, cursor.data, cursor.len);
     buf_append(&filling->sure, cursor.data, cursor.len);
   }
   buf_deinit(&bytes);
+  buf_deinit(&ids);
   return rc == ERROR_NOT_FOUND ? 0 : rc;
 }
 
@@ -151,7 +158,7 @@ static void send_batch(struct fill *fill, struct fill_batch *batch) {
   fill_batch_send(batch, worker);
 }
 
-static struct fill_batch *batch_obtain(struct fill *fill) {
+static struct fill_batch *batch_obtain(struct fill *fill, bool judges) {
   pthread_mutex_lock(&fill->lock);
   struct fill_batch *batch = fill->free_batches;
   if (batch) fill->free_batches = batch->next;
@@ -162,6 +169,7 @@ static struct fill_batch *batch_obtain(struct fill *fill) {
     buf_init(&batch->bytes);
   }
   batch->count = 0;
+  batch->judges = judges;
   buf_clear(&batch->bytes);
   return batch;
 }
@@ -197,7 +205,7 @@ static void chunk_add(struct filling *filling, struct entity entity, const struc
     chunk->cap = chunk->cap ? chunk->cap * 2 : 64;
     chunk->batches = memory_realloc(chunk->batches, chunk->cap * sizeof(struct fill_batch *));
   }
-  last = chunk->batches[chunk->count++] = batch_obtain(filling->fill);
+  last = chunk->batches[chunk->count++] = batch_obtain(filling->fill, filling->note == NOTE_SEGMENTS);
   fill_batch_add(last, entity, logged);
 }
 
@@ -260,17 +268,28 @@ static int settle(struct filling *filling, bool now, struct error *err) {
   buf_clear(&filling->sure);
   buf_append(&filling->sure, filling->cursor.data, filling->cursor.len);
   (void)FAILPOINT("fill.note");
-  int rc = note(filling, false, err);
+  int rc = put_place(filling, filling->note, err);
   return rc == ERROR_UNAVAILABLE ? 1 : rc;
 }
 
-static int fill_users(struct filling *filling, struct error *err) {
+static void take_user(void *context, struct entity user) {
+  static const struct record nothing;
+  chunk_add(context, user, &nothing);
+}
+
+static int read_users(struct filling *filling, struct error *err) {
+  int rc = store_walk_users(filling->fill->options.host->shared.store, &filling->cursor, CHUNK_USERS,
+                            take_user, filling, err);
+  return rc < 0 ? rc : rc == CHUNK_USERS;
+}
+
+/** One way, from the cursor to the end. */
+static int walk(struct filling *filling, int (*read)(struct filling *filling, struct error *err),
+                struct error *err) {
   struct fill *fill = filling->fill;
-  atomic_store(&fill->step, FILL_READING);
-  atomic_store(&fill->log_begins, store_log_begins(fill->options.host->shared.store));
   for (;;) {
     if (stopping(fill)) return error_set(err, ERROR_UNAVAILABLE, "the filling was stopped");
-    int more = read_chunk(filling, err);
+    int more = read(filling, err);
     if (more == ERROR_UNAVAILABLE) {
       wait_all_home(fill);
       go_back(filling);
@@ -286,6 +305,43 @@ static int fill_users(struct filling *filling, struct error *err) {
     else if (more == 0)
       return 0;
   }
+}
+
+/** Records that are not in the store yet are of users whom events have come for since the new generation
+ * serves: their segments are judged by it. All others are. */
+static int wait_checkpoint(struct fill *fill, struct error *err) {
+  struct log_position position = {0};
+  uint64_t next_seq;
+  atomic_store(&fill->wants_checkpoint, true);
+  int rc = 0;
+  while (!rc && position.segment < fill->segment) {
+    if (stopping(fill)) return error_set(err, ERROR_UNAVAILABLE, "the filling was stopped");
+    rc = store_checkpoint_get(fill->options.host->shared.store, &position, &next_seq, err);
+    if (rc == ERROR_UNAVAILABLE) rc = 0;
+    if (!rc && position.segment < fill->segment) usleep(POLL_US);
+  }
+  atomic_store(&fill->wants_checkpoint, false);
+  return rc;
+}
+
+static int fill_all(struct filling *filling, struct error *err) {
+  struct fill *fill = filling->fill;
+  int rc = 0;
+  atomic_store(&fill->log_begins, store_log_begins(fill->options.host->shared.store));
+  if (filling->note == NOTE_WINDOWS && fill->options.count) {
+    atomic_store(&fill->step, FILL_READING);
+    rc = walk(filling, read_chunk, err);
+  }
+  if (rc || !fill->options.segment_count) return rc;
+  if (filling->note == NOTE_WINDOWS) {
+    filling->note = NOTE_SEGMENTS;
+    buf_clear(&filling->cursor);
+    buf_clear(&filling->sure);
+  }
+  atomic_store(&fill->percent, 0);
+  atomic_store(&fill->step, FILL_JUDGING);
+  rc = wait_checkpoint(fill, err);
+  return rc ? rc : walk(filling, read_users, err);
 }
 
 /* ---- before ---- */
@@ -328,9 +384,9 @@ static int run(struct fill *fill, struct error *err) {
   (void)FAILPOINT("fill.begin");
   int rc = load_place(&filling, err);
   if (!rc) rc = wait_sealed(fill, err);
-  if (!rc) rc = fill_users(&filling, err);
+  if (!rc) rc = fill_all(&filling, err);
   wait_all_home(fill);
-  while (!rc && (rc = note(&filling, true, err)) == ERROR_UNAVAILABLE && !stopping(fill)) {
+  while (!rc && (rc = put_place(&filling, NOTE_DONE, err)) == ERROR_UNAVAILABLE && !stopping(fill)) {
     usleep(RETRY_US);
     rc = 0;
   }
@@ -360,8 +416,8 @@ static void thread_main(void *context) {
 struct fill *fill_start(const struct fill_options *options) {
   struct fill *fill = memory_zalloc(sizeof *fill);
   fill->options = *options;
-  fill->windows = memory_alloc(options->count * sizeof *fill->windows);
-  memcpy(fill->windows, options->windows, options->count * sizeof *fill->windows);
+  fill->windows = memory_alloc((options->count + 1) * sizeof *fill->windows);
+  if (options->count) memcpy(fill->windows, options->windows, options->count * sizeof *fill->windows);
   buf_init(&fill->input);
   buf_put_varint(&fill->input, options->generation);
   for (size_t i = 0; i < options->count; i++) { /* they outlive the generation that they came with */
@@ -371,6 +427,13 @@ struct fill *fill_start(const struct fill_options *options) {
     window->value = (struct str){memory_dup(window->value.data, window->value.len), window->value.len};
   }
   fill->options.windows = fill->windows;
+  fill->segments = memory_zalloc((options->segment_count + 1) * sizeof *fill->segments);
+  fill->segment_ids = memory_zalloc((options->segment_count + 1) * sizeof *fill->segment_ids);
+  for (size_t i = 0; i < options->segment_count; i++) {
+    struct str name = options->segments[i].name;
+    fill->segments[i] = (struct str){memory_dup(name.data, name.len), name.len};
+    fill->segment_ids[i] = options->segments[i].id;
+  }
   pthread_mutex_init(&fill->lock, NULL);
   pthread_cond_init(&fill->home, NULL);
   fill->ended.run = main_told;
@@ -378,8 +441,8 @@ struct fill *fill_start(const struct fill_options *options) {
   fill->log_begins = INT64_MAX;
   fill->filled_total = metric_counter("kairos_filled_users_total",
                                       "Users whose new windows were filled from the event log.", NULL);
-  LOG_INFO("fill", "new windows are being filled from the event log", LOG_INT("windows", options->count),
-           LOG_INT("generation", options->generation));
+  LOG_INFO("fill", "new windows and segments are being filled", LOG_INT("windows", options->count),
+           LOG_INT("segments", options->segment_count), LOG_INT("generation", options->generation));
   if (uv_thread_create(&fill->thread, thread_main, fill)) {
     fill->joined = true;
     fill_free(fill);
@@ -412,6 +475,9 @@ void fill_free(struct fill *fill) {
     memory_free((char *)fill->windows[i].by.data);
     memory_free((char *)fill->windows[i].value.data);
   }
+  for (size_t i = 0; i < fill->options.segment_count; i++) memory_free((char *)fill->segments[i].data);
+  memory_free(fill->segments);
+  memory_free(fill->segment_ids);
   memory_free(fill->windows);
   buf_deinit(&fill->input);
   pthread_mutex_destroy(&fill->lock);
@@ -419,15 +485,24 @@ void fill_free(struct fill *fill) {
   memory_free(fill);
 }
 
-bool fill_is_of(const struct fill *fill, const struct window_declaration *windows, size_t count) {
-  if (count != fill->options.count || stopping(fill)) return false;
-  for (size_t i = 0; i < count; i++)
-    if (fill->windows[i].id != windows[i].id) return false;
+bool fill_is_of(const struct fill *fill, const struct generation *generation) {
+  if (generation->besides_count != fill->options.count ||
+      generation->quiet_count != fill->options.segment_count || stopping(fill))
+    return false;
+  for (size_t i = 0; i < fill->options.count; i++)
+    if (fill->windows[i].id != generation->besides[i].id) return false;
+  for (size_t i = 0; i < fill->options.segment_count; i++)
+    if (fill->segment_ids[i] != generation->quiet[i].id) return false;
   return true;
+}
+
+bool fill_wants_checkpoint(const struct fill *fill) {
+  return atomic_load(&fill->wants_checkpoint);
 }
 
 void fill_put_ids(const struct fill *fill, struct buf *out) {
   for (size_t i = 0; i < fill->options.count; i++) buf_put_u64(out, fill->windows[i].id);
+  for (size_t i = 0; i < fill->options.segment_count; i++) buf_put_u64(out, fill->segment_ids[i]);
 }
 
 struct fill_progress fill_progress(const struct fill *fill) {

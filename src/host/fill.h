@@ -1,4 +1,5 @@
-/** Filling: windows that were declared later get what the event log holds of the time before.
+/** Filling: windows that were declared later get what the event log holds of the time before, and then users
+ * are put into the segments that are new, without a word to any rule.
  *
  * A job with a thread of its own ("kairos-fill", nicer than those that serve). It begins a new segment of the
  * log, waits until all before it is sealed, and walks over the users who have events there. What it counts of
@@ -12,6 +13,7 @@
  */
 #pragma once
 
+#include "host/generation.h"
 #include "host/host_internal.h"
 
 struct fill;
@@ -20,7 +22,10 @@ struct fill_options {
   struct host *host;
   const struct window_declaration *windows; /**< with `since`; copied */
   size_t count;
-  uint32_t generation; /**< that counts them already, on every worker */
+  const struct generation_segment
+      *segments; /**< that users are put into when the windows are filled; copied */
+  size_t segment_count;
+  uint32_t generation; /**< that has them already, on every worker */
   /** The thread has ended; next comes fill_free(). @param status  0: all are filled, and meta says so;
    * ERROR_UNAVAILABLE: stopped; else what failed. */
   void (*ended)(void *context, int status, const struct error *err);
@@ -34,13 +39,15 @@ void fill_stop(struct fill *fill);
  * mailbox. */
 void fill_halt(struct fill *fill);
 void fill_free(struct fill *fill);
-/** Whether it fills exactly these. */
-bool fill_is_of(const struct fill *fill, const struct window_declaration *windows, size_t count);
+/** Whether it does exactly what the generation wants. */
+bool fill_is_of(const struct fill *fill, const struct generation *generation);
+/** Whether the users in the store should be as new as the log: somebody is to see to a checkpoint. */
+bool fill_wants_checkpoint(const struct fill *fill);
 
-/** Append the windows' ids, u64 each. */
+/** Append the ids of windows and segments, u64 each. */
 void fill_put_ids(const struct fill *fill, struct buf *out);
 
-enum fill_step { FILL_SEALING, FILL_READING };
+enum fill_step { FILL_SEALING, FILL_READING, FILL_JUDGING };
 struct fill_progress {
   enum fill_step step;
   unsigned percent;   /**< of the users' partitions */

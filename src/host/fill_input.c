@@ -26,9 +26,12 @@ static int user_decide(struct worker_input *input, struct decider *decider, stru
                        int64_t wall, struct decision *out, struct error *err) {
   struct fill_user *user = (struct fill_user *)((char *)input - offsetof(struct fill_user, input));
   uint32_t refused;
-  (void)wall, (void)err;
+  const struct fill *fill = user->batch->fill;
+  bool judges = user->batch->judges;
+  (void)err;
   (void)FAILPOINT("fill.decide");
-  decide_fill(decider, record, &user->logged, out, &refused);
+  decide_fill(decider, record, input->entity, judges ? NULL : &user->logged, fill->segments,
+              judges ? fill->options.segment_count : 0, wall, out, &refused);
   user->batch->refused += refused;
   user->batch->filled += out->effects.len > 0;
   return out->effects.len ? 0 : 1;

@@ -25,6 +25,7 @@ struct fill_batch {
   struct fill_user users[FILL_BATCH_USERS];
   unsigned count;
   struct buf bytes;
+  bool judges; /**< its users are put into the segments, and nothing else */
   /* the worker's, until it is home */
   unsigned pending;
   bool failed;
@@ -36,6 +37,8 @@ struct fill_batch {
 struct fill {
   struct fill_options options;
   struct window_declaration *windows;
+  struct str *segments; /**< their names … */
+  uint64_t *segment_ids;
   uv_thread_t thread;
   bool joined;
   atomic_bool stopping;
@@ -55,6 +58,7 @@ struct fill {
   int roll_status;  /**< … or why there is none */
   uint64_t segment; /**< … its number */
 
+  _Atomic bool wants_checkpoint;
   _Atomic int step;
   _Atomic unsigned percent;
   _Atomic uint64_t users, refused;

@@ -16,7 +16,7 @@ const char *generation_cause_name(enum generation_cause cause) {
 
 /** @param windows  null: what people look at. */
 static void encode(const struct generation_facts *facts, const struct str *windows, struct buf *out) {
-  value_put_map(out, windows ? 12 : 9);
+  value_put_map(out, windows ? 13 : 9);
   value_put_member_integer(out, "generation", facts->number);
   value_put_member_text(out, "cause", str_from(generation_cause_name(facts->cause)));
   value_put_member_integer(out, "at", facts->at);
@@ -29,6 +29,7 @@ static void encode(const struct generation_facts *facts, const struct str *windo
   if (!windows) return;
   value_put_member_value(out, "windows", *windows);
   value_put_member_value(out, "besides", facts->besides);
+  value_put_member_value(out, "quiet", facts->quiet);
   value_put_member_hash(out, "target", facts->target);
 }
 
@@ -66,6 +67,7 @@ int generation_facts_decode(struct generation_facts *out, struct str bytes, stru
   out->changes = member_slice(bytes, "changes", VALUE_MAP);
   out->windows = member_slice(bytes, "windows", VALUE_ARRAY);
   out->besides = member_slice(bytes, "besides", VALUE_ARRAY);
+  out->quiet = member_slice(bytes, "quiet", VALUE_ARRAY);
   struct value target = member(bytes, "target");
   if (target.type == VALUE_STRING && !hash128_from_hex(target.string, &out->target))
     return error_set(err, ERROR_CORRUPT, "what is kept of the generation does not check out");
@@ -97,6 +99,30 @@ static void read_windows(struct generation *generation) {
     window_identify(window);
     window_begin(window, (uint32_t)member_integer(map, "since"));
   }
+}
+
+static void read_quiet(struct generation *generation) {
+  struct reader rows = reader_of(generation->facts.quiet);
+  uint32_t count = generation->facts.quiet.len ? value_read(&rows).count : 0;
+  generation->quiet = memory_zalloc((count + 1) * sizeof *generation->quiet);
+  buf_init(&generation->quiet_folders);
+  struct str last = STR("");
+  for (uint32_t i = 0; i < count; i++) {
+    struct str map = value_slice(&rows), folder = member(map, "folder").string;
+    struct generation_segment *segment = &generation->quiet[generation->quiet_count++];
+    segment->name = member(map, "name").string;
+    segment->since = (uint32_t)member_integer(map, "since");
+    segment->id = hash64(segment->name, segment->since);
+    if (!str_equal(folder, last)) buf_put_str(&generation->quiet_folders, folder);
+    last = folder;
+  }
+}
+
+void generation_put_quiet(struct buf *out, const struct engine_segment *segment, uint32_t since) {
+  value_put_map(out, 3);
+  value_put_member_text(out, "name", segment->name);
+  value_put_member_text(out, "folder", segment->campaign);
+  value_put_member_integer(out, "since", since);
 }
 
 void generation_put_beside(struct buf *out, const struct window_declaration *window, struct str words) {
@@ -134,6 +160,7 @@ struct generation *generation_new(const struct generation_facts *facts, struct r
   encode(facts, &facts->windows, &generation->bytes);
   generation_facts_decode(&generation->facts, buf_str(&generation->bytes), NULL);
   read_windows(generation);
+  read_quiet(generation);
   generation->ruleset = ruleset;
   generation->workers = memory_zalloc(worker_count * sizeof *generation->workers);
   generation->worker_count = worker_count;
@@ -149,6 +176,8 @@ void generation_free(struct generation *generation) {
   memory_free(generation->workers);
   memory_free(generation->known);
   memory_free(generation->besides);
+  memory_free(generation->quiet);
+  buf_deinit(&generation->quiet_folders);
   ruleset_free(generation->ruleset);
   ruleset_free(generation->target);
   buf_deinit(&generation->bytes);
@@ -156,16 +185,22 @@ void generation_free(struct generation *generation) {
   memory_free(generation);
 }
 
+struct engine_options generation_engine(const struct generation *generation, const struct config *config) {
+  return (struct engine_options){.ruleset = generation->ruleset,
+                                 .config = config,
+                                 .generation = generation->facts.number,
+                                 .known = generation->known,
+                                 .known_count = generation->known_count,
+                                 .since = generation->since,
+                                 .quiet = generation->quiet_count ? generation->target : NULL,
+                                 .quiet_folders = buf_str(&generation->quiet_folders)};
+}
+
 int generation_build(struct generation *generation, const struct config *config, struct worker *worker,
                      uint32_t index, struct error *err) {
   struct worker_rules *rules = &generation->workers[index];
   if (rules->engine) return 0;
-  struct engine_options options = {.ruleset = generation->ruleset,
-                                   .config = config,
-                                   .generation = generation->facts.number,
-                                   .known = generation->known,
-                                   .known_count = generation->known_count,
-                                   .since = generation->since};
+  struct engine_options options = generation_engine(generation, config);
   int rc = engine_new(&rules->engine, &options, err);
   if (rc) return rc;
   rules->generation = generation->facts.number;

@@ -39,20 +39,32 @@ struct generation_facts {
                         reason, at} */
   struct str changes; /**< value: map {added, changed, removed}: arrays of folders; against the one before */
   struct str windows; /**< value: array {form, since, …} of the windows declared; "" before there were such */
-  struct str besides;    /**< value: array of maps {kind, of, by, value, over, since, words}: windows that are
-                            being filled from the log, and counted beside those that its rules declare */
+  struct str besides; /**< value: array of maps {kind, of, by, value, over, since, words}: windows that are
+                         being filled from the log, and counted beside those that its rules declare */
+  struct str quiet; /**< value: array of maps {name, folder, since}: segments of `target` that users are being
+                       put into, and that nobody is told of */
   struct hash128 target; /**< sources that serve when they are filled; zero: these do already */
+};
+
+/** A segment that users are being put into. */
+struct generation_segment {
+  struct str name;
+  uint32_t since; /**< generation that began to */
+  uint64_t id;    /**< of both */
 };
 
 struct generation {
   struct generation_facts facts; /**< borrowed from `bytes` */
   struct buf bytes;
   struct ruleset *ruleset;
-  struct ruleset *target;           /**< what facts.target names, while it is new; else null */
+  struct ruleset *target;           /**< what facts.target names, while it is new, or facts.quiet needs it */
   struct window_declaration *known; /**< form and since: declared before */
   size_t known_count;
   struct window_declaration *besides; /**< facts.besides */
   size_t besides_count;
+  struct generation_segment *quiet; /**< facts.quiet */
+  size_t quiet_count;
+  struct buf quiet_folders;     /**< strings */
   uint32_t since;               /**< of windows not known; set before it is built */
   struct buf written;           /**< the facts with what is declared: generation_store() */
   struct worker_rules *workers; /**< what each worker decides with; made by generation_build() */
@@ -72,6 +84,10 @@ int generation_build(struct generation *generation, const struct config *config,
 
 /** Append facts.windows and facts.besides as they are now; the first worker's rules should be built. */
 void generation_windows(const struct generation *generation, struct buf *out);
+/** What its engine is made with. */
+struct engine_options generation_engine(const struct generation *generation, const struct config *config);
+/** Append one of facts.quiet. */
+void generation_put_quiet(struct buf *out, const struct engine_segment *segment, uint32_t since);
 /** Append one of facts.besides. */
 void generation_put_beside(struct buf *out, const struct window_declaration *window, struct str words);
 /** Whether other sources wait until its windows are filled. */

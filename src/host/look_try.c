@@ -220,14 +220,9 @@ int look_try_run(struct look_try *trial, const struct config *config, struct sto
   if (rc == 0) rc = generation_sources_load(store, facts.sources, &ruleset, err);
   if (rc) goto cleanup;
   generation = generation_new(&facts, ruleset, 1);
-  rc = engine_new(&engine,
-                  &(struct engine_options){.ruleset = ruleset,
-                                           .config = config,
-                                           .generation = trial->generation,
-                                           .known = generation->known,
-                                           .known_count = generation->known_count,
-                                           .counted_budget = true},
-                  err);
+  struct engine_options options = generation_engine(generation, config);
+  options.counted_budget = true;
+  rc = engine_new(&engine, &options, err);
   if (rc) goto cleanup;
   rc = experiments_weights(store, &weights, err);
   if (rc) goto cleanup;

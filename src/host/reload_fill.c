@@ -17,6 +17,8 @@ static bool is_filled(const struct reload *reload, uint64_t id) {
 bool reload_fill_lacks(const struct reload *reload, const struct generation *generation) {
   for (size_t i = 0; i < generation->besides_count; i++)
     if (!is_filled(reload, generation->besides[i].id)) return true;
+  for (size_t i = 0; i < generation->quiet_count; i++)
+    if (!is_filled(reload, generation->quiet[i].id)) return true;
   return false;
 }
 
@@ -54,21 +56,87 @@ static uint32_t put_wanting(const struct reload *reload, const struct generation
   return wanting;
 }
 
-/** The folders of rules that read one of them: strings. */
-static void put_folders(const struct reload *reload, const struct generation *candidate, struct buf *out) {
+/** Of a segment that nobody has been put into yet: the generation since which it is so. 0: there are members.
+ */
+static uint32_t quiet_since(const struct reload *reload, struct str name, uint32_t number) {
+  const struct generation *serving = reload->serving;
+  const struct engine_segment *segments;
+  const struct engine *engine = serving->workers[0].engine;
+  int at = engine ? engine_segment_of(engine, name) : -1;
+  if (at < 0) return number;
+  engine_segments(engine, &segments);
+  if (!segments[at].quiet) return 0;
+  for (size_t i = 0; i < serving->quiet_count; i++)
+    if (str_equal(serving->quiet[i].name, name))
+      return is_filled(reload, serving->quiet[i].id) ? 0 : serving->quiet[i].since;
+  return number;
+}
+
+static uint32_t put_quiet(const struct reload *reload, const struct generation *candidate, struct buf *out) {
+  const struct engine_segment *segments;
+  size_t count = engine_segments(candidate->workers[0].engine, &segments);
+  struct buf rows;
+  uint32_t quiet = 0;
+  buf_init(&rows);
+  for (size_t i = 0; i < count; i++) {
+    uint32_t since = quiet_since(reload, segments[i].name, candidate->facts.number);
+    if (!since) continue;
+    generation_put_quiet(&rows, &segments[i], since);
+    quiet++;
+  }
+  value_put_array(out, quiet);
+  buf_append(out, rows.data, rows.len);
+  buf_deinit(&rows);
+  return quiet;
+}
+
+/** Whether a file of the folder names one of the segments that are quiet. */
+static bool names_quiet(const struct ruleset *sources, struct str folder, struct str quiet) {
+  for (size_t i = 0; i < sources->count; i++) {
+    const struct ruleset_file *file = &sources->files[i];
+    if (file->library || strncmp(file->path, folder.data, folder.len) != 0 || file->path[folder.len] != '/')
+      continue;
+    struct reader rows = reader_of(quiet);
+    for (uint32_t left = value_read(&rows).count; left > 0; left--) {
+      struct str found, row = value_slice(&rows);
+      if (!value_member(row, STR("name"), &found)) continue;
+      struct str name = value_head(found).string;
+      if (memmem(file->text.data, file->text.len, name.data, name.len)) return true;
+    }
+  }
+  return false;
+}
+
+static bool is_read(const struct reload *reload, const struct generation *candidate, const uint32_t *read,
+                    size_t count) {
+  const struct window_declaration *windows;
+  engine_windows(candidate->workers[0].engine, &windows);
+  for (size_t i = 0; i < count; i++)
+    if (wants_filling(reload, &windows[read[i]], candidate->facts.number)) return true;
+  return false;
+}
+
+/** The folders of campaigns that read one of the windows, or declare or name one of the segments: strings. */
+static void put_folders(const struct reload *reload, const struct generation *candidate,
+                        const struct ruleset *sources, struct str quiet, struct buf *out) {
   const struct engine *engine = candidate->workers[0].engine;
   const struct engine_rule *rules;
-  const struct window_declaration *windows;
-  const uint32_t *of_folder;
-  engine_windows(engine, &windows);
+  const struct engine_segment *segments;
+  const uint32_t *read;
   size_t count = engine_rules(engine, &rules);
   for (size_t i = 0; i < count; i++) {
-    size_t read = engine_folder_windows(engine, (uint32_t)i, &of_folder), j = 0;
-    while (j < read && !wants_filling(reload, &windows[of_folder[j]], candidate->facts.number)) j++;
+    size_t windows = engine_folder_windows(engine, (uint32_t)i, &read);
     const char *slash = memchr(rules[i].path.data, '/', rules[i].path.len);
-    if (j < read && slash)
-      buf_put_str(out, (struct str){rules[i].path.data, (size_t)(slash - rules[i].path.data)});
+    struct str folder = {rules[i].path.data, slash ? (size_t)(slash - rules[i].path.data) : 0};
+    if (folder.len && (is_read(reload, candidate, read, windows) || names_quiet(sources, folder, quiet)))
+      buf_put_str(out, folder);
   }
+  count = engine_segments(engine, &segments);
+  for (size_t i = 0; i < count; i++)
+    if (is_read(reload, candidate, segments[i].windows, segments[i].window_count) ||
+        names_quiet(sources, segments[i].campaign, quiet) ||
+        quiet_since(reload, segments[i].name, candidate->facts.number))
+      buf_put_str(out, segments[i].campaign);
 }
 
 static bool is_new_type(const struct generation *candidate, struct str bytes) {
@@ -113,56 +181,63 @@ static bool log_may_hold(const struct host *host, const struct generation *candi
 
 /** Campaigns that read what is not filled stay as they are, the others go on to the new sources. Where what
  * all campaigns share has changed, all stay. */
-static struct ruleset *mixed(const struct reload *reload, const struct ruleset *sources) {
+static struct ruleset *mixed(const struct reload *reload, const struct ruleset *sources, struct str quiet) {
   struct ruleset *serving = reload->serving->ruleset;
   if (changes_shared(serving, sources)) return ruleset_share(serving);
   struct buf folders;
   buf_init(&folders);
-  put_folders(reload, reload->attempt.candidate, &folders);
+  put_folders(reload, reload->attempt.candidate, sources, quiet, &folders);
   struct ruleset *mix = ruleset_mix(sources, serving, buf_str(&folders));
   buf_deinit(&folders);
   return mix;
 }
 
 static int hold_back(struct reload *reload, struct ruleset *sources, struct ruleset *meanwhile,
-                     struct str besides, struct error *err) {
+                     struct str besides, struct str quiet, struct error *err) {
   struct buf changes;
   buf_init(&changes);
   changes_of_sources(reload->serving->ruleset, meanwhile, &changes);
-  int rc = reload_make(
-      reload,
-      &(struct reload_making){
-          .ruleset = meanwhile, .target = sources, .besides = besides, .changes = buf_str(&changes)},
-      err);
+  int rc = reload_make(reload,
+                       &(struct reload_making){.ruleset = meanwhile,
+                                               .target = sources,
+                                               .besides = besides,
+                                               .quiet = quiet,
+                                               .changes = buf_str(&changes)},
+                       err);
   buf_deinit(&changes);
   return rc;
 }
 
 int reload_fill_plan(struct reload *reload, struct ruleset *sources, bool may_wait, struct error *err) {
-  const struct generation *serving = reload->serving;
+  const struct generation *serving = reload->serving, *candidate = reload->attempt.candidate;
   if (!serving) return 0;
-  struct buf besides;
+  struct buf besides, quiet;
   struct ruleset *meanwhile = NULL;
   int rc = 0;
   buf_init(&besides);
-  if (!put_wanting(reload, reload->attempt.candidate, &besides)) goto cleanup;
+  buf_init(&quiet);
+  uint32_t windows = put_wanting(reload, candidate, &besides);
+  uint32_t segments = put_quiet(reload, candidate, &quiet);
   bool wait = may_wait && serving->workers[0].engine &&
-              (reload_fill_lacks(reload, serving) || log_may_hold(reload->host, reload->attempt.candidate));
-  if (!wait) { // it serves at once; what the log holds follows
+              (segments ||
+               (windows && (reload_fill_lacks(reload, serving) || log_may_hold(reload->host, candidate))));
+  if (wait) {
+    meanwhile = mixed(reload, sources, buf_str(&quiet));
+    // Two campaigns may stand in each other's way between the old and the new: then all stay. And where what
+    // serves cannot stand the new segments beside it, they are judged only when they serve.
+    rc = hold_back(reload, sources, meanwhile, buf_str(&besides), buf_str(&quiet), err);
+    if (rc) rc = hold_back(reload, sources, serving->ruleset, buf_str(&besides), buf_str(&quiet), err);
+    if (rc) rc = hold_back(reload, sources, serving->ruleset, buf_str(&besides), STR(""), err);
+  } else if (windows) { // it serves at once; what the log holds follows
     rc = reload_make(reload,
                      &(struct reload_making){.ruleset = sources,
                                              .besides = buf_str(&besides),
                                              .changes = buf_str(&reload->attempt.changes)},
                      err);
-    goto cleanup;
   }
-  meanwhile = mixed(reload, sources);
-  // Two campaigns may stand in each other's way between the old and the new: then all stay.
-  if (hold_back(reload, sources, meanwhile, buf_str(&besides), err))
-    rc = hold_back(reload, sources, serving->ruleset, buf_str(&besides), err);
-cleanup:
   ruleset_free(meanwhile);
   buf_deinit(&besides);
+  buf_deinit(&quiet);
   return rc;
 }
 
@@ -179,7 +254,7 @@ static void ended(void *context, int status, const struct error *err) {
   struct fill_progress progress = reload->fill_was = fill_progress(fill);
   reload->fill = NULL;
   if (status == 0) {
-    LOG_INFO("fill", "new windows are filled from the event log", LOG_INT("users", progress.users),
+    LOG_INFO("fill", "new windows and segments are filled", LOG_INT("users", progress.users),
              LOG_INT("milliseconds", clock_wall_ms() - progress.began));
     if (progress.refused)
       LOG_WARN("fill", "records had no room for all that the log holds of their users",
@@ -187,7 +262,7 @@ static void ended(void *context, int status, const struct error *err) {
     buf_clear(&reload->filled);
     fill_put_ids(fill, &reload->filled);
   } else if (status != ERROR_UNAVAILABLE) {
-    LOG_ERROR("fill", "new windows cannot be filled from the event log; the rules before them go on",
+    LOG_ERROR("fill", "new windows and segments cannot be filled; the rules before them go on",
               LOG_TEXT("error", err->message));
     note_failed(reload, err->message);
   }
@@ -200,15 +275,17 @@ void reload_fill_update(struct reload *reload) {
   if (!serving || reload->stopping || reload->step == RELOAD_SWAPPING) return;
   bool lacks = reload_fill_lacks(reload, serving);
   if (reload->fill) {
-    if (!lacks || !fill_is_of(reload->fill, serving->besides, serving->besides_count))
-      fill_stop(reload->fill);
-    return; // `ended` comes here again
+    if (!lacks || !fill_is_of(reload->fill, serving)) fill_stop(reload->fill);
+    if (fill_wants_checkpoint(reload->fill)) reload->host->checkpoint_at = 0; // at the next tick
+    return;                                                                   // `ended` comes here again
   }
   if (reload->fill_failed || host_phase(reload->host) != HOST_RUNNING) return;
   if (lacks) {
     reload->fill = fill_start(&(struct fill_options){.host = reload->host,
                                                      .windows = serving->besides,
                                                      .count = serving->besides_count,
+                                                     .segments = serving->quiet,
+                                                     .segment_count = serving->quiet_count,
                                                      .generation = serving->facts.number,
                                                      .ended = ended,
                                                      .context = reload});
@@ -264,11 +341,12 @@ bool reload_fill_describe(const struct reload *reload, struct buf *out) {
   if (!holds && !reload_fill_lacks(reload, serving)) return false;
   struct fill_progress progress = reload->fill ? fill_progress(reload->fill) : reload->fill_was;
   bool going_live = holds && !reload_fill_lacks(reload, serving);
-  value_put_map(out, 8);
+  value_put_map(out, 9);
   value_put_member_text(out, "state",
                         reload->fill_failed                             ? STR("failed")
                         : going_live                                    ? STR("going live")
                         : reload->fill && progress.step == FILL_READING ? STR("filling")
+                        : reload->fill && progress.step == FILL_JUDGING ? STR("judging")
                                                                         : STR("sealing"));
   value_put_member_integer(out, "percent", going_live ? 100 : progress.percent);
   value_put_member_integer(out, "users", (int64_t)progress.users);
@@ -279,6 +357,9 @@ bool reload_fill_describe(const struct reload *reload, struct buf *out) {
     put_words(reload, out);
   else
     value_put_array(out, 0);
+  value_put_string(out, STR("segments"));
+  value_put_array(out, (uint32_t)serving->quiet_count);
+  for (size_t i = 0; i < serving->quiet_count; i++) value_put_string(out, serving->quiet[i].name);
   value_put_member_integer(out, "short_from", short_from(reload, &progress));
   value_put_member_integer(out, "log_keep", reload->host->config->log.keep);
   value_put_member_text(out, "error", str_from(reload->fill_failed ? reload->fill_failed : ""));

@@ -123,7 +123,7 @@ void reload_fill_again(struct reload *reload);
 /** The sources that waited for it are tried. @param reason  why they do not serve, or null */
 void reload_fill_tried(struct reload *reload, const char *reason);
 void reload_fill_stop(struct reload *reload);
-/** Append a value map {state, percent, users, holds_back, windows, short_from, log_keep, error}. @return
+/** Append a value map {state, percent, users, holds_back, windows, segments, short_from, log_keep, error}. @return
  * false, and nothing is appended, if nothing is being filled. */
 bool reload_fill_describe(const struct reload *reload, struct buf *out);
 /** The same of the job that ended last: {at, users, refused, short_from, log_keep}. */
@@ -136,7 +136,7 @@ struct reload_making {
   struct ruleset *ruleset;
   struct ruleset *target;     /**< that waits for `besides` to be filled; null: none */
   struct hash128 target_hash; /**< … where it is kept already */
-  struct str besides, changes;
+  struct str besides, quiet, changes;
 };
 /** The attempt's candidate, in place of the one before, with its rules for the first worker. */
 int reload_make(struct reload *reload, const struct reload_making *making, struct error *err);

@@ -192,6 +192,7 @@ int reload_make(struct reload *reload, const struct reload_making *making, struc
                                    .paused = buf_str(&attempt->paused),
                                    .changes = making->changes,
                                    .besides = making->besides,
+                                   .quiet = making->quiet,
                                    .target = making->target ? making->target->hash : making->target_hash};
   struct buf windows;
   buf_init(&windows);
@@ -215,13 +216,16 @@ static int make_all(struct reload *reload, struct ruleset *sources, struct error
   struct reload_making making = {.ruleset = sources, .changes = buf_str(&attempt->changes)};
   bool same = cause == GENERATION_PAUSE || cause == GENERATION_RESUME;
   if (same) making.target_hash = serving->facts.target;
+  if (same) making.target = serving->target;
+  if (same) making.quiet = serving->facts.quiet;
   if (same && reload_fill_lacks(reload, serving)) making.besides = serving->facts.besides;
   int rc = reload_make(reload, &making, err);
   if (rc) return rc;
   changes_of_declarations(serving ? serving->workers[0].engine : NULL, attempt->candidate->workers[0].engine,
                           &attempt->declared);
   if (same || attempt->requests->dry_run) return 0;
-  return reload_fill_plan(reload, sources, cause != GENERATION_ROLLBACK, err);
+  bool may_wait = cause != GENERATION_ROLLBACK && cause != GENERATION_FILL;
+  return reload_fill_plan(reload, sources, may_wait, err);
 }
 
 static int build(struct reload *reload, struct ruleset *sources, struct error *err) {

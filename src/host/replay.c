@@ -172,12 +172,12 @@ static int past_build(struct replay *replay, struct past *past, const struct gen
   int rc = generation_sources_load(replay->options->store, facts->sources, &sources, replay->err);
   if (rc) return rc;
   const struct generation *generation = past->generation = generation_new(facts, sources, 1);
-  struct engine_options options = {.ruleset = sources,
-                                   .config = config,
-                                   .generation = facts->number,
-                                   .known = generation->known,
-                                   .known_count = generation->known_count,
-                                   .counted_budget = true};
+  if (generation->quiet_count)
+    rc = generation_sources_load(replay->options->store, facts->target, &past->generation->target,
+                                 replay->err);
+  if (rc) return rc;
+  struct engine_options options = generation_engine(generation, config);
+  options.counted_budget = true;
   if ((rc = engine_new(&past->engine, &options, replay->err))) return rc;
   past->decider = decider_new(&(struct decider_options){
       .engine = past->engine,
@@ -201,7 +201,8 @@ static int past_find(struct replay *replay, const struct generation_facts *facts
     if (!past->engine) continue;
     const struct generation_facts *of = &past->generation->facts;
     if (!hash128_equal(of->sources, facts->sources) || !str_equal(of->paused, facts->paused) ||
-        !str_equal(of->windows, facts->windows) || !str_equal(of->besides, facts->besides))
+        !str_equal(of->windows, facts->windows) || !str_equal(of->besides, facts->besides) ||
+        !str_equal(of->quiet, facts->quiet) || !hash128_equal(of->target, facts->target))
       continue;
     replay->now = past;
     return 0;
@@ -293,7 +294,7 @@ static void replay_effects(struct replay *replay, const struct log_record *recor
     if (effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS || effect.type == EFFECT_CONSENT ||
         effect.type == EFFECT_ATTRIBUTE || effect.type == EFFECT_TIMER_CLEAR ||
         effect.type == EFFECT_WINDOW_STATE || effect.type == EFFECT_JOURNEY ||
-        effect.type == EFFECT_JOURNEY_END)
+        effect.type == EFFECT_JOURNEY_END || (record->type == LOG_FILL && effect.type == EFFECT_SEGMENT))
       decide_effect(replay->now->decider, &replay->record, record->entity, &effect, record->at, &decision,
                     NULL);
   }

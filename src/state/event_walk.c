@@ -153,6 +153,39 @@ int event_walk_next(struct event_walk *walk, struct buf *cursor,
   return rc ? rc : 1;
 }
 
+int store_walk_users(struct store *store, struct buf *cursor, uint32_t most,
+                     void (*visit)(void *context, struct entity user), void *context, struct error *err) {
+  int rc = store_enter(store, err);
+  if (rc) return rc;
+  rocksdb_iterator_t *it =
+      rocksdb_create_iterator_cf(store->db, store->scan_options, store->families[FAMILY_USER]);
+  buf_append(cursor, "", cursor->len ? 1 : 0); // behind it
+  rocksdb_iter_seek(it, cursor->len ? (const char *)cursor->data : "", cursor->len);
+  if (cursor->len) cursor->len--;
+  uint32_t count = 0;
+  for (; count < most && rocksdb_iter_valid(it); rocksdb_iter_next(it)) {
+    struct str key;
+    key.data = rocksdb_iter_key(it, &key.len);
+    struct reader reader = reader_of(key);
+    struct entity user = key_entity(&reader);
+    if (reader.bad) {
+      rc = error_set(err, ERROR_CORRUPT, "a key of the users is malformed");
+      break;
+    }
+    buf_clear(cursor);
+    buf_append(cursor, key.data, key.len);
+    if (user.kind != ENTITY_USER) continue;
+    visit(context, user);
+    count++;
+  }
+  char *complaint = NULL;
+  rocksdb_iter_get_error(it, &complaint);
+  if (rc == 0) rc = store_fault(complaint, "reading the users", err);
+  rocksdb_iter_destroy(it);
+  store_leave(store);
+  return rc ? rc : (int)count;
+}
+
 int64_t store_log_begins(struct store *store) {
   int64_t begins = INT64_MAX;
   if (store_enter(store, NULL)) return begins;

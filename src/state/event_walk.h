@@ -25,5 +25,10 @@ int event_walk_next(struct event_walk *walk, struct buf *cursor,
                     struct error *err);
 void event_walk_close(struct event_walk *walk);
 
+/** Users in the order of their keys, from behind `cursor` on, which becomes the last one's place. Subjects
+ * are passed over. @return how many were visited, fewer than `most` at the end; or a negative code. */
+int store_walk_users(struct store *store, struct buf *cursor, uint32_t most,
+                     void (*visit)(void *context, struct entity user), void *context, struct error *err);
+
 /** From when on the log holds events: the start of its oldest slice (ms); INT64_MAX if nothing is sealed. */
 int64_t store_log_begins(struct store *store);
