@@ -168,6 +168,12 @@ local kinds = {
 
   any = function() end,
 
+  audience = function(value)
+    if type(value) ~= "function" and not core.is_audience(value) then
+      return "must say whom the event is for"
+    end
+  end,
+
   ["function"] = function(value)
     if type(value) ~= "function" then
       return "must be a function"

@@ -31,6 +31,8 @@ local kairos = {
   throttle = require "kairos.throttle",
   --- Who is in, to the millisecond. See kairos/segment.lua.
   segment = require "kairos.segment",
+  --- Who did something with a thing lately, so that an event about it finds them. See kairos/interest.lua.
+  interest = require "kairos.interest",
   --- What a rule needs beyond the user's record: look-ups. See kairos/needs.lua.
   needs = require "kairos.needs",
   --- Which variant does more for a goal. See kairos/experiment.lua.

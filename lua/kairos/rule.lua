@@ -10,6 +10,9 @@ local schema = {
   { "act", "function", "function(event, user) … end", required = true },
   { "needs", "needs", '{ stock = kairos.needs { from = "shop", … } }' },
   { "needs_if", "function", "function(event, user) return true end" },
+  { "for_each", "audience", "function(event) return watchers:of(event.payload.sku) end" },
+  { "pace", "rate", '"500/s"' },
+  { "expires_in", "duration", '"6h"' },
   { "timers", "functions", "{ reminder = function(timer, user) … end }" },
   { "rollout", "share", '"25%"' },
   { "mode", "mode", '"live"' },
@@ -29,6 +32,9 @@ local schema = {
 ---@field needs_if? fun(event: kairos.Event, user: kairos.User): any  whether to ask; the rule does not run otherwise
 ---@field when? fun(event: kairos.Event, user: kairos.User, needs?: kairos.Needs): any  whether it acts; it always does without one
 ---@field act fun(event: kairos.Event, user: kairos.User, needs?: kairos.Needs)  what it does
+---@field for_each? (fun(event: kairos.Event): kairos.Audience?)|kairos.Audience  a fan-out: `when` and `act` run for each of them
+---@field pace? kairos.Rate  how many of them: "500/s"; the configuration's fan_out.pace unless given
+---@field expires_in? kairos.Duration  then nobody more is reached: "6h"; the configuration's fan_out.expires_in unless given
 ---@field timers? table<string, fun(timer: kairos.Timer, user: kairos.User)>  what it does when one of its timers is due
 ---@field rollout? kairos.Share  for which share of the users: "25%"; who is in stays in while it grows
 ---@field mode? "live"|"shadow"|"paused"  a shadow runs, and nothing of it is sent or seen by other campaigns
@@ -68,6 +74,23 @@ return function(spec)
     core.fail 'kairos.rule: `goal` is compared with those held out, and nobody is; write holdout = "10%"'
   end
   local goal = fields.goal and check.goal("goal of kairos.rule", fields.goal) or {}
+  if fields.for_each and fields.needs then
+    core.fail("kairos.rule: `needs` and `for_each` do not go together: a look-up for each of many users would flood its server; "
+      .. "put what they need into the event")
+  end
+  for _, name in ipairs { "pace", "expires_in" } do
+    if fields[name] and not fields.for_each then
+      core.fail("kairos.rule: `" .. name .. "` is of a fan-out, and there is no `for_each`; "
+        .. "write for_each = function(event) return watchers:of(event.payload.sku) end")
+    end
+  end
+  local for_each = fields.for_each
+  if core.is_audience(for_each) then
+    local audience = for_each
+    for_each = function()
+      return audience
+    end
+  end
   local needs, need_names = {}, {}
   for name, need in pairs(fields.needs or {}) do
     needs[name] = need
@@ -95,5 +118,8 @@ return function(spec)
     needs = needs,
     need_names = need_names,
     needs_if = fields.needs_if,
+    for_each = for_each,
+    pace = fields.pace,
+    expires_in = fields.expires_in and core.duration(fields.expires_in),
   }
 end

@@ -60,6 +60,18 @@ function segment.left(name)
   return event_type("segment.left", name)
 end
 
+--- Who is in it now, for a rule's `for_each`: for_each = segment.members "vip". See kairos/rule.lua.
+---@param name kairos.Name
+---@return kairos.Audience
+function segment.members(name)
+  local why = check.kind("name", name)
+  if why then
+    core.fail('segment.members takes the name of a segment, which ' .. why .. ': segment.members "vip", not '
+      .. check.describe(name))
+  end
+  return core.audience("segment:" .. name)
+end
+
 --- Whether a moment has come: `member` may ask this, and is asked again when it does.
 ---@type fun(moment: number): boolean
 segment.reached = core.reached

@@ -51,6 +51,18 @@
 ---@field variant string  "*holdout" of who is held out by it, "*host" by the configuration's holdout
 ---@field at number  milliseconds since 1970
 
+--- Users, for a rule's `for_each`: those who stand under an interest's key, or in a segment.
+---@class kairos.Audience
+
+--- What kairos.interest declares.
+---@class kairos.Interest
+local Interest = {}
+
+--- Who showed this interest lately, for `for_each`.
+---@param key? kairos.Key  of an interest with `by`: event.payload.sku; of one without: nothing
+---@return kairos.Audience
+function Interest:of(key) end
+
 --- What came of a rule's look-ups, by their names: for `stock` needs.stock, needs.stock_state ("fresh", "cached" or
 --- "fallback") and, with "fallback", needs.stock_why. Read-only.
 ---@class kairos.Needs

@@ -49,7 +49,7 @@ static void unknown_keys(void **state) {
          "f:1:1: unknown key \"\"; known here: listen, data_dir, rules_dir, library_dir, workers, http, "
          "api_keys, "
          "ingest, dedup, log, state, rules, timers, delivery, time_zone, purposes, default_purpose, caps, "
-         "holdout, quiet_hours, providers, routes, lookups, needs, logging, control\n");
+         "holdout, quiet_hours, providers, routes, lookups, needs, fan_out, logging, control\n");
   expect("routes: {fax: files}\n",
          "f:1:10: routes: unknown key \"fax\"; known here: email, sms, push, webhook\n");
   // A path is no key.

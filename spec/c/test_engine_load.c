@@ -39,7 +39,7 @@ static void test_mistakes(void **state) {
        "rules/t/rule.lua:2: kairos.rule needs `act`: write act = function(event, user) … end"},
       {"local kairos = require 'kairos'\nreturn kairos.rule { on = 'x', akt = function() end }",
        "rules/t/rule.lua:2: kairos.rule has no field `akt`; did you mean `act`?; there are: name, on, when, "
-       "act, needs, needs_if, timers"},
+       "act, needs, needs_if, for_each, pace, expires_in, timers"},
       {"local kairos = require 'kairos'\nreturn kairos.rule { on = 'x', act = 'send' }",
        "rules/t/rule.lua:2: kairos.rule: `act` must be a function; write act = function(event, user) … end, "
        "not \"send\""},

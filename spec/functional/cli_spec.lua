@@ -6,6 +6,7 @@ local process = require "spec.functional.support.process"
 local COMMANDS = {
   "new", "check", "spec", "simulate", "run", "campaigns", "experiments", "segments", "pause", "resume", "reload", "generations",
   "rollback", "why", "user", "tail", "repl", "status", "dead", "suppress", "unsuppress", "consent", "backup", "version",
+  "fanouts",
 }
 
 local function kairos(...)

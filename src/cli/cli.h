@@ -78,6 +78,7 @@ extern const struct cli_command cli_experiments;
 /** Experiments, an array as decide/experiment_list.h has it, as tables with a verdict each. */
 void experiments_show(struct str list, FILE *out);
 extern const struct cli_command cli_segments;
+extern const struct cli_command cli_fanouts;
 
 /* ---- option.c ---- */
 

@@ -194,6 +194,11 @@ struct config {
     uint64_t cache_memory; /**< answers kept */
   } needs;
   struct {
+    struct rate pace;   /**< users, of a rule that says none */
+    int64_t expires_in; /**< likewise */
+    uint32_t at_once;   /**< fan-outs that are under way at once; the others wait their turn */
+  } fan_out;
+  struct {
     enum logger_level level;
     enum logger_format format;
     bool show_users;

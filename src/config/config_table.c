@@ -159,6 +159,10 @@ static const struct config_field fields[] = {
   {KEY("needs.waiting", COUNT, needs.waiting, "10000", "look-ups waiting for an answer"), .min = 1, .max = 1000000},
   {KEY("needs.cache_memory", SIZE, needs.cache_memory, "16MB", "answers kept"), .min = 64 * KB, .max = 64 * GB},
 
+  {KEY("fan_out.pace", RATE, fan_out.pace, "500/s", "users that a fan-out reaches in a time, where its rule does not say")},
+  {KEY("fan_out.expires_in", DURATION, fan_out.expires_in, "24h", "likewise, after which nobody more is reached"), .min = SECOND, .max = 366 * DAY},
+  {KEY("fan_out.at_once", COUNT, fan_out.at_once, "8", "fan-outs under way at once"), .min = 1, .max = 64},
+
   {KEY("logging.level", CHOICE, logging.level, "info", "least level that is written"), .choices = levels},
   {KEY("logging.format", CHOICE, logging.format, "logfmt", "shape of a line"), .choices = formats},
   {KEY("logging.show_users", BOOL, logging.show_users, "false", "write user ids instead of a mask")},

@@ -151,6 +151,8 @@ struct campaign_answer campaign_ask(struct campaigns *campaigns, uint32_t rule, 
     answer = (struct campaign_answer){CAMPAIGN_STARTS, rollout->starts};
   } else if (call->wall >= rollout->ends) {
     answer.reason = CAMPAIGN_ENDED;
+  } else if (call->gathers) {
+    return answer;
   } else if (!begun && rollout->share < ROLLOUT_ALL &&
              rollout_bucket(campaigns->rules[rule].campaign, call->entity) >= rollout->share) {
     answer.reason = CAMPAIGN_ROLLOUT;

@@ -39,9 +39,10 @@ struct str campaign_pause(struct str paused, struct str campaign);
 /** The label of a campaign's metrics, appended: campaign="name". */
 void campaigns_label(struct buf *out, struct str campaign);
 
-/** Ask, and count a no. Of a timer (call->event is null) and of a journey under way the share is not asked:
- * what was begun with a user is ended with him; and of an event that waited for what the rule needs, the
- * hours are not either: it came within them. */
+/** Ask, and count a no. Of an event that begins a fan-out (call->gathers) neither share nor hours are asked:
+ * its users are. Of a timer (call->event is null) and of a journey under way the share is not asked: what was
+ * begun with a user is ended with him; and of an event that waited for what the rule needs, the hours are not
+ * either: it came within them. */
 struct campaign_answer campaign_ask(struct campaigns *campaigns, uint32_t rule, const struct record *record,
                                     const struct engine_call *call);
 /** Count one run of its rule. @param us  microseconds it took */

@@ -48,14 +48,25 @@ static void plan_segment(struct plan *plan, const struct window_declaration *win
     }
 }
 
+static void plans_interest(struct decider *decider, const struct engine_interest *interest) {
+  for (size_t i = 0; i < interest->of_count; i++) {
+    struct plan *plan = plan_of(decider, interest->of[i]);
+    plan->interests = memory_realloc(plan->interests, (plan->interest_count + 1) * sizeof *plan->interests);
+    plan->interests[plan->interest_count++] = interest;
+  }
+}
+
 static void plans_build(struct decider *decider) {
   const struct window_declaration *windows;
   size_t window_count = engine_windows(decider->options.engine, &windows);
   const struct decider_flights *flights = &decider->options.flights;
   const struct engine_segment *segments = decider->segments.all;
   size_t segment_count = decider->segments.count;
+  const struct engine_interest *interests;
+  size_t interest_count = engine_interests(decider->options.engine, &interests);
   size_t types =
       window_count + flights->window_count + decider->options.besides_count + 2 * segment_count + 1;
+  for (size_t i = 0; i < interest_count; i++) types += interests[i].of_count;
   size_t experiment_count = engine_experiments(decider->options.engine, &decider->experiments);
   types += experiment_count;
   for (size_t i = 0; i < decider->rule_count; i++) types += decider->rules[i].on_count;
@@ -66,6 +77,7 @@ static void plans_build(struct decider *decider) {
   for (size_t i = 0; i < flights->window_count; i++) plans_window(decider, &flights->windows[i]);
   for (size_t i = 0; i < decider->options.besides_count; i++)
     plans_window(decider, &decider->options.besides[i]);
+  for (size_t i = 0; i < interest_count; i++) plans_interest(decider, &interests[i]);
   for (size_t i = 0; i < decider->plan_slots; i++)
     for (size_t j = 0; j < segment_count; j++)
       plan_segment(&decider->plans[i], windows, &segments[j], (uint32_t)j);
@@ -120,6 +132,7 @@ void decider_free(struct decider *decider) {
     memory_free(decider->plans[i].windows);
     memory_free(decider->plans[i].segments);
     memory_free(decider->plans[i].goals);
+    memory_free(decider->plans[i].interests);
   }
   memory_free(decider->plans);
   memory_free(decider->senders);
@@ -173,7 +186,10 @@ static void encode_input(struct decider *decider, const struct engine_call *call
   const struct event *event = call->event;
   const struct timer *timer = call->timer;
   buf_clear(&decider->input);
-  if (event && call->needs.len) {
+  if (decider->reached.len) {
+    buf_put_u8(&decider->input, LOG_FAN_OUT);
+    buf_append(&decider->input, decider->reached.data, decider->reached.len);
+  } else if (event && call->needs.len) {
     buf_put_u8(&decider->input, LOG_LOOKUP);
     lookup_encode(event, campaign, call->needs, &decider->input);
   } else if (event) {
@@ -364,6 +380,8 @@ void decide_prepare(struct decider *decider, struct entity entity, const struct 
   call->timer = timer;
   call->needs = STR("");
   call->journey = NULL;
+  call->fan_out = STR("");
+  decider->reached = STR("");
   decider->sender_count = 0;
   call->entity = entity;
   call->wall = wall;
@@ -406,6 +424,10 @@ void decide_take_event(struct decider *decider, const struct event *event, int64
     const bool *always = campaigns_always(decider->campaigns);
     for (size_t i = 0; i < plan->rule_count; i++) {
       const struct engine_rule *rule = &decider->rules[plan->rules[i]];
+      if (rule->for_each) {
+        decide_fan_out(decider, plan->rules[i], &decider->call, out);
+        continue;
+      }
       if (!always[plan->rules[i]] && !decide_runs(decider, plan->rules[i], &decider->call, &answer)) continue;
       if (rule->journey)
         decide_journey_start(decider, plan->rules[i], &decider->call);
@@ -555,6 +577,17 @@ void decide_outcome(struct decider *decider, struct record *record, const struct
   decide_finish(decider, out);
 }
 
+/** Of a user whom a fan-out reached. */
+static int retry_reached(struct decider *decider, struct entity entity, struct str input, int64_t wall,
+                         struct error *err) {
+  struct event event;
+  int rule;
+  int rc = decide_reached(decider, entity, input, wall, &rule, &event, err);
+  if (rc) return rc;
+  engine_input(decider->options.engine);
+  return run_rule(decider, (uint32_t)rule, &decider->call, err);
+}
+
 /** @param journey  the id of the one that failed; "": a rule did, or the start of a journey */
 static int retry_rule(struct decider *decider, struct entity entity, const struct event *event,
                       const struct timer *timer, struct str needs, struct str journey,
@@ -591,6 +624,8 @@ static int retry_rule(struct decider *decider, struct entity entity, const struc
                         STR("the rule had no such need when the event came"), &decider->call);
   engine_input(decider->options.engine);
   if (decider->rules[rule].journey) return decide_journey_start_again(decider, (uint32_t)rule, err);
+  if (event && decider->rules[rule].for_each)
+    return decide_fan_out_begins(decider, (uint32_t)rule, &decider->call, out, err);
   return run_rule(decider, (uint32_t)rule, &decider->call, err);
 }
 
@@ -604,13 +639,16 @@ int decide_retry(struct decider *decider, struct record *record, struct entity e
   struct str campaign, needs = STR("");
   uint8_t type = reader_u8(&reader);
   struct str rest = {(const char *)reader.at, reader_left(&reader)};
-  int rc = type == LOG_EVENT    ? event_decode(&event, &reader, err)
-           : type == LOG_LOOKUP ? lookup_decode(rest, &event, &campaign, &needs, err)
-                                : effect_decode(&timer, &reader, err);
+  int rc = type == LOG_EVENT     ? event_decode(&event, &reader, err)
+           : type == LOG_LOOKUP  ? lookup_decode(rest, &event, &campaign, &needs, err)
+           : type == LOG_FAN_OUT ? 0
+                                 : effect_decode(&timer, &reader, err);
   bool of_timer = type != LOG_EVENT && type != LOG_LOOKUP;
-  struct str journey = type == LOG_LOOKUP || rc ? STR("") : reader_str(&reader);
+  struct str journey = type == LOG_LOOKUP || type == LOG_FAN_OUT || rc ? STR("") : reader_str(&reader);
   if (journey.len != sizeof(struct hash128)) journey = STR("");
-  if (rc == 0)
+  if (rc == 0 && type == LOG_FAN_OUT)
+    rc = retry_reached(decider, entity, rest, wall, err);
+  else if (rc == 0)
     rc = retry_rule(decider, entity, of_timer ? NULL : &event, of_timer ? &timer.timer : NULL, needs, journey,
                     failure, wall, out, err);
   if (rc == 0)

@@ -24,6 +24,7 @@ struct decider_run {
   uint32_t shadowed;              /**< let through, but for its being a shadow */
   const struct error *failed;     /**< null if it did not */
   struct str not_run;             /**< why it was not even run, in words; "" if it was */
+  struct str fan_out; /**< over whom it began a fan-out: "interest:watchers, K1"; "" if it did not */
 };
 
 /** A segment has been judged for the user. */
@@ -102,7 +103,8 @@ struct decision {
   struct str effects;  /**< encoded, for the log; empty if nothing happened */
   bool timers_changed; /**< the record's next timer may be another */
   bool record_changed;
-  bool indexed; /**< an EFFECT_INDEX or EFFECT_FAN_OUT may be among the effects */
+  bool indexed;  /**< an EFFECT_INDEX or EFFECT_FAN_OUT may be among the effects */
+  bool fans_out; /**< an EFFECT_FAN_OUT among them begins one */
   bool waits; /**< a rule waits for what it needs: a timer_needs() is among the effects, and in the record */
 };
 
@@ -142,6 +144,15 @@ int decide_lookup_again(struct decider *decider, struct record *record, struct s
  * @return 0, or ERROR_LIMIT for one too many: nothing happened. */
 int decide_emit(struct decider *decider, struct str type, struct str payload, struct str source,
                 struct error *err);
+/** A fan-out reaches this user: its rule runs on his record, as of now.
+ * @param input  of the LOG_FAN_OUT record. @param reached  how many of his partition, he included
+ * @return 0; or nothing happened, and `err` says why: ERROR_UNAVAILABLE the campaign does not run now, but
+ * may later; ERROR_NOT_FOUND it is gone, or has ended; ERROR_CORRUPT */
+int decide_reach(struct decider *decider, struct record *record, struct entity user, struct str input,
+                 uint64_t reached, int64_t wall, struct decision *out, struct error *err);
+/** A fan-out is paused, goes on, or ends: an input of the one whose event began it, on no record. */
+void decide_fan_out_change(struct decider *decider, const struct fan_out_change *change,
+                           struct decision *out);
 /** Whether any rule has needs. */
 bool decider_waits(const struct decider *decider);
 /** A message came to an end or will be tried again. `record` may be null where decide_outcome_needs_record()

@@ -137,6 +137,8 @@ void decide_host_steps(struct decider *decider, const struct plan *plan, struct 
     int one = observe_window(decider, plan->windows[i], event, &err);
     if (one) rc = one;
   }
+  int interested = decide_interests(decider, plan, event, call->wall, &err);
+  if (interested) rc = interested;
   if (str_equal(event->type, STR("identify"))) {
     int one = decide_profile(decider, event, &err);
     if (one) rc = one;

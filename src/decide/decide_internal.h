@@ -12,6 +12,8 @@ struct plan {
   struct str type; /**< borrowed from the engine's declarations */
   const struct window_declaration **windows;
   size_t window_count;
+  const struct engine_interest **interests;
+  size_t interest_count;
   const uint32_t *rules;
   size_t rule_count;
   uint32_t *segments; /**< that can read one of the windows */
@@ -41,6 +43,7 @@ struct decider {
   struct buf key, checks, cause, input;
   struct buf stash;                  /**< a copy of a timer that would move with the record */
   struct buf waiting, needs, lookup; /**< a timer's data, a rule's needs, a look-up's input */
+  struct str reached;                /**< input of a LOG_FAN_OUT record under way; "" */
   bool waits;
   const struct engine_rule **senders; /**< rules that compete, and have sent for the input */
   size_t sender_count, sender_cap;
@@ -155,6 +158,19 @@ int decide_flight(struct decider *decider, struct str campaign, struct hash128 v
 /** Between two inputs: close those needed longest ago, till what is at hand fits. */
 void decide_flights_trim(struct decider *decider);
 void decide_flights_free(struct decider *decider);
+/* decide_fan_out.c */
+/** Who has such an event is noted under its key. */
+int decide_interests(struct decider *decider, const struct plan *plan, const struct event *event,
+                     int64_t wall, struct error *err);
+/** The event begins a fan-out of this rule, if its campaign runs and it names anybody. */
+void decide_fan_out(struct decider *decider, uint32_t index, struct engine_call *call, struct decision *out);
+/** The same without asking the campaign. @return 0, or why it failed; its effects are gone then. */
+int decide_fan_out_begins(struct decider *decider, uint32_t index, struct engine_call *call,
+                          struct decision *out, struct error *err);
+/** Set the call up for a user whom a fan-out reaches. `event` must outlive it. @return 0, ERROR_NOT_FOUND,
+ * ERROR_CORRUPT */
+int decide_reached(struct decider *decider, struct entity user, struct str input, int64_t wall, int *rule,
+                   struct event *event, struct error *err);
 
 /* decide_experiment.c */
 /** Exposures from before this event whose goal it is, each counted once. */

@@ -134,6 +134,9 @@ void binding_kairos_push(lua_State *lua) {
                                        {"segment", binding_declare_segment},
                                        {"reached", binding_reached},
                                        {"experiment", binding_declare_experiment},
+                                       {"interest", binding_declare_interest},
+                                       {"audience", binding_audience},
+                                       {"is_audience", binding_is_audience},
                                        {NULL, NULL}};
   static const luaL_Reg *const lists[] = {functions, binding_library};
   lua_newtable(lua);

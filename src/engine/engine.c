@@ -11,6 +11,7 @@ int engine_new(struct engine **out, const struct engine_options *options, struct
   buf_init(&engine->data);
   buf_init(&engine->map);
   buf_init(&engine->message_facts);
+  buf_init(&engine->audience);
   facts_init(&engine->facts);
   bytecode_notes_init(&engine->notes);
   sandbox_init(&engine->sandbox, options->config->rules.memory, options->counted_budget);
@@ -53,6 +54,8 @@ void engine_free(struct engine *engine) {
   memory_free(engine->codes);
   memory_free(engine->windows);
   memory_free(engine->window_labels);
+  for (size_t i = 0; i < engine->interest_count; i++) memory_free((void *)engine->interests[i].of);
+  memory_free(engine->interests);
   memory_free(engine->templates);
   memory_free(engine->compiled);
   memory_free(engine->owned);
@@ -62,6 +65,7 @@ void engine_free(struct engine *engine) {
   buf_deinit(&engine->data);
   buf_deinit(&engine->map);
   buf_deinit(&engine->message_facts);
+  buf_deinit(&engine->audience);
   memory_free(engine);
 }
 
@@ -88,6 +92,11 @@ size_t engine_rules(const struct engine *engine, const struct engine_rule **rule
 size_t engine_windows(const struct engine *engine, const struct window_declaration **windows) {
   *windows = engine->windows;
   return engine->window_count;
+}
+
+size_t engine_interests(const struct engine *engine, const struct engine_interest **interests) {
+  *interests = engine->interests;
+  return engine->interest_count;
 }
 
 size_t engine_folder_windows(const struct engine *engine, uint32_t rule, const uint32_t **windows) {
@@ -247,6 +256,16 @@ static void run_event(lua_State *lua, struct engine *engine, const struct engine
     engine->call->acted = lua_toboolean(lua, -1);
     return;
   }
+  if (engine->call->gathers) {
+    engine->phase = ENGINE_WHEN;
+    engine_push_handler(lua, engine, code->for_each);
+    lua_pushvalue(lua, event);
+    lua_call(lua, 1, 1);
+    engine->call->acted = binding_take_audience(lua, engine);
+    return;
+  }
+  if (engine->call->fan_out.len)
+    facts_put(&engine->facts, hash64(STR("fan_out"), 0), STR("fan_out"), STR(""), engine->call->fan_out);
   if (engine->call->needs.len) {
     arguments = 3;
     binding_push_needs(lua);

@@ -54,6 +54,18 @@ struct engine_need {
   int64_t timeout, cache; /**< ms; cache 0: every event asks anew */
 };
 
+/** Who did one of these things lately, under the thing it was about (lua/kairos/interest.lua). */
+struct engine_interest {
+  struct str name;
+  struct str index;     /**< "interest:NAME": its name in the user index */
+  const struct str *of; /**< event types */
+  size_t of_count;
+  struct str by; /**< path within the payload, the key; "": all under one */
+  int64_t over;  /**< ms from the event on */
+};
+/** Each once. */
+size_t engine_interests(const struct engine *engine, const struct engine_interest **interests);
+
 /** One loaded rule. */
 struct engine_rule {
   struct str campaign;    /**< its name = the folder's, unless `name` says otherwise */
@@ -70,6 +82,9 @@ struct engine_rule {
   size_t need_count;
   bool needs_if; /**< it says for each event whether they are worth asking for (engine_call.asks) */
   const struct engine_journey *journey; /**< null: a rule */
+  bool for_each; /**< its events begin fan-outs (engine_call.gathers), and it runs for each user reached … */
+  struct rate pace;   /**< … at this pace; count 0: the configuration's … */
+  int64_t expires_in; /**< … for so long, ms; 0: the configuration's */
 };
 size_t engine_rules(const struct engine *engine, const struct engine_rule **rules);
 /** One loaded segment (lua/kairos/segment.lua): a predicate over a user. */
@@ -142,6 +157,9 @@ struct engine_call {
   bool asks;           /**< only the rule's `needs_if` is run, and `acted` is its answer */
   struct str needs;    /**< value map, as the rule shall see its needs; empty: it has none */
   struct engine_journey_call *journey; /**< of a campaign that is a journey: what it is asked; else null */
+  bool gathers; /**< only the rule's `for_each` is run; `acted`: it named somebody, … */
+  struct str audience_index, audience_key; /**< … out: who stands here; valid until the engine runs again */
+  struct str fan_out; /**< value: the fan-out that reaches this user, for the facts; empty: none */
   struct str weights; /**< of experiments that choose by what is known (experiment_choose()); "" for none */
   struct str forced;  /**< value map: experiment -> the variant that everybody gets; "" for none */
   struct str known;   /**< of a replay: the effects that the log has; variants are as they were then */

@@ -37,9 +37,9 @@ struct experiment_code {
 /** A rule's functions: where they are in the table `handlers`. */
 struct engine_code {
   size_t folder;
-  int when, act, needs_if; /**< 0: there is none */
-  int timers;              /**< the first; the others follow in the order of engine_rule.timers */
-  int migrate;             /**< of a journey */
+  int when, act, needs_if, for_each; /**< 0: there is none */
+  int timers;                        /**< the first; the others follow in the order of engine_rule.timers */
+  int migrate;                       /**< of a journey */
 };
 
 /** The function of a journey under way, and what it is answered from (binding_history.c). */
@@ -72,6 +72,8 @@ struct engine {
   struct engine_experiment *experiments;
   struct experiment_code *experiment_codes; /**< as `experiments` */
   size_t experiment_count;
+  struct engine_interest *interests;
+  size_t interest_count;
   struct engine_template *templates;
   struct template **compiled; /**< as `templates` */
   size_t template_count;
@@ -90,7 +92,8 @@ struct engine {
 
   size_t loading_folder;       /**< whose files are being loaded */
   bool loading_quiet;          /**< … for their segments alone */
-  size_t folder_windows;       /**< how many windows there were before them */
+  size_t folder_windows;       /**< how many windows there were before them … */
+  size_t folder_interests;     /**< … and interests */
   size_t collected;            /**< bytes that Lua held after the last full collection while loading */
   struct bytecode_notes notes; /**< of the file being loaded */
 
@@ -106,6 +109,7 @@ struct engine {
   struct engine_replay replay;
   bool journey_event_built; /**< the table of the event that began the journey under way is there */
   const void *journey;      /**< the one `journey` object */
+  struct buf audience;      /**< what engine_call.audience_… borrows from */
 };
 
 static inline struct engine *engine_of(lua_State *lua) {
@@ -122,7 +126,7 @@ struct str engine_keep(struct engine *engine, struct str text);
 /* ---- objects ---- */
 
 extern const char object_user[], object_window[], object_throttle[], object_rule[], object_needs[],
-    object_segment[], object_experiment[], object_journey[];
+    object_segment[], object_experiment[], object_journey[], object_interest[], object_audience[];
 
 struct window_object {
   struct object object;
@@ -153,7 +157,7 @@ struct needs_object {
 };
 
 /** What kairos.rule returns. Its definition is the userdata's environment: name, on, when, act, timers,
- * timer_names, needs, need_names, needs_if. */
+ * timer_names, needs, need_names, needs_if, for_each, pace, expires_in (ms). */
 struct rule_object {
   struct object object;
 };
@@ -276,6 +280,13 @@ int binding_declare_experiment(lua_State *lua);
 /** Take an experiment into the engine, with its variants; raises if another has its name. @return its index
  */
 uint32_t binding_keep_experiment(lua_State *lua, const struct engine_experiment *experiment, int where);
+/** kairos.core.interest, audience, is_audience. */
+int binding_declare_interest(lua_State *lua);
+int binding_audience(lua_State *lua);
+int binding_is_audience(lua_State *lua);
+/** Put whom the value on top names into the call; raises unless it is an audience, or nil or false. @return
+ * whether it names anybody. */
+bool binding_take_audience(lua_State *lua, struct engine *engine);
 /** kairos.core.needs. */
 int binding_declare_needs(lua_State *lua);
 /** kairos.core.segment and kairos.core.reached. */

@@ -292,6 +292,21 @@ static void add_needs(lua_State *lua, struct engine *engine, struct engine_rule 
   rule->needs_if = code->needs_if != 0;
 }
 
+/** Whom its events are for, and how fast they are reached, from its definition on top. */
+static void add_fan_out(lua_State *lua, struct engine *engine, struct engine_rule *rule,
+                        struct engine_code *code) {
+  struct error err;
+  lua_getfield(lua, -1, "for_each");
+  code->for_each = engine_keep_function(lua, engine);
+  rule->for_each = code->for_each != 0;
+  struct str pace = keep_field(lua, engine, "pace");
+  if (pace.len && quantity_rate(pace, &rule->pace, &err))
+    sandbox_raise_at(lua, rule->path, 0, "%s", err.message);
+  lua_getfield(lua, -1, "expires_in");
+  rule->expires_in = (int64_t)lua_tonumber(lua, -1);
+  lua_pop(lua, 1);
+}
+
 /** Take in the rule object on top; what the library has checked (lua/kairos/rule.lua) is not checked again.
  * Pops it. */
 static void add_rule(lua_State *lua, struct engine *engine, const struct ruleset_file *file) {
@@ -331,6 +346,7 @@ static void add_rule(lua_State *lua, struct engine *engine, const struct ruleset
   lua_pop(lua, 1);
   add_needs(lua, engine, rule, code);
   engine_take_journey(lua, rule, code);
+  add_fan_out(lua, engine, rule, code);
   lua_pop(lua, 2);
 }
 
@@ -434,6 +450,7 @@ static int load_campaign(lua_State *lua, void *context) {
   engine->sandbox.file = str_from(file->path);
   engine->sandbox.random = hash64(folder->name, 0);
   engine->folder_windows = engine->window_count;
+  engine->folder_interests = engine->interest_count;
   modules_begin(lua);
   settle_kept(lua, engine);
   size_t before = engine->sandbox.used;

@@ -2,6 +2,7 @@
 #include "base/memory.h"
 #include "decide/campaign_list.h"
 #include "host/experiments.h"
+#include "host/fan_out.h"
 #include "host/reload.h"
 #include "host/replay.h"
 #include "host/user.h"
@@ -483,6 +484,13 @@ void host_command(struct host *host, struct host_command *command) {
   case HOST_SEGMENTS:
     memory_free(operation);
     command_segments(host, command);
+    break;
+  case HOST_FAN_OUTS:
+  case HOST_FAN_OUT_PAUSE:
+  case HOST_FAN_OUT_RESUME:
+  case HOST_FAN_OUT_STOP:
+    memory_free(operation);
+    fan_outs_command(host->shared.fan_outs, command, host->mailbox);
     break;
   case HOST_WHY:
   case HOST_REPLAY:

@@ -1,6 +1,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/metric.h"
+#include "host/fan_out.h"
 #include "host/worker_internal.h"
 #include <stdlib.h>
 
@@ -99,6 +100,7 @@ static void flight_reset(struct flight *flight) {
   buf_clear(&flight->outbox);
   buf_clear(&flight->suppressed);
   buf_clear(&flight->lookups);
+  buf_clear(&flight->fan_outs);
   flight->log.records = 0;
   flight->acks.count = 0;
   flight->inputs = NULL;
@@ -114,6 +116,7 @@ void flight_free(struct flight *flight) {
   buf_deinit(&flight->outbox);
   buf_deinit(&flight->suppressed);
   buf_deinit(&flight->lookups);
+  buf_deinit(&flight->fan_outs);
   memory_free(flight->acks.items);
   memory_free(flight);
 }
@@ -142,6 +145,7 @@ static void flight_durable(struct worker *worker, struct flight *flight) {
   hand_over(worker, flight);
   if (flight->lookups.len) lookup_ask(worker->shared->lookup, buf_str(&flight->lookups));
   if (flight->beside) write_behind_submit(flight->beside);
+  if (flight->fan_outs.len) fan_outs_began(worker->shared->fan_outs, buf_str(&flight->fan_outs));
   for (struct write_behind *write = flight->writes, *next; write; write = next) {
     next = write->next;
     write_behind_submit(write);
@@ -208,6 +212,7 @@ struct flight *flight_current(struct worker *worker) {
     buf_init(&flight->outbox);
     buf_init(&flight->suppressed);
     buf_init(&flight->lookups);
+    buf_init(&flight->fan_outs);
     flight_reset(flight);
   }
   worker->flight = flight;
@@ -253,8 +258,16 @@ struct store_write *flight_store(struct worker *worker) {
 void flight_index(struct worker *worker, struct entity entity, struct str effects) {
   struct reader reader = reader_of(effects);
   struct effect effect;
-  while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0)
-    if (effect.type == EFFECT_INDEX) store_write_index(flight_store(worker), entity, &effect.index);
+  while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) {
+    if (effect.type == EFFECT_INDEX) {
+      store_write_index(flight_store(worker), entity, &effect.index);
+    } else if (effect.type == EFFECT_FAN_OUT) {
+      store_write_fan_out(flight_store(worker), entity, &effect.fan_out);
+      if (effect.fan_out.step != FAN_OUT_BEGINS) continue;
+      buf_put_u64_be(&flight_current(worker)->fan_outs, effect.fan_out.id.high);
+      buf_put_u64_be(&flight_current(worker)->fan_outs, effect.fan_out.id.low);
+    }
+  }
 }
 
 /** In the order of their keys in the store. */

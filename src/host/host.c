@@ -2,6 +2,7 @@
 #include "base/logger.h"
 #include "base/memory.h"
 #include "host/experiments.h"
+#include "host/fan_out.h"
 #include "host/host_internal.h"
 #include "host/reload.h"
 #include <errno.h>
@@ -102,6 +103,7 @@ static int start(struct host *host, struct error *err) {
                               .scripts = port_scripts};
   if ((rc = deliver_new(&host->shared.deliver, host->config, host->shared.store, &port, err))) return rc;
   if ((rc = lookup_start(&host->shared.lookup, &host->shared, err))) return rc;
+  if ((rc = fan_outs_start(&host->shared.fan_outs, &host->shared, err))) return rc;
   maintain_resume_workers(
       host); /* before deliver: it begins with outcomes of attempts that were interrupted */
   return deliver_start(host->shared.deliver, host->shared.log, err);
@@ -236,6 +238,7 @@ void host_drain(struct host *host, int64_t grace_ms, void (*drained)(void *conte
     worker_post(host->shared.workers[i], task);
   }
   lookup_stop(host->shared.lookup); /* what waits is durable, and asked again when the host is back */
+  fan_outs_stop(host->shared.fan_outs);
   LOG_INFO("host", "draining");
   reload_stop(host);
   uv_timer_start(&host->clockwork, on_clockwork, DRAIN_TICK_MS, DRAIN_TICK_MS);
@@ -253,12 +256,14 @@ void host_free(struct host *host) {
   if (shared->deliver) deliver_stop(shared->deliver, 0);
   lookup_stop(shared->lookup);
   reload_fill_halt(host);
+  fan_outs_stop(shared->fan_outs);
   stop_workers(host);
   reload_join(host);
   if (shared->log) log_close(shared->log);
   for (uint32_t i = 0; i < host->started_workers; i++) worker_free(shared->workers[i]);
   if (shared->deliver) deliver_free(shared->deliver);
   lookup_free(shared->lookup);
+  fan_outs_free(shared->fan_outs);
   outcome_deinit(host);
   if (shared->ingest) ingest_shared_free(shared->ingest);
   if (shared->store) store_close(shared->store);

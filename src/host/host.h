@@ -53,6 +53,10 @@ enum host_command_type {
   HOST_PAUSE_CAMPAIGN, /**< id: campaign, text: why, user = who asks: a generation in which it is paused; as
                           RELOAD */
   HOST_RESUME_CAMPAIGN,
+  HOST_FAN_OUTS,      /**< optional id: result: value array of fan-outs, host/fan_out_command.c */
+  HOST_FAN_OUT_PAUSE, /**< id, user = who asks, optional text: why */
+  HOST_FAN_OUT_RESUME,
+  HOST_FAN_OUT_STOP,
   HOST_CAMPAIGNS,   /**< result: value map {generation, campaigns, gone}: decide/campaign_list.h */
   HOST_EXPERIMENTS, /**< optional text: name. Result: value map {generation, weights, drawn
                        (host/experiments.h), experiments: [decide/experiment_result.h]} */

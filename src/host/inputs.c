@@ -202,6 +202,13 @@ static void decide_item(struct worker *worker, struct slot *slot, struct ingest_
   flight_ack(worker, batch, item, INGEST_ACCEPTED);
 }
 
+static void conclude_without(struct worker *worker, const struct worker_input *input,
+                             const struct decision *decision) {
+  flight_record(worker, input->type, input->entity, input->log_input, decision->effects,
+                worker_next_seq(worker->shared));
+  if (decision->indexed) flight_index(worker, input->entity, decision->effects);
+}
+
 static void decide_input(struct worker *worker, struct slot *slot, struct worker_input *input) {
   struct decision decision = {0};
   int64_t due = slot ? next_due(slot) : INT64_MAX;
@@ -214,8 +221,7 @@ static void decide_input(struct worker *worker, struct slot *slot, struct worker
   if (slot)
     conclude(worker, slot, input->type, input->log_input, &decision, due);
   else
-    flight_record(worker, input->type, input->entity, input->log_input, decision.effects,
-                  worker_next_seq(worker->shared));
+    conclude_without(worker, input, &decision);
   struct flight *flight = flight_current(worker);
   input->next = NULL;
   *flight->inputs_end = input;

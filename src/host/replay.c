@@ -77,6 +77,10 @@ static struct str row_decision(const struct decider_run *run, struct str *reason
     *reason = str_from(run->failed->message);
     return STR("failed");
   }
+  if (run->fan_out.len) {
+    *reason = run->fan_out;
+    return STR("fan_out");
+  }
   if (run->messages == 0) {
     *reason = run->call->acted ? STR("it acted, and asked for no message") : STR("its `when` said no");
     return STR("none");
@@ -350,6 +354,12 @@ static int replay_record(void *context, const struct log_record *record) {
   case LOG_LOOKUP:
     return decide_lookup_again(replay->now->decider, &replay->record, record->input, record->at, &decision,
                                replay->err);
+  case LOG_FAN_OUT: {
+    struct error unreached; // by rules that are gone since
+    decide_reach(replay->now->decider, &replay->record, record->entity, record->input, 0, record->at,
+                 &decision, &unreached);
+    return 0;
+  }
   case LOG_RETRY:
     replay_retry(replay, record);
     return 0;

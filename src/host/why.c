@@ -114,6 +114,11 @@ struct str why_outcome_name(enum outcome_kind kind) {
   return STR("unknown");
 }
 
+/** Whether a failed input begins with an event. */
+static bool is_of_event(uint8_t type) {
+  return type == LOG_EVENT || type == LOG_LOOKUP || type == LOG_FAN_OUT;
+}
+
 /** The name under which decisions of a failed input are known: the event's id, or the timer's. */
 static void put_cause(struct buf *out, struct str input) {
   struct buf cause;
@@ -122,7 +127,7 @@ static void put_cause(struct buf *out, struct str input) {
   uint8_t type = reader_u8(&reader);
   struct event event;
   struct effect timer;
-  if ((type == LOG_EVENT || type == LOG_LOOKUP) && event_decode(&event, &reader, NULL) == 0)
+  if (is_of_event(type) && event_decode(&event, &reader, NULL) == 0)
     buf_append(&cause, event.id.data, event.id.len);
   else if (type == LOG_TIMER && effect_decode(&timer, &reader, NULL) == 0 && timer.type == EFFECT_TIMER_SET)
     buf_printf(&cause, "timer:%.*s/%.*s@%" PRId64, STR_ARG(timer.timer.campaign), STR_ARG(timer.timer.name),
@@ -421,9 +426,12 @@ static void put_input(struct buf *out, struct str input) {
   struct event event;
   struct effect timer;
   value_put_string(out, STR("input"));
-  if ((type == LOG_EVENT || type == LOG_LOOKUP) && event_decode(&event, &reader, NULL) == 0) {
-    reader_str(&reader); // of a look-up: the campaign
-    struct str needs = reader_str(&reader);
+  if (is_of_event(type) && event_decode(&event, &reader, NULL) == 0) {
+    struct str needs = STR("");
+    if (type == LOG_LOOKUP) {
+      reader_str(&reader); // the campaign
+      needs = reader_str(&reader);
+    }
     value_put_map(out, 6 + (needs.len > 0));
     if (needs.len) value_put_member_stored(out, "needs", needs);
     value_put_member_text(out, "event_id", event.id);

@@ -23,6 +23,7 @@ struct worker_shared {
   struct store *store;
   struct log *log;
   struct deliver *deliver;
+  struct fan_outs *fan_outs;
   struct lookup *lookup; /**< null: no server is configured */
   struct ingest_shared *ingest;
   struct worker **workers;

@@ -44,6 +44,7 @@ struct flight {
   struct buf outbox;     /**< for deliver_add() */
   struct buf suppressed; /**< length of `outbox` before it, kind, id, channel, purpose ("": any), reason */
   struct buf lookups;    /**< for lookup_ask() */
+  struct buf fan_outs;   /**< for fan_outs_began() */
   struct worker_input *inputs, **inputs_end;
   struct write_behind *writes, **writes_end;
   struct write_behind
@@ -156,7 +157,7 @@ void flight_record(struct worker *worker, enum log_record_type type, struct enti
                    struct str effects, uint64_t seq);
 /** For what an input puts into the store by key: written when the turn's flight is durable, not before. */
 struct store_write *flight_store(struct worker *worker);
-/** The changes of indexes among an input's effects. */
+/** What an input's effects change in indexes and fan-outs. */
 void flight_index(struct worker *worker, struct entity entity, struct str effects);
 /** Put dirty records, up to so many bytes, into writes that go with the turn's flight. @return how many. */
 size_t flight_write_behind(struct worker *worker, size_t max_bytes);

@@ -172,6 +172,7 @@ void sim_free(struct sim *sim) {
   seen_free(sim->seen);
   timers_free(sim->timers);
   user_index_free(sim->index);
+  sim_fan_outs_deinit(sim);
   buf_deinit(&sim->entity);
   buf_deinit(&sim->input);
   buf_deinit(&sim->entry);
@@ -240,6 +241,7 @@ void sim_decided(struct sim *sim, enum log_record_type type, struct entity entit
                  record_timer_next(&slot->record, &next) ? next.due : INT64_MAX);
   }
   if (decision->indexed) apply_index(sim, entity, decision->effects);
+  if (decision->fans_out) sim_fan_outs_begin(sim, decision->effects);
   if (!sim->rules->options.decides_only) remember(sim, type, entity, input, decision->effects);
   if (decision->waits) sim_lookups_begin(sim, slot, decision->effects);
 }
@@ -285,14 +287,18 @@ static void fire(struct sim *sim, struct entity entity) {
 uint64_t sim_advance(struct sim *sim, int64_t end) {
   uint64_t fired = 0;
   for (;;) {
-    int64_t due = INT64_MAX;
+    int64_t due = INT64_MAX, next = sim->fan_outs ? sim_fan_outs_at(sim) : INT64_MAX;
     struct entity entity;
     bool timer = timers_next(sim->timers, &due, &entity) && due <= end;
     bool deliver = sim->wake <= end && sim->wake != INT64_MAX && (!timer || sim->wake <= due);
-    if (!timer && !deliver) break;
-    int64_t at = deliver ? sim->wake : due;
+    int64_t at = deliver ? sim->wake : timer ? due : INT64_MAX;
+    bool reach = next <= end && next != INT64_MAX && next <= at;
+    if (!timer && !deliver && !reach) break;
+    if (reach) at = next;
     if (at > sim->now) sim->now = at;
-    if (deliver) {
+    if (reach) {
+      sim_fan_outs_turn(sim);
+    } else if (deliver) {
       sim_deliver_turn(sim);
     } else {
       fire(sim, entity);

@@ -102,7 +102,8 @@ void sim_dead(const struct sim *sim, struct buf *out);
 /** A user's record, as user_describe() says it; nil if there is none. */
 void sim_user(const struct sim *sim, struct entity entity, struct buf *out);
 /** All that happened to one user or subject, in order: array of maps { at, kind, … }; kind: "event" { type,
- * id, timestamp, payload }, "timer" { campaign, name, due }, "lookup" { campaign, needs }, "run" { campaign,
+ * id, timestamp, payload }, "timer" { campaign, name, due }, "lookup" { campaign, needs }, "reached" {
+ * campaign, type, id: of the event that fans out }, "fan_out" { campaign, over, key }, "run" { campaign,
  * decision, reason, ran, facts }, "decision" { campaign, template, channel, decision, reason, checks,
  * message_id, to, not_before }, "attempt" { attempt, message_id }, "outcome" { outcome, detail, attempt,
  * message_id, retry_at }, "failed" { campaign, error }, "not_run" { campaign, timer, reason }, "attribute" {

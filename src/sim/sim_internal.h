@@ -38,6 +38,7 @@ struct sim {
   struct seen *seen;
   struct timers *timers;
   struct user_index *index;
+  struct sim_fan_out *fan_outs;    /**< under way, in the order they began */
   struct buf entity, input, entry; /**< scratch */
   struct buf lookups;              /**< what sim_lookup() was told, one after the other */
   struct buf asks;                 /**< scratch: a timer that waits */
@@ -78,6 +79,15 @@ void sim_lookups_begin(struct sim *sim, struct slot *slot, struct str effects);
  * has. @return whether it has ended.
  */
 bool sim_lookup_ends(struct sim *sim, struct slot *slot, struct str campaign, struct str name, bool late);
+
+/* sim_fan_out.c */
+/** What an input's effects begin. */
+void sim_fan_outs_begin(struct sim *sim, struct str effects);
+/** When one goes on; INT64_MAX: none is under way. */
+int64_t sim_fan_outs_at(const struct sim *sim);
+/** One that may go on now, does. */
+void sim_fan_outs_turn(struct sim *sim);
+void sim_fan_outs_deinit(struct sim *sim);
 
 /* sim_deliver.c */
 void sim_deliver_init(struct sim *sim);

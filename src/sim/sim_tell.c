@@ -159,6 +159,13 @@ static void tell_input(struct story *story, const struct log_record *record) {
     out = row(story, record->at, "lookup", 2);
     value_put_member_text(out, "campaign", campaign);
     value_put_member_value(out, "needs", needs);
+  } else if (record->type == LOG_FAN_OUT) {
+    struct hash128 by;
+    if (fan_out_input_decode(record->input, &event, &campaign, &by, NULL)) return;
+    out = row(story, record->at, "reached", 3);
+    value_put_member_text(out, "campaign", campaign);
+    value_put_member_text(out, "type", event.type);
+    value_put_member_text(out, "id", event.id);
   } else if (record->type == LOG_ATTEMPT) {
     struct hash128 id;
     id.high = reader_u64(&reader);
@@ -241,6 +248,13 @@ static void tell_effect(struct story *story, const struct log_record *record, co
     value_put_member_text(out, "campaign", effect->not_run.campaign);
     value_put_member_text(out, "timer", effect->not_run.timer);
     value_put_member_text(out, "reason", effect->not_run.reason);
+    return;
+  case EFFECT_FAN_OUT:
+    if (effect->fan_out.step != FAN_OUT_BEGINS) return;
+    out = row(story, record->at, "fan_out", 3);
+    value_put_member_text(out, "campaign", effect->fan_out.spec.campaign);
+    value_put_member_text(out, "over", effect->fan_out.spec.index);
+    value_put_member_text(out, "key", effect->fan_out.spec.key);
     return;
   case EFFECT_MESSAGE:
     out = row(story, record->at, "decision", 9);
