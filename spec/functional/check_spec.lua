@@ -172,7 +172,8 @@ title: '{{tag}}, and a "'
     local function annotated(class)
       local texts = {}
       for _, path in ipairs { "lua/meta/host.lua", "lua/kairos/rule.lua", "lua/kairos/window.lua", "lua/kairos/throttle.lua",
-        "lua/kairos/needs.lua", "lua/kairos/segment.lua", "lua/kairos/experiment.lua", "lua/kairos/check.lua" } do
+        "lua/kairos/needs.lua", "lua/kairos/segment.lua", "lua/kairos/experiment.lua", "lua/kairos/check.lua", "lua/kairos/journey.lua",
+        "lua/meta/journey.lua" } do
         texts[path] = files.read(path)
       end
       local names = {}
@@ -182,7 +183,14 @@ title: '{{tag}}, and a "'
     end
 
     local RULE = 'local kairos = require "kairos"\n%s\nreturn kairos.rule { on = "x", act = function(_, user) %s end }'
+    local JOURNEY = [[return require("kairos").journey { %s start = { on = "x" %s }, run = function(journey) %s end }]]
     for class, case in pairs {
+      ["kairos.JourneySpec"] = { "kairos.journey", 'return require("kairos").journey { zzz = 1 }' },
+      ["kairos.JourneyStart"] = { "`start` of kairos.journey", JOURNEY:format("", ", zzz = 1", "") },
+      ["kairos.JourneyExit"] = { "`exit` of kairos.journey", JOURNEY:format('exit = { on = "y", zzz = 1 },', "", "") },
+      ["kairos.JourneyGoal"] = { "`goal` of kairos.journey", JOURNEY:format('goal = { on = "y", zzz = 1 },', "", "") },
+      ["kairos.WaitSpec"] = { "journey:wait", JOURNEY:format("", "", 'journey:wait("1h", { zzz = 1 })') },
+      ["kairos.WaitForSpec"] = { "journey:wait_for", JOURNEY:format("", "", 'journey:wait_for { zzz = 1 }') },
       ["kairos.RuleSpec"] = { "kairos.rule", 'return require("kairos").rule { zzz = 1 }' },
       ["kairos.WindowSpec"] = { "kairos.window", RULE:format("kairos.window { zzz = 1 }", "") },
       ["kairos.ThrottleSpec"] = { "kairos.throttle", RULE:format("kairos.throttle { zzz = 1 }", "") },

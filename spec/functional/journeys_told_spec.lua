@@ -119,6 +119,34 @@ describe("a journey", function()
     assert.truthy(words:find("waiting +since %d%d%d%d%-"), words)
   end)
 
+  it("is looked at in a session: what an event would do to it, who is where, what experiments say", function()
+    host:accept { type = "cart.updated", user = "gil", payload = { cart_id = "c1" } }
+    host:said("gil", 2)
+    local session = look.session(host)
+    session:run ":unmask"
+    local changes = session:value([[try { type = "cart.updated", user = "hal", payload = { cart_id = "c1" } }]]).changes
+    local found = {}
+    for _, change in ipairs(changes) do found[change.journey or change.segment or "…"] = change end
+    assert.same({ journey = "carts", key = "c1", state = "waiting", step = 'wait "100ms"' }, found.carts)
+    assert.equal("entered", found.waiting.change)
+    changes = session:value([[try { type = "order.completed", user = "gil", payload = { cart_id = "c1" } }]]).changes
+    for _, change in ipairs(changes) do found[change.journey or "…"] = change end
+    assert.same({ journey = "carts", key = "c1", ended = "exited", reason = "order.completed" }, found.carts)
+    local gil = session:value [[user "gil"]]
+    assert.equal('wait "1h"', gil.journeys[1].step)
+    assert.equal("tone", gil.experiments[1].experiment)
+    local members = {}
+    for _, member in ipairs(session:value([[segment "waiting"]]).members) do members[member.user] = member.since end
+    assert.equal(gil.segments.waiting, members.gil)
+    assert.is_nil(members.hal)
+    assert.equal("waiting", session:value("segments()")[1].segment)
+    assert.equal("tone", session:value("experiments()")[1].experiment)
+    assert.truthy(session:value([[experiment "tone"]]).exposures >= 1)
+    assert.truthy(session:run([[experiment "tune"]]).error:find("there is no experiment \"tune\"", 1, true))
+    assert.truthy(session:run([[segment "wating"]]).error:find("did you mean `waiting`", 1, true))
+    session:close()
+  end)
+
   it("is shown by kairos tail in words", function()
     local output = host.directory .. "/tail.out"
     local watching = process.start { command = { Host.binary, "tail", "--config", host.config_file, "--reason", "began" },

@@ -117,6 +117,20 @@ static void note_effect(struct seen *seen, const struct effect *effect) {
                           effect->exposure.experiment);
     value_put_member_text(out, "variant", effect->exposure.variant);
     break;
+  case EFFECT_JOURNEY:
+    value_put_map(out, 4);
+    value_put_member_text(out, "journey", effect->journey.journey.campaign);
+    value_put_member_text(out, "key", journey_key(&effect->journey.journey));
+    value_put_member_text(out, "state", str_from(journey_state_name(effect->journey.journey.state)));
+    value_put_member_text(out, "step", effect->journey.journey.wait.label);
+    break;
+  case EFFECT_JOURNEY_END:
+    value_put_map(out, 4);
+    value_put_member_text(out, "journey", effect->journey_ended.campaign);
+    value_put_member_text(out, "key", journey_key(&(struct journey){.name = effect->journey_ended.name}));
+    value_put_member_text(out, "ended", str_from(journey_end_name(effect->journey_ended.end)));
+    value_put_member_text(out, "reason", effect->journey_ended.reason);
+    break;
   case EFFECT_SUPPRESS:
     value_put_map(out, 2);
     value_put_member_text(out, "suppressed", effect->suppress.channel);
