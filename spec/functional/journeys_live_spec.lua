@@ -126,7 +126,7 @@ describe("a journey of the daemon", function()
   end)
 
   it("does as its wait says when the host was down at its time", function()
-    host = Host.start { rules = {
+    host = Host.start { config = { timers = { overdue_grace = "300ms" } }, rules = {
       fires = journey('start = { on = "go" },', 'journey:wait "300ms" say "fires" journey:wait "300ms" say "then"')
         :gsub('"way"', '"fires"'),
       skips = journey('start = { on = "go" }, late = "skip", late_after = "200ms",',
@@ -150,10 +150,14 @@ describe("a journey of the daemon", function()
   it("is held while its campaign is paused, and goes on afterwards", function()
     host = Host.start { rules = { way = journey('start = { on = "go" },', 'journey:wait "300ms" say "on"') } }
     host:accept { type = "go", user = "ada" }
-    assert.equal(0, host:command("campaigns", "pause", "way", "--reason", "a test").status)
+    assert.equal(0, host:command("pause", "--campaign", "way", "--reason", "a test").status)
     socket.sleep(0.8)
     assert.same({}, host:said("ada", 0))
-    assert.equal("way", host:ask("user", "ada").journeys[1].campaign)
+    assert.truthy(host:ask("user", "ada").journeys[1].held)
+    host:kill()
+    host:run()
+    assert.equal(0, host:command("resume", "--campaign", "way").status)
+    assert.same({ "on" }, host:said("ada", 1))
   end)
 
   it("is told the same by why --replay", function()

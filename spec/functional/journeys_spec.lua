@@ -155,7 +155,8 @@ describe("a journey", function()
         event("go", {})
         host:profile { user = "ada", stage = "other" }
         host:advance "3h"
-        assert.equal("truetruetruefalsefalseother,two", said())]], 'local rare = kairos.throttle { name = "rare", rate = "1/7d" }\n')
+        assert.equal("truetruetruefalsefalseother,two", said())]],
+        'local rare = kairos.throttle { name = "rare", rate = "1/7d" }\n')
     end)
     it("its own time: what it was when its last wait ended", function()
       passes(start, [[
@@ -248,7 +249,8 @@ describe("a journey", function()
   describe("ends", function()
     it("by an event, wherever it is, at once", function()
       passes([[start = { on = "go" }, key = "payload.id",
-        exit = { on = "bought", where = function(e, j) return e.payload.id == j.key end },]], 'journey:wait "1h" say(journey.key)', [[
+        exit = { on = "bought", where = function(e, j) return e.payload.id == j.key end },]],
+        'journey:wait "1h" say(journey.key)', [[
         event("go", { id = 1 }) event("go", { id = 2 })
         event("bought", { id = 2 })
         assert.equal(1, #journeys())

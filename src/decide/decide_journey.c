@@ -10,9 +10,9 @@
 enum {
   MINUTE = 60000,
   CONTINUES_MAX = 10, /**< without a wait between, for one input */
-  /** A journey whose campaign does not run is looked at again after a quarter of the time that it is held,
-   * between these. */
-  HELD_MIN_MS = MINUTE,
+  /** A journey whose campaign does not run is looked at again after as long as it has been held, between
+   * these: a long pause costs each some ten records in the log. */
+  HELD_MIN_MS = 1000,
   HELD_MAX_MS = 15 * MINUTE,
   /** So late, a journey goes on from then, and not from when it was due: its waits keep their lengths. */
   LATE_MS = 60 * MINUTE
@@ -305,7 +305,7 @@ static int64_t ask_campaign(struct decider *decider, const struct journey *journ
   }
   if (!journey->wait.held) tell_not_run(decider, source, why);
   if (answer.again != INT64_MAX) return answer.again;
-  int64_t held = (call->wall - journey->wait.due) / 4;
+  int64_t held = call->wall - (journey->wait.got.len ? journey->wait.set_at : journey->wait.due);
   return call->wall + (held < HELD_MIN_MS ? HELD_MIN_MS : held > HELD_MAX_MS ? HELD_MAX_MS : held);
 }
 
