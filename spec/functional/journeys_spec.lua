@@ -318,9 +318,12 @@ describe("a journey", function()
       event("go", {})
       host:advance "1h"
       assert.equal("", said())
-      local d = host:decisions()
-      assert.equal(3, #d)
-      assert.equal("shadow", d[3].reason)
+      local shadowed = 0
+      for _, one in ipairs(host:decisions()) do
+        assert.not_equal("send", one.decision)
+        if one.reason == "shadow" then shadowed = shadowed + 1 end
+      end
+      assert.equal(3, shadowed)
       assert.falsy(host:user("ada").attributes.stage)]])
   end)
   it("obeys once_per and quiet hours as a rule does, and runs only in its hours", function()
