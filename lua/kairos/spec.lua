@@ -2,9 +2,9 @@
 --
 --     local sim = require "kairos.spec"
 --
---     describe("cart_reminder", function()
+--     describe("cart_abandoned", function()
 --       it("reminds an hour after the last change, once", function()
---         local host = sim.host { rules = "rules/cart_reminder" }
+--         local host = sim.host { rules = "rules/cart_abandoned" }
 --         host:event { type = "cart.updated", user = "ada", payload = { total = 40, items = {} } }
 --         host:advance "59m"
 --         assert.sent(host, 0)
@@ -17,7 +17,7 @@
 -- shows the results. The assertions are in kairos/spec/assertions.lua.
 
 ---@class kairos.SpecHostOptions
----@field rules? string|string[]  "rules/cart_reminder", a list of such, or "rules" (as without it) for all campaigns
+---@field rules? string|string[]  "rules/cart_abandoned", a list of such, or "rules" (as without it) for all campaigns
 ---@field config? table  settings as in config/kairos.yaml, in place of the project's
 ---@field mode? "live"  as if no campaign were a shadow, paused, or for a share of the users: what it does once it is live
 ---@field variants? table<string, string>  the variant of an experiment that everybody gets: { subject_line = "urgent" }; "*holdout"

@@ -11,9 +11,10 @@ return kairos.rule {
     return user:count(views, event.payload.sku) >= 3 and user:count(orders) == 0
   end,
   act  = function(event, user)
+    user:emit { type = "help.offered", payload = { sku = event.payload.sku } } -- browse_abandoned lets go of it then
     user:send {
       channel = "email", template = "still_interested", data = event.payload,
-      purpose = "marketing", once_per = "7d", cap = "2/30d",
+      purpose = "marketing", once_per = "7d", cap = "2/30d", expires_in = "1h",
     }
   end,
 }

@@ -55,7 +55,7 @@ describe("the CDNOW purchases", function()
     directory = files.temporary()
     if not files.exists(SOURCE) then return end
     process.shell(("tools/cdnow %s > %s/events.ndjson"):format(SOURCE, directory))
-    for _, campaign in ipairs { "third_order", "win_back" } do
+    for _, campaign in ipairs { "third_order", "win_back", "shared" } do
       files.make(directory .. "/rules")
       process.shell(("cp -r rules/%s %s/rules/"):format(campaign, directory))
     end
@@ -177,6 +177,7 @@ describe("the CDNOW purchases", function()
     local host = Host.new()
     finally(function() host:remove() end)
     -- The same campaigns on the compressed clock.
+    process.shell("cp -r rules/shared " .. host.rules)
     for _, campaign in ipairs { "third_order", "win_back" } do
       process.shell(("cp -r rules/%s %s/ && sed -i 's/\"90d\"/\"%dms\"/; s/\"60d\"/\"%dms\"/' %s/%s/rule.lua"):format(
         campaign, host.rules, 90 * day, 60 * day, host.rules, campaign))

@@ -10,5 +10,5 @@ bool changes_shared(const struct ruleset *before, const struct ruleset *after);
 void changes_of_sources(const struct ruleset *before, const struct ruleset *after, struct buf *out);
 /** @param before  may be null. Appends a value: map {windows_added, windows_removed, templates_added,
  * templates_changed, templates_removed}: arrays of texts ("count of product.viewed, by sku, over 10m",
- * "cart_reminder/reminder"). */
+ * "cart_abandoned/reminder"). */
 void changes_of_declarations(const struct engine *before, const struct engine *after, struct buf *out);

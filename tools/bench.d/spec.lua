@@ -14,10 +14,12 @@ local function cpu_seconds()
   return (fields[14] + fields[15]) / TICKS
 end
 
-local shipped = { "welcome", "high_interest", "cart_reminder", "third_order", "win_back" }
+local shipped = { "welcome", "high_interest", "cart_abandoned", "third_order", "win_back" }
 
 --- Copies of the campaigns with their specs under `folder`. @return how many files
 local function copy_campaigns(folder, copies)
+  files.make(folder .. "/rules/shared")
+  process.shell("cp rules/shared/* " .. folder .. "/rules/shared/")
   for copy = 1, copies do
     for _, name in ipairs(shipped) do
       local new = name .. "_" .. copy
@@ -25,7 +27,7 @@ local function copy_campaigns(folder, copies)
       process.shell(("cp rules/%s/* %s/rules/%s/"):format(name, folder, new))
       for _, path in ipairs { "rule.lua" } do
         local full = folder .. "/rules/" .. new .. "/" .. path
-        files.write(full, (files.read(full):gsub('name = "' .. name .. '"', 'name = "' .. new .. '"')))
+        files.write(full, (files.read(full):gsub('(name%s*= )"' .. name .. '"', '%1"' .. new .. '"')))
       end
       files.write(folder .. "/spec/rules/" .. new .. "_spec.lua",
         (files.read("spec/rules/" .. name .. "_spec.lua"):gsub('"rules/' .. name .. '"', '"rules/' .. new .. '"')))
@@ -77,7 +79,7 @@ local function run(bench)
   local copies, days = bench.quick and 4 or 20, bench.quick and 3650 or 36500
   local count = copy_campaigns(folder, copies)
   files.write(folder .. "/rules/daily/rule.lua", days_rule)
-  files.write(folder .. "/rules/daily/reminder.html", files.read "rules/cart_reminder/reminder.html")
+  files.write(folder .. "/rules/daily/reminder.html", files.read "rules/cart_abandoned/reminder.html")
   files.write(folder .. "/days_spec.lua", days_text:format(days, days))
   local seconds, cpu, tests, day_seconds, day_cpu = {}, {}, 0, {}, {}
   for round = 1, bench.rounds do

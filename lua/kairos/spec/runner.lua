@@ -26,7 +26,7 @@ function runner.prepare(pattern)
   collectgarbage()
 end
 
---- { "cart_reminder", "reminds an hour after …" }
+--- { "cart_abandoned", "reminds an hour after …" }
 local function path_of(element)
   local path = { element.name or element.descriptor }
   local parent = busted.context.parent(element)
