@@ -41,6 +41,8 @@ static const char rules[] =
     " segment { name = 'first', member = function(user) return user:first(first) == 'q' end },\n"
     " segment { name = 'kinds', member = function(user) return user:distinct(kinds) >= 3 end },\n"
     " segment { name = 'none', member = function(user) return user:count(bees) == 0 end },\n"
+    " segment { name = 'reachable', member = function(user)\n"
+    "   return user:consents('marketing', 'email') and user:count(few) > 0 end },\n"
     " segment { name = 'until', member = function(user)\n"
     "   return user.ends ~= nil and not segment.reached(user.ends) and user:count(few) > 0 end },\n"
     "}\n";
@@ -57,7 +59,9 @@ struct model {
   struct happened events[EVENTS_MAX];
   size_t count;
   bool gold;
-  int64_t ends; /**< 0: not set */
+  bool withdrawn;     /**< his consent, … */
+  int64_t consent_at; /**< … and when he said so; the newest word holds, of two of one time the withdrawal */
+  int64_t ends;       /**< 0: not set */
 };
 
 /** How many events of the type, and key (0: any), are in (now - over, now]. */
@@ -115,6 +119,8 @@ static bool holds(const struct model *model, struct str name, int64_t now) {
   if (str_equal(name, STR("first"))) return value_of(model, false, 30 * SECOND, now) == 'q';
   if (str_equal(name, STR("kinds"))) return kinds_of(model, 18 * SECOND, now) >= 3;
   if (str_equal(name, STR("none"))) return count_of(model, 'b', 0, 25 * SECOND, now) == 0;
+  if (str_equal(name, STR("reachable")))
+    return !model->withdrawn && count_of(model, 'a', 0, 10 * SECOND, now) > 0;
   if (str_equal(name, STR("until")))
     return model->ends && now < model->ends && count_of(model, 'a', 0, 10 * SECOND, now) > 0;
   if (str_equal(name, STR("but"))) return holds(model, STR("few"), now) && !holds(model, STR("sums"), now);
@@ -299,6 +305,19 @@ static void profile(struct world *world, int64_t at) {
   decide(world, "identify", at);
 }
 
+static void consent(struct world *world, int64_t at) {
+  bool granted = next_random() % 2;
+  struct model *model = &world->model;
+  if (at > model->consent_at || (at == model->consent_at && !granted)) {
+    model->consent_at = at;
+    model->withdrawn = !granted;
+  }
+  buf_clear(&world->payload);
+  value_put_map(&world->payload, 1);
+  value_put_member_text(&world->payload, "purpose", STR("marketing"));
+  decide(world, granted ? "consent.granted" : "consent.withdrawn", at);
+}
+
 static void begin(struct world *world, uint64_t history) {
   world->history = seed = history;
   world->model = (struct model){0};
@@ -316,10 +335,13 @@ static void history(struct world *world, uint64_t number) {
   for (int i = 0; i < INPUTS; i++) {
     pass(world, world->wall + (next_random() % 5 ? between(0, pause) : 0));
     int64_t at = late && next_random() % 3 == 0 ? world->wall - between(0, 35 * SECOND) : world->wall;
-    if (next_random() % 6)
-      happen(world, at);
-    else
+    uint64_t dice = next_random() % 8;
+    if (dice == 0)
+      consent(world, at);
+    else if (dice == 1)
       profile(world, at);
+    else
+      happen(world, at);
     compare(world, world->wall); // what was due before it is made up for
   }
   pass(world, world->wall + 40 * SECOND);

@@ -130,6 +130,9 @@ describe("a segment", function()
       assert.same({ { "entered", "lookers", at }, { "left", "lookers", at - 7 * index + 2000 } }, decisions(user), user)
       assert.equal(2, #host:said(user, 2), user)
     end
+    assert.equal("none", process.eventually(10 * Host.patience, function()
+      return #host:ask("segments", "lookers").members == 0 and "none"
+    end), "who stands in the index has been in the segment")
   end)
 
   it("is shown by why, with the facts, by a replay, by a trial and by the user's record", function()
@@ -213,6 +216,34 @@ describe("a segment", function()
     assert.same({ "pays", "spent" }, { emitted.campaign, emitted.event_type })
     local events = host:command("repl", "-e", 'user("emi"):events { type = "spent" }').out
     assert.truthy(events:find("derived:1:1:", 1, true), events)
+  end)
+end)
+
+describe("a segment of long ago", function()
+  it("is told from what is sealed as from the log's tail", function()
+    local host = Host.start { rules = { lookers = lookers, teller = teller, emitting = emitting },
+      config = { log = { segment_age = "1s" }, state = { checkpoint_every = "1s" } } }
+    local at = Host.now()
+    host:accept(view("ada", { at = at - 1 }), view("ada", { at = at }), { type = "paid", user = "ada", payload = { total = 4 } })
+    local function told()
+      local found = {}
+      for _, decision in ipairs(host:ask("why", "ada")) do found[#found + 1] = decision.decision end
+      return table.concat(found, " ")
+    end
+    host:said("ada", 2)
+    local before, again = told(), host:ask("why", "ada", "--replay")
+    local function sealed() return host:ask("status").sealed_segment end
+    local first = sealed()
+    assert.equal("yes", process.eventually(20 * Host.patience, function() -- segments end only behind something new
+      host:accept { type = "other", user = "bob" }
+      return sealed() > first + 3 and "yes"
+    end))
+    assert.equal("entered send emitted left send", before)
+    assert.equal(before, told())
+    assert.same(again, host:ask("why", "ada", "--replay"))
+    host:stop()
+    assert.equal(before, told())
+    host:remove()
   end)
 end)
 
