@@ -279,6 +279,14 @@ describe("viewers", function()
     host:advance "4m"
     assert.sent(host, { to = "eve", text_has = "left", at = "2026-06-01 12:15 UTC" })
   end)
+  it("begins journeys, is asked by them, and ends them", function()
+    host:event { type = "product.viewed", user = "joy", payload = { sku = "K1" } }
+    host:event { type = "product.viewed", user = "joy", payload = { sku = "K1" } }
+    host:advance "2h"
+    assert.sent(host, { to = "joy", text_has = "still there: true", at = "2026-06-01 12:05 UTC" })
+    assert.not_sent(host, { to = "joy", text_has = "never" })
+    assert.sent(host, { to = "joy", text_has = "left", at = "2026-06-01 12:10 UTC" })
+  end)
 end)
 ]]
   local viewers = [[
@@ -287,6 +295,13 @@ local segment = kairos.segment
 local views = kairos.window { of = "product.viewed", by = "payload.sku", over = "10m" }
 return {
   segment { name = "viewers", member = function(user) return user:count(views, "K1") >= 2 end },
+  kairos.journey { name = "stays", start = { on = segment.entered "viewers" }, exit = { on = "segment.left" },
+    run = function(journey, user)
+      journey:wait "5m"
+      journey:send { channel = "push", template = "said", data = { text = "still there: " .. tostring(user:in_segment "viewers") } }
+      journey:wait "1h"
+      journey:send { channel = "push", template = "said", data = { text = "never" } }
+    end },
   kairos.rule { name = "tells", on = { segment.entered "viewers", segment.left "viewers" },
     act = function(event, user)
       local text = event.payload["until"] and "left after " .. (event.payload["until"] - event.payload.since) or "entered"
@@ -304,6 +319,6 @@ return {
       seconds = 60 * Host.patience }
     files.remove(directory)
     assert.equal(0, result.status, result.out .. result.err)
-    assert.truthy(result.out:find("2 passed, 0 failed", 1, true), result.out)
+    assert.truthy(result.out:find("3 passed, 0 failed", 1, true), result.out)
   end)
 end)

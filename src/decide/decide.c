@@ -404,6 +404,7 @@ static void prepare_command(struct decider *decider, struct entity entity, int64
   buf_printf(&decider->cause, "command@%" PRId64, wall);
   call->event = NULL;
   call->timer = NULL;
+  call->journey = NULL;
   call->needs = STR("");
   call->cause = buf_str(&decider->cause);
   call->entity = entity;

@@ -313,7 +313,7 @@ static int64_t ask_campaign(struct decider *decider, const struct journey *journ
 
 static bool has_type(const struct engine_exit *exit, struct str type) {
   for (size_t i = 0; i < exit->on_count; i++)
-    if (str_equal(exit->on[i], type)) return true;
+    if (event_type_is(exit->on[i], type)) return true;
   return false;
 }
 

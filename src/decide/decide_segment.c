@@ -233,6 +233,7 @@ static void want_due(struct decider *decider) {
 static void judge_wanted(struct decider *decider, bool silent, struct decision *out) {
   struct engine_call *call = &decider->call;
   int64_t judged = record_segments_judged(decider->draft.record), now = call->now;
+  call->journey = NULL; // of those, too, that the input has got on with
   if (judged > call->now) call->now = judged;
   forget_gone(decider);
   want_due(decider);

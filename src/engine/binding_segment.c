@@ -3,6 +3,7 @@
 #include "engine/internal.h"
 
 #include <math.h>
+#include <stdio.h>
 
 const char object_segment[] = "segment";
 
@@ -85,11 +86,14 @@ static int user_in_segment(lua_State *lua) {
     sandbox_raise(lua, ERROR_SCRIPT, "write user:in_segment(\"name of the segment\")");
   name.data = lua_tolstring(lua, 2, &name.len);
   check_known(lua, engine, name);
+  char label[JOURNEY_LABEL_MAX];
+  int len = snprintf(label, sizeof label, "in segment %.*s", (int)(name.len < 64 ? name.len : 64), name.data);
+  if (history_answers(lua, JOURNEY_READ, (struct str){label, (size_t)len}, hash64(name, 0))) return 1;
   bool in = record_segment(call->draft->record, name, NULL);
   if (facts_begin(&engine->facts, hash64(name, hash64(STR("segment"), 0)), STR("segment"), name))
     value_put_bool(&engine->facts.body, in);
   lua_pushboolean(lua, in);
-  return 1;
+  return history_note(lua);
 }
 
 const luaL_Reg binding_segment[] = {{"in_segment", user_in_segment}, {NULL, NULL}};

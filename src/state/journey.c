@@ -63,7 +63,7 @@ bool journey_answer_decode(struct journey_answer *answer, struct str bytes) {
 bool journey_has_type(struct str types, struct str type) {
   struct reader reader = reader_of(types);
   while (!reader.bad && reader_left(&reader))
-    if (str_equal(reader_str(&reader), type)) return !reader.bad;
+    if (event_type_is(reader_str(&reader), type)) return !reader.bad;
   return false;
 }
 
