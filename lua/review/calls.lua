@@ -173,6 +173,7 @@ function Walk:check_invoke(node)
     if not field.type or field.type.kind ~= "function" then return end
     if base.class.name ~= "kairos.User" then
       if base.class.name == "kairos.Journey" then self:check_journey(node) end
+      if base.class.name == "kairos.Interest" and name == "of" then self:check_of(node, base) end
       return values.check_call(self, node, 3, field.type, (name_of(node[1]) or "it") .. ":" .. name)
     end
     local fn = self:running()
@@ -283,6 +284,7 @@ function Walk:check_call(node)
       local of = window.fields.of
       if of and of.tag == "String" then self.facts:use_type(self.source, of, "of") end
     end
+    if name == "kairos.interest" then self:check_interest(node) end
     if declaring[name] and self:running() then
       return self:error("call", { line = node.line, offset = target.offset, end_offset = target.end_offset },
         ("%s belongs at the top of the file: the host must know it before an event comes"):format(name), "move it to the top")

@@ -232,7 +232,7 @@ end
 --- Calls that mean something else, or name something, beside what their annotation says.
 function Walk:check_asked(node, name)
   local fn = self:running()
-  if name:find "segment%.entered$" or name:find "segment%.left$" then
+  if name:find "segment%.entered$" or name:find "segment%.left$" or name:find "segment%.members$" then
     self:use_name("segment", node[2])
   elseif not fn or not fn.phases.member then
     return
@@ -242,6 +242,37 @@ function Walk:check_asked(node, name)
   elseif name == "sample.chance" or name == "math.random" then
     self:error("segment", node, "who is in a segment is no matter of chance: each event would let users come and go",
       'write kairos.sample.share(user, "a name for it", "25%")')
+  end
+end
+
+--- Whether the code at hand runs for each of an event's users.
+function Walk:is_fan_out()
+  local fn, any = self:running(), false
+  if not fn or fn.field == "for_each" then return false end
+  for rule in pairs(fn.in_rules) do
+    any = true
+    if not rule.fields.for_each then return false end
+  end
+  return any
+end
+
+--- kairos.interest { of, … }: its event types.
+function Walk:check_interest(node)
+  local fields = options_of(self, node[2])
+  if fields then self:use_types(fields.of, "of") end
+end
+
+--- watchers:of(key)
+function Walk:check_of(node, base)
+  local fields = base.interest and options_of({ types = self.types, source = base.interest.source }, base.interest.node)
+  if not fields then return end
+  local by = fields.by and fields.by.tag == "String" and fields.by[1]
+  local name = node[1].tag == "Id" and node[1][1] or "interest"
+  if fields.by and not node[3] then
+    self:error("interest", node, ("this interest is kept apart by %s"):format(by or "a key"),
+      ("write %s:of(event.%s)"):format(name, by or "payload.…"))
+  elseif not fields.by and node[3] then
+    self:error("interest", node[3], "this interest has no key", ('write %s:of(), or give it by = "payload.…"'):format(name))
   end
 end
 

@@ -102,6 +102,10 @@ function Walk:check_member(base, node, key, called)
   end
   local class = base.class
   local field = self.types:member(class, name)
+  if class.name == "kairos.Event" and name == "user" and self:is_fan_out() then
+    return self:warn("fan-out", key, "in a fan-out this is whom the event is about, if anybody, and not who is reached",
+      "write user.id")
+  end
   if field then
     if called and not (field.type and field.type.kind == "function") and class.name ~= "kairos.User" then
       self:error("unknown-name", key, ("`%s.%s` is no function"):format(shown, name))

@@ -248,6 +248,8 @@ function Types:of_call(source, node)
     result.value = name and name.value and callee.name:match "segment%.%a+$" .. ":" .. name.value
   elseif result and result.kind == "class" and result.class.name == "kairos.Experiment" then
     result.experiment = node[2] and { source = source, node = node[2] }
+  elseif result and result.kind == "class" and result.class.name == "kairos.Interest" then
+    result.interest = node[2] and { source = source, node = node[2] }
   end
   return result
 end
@@ -350,8 +352,8 @@ function Types:give(fn, source, index, one)
     if before.path ~= one.path then before.path = before.path and one.path and "…" end
     return
   end
-  var.given = { kind = one.kind, class = one.class, window = one.window, experiment = one.experiment, path = one.path,
-    name = one.name, node = one.node, source = one.source, annotated = one.annotated, fields = one.fields }
+  var.given = { kind = one.kind, class = one.class, window = one.window, experiment = one.experiment,
+    interest = one.interest, path = one.path, name = one.name, node = one.node, source = one.source, annotated = one.annotated, fields = one.fields }
   if not fn.queued then
     fn.queued = true
     self.queue[#self.queue + 1] = { fn = fn, source = source }

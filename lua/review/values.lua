@@ -24,7 +24,8 @@ local described = {
   ["kairos.Share"] = "a share of the users in quotes", ["kairos.Moment"] = "a day and time in quotes",
   ["kairos.Hours"] = "hours in quotes", ["kairos.DayTime"] = "a day and a time in quotes",
   ["kairos.Upcoming"] = "when, in words and in quotes",
-  ["kairos.Experiment"] = "what kairos.experiment returned", ["kairos.Need"] = "a look-up",
+  ["kairos.Experiment"] = "what kairos.experiment returned",
+  ["kairos.Audience"] = "what an interest's :of(…) or kairos.segment.members answers", ["kairos.Need"] = "a look-up",
   ["kairos.Purpose"] = "a purpose in quotes", ["kairos.Cap"] = "a cap in quotes",
   ["kairos.Template"] = "the name of a template in quotes", ["kairos.Key"] = "text, a number, true or false",
 }
@@ -140,6 +141,7 @@ function example_of(known, wanted, name, description)
   local quoted = text and description and description:match '"[^"]+"'
   if quoted then return quoted end
   if name == "on" or name == "of" or name == "cancel_on" then return '"order.completed"' end
+  if name == "for_each" then return "function(event) return watchers:of(event.payload.sku) end" end
   local class = wanted.kind == "class" and known.classes[wanted.name]
   if class and not examples[wanted.name] and class.order[1] then
     local parts = {}
@@ -317,6 +319,7 @@ local elsewhere = {
     stop = "write exit = { on = … }",
     ["end"] = "write exit = { on = … }",
     trigger = 'write start = { on = "cart.updated" }',
+    for_each = "a fan-out is a rule's: in its act write user:emit { type = … }, and here start = { on = that type }",
     needs = "needs are a rule's: a rule asks, and hands what came to the journey by user:emit",
     description = "write it as a comment at the top of the file: -- …",
   },

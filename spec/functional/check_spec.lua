@@ -171,9 +171,9 @@ title: '{{tag}}, and a "'
 
     local function annotated(class)
       local texts = {}
-      for _, path in ipairs { "lua/meta/host.lua", "lua/kairos/rule.lua", "lua/kairos/window.lua", "lua/kairos/throttle.lua",
-        "lua/kairos/needs.lua", "lua/kairos/segment.lua", "lua/kairos/experiment.lua", "lua/kairos/check.lua", "lua/kairos/journey.lua",
-        "lua/meta/journey.lua" } do
+      for _, name in ipairs { "meta/host", "meta/journey", "kairos/check", "kairos/rule", "kairos/journey", "kairos/segment",
+        "kairos/window", "kairos/throttle", "kairos/needs", "kairos/experiment", "kairos/interest" } do
+        local path = ("lua/%s.lua"):format(name)
         texts[path] = files.read(path)
       end
       local names = {}
@@ -199,6 +199,7 @@ title: '{{tag}}, and a "'
       ["kairos.ExperimentSpec"] = { "kairos.experiment", RULE:format("kairos.experiment { zzz = 1 }", "") },
       ["kairos.GoalSpec"] = { "goal of kairos.experiment",
         RULE:format('kairos.experiment { name = "x", variants = { "a", "b" }, goal = { zzz = 1 } }', "") },
+      ["kairos.InterestSpec"] = { "kairos.interest", RULE:format("kairos.interest { zzz = 1 }", "") },
       ["kairos.EmitSpec"] = { "user:emit", RULE:format("", "user:emit { zzz = 1 }") },
       ["kairos.SendSpec"] = { "user:send", RULE:format("", "user:send { zzz = 1 }") },
       ["kairos.TimerSpec"] = { "user:after", RULE:format("", 'user:after("1h", { zzz = 1 })') },
