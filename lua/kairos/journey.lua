@@ -26,6 +26,8 @@ local schema = {
   { "hours", "hours", '"mon-fri 09:00-18:00 Europe/Berlin"' },
   { "priority", "priority", "10" },
   { "competes", "name", '"checkout"' },
+  { "holdout", "share", '"10%"' },
+  { "worth", "goal", '{ on = "order.completed", within = "7d" }' },
 }
 local start_schema = {
   { "on", "types", '"cart.updated"', required = true },
@@ -86,6 +88,8 @@ end
 ---@field hours? kairos.Hours  in which it begins and goes on: "mon-fri 09:00-18:00 Europe/Berlin"
 ---@field priority? number  of the campaigns that want an event the higher run first; 0 unless given
 ---@field competes? kairos.Name  of the campaigns that compete for the same thing, one writes for an event: the first that sends
+---@field holdout? kairos.Share  of the users, whom it goes on with and sends nothing but what is transactional: to see its worth
+---@field worth? kairos.GoalSpec  with `holdout`: what `kairos experiments` compares those who were written to and held out by
 
 --- A journey. A rule file ends with `return kairos.journey { … }`, or with a list of rules and journeys.
 ---@param spec kairos.JourneySpec
@@ -115,6 +119,10 @@ return function(spec)
   if fields.starts and fields.ends and core.moment(fields.ends) <= core.moment(fields.starts) then
     core.fail('kairos.journey: `ends` is not after `starts`: from "' .. fields.starts .. '" to "' .. fields.ends .. '"')
   end
+  if fields.worth and not fields.holdout then
+    core.fail 'kairos.journey: `worth` is compared with those held out, and nobody is; write holdout = "10%"'
+  end
+  local worth = fields.worth and check.goal("`worth` of kairos.journey", fields.worth) or {}
   core.upcoming(require("kairos.date").upcoming)
   return core.rule({
     name = fields.name,
@@ -130,6 +138,11 @@ return function(spec)
     hours = fields.hours,
     priority = fields.priority,
     competes = fields.competes,
+    holdout = fields.holdout,
+    goal_on = worth.on,
+    goal_within = worth.within,
+    goal_where = worth.where,
+    goal_value = worth.value,
     needs = {},
     need_names = {},
     journey = {

@@ -262,6 +262,43 @@ describe("in simulate and specs", function()
     fails("there is no experiment `subject`", greeting(), "", '{ variants = { subject = "urgent" } }')
   end)
 
+  it("a journey asks for a variant, keeps it to its end, and may hold out", function()
+    local chasing = [[
+local kairos = require "kairos"
+local words = kairos.experiment { name = "words", variants = { "kind", "short" }, goal = { on = "order.completed", within = "3d" } }
+return kairos.journey {
+  start = { on = "hello" }, %s
+  run = function(journey, user)
+    journey:wait "1h"
+    journey:send { channel = "push", template = "said", to = "phone", data = { text = user:variant(words) .. " one" } }
+    journey:wait "1d"
+    journey:send { channel = "push", template = "said", to = "phone", data = { text = user:variant(words) .. " two" } }
+  end,
+}
+]]
+    passes(chasing:format "", [[
+      host:event { type = "hello", user = "ada" }
+      assert.not_exposed(host)
+      host:advance "1h"
+      assert.exposed(host, { to = "ada", experiment = "words", times = 1 })
+      local variant = host:variant("ada", "words")
+      host:advance "1d"
+      assert.sent(host, { to = "ada", text_has = variant .. " one" })
+      assert.sent(host, { to = "ada", text_has = variant .. " two" })
+      host:event { type = "order.completed", user = "ada" }
+      assert.exposed(host, { to = "ada", goal = true, times = 1 })
+    ]])
+    passes(chasing:format 'holdout = "100%", worth = { on = "order.completed", within = "7d" },', [[
+      host:event { type = "hello", user = "ada" }
+      host:advance "2d"
+      assert.not_sent(host)
+      assert.held_back(host, { to = "ada", by = "holdout", because = "that the campaign holds out", times = 2 })
+      host:event { type = "order.completed", user = "ada" }
+      assert.exposed(host, { to = "ada", experiment = "greet", variant = "*holdout", goal = true })
+      assert.equal(1, host:experiments("greet")[1].holdout[1].goals)
+    ]])
+  end)
+
   it("a goal counts within its time after the exposure, to the millisecond, and not the event that exposes", function()
     passes(greeting(nil, nil), [[
       local function order() host:event { type = "order.completed", user = "ada", payload = { total = 1 } } end

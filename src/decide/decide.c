@@ -272,8 +272,7 @@ int decide_judge(struct decider *decider, const struct engine_rule *rule, int in
                                    .wall = call->wall,
                                    .shadow = shadow};
   char held_out[DECIDE_HELD_OUT_MAX];
-  if (index >= 0)
-    question.held_out = decide_held_out(decider, (uint32_t)index, call, question.purpose, shadow, held_out);
+  question.held_out = decide_held_out(decider, rule, index, question.purpose, held_out);
   gate_judge(&question, verdict, &decider->checks);
   if (verdict->pass && late) {
     gate_refuse_as(verdict, &decider->checks, "late", late);

@@ -79,9 +79,10 @@ int decide_goal_again(struct decider *decider, struct str campaign, struct engin
 
 /** The campaign's own: whoever it would write to takes part, from the first time on. */
 static bool held_by_campaign(struct decider *decider, const struct engine_rule *rule,
-                             const struct engine_call *call, bool shadow) {
+                             const struct engine_call *call) {
   struct exposure exposure;
-  if (shadow) return holdout_bucket(rule->campaign, call->entity) < rule->rollout.holdout;
+  if (rule->rollout.mode == ROLLOUT_SHADOW)
+    return holdout_bucket(rule->campaign, call->entity) < rule->rollout.holdout;
   if (!record_exposure(decider->draft.record, rule->campaign, &exposure)) {
     int index = engine_experiment_of(decider->options.engine, rule->campaign);
     if (index < 0) return false;
@@ -93,14 +94,15 @@ static bool held_by_campaign(struct decider *decider, const struct engine_rule *
   return str_equal(exposure.variant, STR(EXPOSURE_HELD_OUT));
 }
 
-const char *decide_held_out(struct decider *decider, uint32_t index, const struct engine_call *call,
-                            const struct config_purpose *purpose, bool shadow,
-                            char text[DECIDE_HELD_OUT_MAX]) {
-  const struct engine_rule *rule = &decider->rules[index];
-  const uint32_t *experiments;
-  size_t count = engine_folder_experiments(decider->options.engine, index, &experiments);
-  if (!count || (purpose && purpose->transactional)) return NULL;
-  if (rule->rollout.holdout && held_by_campaign(decider, rule, call, shadow)) {
+const char *decide_held_out(struct decider *decider, const struct engine_rule *rule, int index,
+                            const struct config_purpose *purpose, char text[DECIDE_HELD_OUT_MAX]) {
+  const struct engine *engine = decider->options.engine;
+  const struct engine_call *call = &decider->call;
+  const uint32_t *experiments = NULL;
+  if (index < 0) index = engine_rule_of(engine, rule->campaign);
+  size_t count = index < 0 ? 0 : engine_folder_experiments(engine, (uint32_t)index, &experiments);
+  if ((!count && !rule->rollout.holdout) || (purpose && purpose->transactional)) return NULL;
+  if (rule->rollout.holdout && held_by_campaign(decider, rule, call)) {
     snprintf(text, DECIDE_HELD_OUT_MAX, "among the %.*s that the campaign holds out (bucket %u)",
              STR_ARG(rule->rollout.holdout_text), holdout_bucket(rule->campaign, call->entity));
     return text;

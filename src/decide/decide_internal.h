@@ -179,12 +179,14 @@ void decide_goals(struct decider *decider, const struct plan *plan, struct engin
 bool decide_is_goal(struct str campaign);
 int decide_goal_again(struct decider *decider, struct str campaign, struct engine_call *call,
                       struct error *err);
-/** Why the rule's campaign holds this user out from a message of this purpose, in words put into `text`; null
- * if it does not. Whoever a campaign with a holdout would write to takes part in it from then on. */
+/** Why the rule's campaign holds the call's user out from a message of this purpose, in words put into
+ * `text`; null if it does not. Whoever a campaign with a holdout would write to takes part in it from then
+ * on.
+ * @param index  of the rule; -1: it is of an earlier source, and goes by the experiments of the campaign as
+ * it is now */
 enum { DECIDE_HELD_OUT_MAX = 200 };
-const char *decide_held_out(struct decider *decider, uint32_t rule, const struct engine_call *call,
-                            const struct config_purpose *purpose, bool shadow,
-                            char text[DECIDE_HELD_OUT_MAX]);
+const char *decide_held_out(struct decider *decider, const struct engine_rule *rule, int index,
+                            const struct config_purpose *purpose, char text[DECIDE_HELD_OUT_MAX]);
 
 /* decide_wait.c */
 /** The rule runs when its needs are there; at once, by its fallbacks, where there is nothing to wait for. */
