@@ -6,100 +6,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static struct plan *plan_slot(const struct decider *decider, struct str type) {
-  size_t at = hash64(type, 0) & (decider->plan_slots - 1);
-  while (decider->plans[at].type.len && !str_equal(decider->plans[at].type, type))
-    at = (at + 1) & (decider->plan_slots - 1);
-  return &decider->plans[at];
-}
-
-static struct plan *plan_of(struct decider *decider, struct str type) {
-  struct plan *plan = plan_slot(decider, type);
-  plan->type = type;
-  return plan;
-}
-
-static void plan_window(struct plan *plan, const struct window_declaration *window) {
-  for (size_t i = 0; i < plan->window_count; i++)
-    if (plan->windows[i]->id == window->id) return;
-  plan->windows = memory_realloc(plan->windows, (plan->window_count + 1) * sizeof *plan->windows);
-  plan->windows[plan->window_count++] = window;
-}
-
-/** A window of "segment.entered" counts every segment's. */
-static void plans_window(struct decider *decider, const struct window_declaration *window) {
-  plan_window(plan_of(decider, window->of), window);
-  for (size_t i = 0; event_type_is_host(window->of) && i < decider->segments.count; i++) {
-    const struct engine_segment *segment = &decider->segments.all[i];
-    if (event_type_is(window->of, segment->entered)) plan_window(plan_of(decider, segment->entered), window);
-    if (event_type_is(window->of, segment->left)) plan_window(plan_of(decider, segment->left), window);
-  }
-}
-
-/** The segment is judged when an event goes into a window that it can read. */
-static void plan_segment(struct plan *plan, const struct window_declaration *windows,
-                         const struct engine_segment *segment, uint32_t index) {
-  for (size_t i = 0; i < plan->window_count; i++)
-    for (size_t j = 0; j < segment->window_count; j++) {
-      if (plan->windows[i]->id != windows[segment->windows[j]].id) continue;
-      plan->segments = memory_realloc(plan->segments, (plan->segment_count + 1) * sizeof *plan->segments);
-      plan->segments[plan->segment_count++] = index;
-      return;
-    }
-}
-
-static void plans_interest(struct decider *decider, const struct engine_interest *interest) {
-  for (size_t i = 0; i < interest->of_count; i++) {
-    struct plan *plan = plan_of(decider, interest->of[i]);
-    plan->interests = memory_realloc(plan->interests, (plan->interest_count + 1) * sizeof *plan->interests);
-    plan->interests[plan->interest_count++] = interest;
-  }
-}
-
-static void plans_build(struct decider *decider) {
-  const struct window_declaration *windows;
-  size_t window_count = engine_windows(decider->options.engine, &windows);
-  const struct decider_flights *flights = &decider->options.flights;
-  const struct engine_segment *segments = decider->segments.all;
-  size_t segment_count = decider->segments.count;
-  const struct engine_interest *interests;
-  size_t interest_count = engine_interests(decider->options.engine, &interests);
-  size_t types =
-      window_count + flights->window_count + decider->options.besides_count + 2 * segment_count + 1;
-  for (size_t i = 0; i < interest_count; i++) types += interests[i].of_count;
-  size_t experiment_count = engine_experiments(decider->options.engine, &decider->experiments);
-  types += experiment_count;
-  for (size_t i = 0; i < decider->rule_count; i++) types += decider->rules[i].on_count;
-  decider->plan_slots = 16;
-  while (decider->plan_slots < types * 2) decider->plan_slots *= 2;
-  decider->plans = memory_zalloc(decider->plan_slots * sizeof *decider->plans);
-  for (size_t i = 0; i < window_count; i++) plans_window(decider, &windows[i]);
-  for (size_t i = 0; i < flights->window_count; i++) plans_window(decider, &flights->windows[i]);
-  for (size_t i = 0; i < decider->options.besides_count; i++)
-    plans_window(decider, &decider->options.besides[i]);
-  for (size_t i = 0; i < interest_count; i++) plans_interest(decider, &interests[i]);
-  for (size_t i = 0; i < decider->plan_slots; i++)
-    for (size_t j = 0; j < segment_count; j++)
-      plan_segment(&decider->plans[i], windows, &segments[j], (uint32_t)j);
-  for (size_t i = 0; i < experiment_count; i++) {
-    if (!decider->experiments[i].on.len) continue;
-    struct plan *plan = plan_of(decider, decider->experiments[i].on);
-    plan->goals = memory_realloc(plan->goals, (plan->goal_count + 1) * sizeof *plan->goals);
-    plan->goals[plan->goal_count++] = (uint32_t)i;
-  }
-  for (size_t i = 0; i < decider->rule_count; i++) {
-    for (size_t j = 0; j < decider->rules[i].on_count; j++) {
-      struct plan *plan = plan_of(decider, decider->rules[i].on[j]);
-      plan->rule_count = engine_subscribers(decider->options.engine, plan->type, &plan->rules);
-    }
-  }
-  for (size_t i = 0; i < segment_count; i++) {
-    struct plan *entered = plan_of(decider, segments[i].entered), *left = plan_of(decider, segments[i].left);
-    entered->rule_count = engine_subscribers(decider->options.engine, entered->type, &entered->rules);
-    left->rule_count = engine_subscribers(decider->options.engine, left->type, &left->rules);
-  }
-}
-
 struct decider *decider_new(const struct decider_options *options) {
   struct decider *decider = memory_zalloc(sizeof *decider);
   decider->options = *options;
@@ -116,7 +22,7 @@ struct decider *decider_new(const struct decider_options *options) {
   decide_derived_init(decider);
   decide_segments_init(decider);
   decider->rule_count = engine_rules(options->engine, &decider->rules);
-  plans_build(decider);
+  decide_plans_build(decider);
   engine_journey_call_init(&decider->journey_call);
   buf_init(&decider->journey_bytes);
   buf_init(&decider->journey_event);
@@ -128,13 +34,7 @@ struct decider *decider_new(const struct decider_options *options) {
 
 void decider_free(struct decider *decider) {
   if (!decider) return;
-  for (size_t i = 0; i < decider->plan_slots; i++) {
-    memory_free(decider->plans[i].windows);
-    memory_free(decider->plans[i].segments);
-    memory_free(decider->plans[i].goals);
-    memory_free(decider->plans[i].interests);
-  }
-  memory_free(decider->plans);
+  decide_plans_free(decider);
   memory_free(decider->senders);
   decide_flights_free(decider);
   engine_journey_call_deinit(&decider->journey_call);
@@ -413,7 +313,7 @@ static void prepare_command(struct decider *decider, struct entity entity, int64
 
 void decide_take_event(struct decider *decider, const struct event *event, int64_t wall,
                        struct decision *out) {
-  const struct plan *plan = plan_slot(decider, event->type);
+  const struct plan *plan = decide_plan(decider, event->type);
   decide_prepare(decider, event->entity, event, NULL, wall);
   decide_host_steps(decider, plan, &decider->call, out);
   decide_goals(decider, plan, &decider->call);

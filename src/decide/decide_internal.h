@@ -70,6 +70,13 @@ struct decider {
       journey_name; /**< of the journey under way, which moves in the record */
 };
 
+/* decide_plan.c */
+/** Of the engine's rules, windows, segments, experiments and interests, once they are known. */
+void decide_plans_build(struct decider *decider);
+void decide_plans_free(struct decider *decider);
+/** What an event of this type sets in motion; nothing of it if nobody wants one. */
+const struct plan *decide_plan(const struct decider *decider, struct str type);
+
 /* decide.c */
 /** An input begins on `record`, and its effects are whole. */
 void decide_begin(struct decider *decider, struct record *record, struct decision *out);
