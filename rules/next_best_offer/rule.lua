@@ -1,6 +1,6 @@
 -- Three weeks after an order, on a weekday at five, one thing that suits the customer: a grinder to those who have looked at
--- grinders, a subscription to those who order again and again, and to the others whichever of two turns out to sell better. Once a
--- month at most; an order starts the three weeks anew.
+-- grinders, a tasting set to those who have a subscription, a subscription to those who order again and again, and to the others
+-- whichever of the two turns out to sell better. Once a month at most; an order starts the three weeks anew.
 local kairos = require "kairos"
 
 local looks  = kairos.window { of = "product.viewed", by = "payload.category", over = "30d" }
@@ -16,7 +16,9 @@ local offers = kairos.experiment {
 local function told_by_habits(user)
   if user:count(looks, "grinders") >= 2 then
     return "grinder"
-  elseif user:count(orders) >= 3 and not user.subscriber then
+  elseif user.subscriber then
+    return "tasting_set"
+  elseif user:count(orders) >= 3 then
     return "subscription"
   end
 end

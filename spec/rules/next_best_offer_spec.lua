@@ -35,15 +35,15 @@ describe("next_best_offer", function()
     assert.not_exposed(host) -- where habits speak, nothing is tried
   end)
 
-  it("offers a subscription to whom orders again and again, unless there is one", function()
+  it("offers a subscription to whom orders again and again, and no second one", function()
     for _ = 1, 3 do order() end
     host:advance "22d"
     assert.sent(host, { template = "subscription" })
     host:profile { user = "bob", email = "bob@mail.example", subscriber = true }
     for _ = 1, 3 do order "bob" end
     host:advance "25d"
-    assert.sent(host, { to = "bob" })
-    assert.not_sent(host, { to = "bob", template = "grinder" })
+    assert.sent(host, { to = "bob", template = "tasting_set" })
+    assert.not_exposed(host)
   end)
 
   it("tries two things with the others, the same with the same customer", function()

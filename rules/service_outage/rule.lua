@@ -1,0 +1,70 @@
+-- Tell those who have used a service in the last 30 days that it is down, and when it works again those whom we told. By email, and
+-- by SMS too where there is a number and it is day. It is no advertising: it needs no consent and passes caps; but what comes an
+-- hour late is of no use, and who has not been told before the end is told nothing.
+local kairos = require "kairos"
+
+local date = kairos.date
+
+local users = kairos.interest { name = "service_users", of = "service.used", by = "payload.service", over = "30d" }
+
+--- "14:05", where the customer lives; nil if it is no moment.
+local function clock(ms, user)
+  return type(ms) == "number" and date(ms, user):format "%R" or nil
+end
+
+--- By email, and by SMS as well while it is day there.
+local function tell(user, template, data)
+  user:send {
+    channel = "email", template = template, data = data, purpose = "transactional", expires_in = "1h", limit = "2000/1m",
+  }
+  if user.phone and date.is_open(kairos.now(), "daily 08:00-21:00", user) then
+    user:send {
+      channel = "sms", template = template .. "_sms", data = data, purpose = "transactional", expires_in = "30m", limit = "600/1m",
+    }
+  end
+end
+
+return {
+  kairos.rule {
+    name       = "service_outage",
+    on         = "service.outage",
+    priority   = 100,
+    for_each   = function(event)
+      return users:of(event.payload.service)
+    end,
+    pace       = "1000/s",
+    expires_in = "1h",
+    when       = function(event, user)
+      return user.outage ~= event.payload.incident -- each is told once, and not at all once it is over
+    end,
+    act        = function(event, user)
+      local outage = event.payload
+      user:set("outage", outage.incident)
+      user:set("outage_told", true)
+      tell(user, "down", {
+        title = outage.title, since = clock(outage.since or event.timestamp, user), expected = clock(outage.expected, user),
+      })
+    end,
+  },
+  kairos.rule {
+    name       = "service_restored",
+    on         = "service.restored",
+    priority   = 100,
+    for_each   = function(event)
+      return users:of(event.payload.service)
+    end,
+    pace       = "1000/s",
+    expires_in = "2h",
+    act        = function(event, user)
+      local outage = event.payload
+      local told = user.outage == outage.incident and user.outage_told
+      user:set("outage", outage.incident)
+      user:set("outage_told", nil)
+      if told then
+        tell(user, "back", {
+          title = outage.title, lasted = date.words(event.timestamp - (outage.since or event.timestamp)),
+        })
+      end
+    end,
+  },
+}

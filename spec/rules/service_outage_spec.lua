@@ -1,0 +1,98 @@
+-- rules/service_outage: who uses a service hears that it is down, and that it works again; nobody hears half of it.
+local sim = require "kairos.spec"
+
+describe("service_outage", function()
+  local host
+  local function start(at, config)
+    host = sim.host { rules = "rules/service_outage", mode = "live", at = at or "2026-06-01 12:00 Europe/Berlin", config = config }
+    host:profile { user = "ada", first_name = "Ada", email = "ada@mail.example", time_zone = "Europe/Berlin" }
+    host:profile { user = "bob", email = "bob@mail.example", phone = "+49301234567", time_zone = "Europe/Berlin" }
+  end
+  before_each(function() start() end)
+
+  local function use(user, service)
+    host:event { type = "service.used", user = user, payload = { service = service or "app" } }
+  end
+  local function outage(incident, service, expected)
+    host:event { type = "service.outage", subject = service or "app",
+      payload = { service = service or "app", title = "Our app", incident = incident, expected = expected } }
+    host:advance "1m"
+  end
+  local function restored(incident, since)
+    host:event { type = "service.restored", subject = "app",
+      payload = { service = "app", title = "Our app", incident = incident, since = since } }
+    host:advance "1m"
+  end
+
+  it("tells those who use it, where they live, by email and by SMS", function()
+    host:profile { user = "eve", email = "eve@mail.example", time_zone = "America/New_York" }
+    use "ada"
+    use "bob"
+    use "eve"
+    outage("i1", "app", host:now() + 3600000)
+    assert.sent(host, { to = "ada", template = "down", subject = "Our app is not working at the moment",
+      text_has = "back at about 13:00", times = 1 })
+    assert.sent(host, { to = "eve", text_has = "since 06:00", times = 1 })
+    assert.sent(host, { to = "bob", channel = "sms", text_has = "down since 12:00", times = 1 })
+    assert.sent(host, 4)
+  end)
+
+  it("says nothing to those who do not use it, or have not for a month", function()
+    use("ada", "shop")
+    use "bob"
+    host:advance "31d"
+    outage "i1"
+    assert.not_sent(host)
+  end)
+
+  it("tells each incident once, and its end to those who were told", function()
+    use "ada"
+    local since = host:now()
+    outage "i1"
+    outage "i1"
+    use "bob" -- later than the outage: knows nothing of it
+    host:advance "2h"
+    restored("i1", since)
+    assert.sent(host, { to = "ada", template = "down", times = 1 })
+    assert.sent(host, { to = "ada", template = "back", text_has = "It was down for 2 hours", times = 1 })
+    assert.not_sent(host, { to = "bob" })
+  end)
+
+  it("says nothing of an outage that is over already", function()
+    use "ada"
+    restored "i1"
+    outage "i1" -- a source was late
+    assert.not_sent(host)
+    outage "i2"
+    assert.sent(host, { to = "ada", template = "down", times = 1 })
+  end)
+
+  it("wakes nobody by SMS", function()
+    start "2026-06-01 03:00 Europe/Berlin"
+    use "bob"
+    outage "i1"
+    assert.sent(host, { to = "bob", channel = "email", times = 1 })
+    assert.not_sent(host, { channel = "sms" })
+  end)
+
+  it("reaches those who want no advertising, in quiet hours too, and not who has left for good", function()
+    host:event { type = "consent.withdrawn", user = "ada", payload = { purpose = "marketing" } }
+    host:event { type = "message.unsubscribed", user = "bob" }
+    use "ada"
+    use "bob"
+    outage "i1"
+    assert.sent(host, { to = "ada", template = "down" })
+    assert.not_sent(host, { to = "bob" })
+  end)
+
+  it("is not held up by the slow provider of another channel, and sends no word that comes too late", function()
+    start(nil, { providers = { { name = "texts", type = "file" } }, routes = { sms = "texts" } })
+    host:provider { texts = 503 }
+    use "bob"
+    outage "i1"
+    assert.sent(host, { to = "bob", channel = "email", times = 1 })
+    host:advance "3h"
+    assert.sent(host, 1)
+    assert.held_back(host, { to = "bob", channel = "sms", times = 1 })
+  end)
+end)
