@@ -207,6 +207,22 @@ describe("a running host", function()
     end
     assert.is_true(tried > 3, tostring(tried))
   end)
+
+  it("weights whose log write fails are those before, and the host recovers although nobody else wrote", function()
+    host = Host.start {
+      rules = { greet = greeting [[variants = { plain = 1, urgent = 999 }, choose = "thompson",]] },
+      env = { KAIROS_FAILPOINTS = "log.fsync=error@2" },
+    }
+    assert.is_true(process.eventually(20 * Host.patience, function()
+      return host:output():find("weights could not be drawn", 1, true) and host:output():find("running again", 1, true) ~= nil
+    end) == true)
+    host:kill()
+    host:run { KAIROS_FAILPOINTS = "experiments.logged=kill" }
+    assert.is_true(process.eventually(20 * Host.patience, function() return not host.process:alive() end) == true)
+    host:run { KAIROS_FAILPOINTS = "" }
+    visit(host, 1, 5)
+    assert.equal(5, (one(host)).exposures)
+  end)
 end)
 
 describe("in simulate and specs", function()

@@ -1,6 +1,7 @@
 #include "host/experiments.h"
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/logger.h"
 #include "base/memory.h"
 #include "base/thread.h"
@@ -195,8 +196,15 @@ static int keep_drawn(struct counting *counting) {
                               .at = clock_wall_ms(),
                               .entity = {ENTITY_SUBJECT, STR("")},
                               .input = buf_str(&counting->kept)};
+  const char *what = "log";
   int rc = log_wait(shared, &record, &counting->err);
-  return rc ? rc : store_meta_put(shared->store, META_KEY, buf_str(&counting->kept), &counting->err);
+  if (rc == 0) {
+    (void)FAILPOINT("experiments.logged");
+    what = "store";
+    rc = store_meta_put(shared->store, META_KEY, buf_str(&counting->kept), &counting->err);
+  }
+  if (rc) maintain_failed(shared, what, rc); // no worker may have noticed
+  return rc;
 }
 
 static void *count_modestly(void *context) {
