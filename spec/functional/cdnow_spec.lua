@@ -1,24 +1,15 @@
 -- Real input: 6,919 purchases of an online music shop. What `simulate` names is what an independent calculation names,
 -- and what a running host does with the same events is what `simulate` says of them.
 local Host = require "spec.functional.support.host"
+local cdnow = require "spec.functional.support.cdnow"
 local cjson = require "cjson"
 local files = require "spec.functional.support.files"
 local process = require "spec.functional.support.process"
 
-local SOURCE = os.getenv "KAIROS_CDNOW" or "../shared/data/cdnow_sample.txt"
+local SOURCE, PREAMBLE = cdnow.SOURCE, cdnow.PREAMBLE
+local calculate, lines_of = cdnow.calculate, cdnow.lines_of
 local DAY = 86400000
 
--- Day numbers since 1970-01-01 of YYYYMMDD, and the purchases of each customer in the order of their days.
-local PREAMBLE = [=[
-  function day(text,    y, m, d, era, yoe, doy) {
-    y = substr(text, 1, 4) + 0; m = substr(text, 5, 2) + 0; d = substr(text, 7, 2) + 0
-    if (m <= 2) y--
-    era = int(y / 400); yoe = y - era * 400
-    doy = int((153 * (m + (m > 2 ? -3 : 9)) + 2) / 5) + d - 1
-    return era * 146097 + yoe * 365 + int(yoe / 4) - int(yoe / 100) + doy - 719468
-  }
-  NF { n[$1]++; days[$1, n[$1]] = day($3) }
-]=]
 -- The third order within 90 days, once: (now - 90 days, now].
 local THIRD_ORDER = PREAMBLE .. [=[
   END { for (c in n) {
@@ -33,21 +24,6 @@ local WIN_BACK = PREAMBLE .. [=[
     if (!followed && due <= UNTIL) print c, "miss_you", due
   } }
 ]=]
-
-local function calculate(program, until_day)
-  local directory = files.temporary()
-  files.write(directory .. "/program.awk", program)
-  local line = "tr -d '\\r' < %s | sort -s -k1,1 -k3,3 | awk -v UNTIL=%s -f %s/program.awk | LC_ALL=C sort"
-  local out = process.shell(line:format(SOURCE, until_day or 0, directory))
-  files.remove(directory)
-  return out
-end
-
-local function lines_of(text)
-  local found = {}
-  for line in text:gmatch "[^\n]+" do found[#found + 1] = line end
-  return found
-end
 
 describe("the CDNOW purchases", function()
   local directory, last_day
