@@ -353,7 +353,8 @@ function Types:give(fn, source, index, one)
     return
   end
   var.given = { kind = one.kind, class = one.class, window = one.window, experiment = one.experiment,
-    interest = one.interest, path = one.path, name = one.name, node = one.node, source = one.source, annotated = one.annotated, fields = one.fields }
+    interest = one.interest, path = one.path, name = one.name, node = one.node, source = one.source,
+    annotated = one.annotated, fields = one.fields }
   if not fn.queued then
     fn.queued = true
     self.queue[#self.queue + 1] = { fn = fn, source = source }

@@ -1,6 +1,9 @@
 -- What a beginner gets wrong with journeys, and what kairos check answers (mistakes_spec.lua
 -- has the rest).
+local Host = require "spec.functional.support.host"
+local files = require "spec.functional.support.files"
 local mistakes = require "spec.functional.support.mistakes"
+local process = require "spec.functional.support.process"
 
 --- A journey whose `run` is this; its first line is line 5.
 local function run(body)
@@ -211,4 +214,64 @@ describe("a beginner's mistake with a journey", function()
   for _, mistake in ipairs(of_journeys) do
     it("is answered: " .. mistake[1], function() mistakes.expect(mistake) end)
   end
+end)
+
+-- { what run does in line 6, what the dead letter says } : what no check can see is said when it happens, in the same way.
+local while_it_runs = {
+  { "journey:set('sku', journey.event.payload.items[1].sku)", "attempt to index field 'items' (a nil value); it is not there: "
+    .. "write `if … then` around this, or (… or {})" },
+  { "journey:set('total', journey.event.payload.total + 1)", "attempt to perform arithmetic on field 'total' (a nil value); it is "
+    .. "no number: write (… or 0), or tonumber(…)" },
+  { "journey:wait(user.days)", 'the time given to journey:wait must be a duration such as "10m", not nil' },
+  { "journey:wait_until(user.phrase)", 'journey:wait_until: "next moonday 09:00" is no moment to come' },
+  { "journey:send { channel = 'push', template = 'of' .. 'fer', to = 'x' }", "there is no template `offer` in rules/suspect" },
+  { "while true do journey:set('n', 1) end", "the journey has 1000 steps; write journey:continue(state) before: it starts afresh, "
+    .. "with journey.state" },
+  { "while true do end", "used up its budget of 20 ms" },
+  { "journey.state = 5", "what a journey knows is not written: use a local variable of `run`" },
+}
+
+describe("a mistake that shows while a journey runs", function()
+  it("is a dead letter with file and line, and the journey is parked with the same words", function()
+    local binary = process.shell("realpath " .. Host.binary):gsub("\n", "")
+    local directory = files.temporary()
+    local spec = { 'local sim = require "kairos.spec"\nlocal said = {}\ndescribe("all", function()' }
+    for index, case in ipairs(while_it_runs) do
+      files.write(("%s/rules/suspect%d/rule.lua"):format(directory, index), ([[
+local kairos = require "kairos"
+return kairos.journey {
+  name = "suspect%d", start = { on = "cart.updated" },
+  run = function(journey, user)
+    journey:wait "1h"
+    %s
+    journey:set("phrase", user.phrase)
+  end,
+}
+]]):format(index, case[1]))
+      spec[#spec + 1] = ([[it("%d", function()
+        local host = sim.host { rules = "rules/suspect%d" }
+        host:profile { user = "ada", phrase = "next moonday 09:00" }
+        host:event { type = "cart.updated", user = "ada" }
+        host:advance "2h"
+        local letter, journey = host:dead()[1].error:match "[^\n]+", host:user("ada").journeys[1]
+        assert.failed(host, { campaign = "suspect%d" })
+        assert.equal("parked", journey.state)
+        assert.equal(letter, journey.why)
+        print(letter)
+      end)]]):format(index, index, index)
+    end
+    spec[#spec + 1] = "end)\n"
+    files.write(directory .. "/spec/rules/all_spec.lua", table.concat(spec, "\n"))
+    local line = ("cd %s && exec %s spec spec/rules/all_spec.lua"):format(directory, binary)
+    local result = process.run { command = { "sh", "-c", line }, seconds = 60 * Host.patience }
+    assert.equal(0, result.status, result.out .. result.err)
+    local letters = {}
+    for letter in result.out:gmatch "\n +(rules/[^\n]+)" do letters[#letters + 1] = letter end
+    assert.equal(#while_it_runs, #letters, result.out)
+    for index, case in ipairs(while_it_runs) do
+      local expected = ("rules/suspect%d/rule.lua:6: %s"):format(index, (case[2]:gsub("rules/suspect$", "%0" .. index)))
+      assert.equal(expected, letters[index]:sub(1, #expected))
+    end
+    files.remove(directory)
+  end)
 end)

@@ -89,8 +89,8 @@ int64_t binding_duration(lua_State *lua, int index, const char *what) {
   struct error err;
   int64_t ms;
   if (lua_type(lua, index) != LUA_TSTRING)
-    sandbox_raise(lua, ERROR_SCRIPT, "%s must be a duration such as \"10m\", not a %s", what,
-                  luaL_typename(lua, index));
+    sandbox_raise(lua, ERROR_SCRIPT, "%s must be a duration such as \"10m\", not %s%s", what,
+                  lua_isnoneornil(lua, index) ? "" : "a ", luaL_typename(lua, index));
   text.data = lua_tolstring(lua, index, &text.len);
   if (quantity_duration(text, &ms, &err)) sandbox_raise(lua, ERROR_SCRIPT, "%s: %s", what, err.message);
   return ms;
