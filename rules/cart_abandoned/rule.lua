@@ -55,7 +55,7 @@ return kairos.journey {
     local push = user.push_token ~= nil
     journey:send {
       channel = push and "push" or "email", template = push and offer .. "_push" or offer, data = data,
-      purpose = "marketing", once_per = "14d", cap = "3/7d", expires_in = "12h",
+      purpose = "marketing", once_per = "90d", cap = "3/7d", expires_in = "12h", -- nobody shall learn to wait for it
     }
   end,
 }

@@ -128,6 +128,16 @@ describe("cart_abandoned", function()
       assert.sent(host, 2)
     end)
 
+    it("once in three months: nobody learns to wait for it", function()
+      for week = 1, 8 do
+        cart(20, "c" .. week)
+        host:advance "7d"
+      end
+      assert.sent(host, { template = "reminder", times = 8 })
+      assert.sent(host, 9)
+      assert.held_back(host, { to = "ada", by = "once_per", times = 7 })
+    end)
+
     it("to half of the customers each", function()
       local counts = { free_shipping = 0, ten_percent = 0 }
       for i = 1, 200 do
