@@ -363,6 +363,8 @@ static void test_mistakes_loading(void **state) {
       {"return kairos.rule { on = segment.entered 'viwers', act = function() end }",
        "segment.entered names the segment `viwers`, which there is not; did you mean `viewers`?; there are: "
        "viewers"},
+      {"return kairos.rule { on = 'x', for_each = segment.members 'viwers', act = function() end }",
+       "segment.members names the segment `viwers`, which there is not; did you mean `viewers`?"},
       {"return kairos.rule { on = 'segment.gone', act = function() end }",
        "there are no events \"segment.gone\""},
       {"return kairos.rule { on = segment.left(), act = function() end }",

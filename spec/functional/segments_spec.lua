@@ -279,6 +279,17 @@ describe("viewers", function()
     host:advance "4m"
     assert.sent(host, { to = "eve", text_has = "left", at = "2026-06-01 12:15 UTC" })
   end)
+  it("is whom an event about a thing reaches", function()
+    for _, user in ipairs { "ann", "bea", "cat" } do
+      host:event { type = "product.viewed", user = user, payload = { sku = "K1" } }
+      if user ~= "cat" then host:event { type = "product.viewed", user = user, payload = { sku = "K1" } } end
+    end
+    host:event { type = "price.dropped", subject = "K1" }
+    host:advance "1m"
+    assert.sent(host, { to = "ann", text_has = "cheaper" })
+    assert.sent(host, { to = "bea", text_has = "cheaper" })
+    assert.not_sent(host, { to = "cat" })
+  end)
   it("begins journeys, is asked by them, and ends them", function()
     host:event { type = "product.viewed", user = "joy", payload = { sku = "K1" } }
     host:event { type = "product.viewed", user = "joy", payload = { sku = "K1" } }
@@ -302,6 +313,10 @@ return {
       journey:wait "1h"
       journey:send { channel = "push", template = "said", data = { text = "never" } }
     end },
+  kairos.rule { name = "drop", on = "price.dropped", for_each = segment.members "viewers",
+    act = function(event, user)
+      user:send { channel = "push", template = "said", data = { text = event.subject .. " is cheaper" } }
+    end },
   kairos.rule { name = "tells", on = { segment.entered "viewers", segment.left "viewers" },
     act = function(event, user)
       local text = event.payload["until"] and "left after " .. (event.payload["until"] - event.payload.since) or "entered"
@@ -319,6 +334,6 @@ return {
       seconds = 60 * Host.patience }
     files.remove(directory)
     assert.equal(0, result.status, result.out .. result.err)
-    assert.truthy(result.out:find("3 passed, 0 failed", 1, true), result.out)
+    assert.truthy(result.out:find("4 passed, 0 failed", 1, true), result.out)
   end)
 end)

@@ -41,6 +41,7 @@ int binding_audience(lua_State *lua) {
   struct str index, key;
   index.data = luaL_checklstring(lua, 1, &index.len);
   key.data = luaL_optlstring(lua, 2, "", &key.len);
+  engine_name_segment(lua, index);
   push_audience(lua, index, key);
   return 1;
 }

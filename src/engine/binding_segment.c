@@ -1,5 +1,4 @@
 /* kairos.segment, kairos.segment.reached and user:in_segment. */
-#include "base/suggest.h"
 #include "engine/internal.h"
 
 #include <math.h>
@@ -57,13 +56,8 @@ static bool reads(const struct engine *engine, int segment) {
 static void check_known(lua_State *lua, struct engine *engine, struct str name) {
   int segment = engine_segment_of(engine, name);
   if (segment < 0 && !engine->options.partial) {
-    struct suggestion suggestion = {0};
-    for (size_t i = 0; i < engine->segment_count; i++)
-      suggestion_offer(&suggestion, name, engine->segments[i].name);
     buf_clear(&engine->text);
-    suggestion_append(&suggestion, &engine->text);
-    for (size_t i = 0; i < engine->segment_count; i++)
-      buf_printf(&engine->text, "%s%.*s", i ? ", " : "; there are: ", STR_ARG(engine->segments[i].name));
+    engine_list_segments(engine, name, &engine->text);
     sandbox_raise(lua, ERROR_SCRIPT, "user:in_segment: there is no segment `%.*s`%.*s", STR_ARG(name),
                   STR_ARG(buf_str(&engine->text)));
   }

@@ -8,6 +8,11 @@
 /** What a rule is doing, which decides what it may ask for. */
 enum engine_phase { ENGINE_LOADING, ENGINE_WHEN, ENGINE_ACT, ENGINE_MEMBER };
 
+/** A file of rules names a segment. */
+struct named_segment {
+  struct str path, name;
+};
+
 /** A segment's function, and what it says that it reads. */
 struct segment_code {
   int member;        /**< in `handlers` */
@@ -64,6 +69,8 @@ struct engine {
   struct engine_segment *segments;
   struct segment_code *segment_codes; /**< as `segments` */
   size_t segment_count;
+  struct named_segment *named_segments; /**< whose indexes the files name */
+  size_t named_count;
   uint32_t *segment_slots; /**< index + 1 by hash of the name, open addressing; a power of two of them */
   size_t segment_slot_count;
   struct window_declaration *windows;
@@ -187,6 +194,11 @@ void engine_add_segment(lua_State *lua, struct engine *engine, const struct rule
  * @return 0, or ERROR_SCRIPT naming the file, unless options.taker takes it. */
 int engine_settle_segments(struct engine *engine, struct error *err);
 void engine_free_segments(struct engine *engine);
+/** Append what was probably meant, and what segments there are. */
+void engine_list_segments(const struct engine *engine, struct str meant, struct buf *out);
+/** A file or rule names the index of a segment ("segment:NAME"; another index is none): raises while it runs
+ * if there is no such segment, and while it is loaded leaves that to engine_settle_segments(). */
+void engine_name_segment(lua_State *lua, struct str index);
 
 /** Index the rules by the events they want. */
 void engine_subscribe(struct engine *engine);

@@ -106,6 +106,7 @@ void engine_free_segments(struct engine *engine) {
   memory_free(engine->segments);
   memory_free(engine->segment_codes);
   memory_free(engine->segment_slots);
+  memory_free(engine->named_segments);
 }
 
 /* ---- names ---- */
@@ -135,8 +136,7 @@ int engine_segment_of(const struct engine *engine, struct str name) {
   return engine->segment_slots ? (int)*slot_of(engine, name) - 1 : -1;
 }
 
-/** Append what was probably meant, and what there is. */
-static void list_segments(const struct engine *engine, struct str meant, struct buf *out) {
+void engine_list_segments(const struct engine *engine, struct str meant, struct buf *out) {
   struct suggestion suggestion = {0};
   for (size_t i = 0; i < engine->segment_count; i++)
     suggestion_offer(&suggestion, meant, engine->segments[i].name);
@@ -158,10 +158,29 @@ static int tell(struct engine *engine, struct error *err) {
 static int unknown_segment(struct engine *engine, struct str path, const char *who, struct str whose,
                            struct str name, struct error *err) {
   buf_clear(&engine->text);
-  list_segments(engine, name, &engine->text);
+  engine_list_segments(engine, name, &engine->text);
   error_set(err, ERROR_SCRIPT, "rules/%.*s: %s%.*s names the segment `%.*s`, which there is not%.*s",
             STR_ARG(path), who, STR_ARG(whose), STR_ARG(name), STR_ARG(buf_str(&engine->text)));
   return tell(engine, err);
+}
+
+void engine_name_segment(lua_State *lua, struct str index) {
+  struct engine *engine = engine_of(lua);
+  size_t prefix = sizeof TIMER_SEGMENT - 1;
+  if (index.len <= prefix || memcmp(index.data, TIMER_SEGMENT, prefix) != 0 || engine->options.partial)
+    return;
+  struct str name = {index.data + prefix, index.len - prefix};
+  if (engine->sandbox.loading) {
+    engine->named_segments =
+        memory_realloc(engine->named_segments, (engine->named_count + 1) * sizeof *engine->named_segments);
+    engine->named_segments[engine->named_count++] =
+        (struct named_segment){engine_keep(engine, sandbox_running_file(lua)), engine_keep(engine, name)};
+  } else if (engine_segment_of(engine, name) < 0) {
+    buf_clear(&engine->text);
+    engine_list_segments(engine, name, &engine->text);
+    sandbox_raise(lua, ERROR_SCRIPT, "there is no segment `%.*s`%.*s", STR_ARG(name),
+                  STR_ARG(buf_str(&engine->text)));
+  }
 }
 
 /* ---- order ---- */
@@ -284,6 +303,11 @@ int engine_settle_segments(struct engine *engine, struct error *err) {
   memory_free(ordering.path);
   memory_free(ordering.states);
   for (size_t i = 0; rc == 0 && i < count; i++) rc = resolve_reads(engine, (uint32_t)i, err);
+  for (size_t i = 0; rc == 0 && i < engine->named_count; i++) {
+    const struct named_segment *named = &engine->named_segments[i];
+    if (engine_segment_of(engine, named->name) < 0)
+      rc = unknown_segment(engine, named->path, "", STR("segment.members"), named->name, err);
+  }
   return rc ? rc : check_types(engine, err);
 }
 
