@@ -211,6 +211,37 @@ static void test_long_reasons_stay_text(void **state) {
   }
 }
 
+/** Said only where somebody is held out; what is transactional is not concerned. */
+static void test_holdout(void **state) {
+  struct fixture *fixture = *state;
+  struct gate_question question = {.record = &fixture->record,
+                                   .message = &fixture->message,
+                                   .config = fixture->config,
+                                   .purpose = config_purpose(fixture->config, STR("marketing")),
+                                   .now = NOW,
+                                   .wall = NOW,
+                                   .held_out = "held out by a test"};
+  struct str answer;
+  gate_judge(&question, &fixture->verdict, &fixture->checks);
+  assert_true(!fixture->verdict.pass && str_equal(fixture->verdict.reason, STR("holdout")));
+  assert_true(value_member(fixture->verdict.checks, STR("holdout"), &answer));
+  assert_true(str_equal(value_head(answer).string, STR("held out by a test")));
+  assert_false(value_member(fixture->verdict.checks, STR("once_per"), &answer)); // nothing more is asked
+  question.purpose = config_purpose(fixture->config, STR("transactional"));
+  gate_judge(&question, &fixture->verdict, &fixture->checks);
+  assert_true(fixture->verdict.pass);
+  question.purpose = config_purpose(fixture->config, STR("marketing"));
+  question.held_out = NULL;
+  gate_judge(&question, &fixture->verdict, &fixture->checks);
+  assert_true(fixture->verdict.pass && !value_member(fixture->verdict.checks, STR("holdout"), &answer));
+  fixture->config->holdout.share.hundredths = QUANTITY_ALL;
+  gate_judge(&question, &fixture->verdict, &fixture->checks);
+  assert_true(str_equal(fixture->verdict.reason, STR("holdout")));
+  fixture->config->holdout.since.at = NOW + 1;
+  gate_judge(&question, &fixture->verdict, &fixture->checks);
+  assert_true(fixture->verdict.pass && value_member(fixture->verdict.checks, STR("holdout"), &answer));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_pass, set_up, tear_down),
@@ -220,6 +251,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_once_per, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_refund_is_only_of_ones_own, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_long_reasons_stay_text, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(test_holdout, set_up, tear_down),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

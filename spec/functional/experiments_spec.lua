@@ -374,6 +374,10 @@ return kairos.journey {
       host:event { type = "hello", user = "ada" }
       assert.failed(host, { campaign = "greet", error_has = "write user:variant(…) in `act`" })
     ]])
+    passes(greeting(), [[
+      host:event { type = "hello", subject = "a-thing" }
+      assert.failed(host, { campaign = "greet", error_has = "about a subject, not a user" })
+    ]])
     passes((greeting():gsub("event.payload.total > 0", "event.payload.totl.x > 0")), [[
       host:event { type = "hello", user = "ada" }
       host:event { type = "order.completed", user = "ada", payload = { total = 1 } }

@@ -161,7 +161,7 @@ static void put_campaign(const struct listing *listing, uint32_t index) {
   const struct engine_rule *rule = &listing->rules[index];
   struct str pause = campaign_pause(listing->paused, rule->campaign);
   struct buf *out = listing->out;
-  value_put_map(out, 15 + (listing->figures ? FIGURES : 0));
+  value_put_map(out, 16 + (listing->figures ? FIGURES : 0));
   value_put_member_text(out, "campaign", rule->campaign);
   value_put_member_text(out, "rule", rule->path);
   put_state(listing, rule, pause);
@@ -173,6 +173,7 @@ static void put_campaign(const struct listing *listing, uint32_t index) {
   value_put_member_text(out, "hours", rule->rollout.hours_text);
   value_put_member_integer(out, "priority", rule->priority);
   value_put_member_text(out, "competes", rule->competes);
+  value_put_member_text(out, "holdout", rule->rollout.holdout_text);
   put_texts(out, "on", rule->on, rule->on_count);
   put_texts(out, "timers", rule->timers, rule->timer_count);
   put_windows(listing, index);

@@ -208,6 +208,10 @@ static int user_variant(lua_State *lua) {
         lua, ERROR_SCRIPT,
         "whoever asks for a variant has been exposed to it, and counts; `when` is before that, and what it "
         "let pass by the variant could not be compared: write user:variant(…) in `act`");
+  if (call->entity.kind != ENTITY_USER)
+    sandbox_raise(
+        lua, ERROR_SCRIPT,
+        "user:variant: this event is about a subject, not a user, so there is nobody to be counted");
   const struct engine_experiment *experiment = &engine->experiments[object->index];
   struct exposure exposure;
   char label[JOURNEY_LABEL_MAX];

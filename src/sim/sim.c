@@ -188,6 +188,7 @@ void sim_free(struct sim *sim) {
 
 void sim_change(struct sim *sim, struct sim_rules *rules) {
   sim->rules = rules;
+  sim->draw_at = 0; // there may be other experiments
 }
 
 struct sim_rules *sim_rules_of(const struct sim *sim) {
