@@ -32,6 +32,9 @@ local schema = {
 local start_schema = {
   { "on", "types", '"cart.updated"', required = true },
   { "when", "function", "function(event, user) return true end" },
+  { "for_each", "audience", "function(event) return watchers:of(event.payload.sku) end" },
+  { "pace", "rate", '"500/s"' },
+  { "expires_in", "duration", '"6h"' },
 }
 local exit_schema = {
   { "on", "types", '"order.completed"', required = true },
@@ -60,6 +63,9 @@ end
 ---@class kairos.JourneyStart
 ---@field on kairos.EventType|kairos.EventType[]  the event types that begin it
 ---@field when? fun(event: kairos.Event, user: kairos.User): any  whether it begins; it always does without one
+---@field for_each? (fun(event: kairos.Event): kairos.Audience?)|kairos.Audience  a fan-out: it begins for each of them
+---@field pace? kairos.Rate  how many of them: "500/s"; the configuration's fan_out.pace unless given
+---@field expires_in? kairos.Duration  then it begins for nobody more: "6h"; the configuration's fan_out.expires_in unless given
 
 ---@class kairos.JourneyExit
 ---@field on kairos.EventType|kairos.EventType[]  the event types that end it, at once and wherever it is
@@ -90,6 +96,20 @@ end
 ---@field competes? kairos.Name  of the campaigns that compete for the same thing, one writes for an event: the first that sends
 ---@field holdout? kairos.Share  of the users, whom it goes on with and sends nothing but what is transactional: to see its worth
 ---@field worth? kairos.GoalSpec  with `holdout`: what `kairos experiments` compares those who were written to and held out by
+
+--- @param start table
+local function audience_of(start)
+  for _, name in ipairs { "pace", "expires_in" } do
+    if start[name] and not start.for_each then
+      core.fail("kairos.journey: `" .. name .. "` is of a fan-out, and `start` has no `for_each`; "
+        .. "write for_each = function(event) return watchers:of(event.payload.sku) end")
+    end
+  end
+  local audience = start.for_each
+  return core.is_audience(audience) and function()
+    return audience
+  end or audience
+end
 
 --- A journey. A rule file ends with `return kairos.journey { … }`, or with a list of rules and journeys.
 ---@param spec kairos.JourneySpec
@@ -143,6 +163,9 @@ return function(spec)
     goal_within = worth.within,
     goal_where = worth.where,
     goal_value = worth.value,
+    for_each = audience_of(start),
+    pace = start.pace,
+    expires_in = start.expires_in and core.duration(start.expires_in),
     needs = {},
     need_names = {},
     journey = {

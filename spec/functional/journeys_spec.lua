@@ -302,6 +302,25 @@ describe("a journey", function()
       local ids = {}
       for _, m in ipairs(host:sent()) do assert.falsy(ids[m.message_id]) ids[m.message_id] = true end]])
   end)
+  it("begins for each of an audience, about whose thing the event is", function()
+    passes([[start = { on = "price.dropped", when = function(event, user) return user:count(seen) < 2 end,
+        for_each = function(event) return watchers:of(event.payload.sku) end }, key = "payload.sku",]], [[
+      journey:wait "1h"
+      say(event.subject .. journey.key)]], [[
+      event("viewed", { sku = "K1" }, "ada") event("viewed", { sku = "K1" }, "eve") event("viewed", { sku = "K2" }, "bob")
+      event("seen", {}, "eve") event("seen", {}, "eve")
+      host:event { type = "price.dropped", subject = "shoe", payload = { sku = "K1" } }
+      host:advance "2h"
+      assert.equal("shoeK1", said())
+      assert.equal("ada", host:sent()[1].user)]],
+      'local watchers = kairos.interest { name = "w", of = "viewed", by = "payload.sku", over = "30d" }\n')
+  end)
+  it("holds users out, who go the same way and get nothing", function()
+    passes('start = { on = "go" }, holdout = "50%", worth = { on = "bought", within = "7d" },', 'journey:wait "1h" say(1)', [[
+      for i = 1, 60 do event("go", {}, "u" .. i) end
+      host:advance "2h"
+      assert.truthy(#host:sent() > 15 and #host:sent() < 45, #host:sent())]])
+  end)
   it("emits events that are decided at once, once", function()
     passes('start = { on = "go" }, exit = { on = "stop" },', [[
       journey:emit { type = "hello", payload = { n = 1 } }
@@ -438,6 +457,7 @@ describe("a journey", function()
   end)
 
   it("is declared as kairos.journey says", function()
+    refused('start = { on = "go", pace = "5/s" },', "`pace` is of a fan-out, and `start` has no `for_each`")
     refused('start = { on = "go" }, agian = "restart",', "kairos.journey has no field `agian`; did you mean `again`?")
     refused('start = "go",', "kairos.journey: `start` must be a table in braces")
     refused('start = { when = function() end },', '`start` of kairos.journey needs `on`: write on = "cart.updated"')

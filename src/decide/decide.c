@@ -86,7 +86,7 @@ static void encode_input(struct decider *decider, const struct engine_call *call
   const struct event *event = call->event;
   const struct timer *timer = call->timer;
   buf_clear(&decider->input);
-  if (decider->reached.len) {
+  if (decider->reached.len && !journey_of(call)) { // a journey has begun: what reached it is its event
     buf_put_u8(&decider->input, LOG_FAN_OUT);
     buf_append(&decider->input, decider->reached.data, decider->reached.len);
   } else if (event && call->needs.len) {
@@ -485,6 +485,7 @@ static int retry_reached(struct decider *decider, struct entity entity, struct s
   int rc = decide_reached(decider, entity, input, wall, &rule, &event, err);
   if (rc) return rc;
   engine_input(decider->options.engine);
+  if (decider->rules[rule].journey) return decide_journey_start_again(decider, (uint32_t)rule, err);
   return run_rule(decider, (uint32_t)rule, &decider->call, err);
 }
 
@@ -523,9 +524,9 @@ static int retry_rule(struct decider *decider, struct entity entity, const struc
     decide_by_fallbacks(decider, &decider->rules[rule], STR(""), LOOKUP_NOT_ASKED,
                         STR("the rule had no such need when the event came"), &decider->call);
   engine_input(decider->options.engine);
-  if (decider->rules[rule].journey) return decide_journey_start_again(decider, (uint32_t)rule, err);
   if (event && decider->rules[rule].for_each)
     return decide_fan_out_begins(decider, (uint32_t)rule, &decider->call, out, err);
+  if (decider->rules[rule].journey) return decide_journey_start_again(decider, (uint32_t)rule, err);
   return run_rule(decider, (uint32_t)rule, &decider->call, err);
 }
 

@@ -1,5 +1,5 @@
 /* Events about many: interests noted under their key, fan-outs that begin, and each user whom one reaches. */
-#include "decide/decide_internal.h"
+#include "decide/decide_journey.h"
 
 #include <stdio.h>
 
@@ -162,7 +162,10 @@ int decide_reach(struct decider *decider, struct record *record, struct entity u
   draft_add(&decider->draft, &effect, NULL);
   if (runs) {
     engine_input(decider->options.engine);
-    decide_run_or_fail(decider, (uint32_t)rule, &decider->call);
+    if (decider->rules[rule].journey)
+      decide_journey_start(decider, (uint32_t)rule, &decider->call);
+    else
+      decide_run_or_fail(decider, (uint32_t)rule, &decider->call);
     decide_derived(decider, wall, out);
   }
   out->timers_changed = true;

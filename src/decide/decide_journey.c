@@ -52,6 +52,30 @@ static int find_source(struct decider *decider, const struct journey *journey, s
   return 0;
 }
 
+/** Goals that its function has reached, by name: they are in what is new of its history. */
+static void count_goals(const struct decider *decider, struct str campaign, struct str history) {
+  struct reader reader = reader_of(history);
+  struct journey_step step;
+  struct buf labels;
+  if (decider->options.uncounted) return;
+  buf_init(&labels);
+  while (journey_step_next(&reader, &step)) {
+    size_t prefix = sizeof "goal " - 1;
+    if (step.op != JOURNEY_GOAL || step.label.len < prefix) continue;
+    buf_clear(&labels);
+    campaigns_label(&labels, campaign);
+    buf_printf(&labels, ",goal=\"");
+    metric_label_escape(&labels, (struct str){step.label.data + prefix, step.label.len - prefix});
+    buf_printf(&labels, "\"");
+    buf_put_u8(&labels, 0);
+    metric_add(metric_counter("kairos_journey_goals_total",
+                              "Goals that journeys reached, as journey:goal names them.",
+                              (const char *)labels.data),
+               1);
+  }
+  buf_deinit(&labels);
+}
+
 static void count(const struct decider *decider, struct str campaign, const char *what) {
   struct buf labels;
   if (decider->options.uncounted) return;
@@ -203,9 +227,11 @@ static int take_in(struct decider *decider, struct journey *journey, const struc
     next.wait = call->wait;
     next.steps = call->steps;
     next.history = buf_str(&call->history);
+    count_goals(decider, journey->campaign, next.history);
     return put(decider, &next, fresh ? JOURNEY_BEGINS : 0, err);
   case ENGINE_JOURNEY_CONTINUES:
     *again = true;
+    count_goals(decider, journey->campaign, buf_str(&call->history));
     next.wait = (struct journey_wait){.label = STR(""), .due = INT64_MAX, .on = STR(""), .got = STR("")};
     next.run++;
     next.at = call->now;
@@ -215,6 +241,7 @@ static int take_in(struct decider *decider, struct journey *journey, const struc
     break;
   }
   journey->steps += call->steps;
+  count_goals(decider, journey->campaign, buf_str(&call->history));
   return finish(decider, journey, source, fresh, err);
 }
 
