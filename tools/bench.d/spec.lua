@@ -14,7 +14,7 @@ local function cpu_seconds()
   return (fields[14] + fields[15]) / TICKS
 end
 
-local shipped = { "welcome", "high_interest", "cart_abandoned", "third_order", "win_back" }
+local shipped = { "welcome", "high_interest", "post_purchase", "third_order", "win_back" }
 
 --- Copies of the campaigns with their specs under `folder`. @return how many files
 local function copy_campaigns(folder, copies)
