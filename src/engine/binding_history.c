@@ -160,7 +160,7 @@ void history_wait_over(lua_State *lua, const struct event *event) {
   add_step(lua, buf_str(&engine->map));
 }
 
-void history_end(lua_State *lua) {
+void history_finish(lua_State *lua) {
   const struct engine *engine = engine_of(lua);
   const struct journey *journey = engine->call->journey->journey;
   struct reader left = engine->replay.history;

@@ -103,7 +103,7 @@ static void run(lua_State *lua, struct engine *engine, const struct engine_code 
   push_user(lua, engine);
   push_event(lua, engine);
   lua_call(lua, 3, 0);
-  history_end(lua);
+  history_finish(lua);
 }
 
 void engine_run_journey(lua_State *lua, struct engine *engine, const struct engine_code *code) {

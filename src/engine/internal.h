@@ -270,7 +270,7 @@ bool history_waited(lua_State *lua, enum journey_op op, struct str label, uint64
 /** The wait is over now: note it. `event` may be null. */
 void history_wait_over(lua_State *lua, const struct event *event);
 /** The function has returned. Raises if the history has more. */
-void history_end(lua_State *lua);
+void history_finish(lua_State *lua);
 
 /* ---- bindings of kairos and user ---- */
 
