@@ -65,5 +65,5 @@ function Journey:set(name, value) end
 function Journey:goal(name) end
 
 --- Begin anew, with an empty history: for journeys that go on for ever, since one keeps at most 1,000 answers.
----@param state any  it is journey.state then: text, numbers, true, false and tables of these; at most 4 KB
+---@param state? any  it is journey.state then: text, numbers, true, false and tables of these; at most 4 KB
 function Journey:continue(state) end

@@ -172,11 +172,16 @@ function Walk:check_invoke(node)
     if not field then return self:check_member(base, node, node[2], true) end
     if not field.type or field.type.kind ~= "function" then return end
     if base.class.name ~= "kairos.User" then
-      if base.class.name == "kairos.Journey" then self:check_journey(node) end
+      if base.class.name == "kairos.Journey" and self:check_journey(node) then return end
       if base.class.name == "kairos.Interest" and name == "of" then self:check_of(node, base) end
       return values.check_call(self, node, 3, field.type, (name_of(node[1]) or "it") .. ":" .. name)
     end
     local fn = self:running()
+    if fn and fn.phases.run and (name == "after" or name == "at" or name == "cancel") then
+      return self:error("journey", { line = node.line, offset = node.offset, end_offset = node[2].end_offset },
+        "a journey has no timers: it waits", name == "at" and 'write journey:wait_until "next weekday 09:00"'
+        or name == "cancel" and "write exit = { on = … } in kairos.journey" or 'write journey:wait "1h"')
+    end
     local using = name == "allow" or name == "once" -- they use up what they answer
     if acting[name] and phases_of(fn).when or (acting[name] or using) and phases_of(fn).member then
       self:error("when", { line = node.line, offset = node.offset, end_offset = node[2].end_offset },

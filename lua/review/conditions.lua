@@ -79,26 +79,40 @@ function Walk:check_joined(node)
   self:warn("nil", node, "a user may have none, and joining text with nil fails", ('write (%s or "")'):format(shown))
 end
 
+--- The types of the event that the code at hand is given, as a set; nil if that cannot be told.
+function Walk:types_here(base)
+  local fn, known = self:running(), {}
+  if not fn or base.waited or fn.field == "where" or fn.phases.run then return nil end
+  for rule in pairs(fn.in_rules) do
+    if rule.unclear or rule.on_unclear then return nil end
+    for name in pairs(rule.on) do known[name] = true end
+  end
+  return known
+end
+
 --- event.type == "…" where the rule never gets such an event.
 function Walk:check_event_type(index, text)
   if index[2].tag ~= "String" or index[2][1] ~= "type" then return end
   local base = self.types:of(self.source, index[1])
   if not base or base.kind ~= "class" or base.class.name ~= "kairos.Event" then return end
   local fn = self:running()
-  if not fn then return end
-  local known = {}
-  for rule in pairs(fn.in_rules) do
-    if rule.unclear or rule.on_unclear then return end
-    for name in pairs(rule.on) do known[name] = true end
-  end
-  if next(known) == nil or known[text[1]] then return end
+  local known = base.on or self:types_here(base)
+  if not fn or not known or next(known) == nil or known[text[1]] then return end
   local near = values.nearest(text[1], known)
-  self:warn("comparison", text, ('the rule gets no event of type "%s"'):format(text[1]), near and ('write "%s"'):format(near)
+  self:warn("comparison", text, (base.waited and 'this wait ends by no event of type "%s"' or 'the rule gets no event of type "%s"')
+    :format(text[1]), near and ('write "%s"'):format(near)
     or ('add it to its `on`, which has: %s'):format(table.concat(sorted(known), ", ")))
 end
 
 --- A condition that is a number or text is true whatever it is.
 function Walk:check_condition(node)
+  local base = node.tag == "Invoke" and self.types:of(self.source, node[1])
+  local field = base and base.kind == "class" and self.types:member(base.class, node[2][1])
+  local method = field and field.type and field.type.kind == "function" and field.type
+  if method and not method.returns and (base.class.name == "kairos.User" or base.class.name == "kairos.Journey") then
+    return self:warn("condition", node, ("%s:%s answers nothing, so this is never true"):format(name_of(node[1]) or "user",
+      node[2][1]), "write it on a line of its own")
+  end
   local one = self.types:of(self.source, node)
   if not one then return end
   if one.kind == "number" or one.kind == "string" then

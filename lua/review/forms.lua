@@ -75,7 +75,8 @@ end
 return {
   ["kairos.Duration"] = function(text)
     local why = native.duration(text)
-    if why ~= "" then return why, duration_meant(text) end
+    local meant = why ~= "" and duration_meant(text)
+    if why ~= "" then return why, meant and native.duration(meant) == "" and meant or nil end
   end,
   ["kairos.Rate"] = function(text)
     local why = native.rate(text)

@@ -147,23 +147,48 @@ end
 function Walk:check_split(node)
   local spec = node[3]
   if not spec or spec.tag ~= "Table" then return end
-  local sum, count, fits, last, first = 0, 0, true, nil, nil
+  local sum, sides, fits, named = 0, {}, true, false
   for _, item in ipairs(spec) do
-    if item.tag ~= "Pair" or item[1].tag ~= "String" then return end
-    if item[1][1] ~= "name" then
-      local value = item[2]
-      if value.tag ~= "Number" then return end
-      count, sum, last, first = count + 1, sum + tonumber(value[1]), item, first or item
-      fits = fits and tonumber(value[1]) >= 5
+    if item.tag ~= "Pair" or item[1].tag ~= "String" then
+      return self:error("split", item, "journey:split takes each side with its weight",
+        ("write %s = 50"):format(item.tag == "String" and item[1] or "side"))
+    end
+    local name, value = item[1][1], item[2]
+    if name == "name" then
+      named = true
+    elseif value.tag == "String" then
+      local number = value[1]:match "^%s*(%d+%.?%d*)"
+      self:error("split", value, ("the weight of `%s` must be a number, not \"%s\""):format(name, value[1]),
+        ("write %s = %s"):format(name, number or "50"))
+      fits = false
+    else
+      sides[#sides + 1] = item
+      fits = fits and value.tag == "Number" and tonumber(value[1]) >= 5
+      sum = sum + (value.tag == "Number" and tonumber(value[1]) or 0)
     end
   end
-  if count == 1 then
-    self:warn("split", first[1], "everybody takes the only branch",
-      ("write another beside it: { %s = 50, … = 50 }"):format(first[1][1]))
-  elseif count > 1 and fits and sum ~= 100 and sum > 60 and sum < 160 then
+  if not named then
+    self:error("split", { line = spec.line, offset = spec.offset, end_offset = spec.offset },
+      "journey:split needs `name`, by which a user keeps his side", 'write name = "offer"')
+  end
+  local last = sides[#sides]
+  if #sides == 1 and fits then
+    self:warn("split", last[1], "everybody takes the only branch",
+      ("write another beside it: { %s = 50, … = 50 }"):format(last[1][1]))
+  elseif #sides > 1 and fits and sum ~= 100 and sum > 60 and sum < 160 then
     self:warn("split", last[2], ("these shares make %s %%, not 100"):format(sum), ("write %s = %s, if they are meant as percent")
       :format(last[1][1], 100 - sum + tonumber(last[2][1])))
   end
+end
+
+--- journey:wait_until "in 2 hours": that is a time to wait. @return whether it has been said
+function Walk:check_wait_until(node)
+  local text = node[3] and node[3].tag == "String" and node[3][1] or ""
+  local number, unit = text:lower():match "^%s*in%s+(%d+)%s*([hm])[%a]*%s*$"
+  number, unit = number or text:lower():match "^%s*(%d+)%s*([hmd])$", unit or text:lower():match "^%s*%d+%s*([hmd])$"
+  if not number or text:lower():find "month" then return false end
+  self:error("wait", node[3], "this is a time to wait, and no moment", ('write journey:wait "%s%s"'):format(number, unit))
+  return true
 end
 
 --- What a wait answered may be nil; whoever reads it must have asked.
@@ -200,9 +225,10 @@ function Walk:check_answer(node)
   end
 end
 
---- A call of a journey's method.
+--- A call of a journey's method. @return whether all that is wrong with it has been said
 function Walk:check_journey(node)
   local name = node[2][1]
+  if name == "wait_until" then return self:check_wait_until(node) end
   if name == "wait_for" then
     self:check_wait_for(node)
   elseif name == "split" then

@@ -21,7 +21,8 @@ local unanswered = { when = "so the rule never acts", needs_if = "so nobody is e
 --- What people call a journey's own.
 local synonyms = { sleep = ":wait", delay = ":wait", pause = ":wait", after = ":wait", await = ":wait_for", on = ":wait_for",
   wait_event = ":wait_for", at = ":wait_until", branch = ":split", choose = ":split", random = ":split", payload = ".event.payload",
-  data = ".event.payload", restart = ":continue", loop = ":continue" }
+  data = ".event.payload",
+  user = ".event.user, or user: it is handed to run behind journey", restart = ":continue", loop = ":continue" }
 
 ---@class review.Walk
 ---@field types table
@@ -59,6 +60,8 @@ function Walk:check_name(node)
     return self:error("unknown-name", node, ("there is nothing named `%s` here"):format(name), "write " .. foreign[name])
   end
   local instead = self.input.missing[name]
+  local fn = self:running()
+  if instead and name == "event" and fn and fn.phases.run then instead = "write journey.event for what began it" end
   if instead and node.told then return end
   if instead then return self:error("unknown-name", node, ("there is no `%s` here"):format(name), instead) end
   if node.told then return end
@@ -203,17 +206,12 @@ end
 
 --- A field of the payload, against the schemas of all types that the code at hand may be given.
 function Walk:check_payload(key)
-  local fn = self:running()
-  if not fn then return end
   local known, strict = {}, true
-  for rule in pairs(fn.in_rules) do
-    if rule.on_unclear then return end
-    for name in pairs(rule.on) do
-      local schema = self.facts.schemas[name]
-      if type(schema) ~= "table" or type(schema.properties) ~= "table" then return end
-      strict = strict and schema.additionalProperties == false
-      for member in pairs(schema.properties) do known[member] = true end
-    end
+  for name in pairs(self:types_here {} or {}) do
+    local schema = self.facts.schemas[name]
+    if type(schema) ~= "table" or type(schema.properties) ~= "table" then return end
+    strict = strict and schema.additionalProperties == false
+    for member in pairs(schema.properties) do known[member] = true end
   end
   if next(known) == nil or known[key[1]] then return end
   local near = values.nearest(key[1], known)

@@ -177,6 +177,19 @@ local function field_of(self, source, node, name)
   end
 end
 
+--- The set of texts that stand there: one, or a list; nil if that cannot be told.
+function Types:texts_of(source, node)
+  local one = node and self:of(source, node)
+  if not one then return nil end
+  local set = {}
+  for _, item in ipairs(one.kind == "table" and one.node or { node }) do
+    local text = item.tag ~= "Pair" and self:of(one.source or source, item)
+    if not (text and text.kind == "string" and text.value) then return nil end
+    set[text.value] = true
+  end
+  return set
+end
+
 --- The texts that a value may be; nil if that cannot be told.
 function types.choices(one)
   return one and one.kind == "string" and (one.choices or one.value and { one.value }) or nil
@@ -284,7 +297,10 @@ function Types:of(source, node)
     local field = base and base.kind == "class" and self:member(base.class, node[2][1])
     if field and field.type and field.type.kind == "function" then
       result = self:of_annotation(field.type.returns)
-      if base.class.name == "kairos.Journey" and node[2][1] == "split" then
+      if base.class.name == "kairos.Journey" and node[2][1] == "wait_for" and result then
+        result.on = node[3] and self:texts_of(source, field_of(self, source, node[3], "on"))
+        result.waited = true
+      elseif base.class.name == "kairos.Journey" and node[2][1] == "split" then
         result = { kind = "string", choices = types.weighted(node[3]) }
       elseif base.class.name == "kairos.User" and node[2][1] == "variant" then
         local experiment = node[3] and self:of(source, node[3])
@@ -379,7 +395,10 @@ function Types:expect(source, one, node, rule, field)
   if one.kind == "function" then
     local fn, from = self:function_of(source, node)
     if not fn then return end
-    for index, param in ipairs(one.params) do self:give(fn, from, index, self:of_annotation(param.type)) end
+    local first, second = fn[1][1], fn[1][2]
+    local swapped = phases[field] and phases[field] ~= "act" and field ~= "when" and first and second and one.params[2]
+      and first[1] == one.params[2].name and second[1] == one.params[1].name -- which is said
+    for index, param in ipairs(swapped and {} or one.params) do self:give(fn, from, index, self:of_annotation(param.type)) end
     fn.field, fn.expected = fn.field or field, fn.expected or one.params
     fn.journey = rule and rule.kind == "journey"
     if rule then self:runs(fn, from, rule, phases[field] or "act") end

@@ -139,8 +139,45 @@ return kairos.journey {
   end,
 }
 ]],
-    "4:18: error: `run` is given the journey first, then the user; write function(journey, user)",
-    "5:13: error: user has no `wait`; write journey:wait" },
+    "4:18: error: `run` is given the journey first, then the user; write function(journey, user)" },
+  { "user:wait", run [[
+    user:wait "1h"]],
+    "5:10: error: user has no `wait`; write journey:wait" },
+  { "an event type that the wait does not end by", run [[
+    local event = journey:wait_for { on = { "message.clicked", "message.opened" }, within = "1d" }
+    if event and event.type == "message.click" then journey:set("clicked", true) end]],
+    '6:32: warning: this wait ends by no event of type "message.click"; write "message.clicked"' },
+  { "a timer in a journey", run [[
+    user:after("1h", { name = "later" })]],
+    '5:5: error: a journey has no timers: it waits; write journey:wait "1h"' },
+  { "where(journey, event)",
+    fields [[exit = { on = "order.completed", where = function(journey, event) return journey.key == event.id end }]],
+    "4:53: error: `where` is given the event first, then the journey; write function(event, journey)" },
+  { "weights in percent", run [[
+    journey:set("offer", journey:split { name = "offer", a = "50%", b = 50 })]],
+    '5:62: error: the weight of `a` must be a number, not "50%"; write a = 50' },
+  { "a split without a name", run [[
+    journey:set("offer", journey:split { a = 50, b = 50 })]],
+    '5:40: error: journey:split needs `name`, by which a user keeps his side; write name = "offer"' },
+  { "a split of a list", run [[
+    journey:set("offer", journey:split { "a", "b" })]],
+    "5:42: error: journey:split takes each side with its weight; write a = 50" },
+  { "a wait as a condition", run [[
+    if journey:wait "1h" then journey:set("waited", true) end]],
+    "5:8: warning: journey:wait answers nothing, so this is never true; write it on a line of its own" },
+  { "a moment that is a time", run [[
+    journey:wait_until "in 2 hours"]],
+    '5:24: error: this is a time to wait, and no moment; write journey:wait "2h"' },
+  { "no time at all", run [[
+    journey:wait "0h"]],
+    '5:18: error: `time` of journey:wait is no duration: it has to be longer than nothing; write "10m"' },
+  { "the event in run", run [[
+    journey:set("total", event.payload.total)]],
+    "5:26: error: there is no `event` here; write journey.event for what began it" },
+  { "a clock in run", run [[
+    journey:wait_until(os.time() + 3600)]],
+    "5:24: error: there is no `os` here; rules do no I/O and have no clock of their own; the time is event.timestamp or "
+      .. "kairos.now()" },
   { "run(user)", [[
 local kairos = require "kairos"
 local orders = kairos.window { of = "order.completed", over = "1d" }
