@@ -1,0 +1,297 @@
+// links: base config event state gate deliver engine ingest decide
+/* Journeys as the decider runs them: what the log keeps is all that recovery needs, and a history that does
+ * not fit its source is parked, with the step named. */
+#include "decide/decide.h"
+#include "test_engine_support.h"
+
+static const char yaml[] = "rules:\n  budget: 200ms\n  memory: 16MB\n";
+static const int64_t NOON = 1795604400000;
+enum { HOUR = 3600000 };
+
+struct world {
+  struct bench bench;
+  struct decider *decider;
+  struct decision decision;
+  struct record twin; /**< what recovery makes of the effects */
+  struct buf failed;  /**< the last dead letter, encoded */
+  struct buf said;    /**< reasons of dead letters */
+  int serial, letters;
+};
+
+static void note_failure(void *context, const struct entity *entity, const struct failure *failure) {
+  struct world *world = context;
+  (void)entity;
+  world->letters++;
+  buf_clear(&world->said);
+  buf_append(&world->said, failure->error.data, failure->error.len);
+  buf_put_u8(&world->said, 0);
+  buf_clear(&world->failed);
+  effect_encode(&(struct effect){.type = EFFECT_FAILURE, .failure = *failure}, &world->failed);
+}
+
+static void world_init(struct world *world) {
+  *world = (struct world){0};
+  bench_init(&world->bench, yaml);
+  record_init(&world->twin);
+}
+
+static void world_deinit(struct world *world) {
+  decider_free(world->decider);
+  bench_deinit(&world->bench);
+  record_deinit(&world->twin);
+  buf_deinit(&world->failed);
+  buf_deinit(&world->said);
+}
+
+/** Apply the effects as recovery does: the same record, byte for byte. */
+static void settle(struct world *world) {
+  struct reader reader = reader_of(world->decision.effects);
+  struct effect effect;
+  struct error err;
+  while (reader_left(&reader)) {
+    assert_int_equal(effect_decode(&effect, &reader, &err), 0);
+    if (record_apply(&world->twin, &effect, SIZE_MAX, &err)) fail_msg("%s", err.message);
+  }
+  assert_true(str_equal(buf_str(&world->twin.bytes), buf_str(&world->bench.record.bytes)));
+}
+
+/** The journey's function anew; those under way are made to run on it, as no reload would. */
+static void world_journey(struct world *world, const char *run) {
+  struct buf text = {0};
+  struct journey journey;
+  size_t at = 0;
+  buf_printf(&text,
+             "local kairos = require 'kairos'\nlocal seen = kairos.window { of = 'x', over = '1d' }\n"
+             "return kairos.journey { name = 'way', start = { on = 'go' }, exit = { on = 'stop' },\n"
+             "run = function(journey, user)\n%s\nend }",
+             run);
+  buf_put_u8(&text, 0);
+  bench_write(&world->bench, "way/rule.lua", (const char *)text.data);
+  bench_write(&world->bench, "way/m.txt", "hello");
+  buf_deinit(&text);
+  decider_free(world->decider);
+  world->decider = NULL;
+  if (bench_load(&world->bench)) fail_msg("%s", world->bench.err.message);
+  world->decider =
+      decider_new(&(struct decider_options){.engine = world->bench.engine,
+                                            .config = world->bench.config,
+                                            .generation = 7,
+                                            .record_max = 64 << 10,
+                                            .observer = {.context = world, .failure = note_failure}});
+  const struct engine_rule *rules;
+  engine_rules(world->bench.engine, &rules);
+  if (!record_journey_next(&world->bench.record, &at, &journey)) return;
+  struct buf bytes = {0};
+  assert_true(record_journey(&world->bench.record, journey.id, &journey));
+  journey_encode(&journey, &bytes);
+  assert_true(journey_decode(&journey, buf_str(&bytes)));
+  journey.version = rules[0].version;
+  journey.steps = 0;
+  journey.history = STR("");
+  struct effect effect = {.type = EFFECT_JOURNEY, .journey = {journey, JOURNEY_MOVES}};
+  assert_int_equal(record_apply(&world->bench.record, &effect, SIZE_MAX, NULL), 0);
+  assert_int_equal(record_apply(&world->twin, &effect, SIZE_MAX, NULL), 0);
+  buf_deinit(&bytes);
+}
+
+static void world_event(struct world *world, const char *type, int64_t at) {
+  char id[16];
+  bench_event(&world->bench, type, "{}", at);
+  snprintf(id, sizeof id, "e%d", ++world->serial);
+  world->bench.event.id = str_from(id);
+  world->bench.event.entity.id = STR("ada");
+  decide_event(world->decider, &world->bench.record, &world->bench.event, at, &world->decision);
+  settle(world);
+}
+
+static void world_timer(struct world *world) {
+  struct timer timer;
+  assert_true(record_timer_next(&world->bench.record, &timer) && timer_journey(&timer));
+  decide_timer(world->decider, &world->bench.record, (struct entity){ENTITY_USER, STR("ada")}, &timer,
+               timer.due, &world->decision);
+  settle(world);
+}
+
+static bool only(const struct world *world, struct journey *out) {
+  size_t at = 0;
+  return record_journey_next(&world->bench.record, &at, out) &&
+         record_journey(&world->bench.record, out->id, out);
+}
+
+static int retry(struct world *world, int64_t wall, struct error *err) {
+  struct reader reader = reader_of(buf_str(&world->failed));
+  struct effect letter;
+  assert_int_equal(effect_decode(&letter, &reader, NULL), 0);
+  int rc = decide_retry(world->decider, &world->bench.record, (struct entity){ENTITY_USER, STR("ada")},
+                        &letter.failure, wall, &world->decision, err);
+  settle(world);
+  return rc;
+}
+
+static const char first[] =
+    "local n = user:count(seen)\njourney:wait '1h'\n"
+    "local s = journey:split { name = 'side', a = 1 }\njourney:wait_for { on = 'more', within = '2h' }\n"
+    "journey:send { channel = 'push', to = 'p', template = 'm' }";
+
+/** Up to the second wait, on `first`. */
+static void world_under_way(struct world *world) {
+  struct journey journey;
+  world_init(world);
+  world_journey(world, first);
+  world_event(world, "go", NOON);
+  world_timer(world);
+  assert_true(only(world, &journey) && journey.steps == 3 && journey.wait.op == JOURNEY_WAIT_FOR);
+  assert_int_equal(journey.wait.line, 8);
+}
+
+static void test_effects_are_all(void **state) {
+  (void)state;
+  struct world world;
+  struct journey journey;
+  struct effect effect;
+  world_under_way(&world);
+  world_event(&world, "more", NOON + HOUR + 5);
+  struct reader reader = reader_of(world.decision.effects);
+  bool sent = false, ended = false;
+  while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) {
+    sent |= effect.type == EFFECT_MESSAGE;
+    ended |= effect.type == EFFECT_JOURNEY_END && effect.journey_ended.end == JOURNEY_FINISHED;
+    assert_true(effect.type != EFFECT_JOURNEY); // it has ended: nothing more is kept of it
+  }
+  assert_true(sent && ended && !only(&world, &journey));
+  world_deinit(&world);
+}
+
+/** A resume logs what is new, and not the history again. */
+static void test_history_is_not_repeated(void **state) {
+  (void)state;
+  struct world world;
+  struct journey journey;
+  world_init(&world);
+  world_journey(&world, "for i = 1, 300 do user:count(seen) if i % 100 == 0 then journey:wait '1h' end end");
+  world_event(&world, "go", NOON);
+  size_t begun = world.decision.effects.len;
+  world_timer(&world);
+  assert_true(only(&world, &journey) && journey.steps == 201);
+  assert_in_range(world.decision.effects.len, 1000, begun + 100);
+  world_timer(&world);
+  assert_in_range(world.decision.effects.len, 1000, begun + 100);
+  world_timer(&world);
+  assert_true(world.decision.effects.len < 300 && !only(&world, &journey));
+  world_deinit(&world);
+}
+
+static void test_does_not_fit(void **state) {
+  (void)state;
+  static const struct {
+    const char *run, *says;
+  } cases[] = {
+      {"journey:wait '1h'", "rules/way/rule.lua:5: the journey does not fit its source any more: step 1 of "
+                            "its history is count x 1d, and "
+                            "here the source asks for wait \"1h\""},
+      {"local n = user:count(seen)\njourney:wait '2h'",
+       "rules/way/rule.lua:6: the journey does not fit its source any more: step 2 of its history is wait "
+       "\"1h\", and "
+       "here the source asks for wait \"2h\""},
+      {"local n = user:count(seen)",
+       "the journey does not fit its source any more: its function ends, and step 2 of "
+       "its history is wait \"1h\""},
+      {"local n = user:count(seen)\njourney:wait '1h'\nlocal s = journey:split { name = 'side', a = 1 }\n"
+       "local name = user.name",
+       "rules/way/rule.lua:8: the journey does not fit its source any more: it waits at wait_for more within "
+       "2h, and "
+       "here the source asks for name first"},
+      {"local n = user:count(seen)\njourney:wait '1h'\nlocal s = journey:split { name = 'side', a = 1 }\n"
+       "journey:wait_for { on = 'more', within = '3h' }",
+       "rules/way/rule.lua:8: the journey does not fit its source any more: it waits at wait_for more within "
+       "2h, and "
+       "here the source has wait_for more within 3h"},
+      {"local n = user:count(seen)\njourney:wait '1h'\nlocal s = journey:split { name = 'side', b = 1 }",
+       "rules/way/rule.lua:7: the journey does not fit its source any more: its split side gave \"a\", which "
+       "is no side "
+       "of it now"},
+      {"local n = user:count(seen)\njourney:wait '1h'\nlocal s = journey:split { name = 'side', a = 1 }",
+       "the journey does not fit its source any more: its function ends, and it waits at wait_for more "
+       "within 2h"},
+      {"pcall(function() journey:wait '5h' end) error 'caught'",
+       "rules/way/rule.lua:5: the journey does not fit"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct world world;
+    struct journey journey;
+    struct error err = {0};
+    world_under_way(&world);
+    world_journey(&world, cases[i].run);
+    world_event(&world, "more", NOON + HOUR + 5);
+    if (!strstr((const char *)world.said.data, cases[i].says))
+      fail_msg("%s\n%s", world.said.data, cases[i].says);
+    assert_true(only(&world, &journey) && journey.state == JOURNEY_PARKED && journey.steps == 3);
+    assert_true(memcmp(journey.why.data, world.said.data, journey.why.len) == 0);
+    // Nothing wakes it, and what it waits for is not lost: on a source that fits it goes on with that very
+    // event.
+    struct timer timer;
+    assert_false(record_timer_next(&world.bench.record, &timer));
+    world_event(&world, "more", NOON + HOUR + 6);
+    assert_int_equal(world.letters, 1);
+    assert_true(retry(&world, NOON + 3 * HOUR, &err) < 0);
+    world_journey(&world, first);
+    assert_int_equal(retry(&world, NOON + 3 * HOUR, &err), 0);
+    assert_false(only(&world, &journey));
+    assert_int_equal(retry(&world, NOON + 3 * HOUR, &err), ERROR_NOT_FOUND);
+    world_deinit(&world);
+  }
+}
+
+/** An exit ends a parked one, too: nobody is to be written to who has bought. */
+static void test_parked_exits(void **state) {
+  (void)state;
+  struct world world;
+  struct journey journey;
+  world_under_way(&world);
+  world_journey(&world, "error 'no'");
+  world_event(&world, "more", NOON + HOUR + 5);
+  assert_true(only(&world, &journey) && journey.state == JOURNEY_PARKED);
+  world_event(&world, "stop", NOON + HOUR + 6);
+  assert_false(only(&world, &journey));
+  world_deinit(&world);
+}
+
+/** So many at once, and no more; the one too many is a dead letter, which may be tried again. */
+static void test_bounds(void **state) {
+  (void)state;
+  struct world world;
+  struct error err = {0};
+  world_init(&world);
+  bench_write(
+      &world.bench, "way/rule.lua",
+      "local kairos = require 'kairos'\nreturn kairos.journey { name = 'way', start = { on = 'go' }, again = "
+      "'parallel', exit = { on = 'stop' }, run = function(journey) journey:wait '1h' end }");
+  bench_write(&world.bench, "way/m.txt", "hello");
+  if (bench_load(&world.bench)) fail_msg("%s", world.bench.err.message);
+  world.decider =
+      decider_new(&(struct decider_options){.engine = world.bench.engine,
+                                            .config = world.bench.config,
+                                            .generation = 7,
+                                            .record_max = 64 << 10,
+                                            .observer = {.context = &world, .failure = note_failure}});
+  for (int i = 0; i < JOURNEYS_A_USER; i++) world_event(&world, "go", NOON + i);
+  assert_int_equal(world.letters, 0);
+  world_event(&world, "go", NOON + 99);
+  assert_int_equal(world.letters, 1);
+  assert_non_null(strstr((const char *)world.said.data, "the user has 32 journeys under way already"));
+  assert_true(retry(&world, NOON + 100, &err) < 0);
+  world_event(&world, "stop", NOON + 101);
+  assert_int_equal(world.bench.record.bytes.len, 0);
+  assert_int_equal(retry(&world, NOON + 102, &err), 0);
+  struct journey journey;
+  assert_true(only(&world, &journey));
+  world_deinit(&world);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_effects_are_all),
+                                     cmocka_unit_test(test_history_is_not_repeated),
+                                     cmocka_unit_test(test_does_not_fit), cmocka_unit_test(test_parked_exits),
+                                     cmocka_unit_test(test_bounds)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
