@@ -27,6 +27,9 @@ return {
   kairos.rule {
     name = "back_in_stock_wish",
     on   = "stock.requested",
+    when = function(event)
+      return type(event.payload.sku) == "string"
+    end,
     act  = function(event, user)
       local wishes, count, oldest = wishes_of(user)
       if count >= MOST then
@@ -40,7 +43,8 @@ return {
     name       = "back_in_stock",
     on         = "stock.back",
     for_each   = function(event)
-      return askers:of(event.payload.sku)
+      local sku = event.payload.sku
+      return type(sku) == "string" and askers:of(sku) or nil
     end,
     pace       = "200/s",
     expires_in = "6h",

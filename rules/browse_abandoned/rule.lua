@@ -12,11 +12,13 @@ return kairos.journey {
   start      = {
     on   = "product.viewed",
     when = function(event, user)
-      return user:count(views, event.payload.sku) >= 2 and user:count(orders) == 0
+      local sku = event.payload.sku
+      return type(sku) == "string" and user:count(views, sku) >= 2 and user:count(orders) == 0
     end,
   },
   again      = "restart",
   exit       = { on = { "cart.updated", "order.completed", "help.offered" } },
+  goal       = { on = "order.completed", within = "7d" },
   flight     = "pin",
   late       = "exit",
   late_after = "1d",

@@ -8,7 +8,13 @@ local prices = require "shared.prices"
 
 return kairos.journey {
   name       = "cart_abandoned",
-  start      = { on = "cart.updated", when = function(event) return event.payload.total > 0 end },
+  start      = {
+    on   = "cart.updated",
+    when = function(event)
+      local total = event.payload.total
+      return type(total) == "number" and total > 0
+    end,
+  },
   key        = "payload.cart_id",
   again      = "restart",
   exit       = {
@@ -26,7 +32,7 @@ return kairos.journey {
       end,
     },
   },
-  goal       = { on = "order.completed", within = "7d" },
+  goal       = { on = "order.completed", within = "3d" },
   flight     = "pin",
   late       = "exit",
   late_after = "1d",
@@ -37,10 +43,13 @@ return kairos.journey {
     journey:wait "1h"
     daytime.wait(journey, user)
     local reminded = kairos.now()
-    journey:send {
+    local sent = journey:send {
       channel = "email", template = "reminder", data = data,
       purpose = "marketing", once_per = "1d", cap = "3/7d", expires_in = "6h",
     }
+    if not sent then
+      return -- the gate said no: there is nothing to come back to
+    end
 
     local click = journey:wait_for {
       on = "message.clicked", within = "1d",

@@ -37,6 +37,7 @@ return kairos.journey {
   },
   again      = "restart",
   exit       = { on = { "product.viewed", "cart.updated", "order.completed" } },
+  goal       = { on = "order.completed", within = "7d" },
   flight     = "pin",
   late       = "exit",
   late_after = "12h",

@@ -8,7 +8,8 @@ return kairos.rule {
   name = "high_interest",
   on   = "product.viewed",
   when = function(event, user)
-    return user:count(views, event.payload.sku) >= 3 and user:count(orders) == 0
+    local sku = event.payload.sku
+    return type(sku) == "string" and user:count(views, sku) >= 3 and user:count(orders) == 0
   end,
   act  = function(event, user)
     user:emit { type = "help.offered", payload = { sku = event.payload.sku } } -- browse_abandoned lets go of it then

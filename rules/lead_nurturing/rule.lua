@@ -14,6 +14,7 @@ return kairos.journey {
   start  = { on = "lead.created", when = function(event) return type(event.payload.company) == "string" end },
   again  = "ignore",
   exit   = { on = { "tasting.booked", "lead.closed" } },
+  goal   = { on = "tasting.booked", within = "90d" },
   flight = "pin",
   run    = function(journey, user, event)
     local lead = event.payload

@@ -27,6 +27,7 @@ return kairos.journey {
   name   = "next_best_offer",
   start  = { on = "order.completed" },
   again  = "restart",
+  goal   = { on = "order.completed", within = "30d" },
   flight = "pin",
   run    = function(journey, user)
     journey:wait "21d"

@@ -16,6 +16,7 @@ return kairos.journey {
   key    = "payload.order_id",
   again  = "ignore",
   exit   = { on = { "order.cancelled", "order.returned", "review.submitted" }, where = of_this_order },
+  goal   = { on = "review.submitted", where = of_this_order, within = "60d" },
   flight = "pin",
   run    = function(journey, user, event)
     local order = event.payload
@@ -34,7 +35,7 @@ return kairos.journey {
 
     journey:wait "10d"
     journey:wait_until("next weekend 10:00", { late = "exit", late_after = "14d" })
-    local items = order.items or {}
+    local items = type(order.items) == "table" and order.items or {}
     journey:send {
       channel = "email", template = "review",
       data = { order_id = order.order_id, items = items, one = #items == 1 and items[1].name or nil },

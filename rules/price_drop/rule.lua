@@ -24,7 +24,8 @@ return kairos.rule {
   name       = "price_drop",
   on         = "price.dropped",
   for_each   = function(event)
-    return watchers:of(event.payload.sku)
+    local sku = event.payload.sku
+    return type(sku) == "string" and watchers:of(sku) or nil
   end,
   pace       = "500/s",
   expires_in = "12h",

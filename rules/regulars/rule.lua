@@ -19,6 +19,7 @@ return {
     start      = { on = segment.left "regulars" },
     again      = "ignore",
     exit       = { on = segment.entered "regulars" },
+    goal       = { on = segment.entered "regulars", within = "60d" },
     late       = "exit",
     late_after = "7d",
     run        = function(journey, user)

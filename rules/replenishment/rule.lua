@@ -15,6 +15,17 @@ local LASTS = {
 -- Before it is gone: time to order, to roast and to deliver.
 local NOTICE = "4 days"
 
+--- Those of an order's items that run out.
+local function lasting(order)
+  local items = {}
+  for _, item in ipairs(type(order.items) == "table" and order.items or {}) do
+    if type(item) == "table" and LASTS[item.sku] then
+      items[#items + 1] = item
+    end
+  end
+  return items
+end
+
 --- What we know of a customer's supplies, to be changed: sku -> { name, last, pieces, days, due }.
 local function supplies_of(user)
   local supplies = {}
@@ -51,26 +62,19 @@ return kairos.rule {
   name = "replenishment",
   on   = "order.completed",
   when = function(event)
-    for _, item in ipairs(event.payload.items or {}) do
-      if LASTS[item.sku] then
-        return true
-      end
-    end
-    return false
+    return #lasting(event.payload) > 0
   end,
   act  = function(event, user)
     local now, supplies = kairos.now(), supplies_of(user)
-    for _, item in ipairs(event.payload.items) do
-      if LASTS[item.sku] then
-        local known, pieces = supplies[item.sku], math.max(item.quantity or 1, 1)
-        local days = known and learn(known, item.sku, now, user) or LASTS[item.sku]
-        local gone = date.add(now, math.floor(days * pieces) .. " days", user)
-        supplies[item.sku] = {
-          name = item.name, last = now, pieces = pieces, days = days,
-          -- The first morning of the days in which to order.
-          due = date.next("09:00", user, math.max(date.add(gone, "-" .. NOTICE, user), now)),
-        }
-      end
+    for _, item in ipairs(lasting(event.payload)) do
+      local known, pieces = supplies[item.sku], math.max(tonumber(item.quantity) or 1, 1)
+      local days = known and learn(known, item.sku, now, user) or LASTS[item.sku]
+      local gone = date.add(now, math.floor(days * pieces) .. " days", user)
+      supplies[item.sku] = {
+        name = item.name, last = now, pieces = pieces, days = days,
+        -- The first morning of the days in which to order.
+        due = date.next("09:00", user, math.max(date.add(gone, "-" .. NOTICE, user), now)),
+      }
     end
     keep(supplies, user)
   end,

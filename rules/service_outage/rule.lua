@@ -7,6 +7,12 @@ local date = kairos.date
 
 local users = kairos.interest { name = "service_users", of = "service.used", by = "payload.service", over = "30d" }
 
+--- Whom it is about.
+local function affected(event)
+  local service = event.payload.service
+  return type(service) == "string" and users:of(service) or nil
+end
+
 --- "14:05", where the customer lives; nil if it is no moment.
 local function clock(ms, user)
   return type(ms) == "number" and date(ms, user):format "%R" or nil
@@ -29,9 +35,7 @@ return {
     name       = "service_outage",
     on         = "service.outage",
     priority   = 100,
-    for_each   = function(event)
-      return users:of(event.payload.service)
-    end,
+    for_each   = affected,
     pace       = "1000/s",
     expires_in = "1h",
     when       = function(event, user)
@@ -50,9 +54,7 @@ return {
     name       = "service_restored",
     on         = "service.restored",
     priority   = 100,
-    for_each   = function(event)
-      return users:of(event.payload.service)
-    end,
+    for_each   = affected,
     pace       = "1000/s",
     expires_in = "2h",
     act        = function(event, user)

@@ -7,6 +7,7 @@ return kairos.journey {
   start  = { on = "user.registered", when = function(_, user) return not user.welcomed end },
   again  = "ignore",
   exit   = { on = "order.completed" },
+  goal   = { on = "order.completed", within = "30d" },
   flight = "pin",
   run    = function(journey)
     journey:set("welcomed", true)

@@ -8,6 +8,7 @@ return kairos.journey {
   name   = "win_back",
   start  = { on = "order.completed" },
   again  = "restart",
+  goal   = { on = "order.completed", within = "180d" },
   flight = "pin",
   run    = function(journey, user)
     if user.asleep then

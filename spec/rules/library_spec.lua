@@ -90,6 +90,26 @@ describe("the library", function()
     end
   end)
 
+  it("minds no event that lacks what it should have, or has it otherwise", function()
+    local broken = { {}, { sku = true, category = 3, query = {}, results = "many", cart_id = {}, total = "much", items = "none",
+      order_id = {}, service = false, incident = {}, company = 7, people = "all", stock = "few", price = "low", was = {}, lat = "x",
+      campaign = 1, birthday = {}, time_zone = 9 }, { items = { {}, 3, "x" }, total = 1, cart_id = "c", order_id = "o" } }
+    for _, payload in ipairs(broken) do
+      for _, name in ipairs { "identify", "search.performed", "category.viewed", "product.viewed", "product.favourited",
+        "cart.updated", "order.completed", "order.delivered", "review.submitted", "stock.requested", "service.used", "guide.opened",
+        "pricing.viewed", "lead.created", "location.updated", "message.clicked" } do
+        event(name, payload)
+        event(name, payload)
+        event(name, payload)
+      end
+      for _, name in ipairs { "price.dropped", "stock.back", "service.outage", "service.restored" } do
+        host:event { type = name, subject = "it", payload = payload }
+      end
+      host:advance "30d"
+    end
+    assert.same({}, host:dead())
+  end)
+
   it("keeps to a cap over all of it, whoever asks first", function()
     start { purposes = { { name = "marketing", consent = "opt_out", caps = { "3/7d" } } } }
     half_a_year()
