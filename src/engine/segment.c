@@ -12,29 +12,16 @@ bool engine_is_segment(lua_State *lua) {
   return object && object->type == object_segment;
 }
 
-struct reaching {
-  struct engine *engine;
-  uint32_t *windows;
-  size_t count;
-};
-
+/** All windows that a segment's function could read, whichever way its answer goes. */
 static void note_window(void *context, const struct object *object) {
-  struct reaching *reaching = context;
+  struct engine_segment *segment = context;
   if (object->type != object_window) return;
   uint32_t window = ((const struct window_object *)object)->index;
-  for (size_t i = 0; i < reaching->count; i++)
-    if (reaching->windows[i] == window) return;
-  reaching->windows = memory_realloc(reaching->windows, (reaching->count + 1) * sizeof *reaching->windows);
-  reaching->windows[reaching->count++] = window;
-}
-
-/** All windows that the function on top could read, whichever way its answer goes. */
-static uint32_t *windows_reached(lua_State *lua, struct engine *engine, size_t *count) {
-  struct reaching reaching = {.engine = engine};
-  lua_pushvalue(lua, -1);
-  sandbox_reach(lua, note_window, &reaching);
-  *count = reaching.count;
-  return reaching.windows;
+  for (size_t i = 0; i < segment->window_count; i++)
+    if (segment->windows[i] == window) return;
+  uint32_t *windows = memory_realloc((void *)segment->windows, (segment->window_count + 1) * sizeof *windows);
+  windows[segment->window_count++] = window;
+  segment->windows = windows; // the engine's from here on, whatever is raised
 }
 
 static struct str keep_joined(struct engine *engine, const char *prefix, struct str name) {
@@ -92,7 +79,8 @@ void engine_add_segment(lua_State *lua, struct engine *engine, const struct rule
   segment->sticky = (int64_t)lua_tonumber(lua, -1);
   lua_pop(lua, 1);
   lua_getfield(lua, -1, "member");
-  segment->windows = windows_reached(lua, engine, &segment->window_count);
+  lua_pushvalue(lua, -1);
+  sandbox_reach(lua, note_window, segment);
   code->member = engine_keep_function(lua, engine);
   lua_pop(lua, 2);
 }
