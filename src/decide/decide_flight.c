@@ -73,6 +73,9 @@ static int load(const struct decider *decider, struct flight_source *item) {
   if (rc) return error_prefix(why, "the source that it began with: ");
   struct engine_options made = *engine_made_with(options->engine);
   made.ruleset = item->ruleset;
+  made.partial = true;
+  made.quiet = NULL;
+  made.quiet_folders = STR("");
   made.taker = NULL;
   made.partial = true;
   rc = engine_new(&item->source.engine, &made, why);

@@ -28,23 +28,54 @@ struct source {
       *asked;                  /**< that rule; and the one whose roll-out counts: today's if there is one */
   struct campaigns *campaigns; /**< that one's … */
   uint32_t index;              /**< … and where it is among them */
+  unsigned moves;              /**< enum journey_change: the journey comes from another source */
+  struct str stays;            /**< why the newer source does not take it over; "" */
 };
 
+static struct source present_source(const struct decider *decider, uint32_t rule) {
+  return (struct source){.engine = decider->options.engine,
+                         .rule = rule,
+                         .own = &decider->rules[rule],
+                         .asked = &decider->rules[rule],
+                         .campaigns = decider->campaigns,
+                         .index = rule,
+                         .stays = STR("")};
+}
+
+/** Today's source, if it is another one and means to take over what is under way. */
+static const struct engine_rule *newer_rule(const struct decider *decider, const struct journey *journey,
+                                            int *index) {
+  *index = engine_rule_of(decider->options.engine, journey->campaign);
+  const struct engine_rule *today = *index < 0 ? NULL : &decider->rules[*index];
+  bool takes = today && today->journey && today->journey->flight != ENGINE_FLIGHT_PIN &&
+               !hash128_equal(today->version, journey->version);
+  return takes ? today : NULL;
+}
+
+/** The source that it is on. Where that cannot be had and the newer one takes over, that one, and `moves`
+ * says so: it goes on there, or not at all. */
 static int find_source(struct decider *decider, const struct journey *journey, struct source *out,
                        struct error *err) {
   struct decide_source found;
+  int today;
   int rc = decide_flight(decider, journey->campaign, journey->version, &found, err);
-  if (rc) return rc;
+  if (rc == 0 && !found.rules[found.rule].journey)
+    rc = error_set(err, ERROR_NOT_FOUND, "\"%.*s\" is no journey in the source that it began with",
+                   STR_ARG(journey->campaign));
+  if (rc) {
+    if (!newer_rule(decider, journey, &today)) return rc;
+    *out = present_source(decider, (uint32_t)today);
+    out->moves = JOURNEY_MOVES;
+    return 0;
+  }
   *out = (struct source){.engine = found.engine,
                          .rule = found.rule,
                          .own = &found.rules[found.rule],
                          .asked = &found.rules[found.rule],
                          .campaigns = found.campaigns,
-                         .index = found.rule};
-  if (!out->own->journey)
-    return error_set(err, ERROR_NOT_FOUND, "\"%.*s\" is no journey in the source that it began with",
-                     STR_ARG(journey->campaign));
-  int today = engine_rule_of(decider->options.engine, journey->campaign);
+                         .index = found.rule,
+                         .stays = STR("")};
+  today = engine_rule_of(decider->options.engine, journey->campaign);
   if (today < 0 || !decider->rules[today].journey) return 0;
   out->asked = &decider->rules[today];
   out->campaigns = decider->campaigns;
@@ -199,7 +230,7 @@ static int finish(struct decider *decider, const struct journey *journey, const 
     watching.handed = watching.why = STR("");
     watching.wait = (struct journey_wait){
         .label = STR("its goal"), .due = till, .set_at = decider->call.wall, .on = STR(""), .got = STR("")};
-    return put(decider, &watching, fresh ? JOURNEY_BEGINS : JOURNEY_CONTINUES, err);
+    return put(decider, &watching, fresh ? JOURNEY_BEGINS : JOURNEY_CONTINUES | source->moves, err);
   }
   end(decider, journey, JOURNEY_FINISHED, STR(""), now);
   return 0;
@@ -211,7 +242,8 @@ static int take_in(struct decider *decider, struct journey *journey, const struc
   const struct engine_journey_call *call = &decider->journey_call;
   struct journey next = as_it_stands(journey);
   next.state = JOURNEY_WAITING;
-  next.why = STR("");
+  next.why = source->stays;
+  unsigned changes = fresh ? JOURNEY_BEGINS : source->moves;
   *again = false;
   switch (call->came) {
   case ENGINE_JOURNEY_STILL:
@@ -228,7 +260,7 @@ static int take_in(struct decider *decider, struct journey *journey, const struc
     next.steps = call->steps;
     next.history = buf_str(&call->history);
     count_goals(decider, journey->campaign, next.history);
-    return put(decider, &next, fresh ? JOURNEY_BEGINS : 0, err);
+    return put(decider, &next, changes, err);
   case ENGINE_JOURNEY_CONTINUES:
     *again = true;
     count_goals(decider, journey->campaign, buf_str(&call->history));
@@ -236,7 +268,7 @@ static int take_in(struct decider *decider, struct journey *journey, const struc
     next.run++;
     next.at = call->now;
     next.handed = buf_str(&call->handed);
-    return put(decider, &next, fresh ? JOURNEY_BEGINS : JOURNEY_CONTINUES, err);
+    return put(decider, &next, fresh ? changes : JOURNEY_CONTINUES | changes, err);
   case ENGINE_JOURNEY_RETURNED:
     break;
   }
@@ -245,9 +277,11 @@ static int take_in(struct decider *decider, struct journey *journey, const struc
   return finish(decider, journey, source, fresh, err);
 }
 
-/** Run the function from its beginning, up to where it waits. */
+/** Run the function from its beginning, up to where it waits. `*fits`: it came as far as the journey has
+ * come. */
 static int run_on(struct decider *decider, struct journey *journey, const struct source *source, bool fresh,
-                  int64_t hold, struct error *err) {
+                  int64_t hold, bool *fits, struct error *err) {
+  struct source here = *source;
   struct hash128 id = journey->id;
   bool again = true;
   uint32_t messages = 0;
@@ -262,11 +296,13 @@ static int run_on(struct decider *decider, struct journey *journey, const struct
                        CONTINUES_MAX);
     decider->call.emit_max = ENGINE_EMIT_MAX - decider->derived.count;
     int rc = engine_run(source->engine, source->rule, &decider->call, err);
+    *fits = rc == 0 || round > 0 || decider->journey_call.steps > 0;
     messages = decider->call.message_count += messages;
     if (rc == 0 && source->asked->rollout.mode != ROLLOUT_SHADOW)
       rc = decide_take_emitted(decider, journey->campaign, err);
-    if (rc == 0) rc = take_in(decider, journey, source, fresh, hold, &again, err);
+    if (rc == 0) rc = take_in(decider, journey, &here, fresh, hold, &again, err);
     if (rc) return rc;
+    here.moves = 0; // it has
     if (again && !take(decider, id, journey)) return 0;
     if (again) decider->call.now = decider->journey_call.now;
     fresh = false;
@@ -274,33 +310,102 @@ static int run_on(struct decider *decider, struct journey *journey, const struct
   return 0;
 }
 
-/** Get it on with the call's input; it fails by itself. @return 0, or why it is parked. `journey` is in
- * `journey_bytes`, or the caller's. @param hold  its campaign does not run now: next look; 0: it does */
-static int go_on(struct decider *decider, const struct journey *journey, const struct source *source,
-                 bool fresh, int64_t hold, struct error *err) {
+/** Get it on with the call's input on this source; of what fails nothing is left. */
+static int attempt(struct decider *decider, struct journey *journey, const struct source *source, bool fresh,
+                   int64_t hold, bool *fits, struct error *err) {
   struct engine_call *call = &decider->call;
-  struct journey under_way = *journey;
+  int64_t now = call->now;
+  uint32_t derived = decider->derived.count;
   draft_mark(&decider->draft);
   call->draft = &decider->draft;
-  call->journey->journey = &under_way;
+  call->journey->journey = journey;
   call->journey->held = hold != 0;
   engine_input(source->engine);
-  int64_t now = call->now, before = clock_mono_us();
-  uint32_t derived = decider->derived.count;
-  int rc = run_on(decider, &under_way, source, fresh, hold, err);
+  int rc = run_on(decider, journey, source, fresh, hold, fits, err);
   call->now = now;
   if (rc == 0 && source->asked->rollout.mode == ROLLOUT_SHADOW)
     rc = draft_without(&decider->draft, EFFECT_ATTRIBUTE, &decider->input, err);
-  struct decider_run run = {
-      .rule = source->asked, .call = call, .messages = call->message_count, .failed = rc ? err : NULL};
-  if (rc) {
-    draft_rollback(&decider->draft);
-    decider->derived.count = derived;
-  } else if (call->message_count) {
-    decide_announce_messages(decider, source->campaigns, source->index, &run);
+  if (rc == 0) return 0;
+  draft_rollback(&decider->draft);
+  decider->derived.count = derived;
+  return rc;
+}
+
+/** The journey as it begins anew on newer source, with the state that this makes of it. @return 1 with it; 0:
+ * it makes none; or an error. */
+static int migrate(struct decider *decider, struct journey *journey, const struct source *newer,
+                   struct error *err) {
+  struct engine_call *call = &decider->call;
+  call->journey->journey = journey;
+  call->journey->ask = ENGINE_JOURNEY_MIGRATE;
+  engine_input(newer->engine);
+  int rc = engine_run(newer->engine, newer->rule, call, err);
+  call->journey->ask = ENGINE_JOURNEY_RUN;
+  if (rc || !call->acted) return rc;
+  journey->wait = (struct journey_wait){.label = STR(""), .due = INT64_MAX, .on = STR(""), .got = STR("")};
+  journey->history = STR("");
+  journey->steps = 0;
+  journey->run++;
+  journey->at = call->now;
+  journey->handed = buf_str(&call->journey->handed);
+  return 1;
+}
+
+/** Newer source takes it over, if it means to and the journey fits. @return 0: it has gone on there; an error
+ * of that source; or 1: it stays, because of `why`, if that is set. */
+static int go_over(struct decider *decider, struct journey *journey, struct source *source, struct error *why,
+                   struct error *err) {
+  int index, takes = 1, rc = 0;
+  const struct engine_rule *today = newer_rule(decider, journey, &index);
+  if (!today) return 1;
+  struct source newer = present_source(decider, (uint32_t)index);
+  bool fits = true;
+  newer.moves = JOURNEY_MOVES;
+  if (today->journey->flight == ENGINE_FLIGHT_MIGRATE) {
+    newer.moves |= JOURNEY_CONTINUES;
+    takes = migrate(decider, journey, &newer, why);
+    if (takes < 0) error_prefix(why, "the `flight` of the newer source failed, so it stays on its own: ");
   }
-  if (run.passed) decide_note_sender(decider, source->asked);
-  campaign_ran(source->campaigns, source->index, clock_mono_us() - before, rc != 0);
+  if (takes != 1) return 1;
+  journey->version = today->version;
+  journey->exits = today->journey->types;
+  rc = attempt(decider, journey, &newer, false, 0, &fits, err);
+  if (fits) {
+    *source = newer;
+    return rc;
+  }
+  *why = *err;
+  error_prefix(why, "it stays on its own source, for with the newer one ");
+  return 1;
+}
+
+/** Get it on with the call's input; it fails by itself. @return 0, or why it is parked. `journey` is in
+ * `journey_bytes`, or the caller's. @param hold  its campaign does not run now: next look; 0: it does */
+static int go_on(struct decider *decider, const struct journey *journey, const struct source *own, bool fresh,
+                 int64_t hold, struct error *err) {
+  struct engine_call *call = &decider->call;
+  struct journey under_way = *journey;
+  struct source source = *own;
+  struct error why = {0};
+  bool fits;
+  int64_t before = clock_mono_us();
+  int rc = fresh || hold ? 1 : go_over(decider, &under_way, &source, &why, err);
+  if (rc == 1 && own->moves) { // there is no other
+    rc = error_set(err, why.code ? why.code : ERROR_NOT_FOUND,
+                   "its own source cannot be had, and the newer one does not take it over%s%s",
+                   why.code ? ": " : "", why.message);
+  } else if (rc == 1) {
+    under_way = *journey;
+    source.stays = str_from(why.message);
+    source.stays.len = strcspn(why.message, "\n");
+    if (source.stays.len > JOURNEY_WHY_MAX) source.stays.len = JOURNEY_WHY_MAX;
+    rc = attempt(decider, &under_way, &source, fresh, hold, &fits, err);
+  }
+  struct decider_run run = {
+      .rule = source.asked, .call = call, .messages = call->message_count, .failed = rc ? err : NULL};
+  if (rc == 0 && call->message_count) decide_announce_messages(decider, source.campaigns, source.index, &run);
+  if (run.passed) decide_note_sender(decider, source.asked);
+  campaign_ran(source.campaigns, source.index, clock_mono_us() - before, rc != 0);
   if (decider->options.observer.ran) decider->options.observer.ran(decider->options.observer.context, &run);
   return rc;
 }
@@ -593,12 +698,7 @@ static int begin(struct decider *decider, const struct source *source, struct er
 }
 
 int decide_journey_start_again(struct decider *decider, uint32_t rule, struct error *err) {
-  struct source source = {.engine = decider->options.engine,
-                          .rule = rule,
-                          .own = &decider->rules[rule],
-                          .asked = &decider->rules[rule],
-                          .campaigns = decider->campaigns,
-                          .index = rule};
+  struct source source = present_source(decider, rule);
   int rc = 0;
   if (decider->call.entity.kind != ENTITY_USER)
     tell_not_run(decider, &source, STR("the event is about a subject, and a journey is a user's"));

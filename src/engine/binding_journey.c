@@ -120,6 +120,9 @@ void engine_run_journey(lua_State *lua, struct engine *engine, const struct engi
   case ENGINE_JOURNEY_RUN:
     run(lua, engine, code);
     break;
+  case ENGINE_JOURNEY_MIGRATE:
+    engine_migrate_journey(lua, engine, code);
+    break;
   }
 }
 

@@ -234,6 +234,8 @@ void engine_journey_free(const struct engine_journey *journey);
 
 /** What a journey's campaign is asked: engine_call.journey. Inside sandbox_run. */
 void engine_run_journey(lua_State *lua, struct engine *engine, const struct engine_code *code);
+/** engine_call.journey's MIGRATE. */
+void engine_migrate_journey(lua_State *lua, struct engine *engine, const struct engine_code *code);
 /** Push a handler. */
 void engine_push_handler(lua_State *lua, const struct engine *engine, int handler);
 

@@ -38,7 +38,10 @@ struct engine_journey {
 enum engine_journey_ask {
   ENGINE_JOURNEY_START, /**< `when`: call.acted says whether one starts */
   ENGINE_JOURNEY_EXIT,  /**< the `where` of exit number `exit`: call.acted is its answer */
-  ENGINE_JOURNEY_RUN    /**< its function */
+  ENGINE_JOURNEY_RUN,   /**< its function */
+  /** Its `flight`, a function: whether it takes over this journey of another source; call.acted says so, and
+   * `handed` has the state with which it begins anew. */
+  ENGINE_JOURNEY_MIGRATE
 };
 
 enum engine_journey_came {

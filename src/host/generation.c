@@ -1,6 +1,7 @@
 #include "host/generation.h"
 
 #include "base/clock.h"
+#include "base/logger.h"
 #include "base/memory.h"
 #include "event/value.h"
 #include "host/log_wait.h"
@@ -16,7 +17,7 @@ const char *generation_cause_name(enum generation_cause cause) {
 
 /** @param windows  null: what people look at. */
 static void encode(const struct generation_facts *facts, const struct str *windows, struct buf *out) {
-  value_put_map(out, windows ? 13 : 9);
+  value_put_map(out, windows ? 14 : 10);
   value_put_member_integer(out, "generation", facts->number);
   value_put_member_text(out, "cause", str_from(generation_cause_name(facts->cause)));
   value_put_member_integer(out, "at", facts->at);
@@ -25,6 +26,7 @@ static void encode(const struct generation_facts *facts, const struct str *windo
   value_put_member_hash(out, "ruleset", facts->sources);
   value_put_member_hash(out, "files", facts->files);
   value_put_member_value(out, "paused", facts->paused);
+  value_put_member_value(out, "flights", facts->flights);
   value_put_member_value(out, "changes", facts->changes);
   if (!windows) return;
   value_put_member_value(out, "windows", *windows);
@@ -64,6 +66,7 @@ int generation_facts_decode(struct generation_facts *out, struct str bytes, stru
   out->by = by.type == VALUE_STRING ? by.string : STR("");
   out->restores = (uint32_t)member_integer(bytes, "restores");
   out->paused = member_slice(bytes, "paused", VALUE_ARRAY);
+  out->flights = member_slice(bytes, "flights", VALUE_ARRAY);
   out->changes = member_slice(bytes, "changes", VALUE_MAP);
   out->windows = member_slice(bytes, "windows", VALUE_ARRAY);
   out->besides = member_slice(bytes, "besides", VALUE_ARRAY);
@@ -145,8 +148,10 @@ void generation_windows(const struct generation *generation, struct buf *out) {
   const struct window_declaration *windows = generation->known;
   size_t count = generation->known_count;
   if (generation->workers[0].engine) count = engine_windows(generation->workers[0].engine, &windows);
-  value_put_array(out, (uint32_t)(count + generation->besides_count) * 2);
+  const struct journey_sources *flights = &generation->flights;
+  value_put_array(out, (uint32_t)(count + flights->window_count + generation->besides_count) * 2);
   for (size_t i = 0; i < count; i++) put_window(out, &windows[i]);
+  for (size_t i = 0; i < flights->window_count; i++) put_window(out, &flights->windows[i]);
   for (size_t i = 0; i < generation->besides_count; i++) put_window(out, &generation->besides[i]);
 }
 
@@ -180,6 +185,7 @@ void generation_free(struct generation *generation) {
   buf_deinit(&generation->quiet_folders);
   ruleset_free(generation->ruleset);
   ruleset_free(generation->target);
+  journey_sources_deinit(&generation->flights);
   buf_deinit(&generation->bytes);
   buf_deinit(&generation->written);
   memory_free(generation);
@@ -196,12 +202,29 @@ struct engine_options generation_engine(const struct generation *generation, con
                                  .quiet_folders = buf_str(&generation->quiet_folders)};
 }
 
+static void warn_lost(void *context, const struct error *err) {
+  (void)context;
+  LOG_WARN("rules", "journeys under way cannot go on", LOG_TEXT("because", err->message));
+}
+
+int generation_load_flights(struct generation *generation, struct store *store, struct error *err) {
+  if (generation->flights.store) return 0;
+  return journey_sources_load(&generation->flights, store, generation->facts.flights, err);
+}
+
+struct decider_flights generation_flights(const struct generation *generation) {
+  return journey_sources_port(&generation->flights);
+}
+
 int generation_build(struct generation *generation, const struct config *config, struct worker *worker,
                      uint32_t index, struct error *err) {
   struct worker_rules *rules = &generation->workers[index];
   if (rules->engine) return 0;
+  struct str flights = generation->facts.flights;
+  int rc = generation_load_flights(generation, worker_shared_of(worker)->store, err);
+  if (rc) return rc;
   struct engine_options options = generation_engine(generation, config);
-  int rc = engine_new(&rules->engine, &options, err);
+  rc = engine_new(&rules->engine, &options, err);
   if (rc) return rc;
   rules->generation = generation->facts.number;
   rules->decider = decider_new(&(struct decider_options){.engine = rules->engine,
@@ -211,7 +234,9 @@ int generation_build(struct generation *generation, const struct config *config,
                                                          .besides = generation->besides,
                                                          .besides_count = generation->besides_count,
                                                          .record_max = config->state.record_max,
+                                                         .flights = generation_flights(generation),
                                                          .observer = worker_observer(worker)});
+  journey_sources_open(rules->decider, flights, index ? NULL : warn_lost, NULL);
   return 0;
 }
 
@@ -301,6 +326,8 @@ int generation_store(struct generation *generation, struct store *store, struct 
   keep(&keeping, key, buf_str(&keeping.templates), false);
   snprintf(key, sizeof key, "generation:%u", generation->facts.number);
   keep(&keeping, key, buf_str(&generation->written), false);
+  if (rc == 0)
+    rc = journey_sources_store(generation->workers[0].engine, ruleset, store, generation->facts.at, err);
   if (rc == 0) rc = store_meta_write(store, keeping.facts, keeping.count, err);
   keeping_deinit(&keeping);
   return rc;

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "host/journey_source.h"
 #include "host/worker.h"
 
 /** What made it. */
@@ -37,6 +38,7 @@ struct generation_facts {
       files;         /**< of the files on disk that it answers to: others than its sources after a rollback */
   struct str paused; /**< value: array of the campaigns that an operator has paused: maps {campaign, by,
                         reason, at} */
+  struct str flights; /**< value: array of the earlier sources that journeys are on (journey_source.h) */
   struct str changes; /**< value: map {added, changed, removed}: arrays of folders; against the one before */
   struct str windows; /**< value: array {form, since, …} of the windows declared; "" before there were such */
   struct str besides; /**< value: array of maps {kind, of, by, value, over, since, words}: windows that are
@@ -64,9 +66,11 @@ struct generation {
   size_t besides_count;
   struct generation_segment *quiet; /**< facts.quiet */
   size_t quiet_count;
-  struct buf quiet_folders;     /**< strings */
-  uint32_t since;               /**< of windows not known; set before it is built */
-  struct buf written;           /**< the facts with what is declared: generation_store() */
+  struct buf quiet_folders; /**< strings */
+  uint32_t since;           /**< of windows not known; set before it is built */
+  struct buf written;       /**< the facts with what is declared: generation_store() */
+  struct journey_sources
+      flights;                  /**< facts.flights, as deciders want to have them; from the first build on */
   struct worker_rules *workers; /**< what each worker decides with; made by generation_build() */
   uint32_t worker_count;
 };
@@ -77,8 +81,13 @@ struct generation *generation_new(const struct generation_facts *facts, struct r
 /** No worker may have its rules any more. Closes Lua states, which takes milliseconds. */
 void generation_free(struct generation *generation);
 
-/** Load the rules for one worker, unless they are. Any thread; blocking. @return 0, or ERROR_SCRIPT /
- * ERROR_BUDGET with file, line, what is wrong, what to write. */
+/** Read what facts.flights names, once. Blocking. */
+int generation_load_flights(struct generation *generation, struct store *store, struct error *err);
+/** The same for a decider: borrows from the generation. */
+struct decider_flights generation_flights(const struct generation *generation);
+/** Load the rules for one worker, unless they are, and the earlier sources that journeys are on; one of these
+ * that does not load any more is logged, and its journeys say so. Any thread, one worker after the other;
+ * blocking. @return 0, or ERROR_SCRIPT / ERROR_BUDGET with file, line, what is wrong, what to write. */
 int generation_build(struct generation *generation, const struct config *config, struct worker *worker,
                      uint32_t index, struct error *err);
 
@@ -113,6 +122,7 @@ int generation_sources_load(struct store *store, struct hash128 sources, struct 
 /** Facts of the last `most` generations, newest first, as a value: array of maps {number, cause, at, by,
  * restores, hash, changes, paused}. @return 0. */
 int generation_list(struct store *store, uint32_t newest, uint32_t most, struct buf *out, struct error *err);
-/** Drop what was replaced longer than `keep_ms` ago, and the texts that nothing refers to any more. Templates
- * stay for as long as a waiting message or a dead letter names them. @return how many, or a negative code. */
+/** Drop what was replaced longer than `keep_ms` ago, and the texts that nothing refers to any more. What
+ * journeys under way keep stays (journey_source.h), and templates for as long as a waiting message or a dead
+ * letter names them. @return how many, or a negative code. */
 int generation_retain(struct store *store, uint32_t serving, int64_t keep_ms, int64_t now, struct error *err);

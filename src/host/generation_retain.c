@@ -125,6 +125,13 @@ static int note_ruleset(struct retaining *self, struct hash128 sources) {
   return rc == ERROR_NOT_FOUND ? 0 : rc;
 }
 
+static int note_flight(void *context, struct str key, struct str value) {
+  struct str campaign;
+  struct hash128 version;
+  (void)value;
+  return journey_source_key(key, &campaign, &version) ? note_ruleset(context, version) : 0;
+}
+
 static int note_waiting(void *context, const struct outbox_entry *entry) {
   hashes_add(&((struct retaining *)context)->templates, entry->message.template_hash);
   return 0;
@@ -180,6 +187,7 @@ static int collect(struct retaining *self) {
     rc = note_ruleset(self, self->kept[i].sources);
   for (size_t i = self->dropped; rc == 0 && i < self->kept_count; i++)
     if (self->kept[i].target.high || self->kept[i].target.low) rc = note_ruleset(self, self->kept[i].target);
+  if (rc == 0) rc = store_meta_scan(self->store, STR("flight:"), note_flight, self, self->err);
   if (rc == 0) rc = store_scan_outbox(self->store, note_waiting, self, self->err);
   if (rc == 0) rc = store_scan_dead(self->store, note_dead, self, self->err);
   if (rc == 0) rc = sweep(self, "ruleset:", &self->rulesets);

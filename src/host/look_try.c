@@ -191,11 +191,13 @@ static void answer_needs(const struct look_try *trial, struct decider *decider, 
 }
 
 static void decide(struct look_try *trial, struct engine *engine, const struct config *config,
-                   struct str paused, struct str weights, struct record *record, struct seen *seen) {
+                   const struct generation *generation, struct str weights, struct record *record,
+                   struct seen *seen) {
   struct decider *decider = decider_new(&(struct decider_options){.engine = engine,
                                                                   .config = config,
                                                                   .generation = trial->generation,
-                                                                  .paused = paused,
+                                                                  .paused = generation->facts.paused,
+                                                                  .flights = generation_flights(generation),
                                                                   .record_max = config->state.record_max,
                                                                   .uncounted = true,
                                                                   .observer = {.context = seen,
@@ -234,13 +236,15 @@ int look_try_run(struct look_try *trial, const struct config *config, struct sto
   if (rc == 0) rc = generation_sources_load(store, facts.sources, &ruleset, err);
   if (rc) goto cleanup;
   generation = generation_new(&facts, ruleset, 1);
+  rc = generation_load_flights(generation, store, err);
+  if (rc) goto cleanup;
   struct engine_options options = generation_engine(generation, config);
   options.counted_budget = true;
   rc = engine_new(&engine, &options, err);
   if (rc) goto cleanup;
   rc = experiments_weights(store, &weights, err);
   if (rc) goto cleanup;
-  decide(trial, engine, config, facts.paused, buf_str(&weights), &record, &seen);
+  decide(trial, engine, config, generation, buf_str(&weights), &record, &seen);
   value_put_map(out, 7);
   value_put_member_integer(out, "at", event_now(&trial->event));
   value_put_member_integer(out, "generation", trial->generation);

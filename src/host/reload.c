@@ -69,6 +69,7 @@ void reload_attempt_end(struct reload *reload) {
     reload_request_free(request);
   }
   buf_deinit(&attempt->paused);
+  buf_deinit(&attempt->flights);
   buf_deinit(&attempt->changes);
   buf_deinit(&attempt->declared);
   buf_deinit(&attempt->specs);
@@ -90,7 +91,10 @@ static void clear(struct reload *reload) {
     if (host->config->providers[i].max_age > keep) keep = host->config->providers[i].max_age;
   struct error err;
   int dropped =
-      generation_retain(host->shared.store, reload->serving->facts.number, keep, clock_wall_ms(), &err);
+      journey_sources_retain(host->shared.store, reload->serving->ruleset, keep, clock_wall_ms(), &err);
+  if (dropped >= 0)
+    dropped =
+        generation_retain(host->shared.store, reload->serving->facts.number, keep, clock_wall_ms(), &err);
   if (dropped < 0 && dropped != ERROR_UNAVAILABLE)
     LOG_WARN("rules", "old generations could not be dropped", LOG_TEXT("error", err.message));
 }

@@ -41,7 +41,7 @@ struct reload_attempt {
   bool known; /**< these files did not serve a moment ago, and are the same */
   int status;
   struct error err;
-  struct buf paused, changes, declared, specs;
+  struct buf paused, flights, changes, declared, specs;
   uint64_t specs_seen; /**< canary_specs() */
   uint32_t restores;
   int64_t began; /**< monotonic us */

@@ -182,14 +182,19 @@ int reload_make(struct reload *reload, const struct reload_making *making, struc
   struct host *host = reload->host;
   struct reload_attempt *attempt = &reload->attempt;
   const struct reload_request *request = attempt->requests;
+  int64_t now = clock_wall_ms();
+  buf_clear(&attempt->flights);
+  int rc = journey_sources_list(host->shared.store, making->ruleset, now, &attempt->flights, err);
+  if (rc) return rc;
   struct generation_facts facts = {.number = host->shared.generation + 1,
                                    .cause = request->cause,
-                                   .at = clock_wall_ms(),
+                                   .at = now,
                                    .by = request->by ? str_from(request->by) : STR(""),
                                    .restores = attempt->restores,
                                    .sources = making->ruleset->hash,
                                    .files = attempt->files,
                                    .paused = buf_str(&attempt->paused),
+                                   .flights = buf_str(&attempt->flights),
                                    .changes = making->changes,
                                    .besides = making->besides,
                                    .quiet = making->quiet,

@@ -182,6 +182,8 @@ static int past_build(struct replay *replay, struct past *past, const struct gen
   if (rc) return rc;
   struct engine_options options = generation_engine(generation, config);
   options.counted_budget = true;
+  rc = generation_load_flights(past->generation, replay->options->store, replay->err);
+  if (rc) return rc;
   if ((rc = engine_new(&past->engine, &options, replay->err))) return rc;
   past->decider = decider_new(&(struct decider_options){
       .engine = past->engine,
@@ -192,6 +194,7 @@ static int past_build(struct replay *replay, struct past *past, const struct gen
       .besides_count = generation->besides_count,
       .record_max = config->state.record_max,
       .uncounted = true,
+      .flights = generation_flights(generation),
       .observer = {.context = replay, .message = note_message, .ran = note_run, .judged = note_judged}});
   return 0;
 }
@@ -206,7 +209,8 @@ static int past_find(struct replay *replay, const struct generation_facts *facts
     const struct generation_facts *of = &past->generation->facts;
     if (!hash128_equal(of->sources, facts->sources) || !str_equal(of->paused, facts->paused) ||
         !str_equal(of->windows, facts->windows) || !str_equal(of->besides, facts->besides) ||
-        !str_equal(of->quiet, facts->quiet) || !hash128_equal(of->target, facts->target))
+        !str_equal(of->quiet, facts->quiet) || !hash128_equal(of->target, facts->target) ||
+        !str_equal(of->flights, facts->flights))
       continue;
     replay->now = past;
     return 0;
