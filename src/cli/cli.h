@@ -30,7 +30,8 @@ enum cli_option {
   CLI_CHANNEL = 1 << 12,
   CLI_CAMPAIGN = 1 << 13,
   CLI_NO_WAIT = 1 << 14,
-  CLI_NEW = 1 << 19, /**< what `kairos new` is to write */
+  CLI_JOURNEY = 1 << 15, /**< --user: whose */
+  CLI_NEW = 1 << 19,     /**< what `kairos new` is to write */
   CLI_EVAL = 1 << 20,
   CLI_WORKER = 1 << 21,
   CLI_SESSION = 1 << 22, /**< --write */
@@ -79,6 +80,7 @@ extern const struct cli_command cli_experiments;
 void experiments_show(struct str list, FILE *out);
 extern const struct cli_command cli_segments;
 extern const struct cli_command cli_fanouts;
+extern const struct cli_command cli_journeys;
 
 /* ---- option.c ---- */
 

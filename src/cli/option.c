@@ -51,6 +51,7 @@ static const struct option {
     {"type", "TYPE", CLI_TAIL, offsetof(struct cli_arguments, type),
      "events of this type, and what they led to"},
     {"user", "USER", CLI_TAIL, offsetof(struct cli_arguments, user), "of this user (or subject)"},
+    {"user", "USER", CLI_JOURNEY, offsetof(struct cli_arguments, user), "one person's"},
     {"campaign", "NAME", CLI_TAIL, offsetof(struct cli_arguments, campaign), "decisions of this campaign"},
     {"reason", "REASON", CLI_TAIL, offsetof(struct cli_arguments, reason),
      "decisions with this reason: a check's name, an outcome, what suppressed"},

@@ -29,6 +29,11 @@ static const struct request_command commands[] = {
     {"fanout_pause", HOST_FAN_OUT_PAUSE, REQUEST_ID, REQUEST_USER | REQUEST_TEXT, PATIENCE_MS, true},
     {"fanout_resume", HOST_FAN_OUT_RESUME, REQUEST_ID, REQUEST_USER | REQUEST_TEXT, PATIENCE_MS, true},
     {"fanout_stop", HOST_FAN_OUT_STOP, REQUEST_ID, REQUEST_USER | REQUEST_TEXT, PATIENCE_MS, true},
+    {"journeys", HOST_JOURNEYS, 0, REQUEST_ID, PATIENCE_RULES_MS, false},
+    {"journey", HOST_JOURNEY, REQUEST_USER, REQUEST_ID, PATIENCE_MS, false},
+    {"journey_move", HOST_JOURNEY_MOVE, REQUEST_USER | REQUEST_ID, REQUEST_KEY, PATIENCE_MS, true},
+    {"journey_end", HOST_JOURNEY_END, REQUEST_USER | REQUEST_ID, REQUEST_KEY | REQUEST_TEXT, PATIENCE_MS,
+     true},
     {"campaigns", HOST_CAMPAIGNS, 0, 0, PATIENCE_MS, false},
     {"experiments", HOST_EXPERIMENTS, 0, REQUEST_TEXT, PATIENCE_RULES_MS, false},
     {"segments", HOST_SEGMENTS, 0, REQUEST_ID | REQUEST_USER, PATIENCE_RULES_MS, false},
@@ -43,6 +48,7 @@ static const struct {
     {"user", REQUEST_USER, offsetof(struct host_command, user), EVENT_ID_MAX},
     {"channel", REQUEST_CHANNEL, offsetof(struct host_command, channel), 64},
     {"id", REQUEST_ID, offsetof(struct host_command, id), 64},
+    {"key", REQUEST_KEY, offsetof(struct host_command, key), EVENT_ID_MAX},
     {"text", REQUEST_TEXT, offsetof(struct host_command, text), 4096},
 };
 
@@ -107,7 +113,7 @@ int request_read(struct str bytes, const struct request_command **found, struct 
   const struct request_command *known = request_find(name.string);
   if (!known) return refuse_command(name.string, err);
 
-  command->user = command->channel = command->id = command->text = STR("");
+  command->user = command->channel = command->id = command->key = command->text = STR("");
   unsigned given = 0;
   struct reader reader = reader_of(bytes);
   for (uint32_t left = value_read(&reader).count; left > 0; left--) {

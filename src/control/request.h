@@ -8,7 +8,13 @@ enum {
   REQUEST_BYTES_MAX = 64 << 10 /**< of one line, its end not counted */
 };
 
-enum request_argument { REQUEST_USER = 1, REQUEST_CHANNEL = 2, REQUEST_ID = 4, REQUEST_TEXT = 8 };
+enum request_argument {
+  REQUEST_USER = 1,
+  REQUEST_CHANNEL = 2,
+  REQUEST_ID = 4,
+  REQUEST_TEXT = 8,
+  REQUEST_KEY = 16
+};
 
 struct request_command {
   const char *name;

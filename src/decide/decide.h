@@ -178,6 +178,13 @@ int decide_effect(struct decider *decider, struct record *record, struct entity 
 void decide_fill(struct decider *decider, struct record *record, struct entity entity,
                  const struct record *logged, const struct str *segments, size_t segment_count, int64_t wall,
                  struct decision *out, uint32_t *refused);
+/** An operator lets a journey go on now, as if the time of its wait had come: it is due at `wall`. A parked
+ * one tries again. @return 0, ERROR_NOT_FOUND, or ERROR_INVALID for one that has come to its end */
+int decide_journey_move(struct decider *decider, struct record *record, struct hash128 id, int64_t wall,
+                        struct decision *out, struct error *err);
+/** An operator ends one. @return 0 or ERROR_NOT_FOUND */
+int decide_journey_stop(struct decider *decider, struct record *record, struct hash128 id, struct str reason,
+                        int64_t wall, struct decision *out, struct error *err);
 /** A given-up message goes back to the outbox under its own id: MESSAGE and DEAD_CLEAR. */
 int decide_resend(struct decider *decider, struct record *record, const struct message *message,
                   struct decision *out, struct error *err);

@@ -1,6 +1,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "decide/campaign_list.h"
+#include "host/command_journeys.h"
 #include "host/experiments.h"
 #include "host/fan_out.h"
 #include "host/reload.h"
@@ -491,6 +492,13 @@ void host_command(struct host *host, struct host_command *command) {
   case HOST_FAN_OUT_STOP:
     memory_free(operation);
     fan_outs_command(host->shared.fan_outs, command, host->mailbox);
+    break;
+  case HOST_JOURNEYS:
+  case HOST_JOURNEY:
+  case HOST_JOURNEY_MOVE:
+  case HOST_JOURNEY_END:
+    memory_free(operation);
+    command_journeys(host, command);
     break;
   case HOST_WHY:
   case HOST_REPLAY:

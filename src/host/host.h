@@ -53,6 +53,13 @@ enum host_command_type {
   HOST_PAUSE_CAMPAIGN, /**< id: campaign, text: why, user = who asks: a generation in which it is paused; as
                           RELOAD */
   HOST_RESUME_CAMPAIGN,
+  HOST_JOURNEYS, /**< optional id (a campaign): result: value map {counts: [{campaign, step, version (hex),
+                    serves, state, journeys, next}], parked_count, parked: [{user, campaign, key, step, why}],
+                    a hundred at most} */
+  HOST_JOURNEY,  /**< user, optional id (a campaign): result: value array from journey_tell() */
+  HOST_JOURNEY_MOVE,  /**< user, id (a campaign, or a journey's id), optional key: it goes on now, past its
+                         wait. Result: value map {campaign, key, step} */
+  HOST_JOURNEY_END,   /**< the same, text = why: it ends */
   HOST_FAN_OUTS,      /**< optional id: result: value array of fan-outs, host/fan_out_command.c */
   HOST_FAN_OUT_PAUSE, /**< id, user = who asks, optional text: why */
   HOST_FAN_OUT_RESUME,
@@ -67,7 +74,7 @@ enum host_command_type {
 
 struct host_command {
   enum host_command_type type;
-  struct str user, channel, id, text; /**< owned by the caller until `done` */
+  struct str user, channel, id, key, text; /**< owned by the caller until `done` */
   /** Main thread. `status` 0 or an error_code with `err`; `result` a value, or empty. */
   void (*done)(struct host_command *command);
   void *context;
