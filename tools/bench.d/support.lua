@@ -20,6 +20,7 @@
 --   :await(child, question, seconds)  until question() is true; raises with the child's log if it ends, or when time is up
 --   :await_http(child, port, path)
 --   :program(name)              path of tools/bench.d/NAME.c, compiled
+--   :linked(name)               path of bench_NAME, over the host's libraries, built
 --   :nginx{ name, core, answer, config }  nginx that answers all with `answer`, or as `config` says inside http { }: child
 --                               with .port and :requests(), the number answered
 --   :sink(core)                 a provider that takes all, as such an nginx (on LOAD_CORE)
@@ -201,6 +202,12 @@ function support:program(name)
     assert(os.rename(partial, path))
   end
   return path
+end
+
+--- Path of a program of ours over the host's libraries, tools/bench.d/CMakeLists.txt, built when it is not.
+function support:linked(name)
+  self:run { seconds = 900, command = { "cmake", "--build", "build/release", "--target", "bench_" .. name } }
+  return "build/release/tools/bench.d/bench_" .. name
 end
 
 -- ---- HTTP ----

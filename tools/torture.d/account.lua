@@ -4,6 +4,7 @@ local cjson = require "cjson"
 local files = require "spec.functional.support.files"
 local model = require "model"
 local operator = require "operator"
+local travels = require "travels"
 
 local account = {}
 account.__index = account
@@ -109,6 +110,8 @@ local function replay(self, user, rows)
       else
         self:fault("events", "%s: what nobody sent took effect: %s", user, row.cause)
       end
+    elseif row.campaign == "travelling" then
+      if row.decision == "failed" then self:fault("journeys", "%s: %s: %s", user, row.cause, row.reason) end
     elseif row.campaign == "waiting" then
       if waited[row.cause] then self:fault("look-ups", "%s: what waited with %s ran twice", user, row.cause) end
       if row.decision ~= (event and event.payload.waits and "send" or "none") then
@@ -401,6 +404,16 @@ local function check_suppressed(self, user, decisions)
   end
 end
 
+--- A message of a journey; travels.lua knows which there must be.
+local function check_travel(self, user, decision)
+  if decision.decision == "journey ended" then return end
+  local file = decision.message_id and self.files[decision.message_id]
+  if file then file.seen = true end
+  self.travels:told(user, decision, file and file.body)
+  if decision.decision == "send" then check_delivery(self, user, decision, nil, {}) end
+  self.expected, self.decided = self.expected + 1, self.decided + 1
+end
+
 local function check_user(self, user)
   local function ask(command) return operator.ask(self.options.socket, { command = command, user = user }) end
   local record, decisions = ask "user", ask "why"
@@ -419,6 +432,8 @@ local function check_user(self, user)
       if said[decision.cause] then self:fault("rules", "%s: %s failed twice", user, decision.cause) end
       said[decision.cause] = true
       self.failures = self.failures + 1
+    elseif decision.campaign == "travelling" then
+      check_travel(self, user, decision)
     elseif key and not books.messages[key] then
       self:fault("messages", "%s: %s of %s should not have been decided", user, decision.template, decision.cause)
     elseif key and said[key] then
@@ -505,6 +520,7 @@ function account:run()
   self.answers, self.ends, self.ends_of, self.skips, self.reasons, self.letters = {}, {}, {}, {}, {}, {}
   self.needs = {}
   self.exposed, self.goals = 0, 0
+  self.travels = travels.new(function(...) self:fault(...) end)
   self.decided, self.expected, self.failures, self.fired, self.resent, self.commands = 0, 0, 0, 0, 0, 0
   local request_count
   self.requests, request_count = read_requests(self)
@@ -520,6 +536,11 @@ function account:run()
     end
   end
   local counts = check_events(self, taken)
+  local trips = {}
+  for _, event in ipairs(self.options.clients.events) do
+    if event.payload.trip and taken[event.id] then trips[event.number] = event end
+  end
+  self.travels:account(trips)
   local letters = check_letters(self)
   check_unknown(self)
   check_experiments(self)
@@ -554,6 +575,8 @@ function account:run()
   self:row("dead letters", "%d, %d of them rules that failed", #letters, self.failures)
   self:row("experiments", "%d users, %d goals", self.exposed, self.goals)
   self:row("timers fired", "%d", self.fired)
+  self:row("journeys", "%d begun, %d turned by an event; %d times one went on with newer source", self.travels.begun,
+    self.travels.turned, self.travels.moved)
   self:row("look-ups", "%d: %s", sum(self.needs), list(self.needs))
   self:row("operator's commands", "%d, %d without an answer", commands.count, commands.unanswered)
   return records

@@ -7,46 +7,53 @@ local author = {}
 author.__index = author
 
 local VARIANTS = 4
+local FLIGHTS = { "pin", "adopt", "migrate" }
 
 --- @param options  rules = folder, random
 function author.new(options)
-  local path = options.rules .. "/books/rule.lua"
+  local function file(campaign)
+    local path = options.rules .. "/" .. campaign .. "/rule.lua"
+    return { path = path, text = files.read(path) }
+  end
   return setmetatable({
-    path = path, random = options.random, text = files.read(path), flowing = false, saved = 0, broken = 0,
+    files = { file "books", file "travelling" }, random = options.random, flowing = false, saved = 0, broken = 0,
   }, author)
 end
 
-function author:whole()
-  return ("%s-- Variant %d.\n"):format(self.text, self.random:to(VARIANTS))
+--- Another comment; and of the journeys' source its name, which says how it takes over those under way.
+function author:whole(file)
+  local source = ('"%s-%d"'):format(FLIGHTS[self.random:to(#FLIGHTS)], self.random:to(VARIANTS))
+  return ("%s-- Variant %d.\n"):format(file.text:gsub('"pin%-0"', source), self.random:to(VARIANTS))
 end
 
 --- What is no rule: cut off anywhere, or with something that does not belong there.
-function author:half()
-  if self.random:chance(50) then return self.text:sub(1, self.random:to(#self.text - 3)) end
-  return self.text:gsub("return kairos.rule", "return kairos.rul", 1)
+function author:half(file)
+  if self.random:chance(50) then return file.text:sub(1, self.random:to(#file.text - 3)) end
+  return (file.text:gsub("return kairos.%a+", "%0_", 1))
 end
 
-function author:write(text)
+function author:write(file, text)
   if self.random:chance(50) then
-    files.write(self.path, text)
+    files.write(file.path, text)
   else
-    files.write(self.path .. ".new", text)
-    assert(os.rename(self.path .. ".new", self.path))
+    files.write(file.path .. ".new", text)
+    assert(os.rename(file.path .. ".new", file.path))
   end
 end
 
 function author:save()
+  local file = self.files[self.random:to(#self.files)]
   if self.random:chance(30) then
     self.broken = self.broken + 1
-    self:write(self:half())
+    self:write(file, self:half(file))
   elseif self.random:chance(20) then
     -- An editor that takes its time.
-    local text = self:whole()
-    self:write(text:sub(1, self.random:to(#self.text - 3)))
+    local text = self:whole(file)
+    self:write(file, text:sub(1, self.random:to(#file.text - 3)))
     loop.sleep(self.random:between(0, 300) / 1000)
-    self:write(text)
+    self:write(file, text)
   else
-    self:write(self:whole())
+    self:write(file, self:whole(file))
   end
   self.saved = self.saved + 1
 end
@@ -54,7 +61,7 @@ end
 --- The rules are whole, and stay so.
 function author:stop()
   self.flowing = false
-  self:write(self:whole())
+  for _, file in ipairs(self.files) do self:write(file, self:whole(file)) end
 end
 
 function author:start()

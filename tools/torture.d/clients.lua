@@ -60,6 +60,7 @@ local function flags(self, user, at, payload)
   if random:chance(3) then payload.off = true end
   if random:chance(2) then payload.fails = true end
   if random:chance(20) then payload.waits = random:to(40) end
+  payload.trip = random:chance(6)
   local soon, later, chain = random:between(100, 900), random:between(1000, 5000), random:to(4)
   if random:chance(10) and claim(self.soon, user, at + soon, 0, 1) then payload.soon = soon .. "ms" end
   if random:chance(5) and claim(self.later, user, at + later, 0, 1) then payload.later = later .. "ms" end
@@ -69,6 +70,7 @@ end
 local function put(self, user, kind, at, payload)
   local number = #self.events + 1
   payload.number = number
+  payload.trip = payload.trip and number or nil
   local event = { number = number, id = "e" .. number, user = user, type = kind, at = at, payload = payload,
     sent = 0, accepted = 0 }
   event.json = ('{"event_id":"%s","event_type":"%s","user_id":"%s","timestamp":%.0f,"payload":%s}'):format(

@@ -1,0 +1,63 @@
+--- Journeys of rules/travelling: each that began has told of each of its stages once, in their order, and changed its source
+--- only for one that takes over.
+local travels = {}
+travels.__index = travels
+
+local STAGES = { leaves = 1, travels = 2, arrives = 3, turns = 3 }
+
+--- @param fault  function(kind, format, …)
+function travels.new(fault)
+  return setmetatable({ fault = fault, trips = {}, begun = 0, moved = 0, turned = 0 }, travels)
+end
+
+--- A decision of the campaign, with the text of its message where it went out.
+function travels:told(user, decision, text)
+  if decision.decision ~= "send" then
+    self.fault("journeys", "%s: %s of %s: %s %s", user, decision.template or "?", decision.cause or "?", decision.decision,
+      decision.reason or decision.error or "")
+    return
+  end
+  local trip, stage, source = (text or ""):match "^(%d+) (%a+) (%S+)$"
+  if not trip or not STAGES[stage] then
+    self.fault("journeys", "%s: message %s says %q", user, decision.message_id, tostring(text))
+    return
+  end
+  local stages = self.trips[tonumber(trip)] or { user = user }
+  self.trips[tonumber(trip)] = stages
+  if stages.user ~= user then self.fault("journeys", "trip %s of %s tells %s", trip, stages.user, user) end
+  local number = STAGES[stage]
+  if stages[number] then
+    self.fault("journeys", "%s: trip %s %s twice: %s and %s", user, trip, stage, stages[number].id, decision.message_id)
+  end
+  stages[number] = { at = decision.at, source = source, id = decision.message_id }
+  if stage == "turns" then self.turned = self.turned + 1 end
+end
+
+--- @param wanted  the events that begin one and were taken: by number
+function travels:account(wanted)
+  for number, event in pairs(wanted) do
+    self.begun = self.begun + 1
+    local stages = self.trips[number] or {}
+    for stage, name in ipairs { "leaves", "travels", "arrives" } do
+      if not stages[stage] then self.fault("journeys", "%s: trip %d never %s", event.user, number, name) end
+    end
+    for stage = 2, 3 do
+      local before, now = stages[stage - 1], stages[stage]
+      if before and now and now.at < before.at then
+        self.fault("journeys", "%s: stage %d of trip %d came before the one before it", event.user, stage, number)
+      end
+      if before and now and now.source ~= before.source then
+        self.moved = self.moved + 1
+        if now.source:find "^pin" then
+          self.fault("journeys", "%s: trip %d began stage %d on %s, and %s takes nothing over", event.user, number, stage,
+            before.source, now.source)
+        end
+      end
+    end
+  end
+  for number, stages in pairs(self.trips) do
+    if not wanted[number] then self.fault("journeys", "%s: trip %d was never begun", stages.user, number) end
+  end
+end
+
+return travels
