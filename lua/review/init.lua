@@ -65,6 +65,7 @@ local function review_types(facts, schemas)
     if OWN_TYPES[name] or schemas[name] or name:find "^segment%." then
       goto continue
     end
+    if known and facts.emitted[name] then goto continue end -- a rule says what is in it
     if known then
       local list = {}
       for schema in pairs(schemas) do list[schema] = true end
@@ -261,7 +262,7 @@ function review.run(input)
   local known = annotations.read(library_files(input.library, input.library_dir))
   local types = types_of.new(known, input.names)
   local facts = setmetatable({ sends = {}, windows = {}, uses = {}, types = {}, attributes = {}, attribute_reads = {},
-    attribute_counts = {}, named_templates = {}, names_used = {} }, Facts)
+    attribute_counts = {}, named_templates = {}, emitted = {}, names_used = {} }, Facts)
   facts.schemas = input.schemas
 
   local sources, all_templates, problems, campaigns = {}, {}, {}, 0

@@ -253,6 +253,7 @@ function Walk:check_emit(node)
       :format((one.value:gsub("^segment%.", ""))))
   end
   self.facts:use_type(self.source, place, "emit", one.value)
+  self.facts.emitted[one.value] = true
 end
 
 --- Calls that mean something else, or name something, beside what their annotation says.
@@ -277,7 +278,7 @@ function Walk:is_fan_out()
   if not fn or fn.field == "for_each" then return false end
   for rule in pairs(fn.in_rules) do
     any = true
-    if not rule.fields.for_each then return false end
+    if not rule.for_each then return false end
   end
   return any
 end

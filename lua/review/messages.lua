@@ -32,8 +32,8 @@ local function data_names(types, send, schemas)
   local names = {}
   for rule in pairs(send.fn.in_rules) do
     if payload then
-      if rule.on_unclear then return nil end
-      for name in pairs(rule.on) do
+      if one.waited and not one.on or not one.waited and rule.on_unclear then return nil end
+      for name in pairs(one.on or rule.on) do
         local members = names_of.properties_of(schemas[name])
         if not members then return nil end
         for member in pairs(members) do names[member] = true end

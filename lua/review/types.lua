@@ -149,7 +149,9 @@ function Types:of_index(source, node)
     local field = name and self:member(base.class, name)
     if field and field.type then
       local one = self:of_annotation(field.type, (base.name or base.class.name:match "[^.]*$"):lower() .. "." .. name)
-      if one and one.kind == "class" and one.class.name == "kairos.Payload" then one.path = "payload" end
+      if one and one.kind == "class" and one.class.name == "kairos.Payload" then
+        one.path, one.on, one.waited = "payload", base.on, base.waited
+      end
       return one or (base.class.name == "kairos.Timer" and name == "data" and { kind = "given", path = "data" }) or nil
     end
     if path and name then return { kind = "given", path = path .. "." .. name } end
@@ -446,6 +448,7 @@ local function rule_of(self, source, node, kind)
   end
   local on_node = rule.fields.on
   if kind == "journey" then on_node = field_of(self, source, rule.fields.start, "on") end
+  rule.for_each = kind == "journey" and field_of(self, source, rule.fields.start, "for_each") or rule.fields.for_each
   local on = on_node and self:of(source, on_node)
   if on and on.kind == "string" and on.value then
     rule.on[on.value] = on_node

@@ -79,6 +79,81 @@ return kairos.rule {
     assert.equal("1 campaign, no problems\n", result.out .. result.err)
   end)
 
+  it("is silent about journeys, segments, fan-outs and experiments as they may well be, with schemas too", function()
+    local SEND = 'channel = "email", template = %s, data = %s, purpose = "marketing", cap = "3/7d"'
+    local result = check {
+      schemas = { ["cart.updated.json"] = '{"properties":{"total":{}, "items":{}},"additionalProperties":false}',
+        ["order.completed.json"] = '{"properties":{"sku":{}},"additionalProperties":false}',
+        ["price.dropped.json"] = '{"properties":{"sku":{}},"additionalProperties":false}' },
+      conversation = { ["rule.lua"] = ([[
+local kairos = require "kairos"
+local segment = kairos.segment
+local orders = kairos.window { of = "order.completed", over = "30d" }
+local watchers = kairos.interest { name = "watchers", of = { "cart.updated" }, over = "30d" }
+local tone = kairos.experiment { name = "tone", variants = { kind = 2, brisk = 1 }, choose = "thompson",
+  goal = { on = "order.completed", within = "7d", where = function(event, exposure)
+    return event.payload.sku ~= nil and exposure.variant ~= "*holdout"
+  end } }
+local function remind(journey, data)
+  journey:wait("1d", { late = "exit", late_after = "12h" })
+  return journey:send { #mail }
+end
+return {
+  segment { name = "buyers", member = function(user)
+    return user:count(orders) >= 3 or user.trial_ends and not segment.reached(user.trial_ends)
+  end },
+  segment { name = "buyers_too", reads = { "buyers" }, sticky = "1d", member = function(user) return user:in_segment "buyers" end },
+  kairos.rule { name = "greets", on = { segment.entered "buyers", "segment.left" }, act = function(event, user)
+    user:set("since", event.payload.since)
+    user:emit { type = "customer.greeted", payload = { how = "warmly" } }
+  end },
+  kairos.rule { name = "hears", on = "customer.greeted", act = function(event, user) user:set("how", event.payload.how) end },
+  kairos.rule { name = "drops", on = "price.dropped", for_each = segment.members "buyers", pace = "10/s", expires_in = "1h",
+    when = function(event, user) return user.sku == event.payload.sku end,
+    act = function(event, user) user:set("told", event.payload.sku .. user.id) end },
+  kairos.journey {
+    name = "talks", again = "parallel", flight = function(_, step) return step end, late = "skip", late_after = "2h",
+    start = { on = "cart.updated", when = function(event, user) return event.payload.total > 3 and user:consents "marketing" end },
+    exit = { { on = "order.completed", where = function(event) return event.payload.sku == "X" end },
+      { on = segment.left "buyers" } },
+    goal = { on = "order.completed", within = "3d", where = function(event) return event.type == "order.completed" end },
+    run = function(journey, user, event)
+      local side = journey:split { name = "side", kind = 1, brisk = 2, plain = 0 }
+      journey:send { #side }
+      for round = 1, 3 do
+        local sent, why = remind(journey, { total = event.payload.total, round = round })
+        if not sent and why == "cap" then journey:wait_until "next weekday 09:00 Europe/Berlin" end
+      end
+      local got = journey:wait_for { on = { "order.completed", "cart.updated" }, within = "1d" }
+      if got and got.type == "order.completed" then journey:set("bought", got.payload.sku) end
+      while user:count(orders) == 0 do
+        journey:wait "7d"
+        if (journey.state or 0) > 5 then return end
+      end
+      if user:variant(tone) == "brisk" then journey:goal "brisk" end
+      journey:send { #choice }
+      while true do
+        journey:wait_for { on = "order.completed" }
+        journey:emit { type = "customer.greeted" }
+        journey:continue((journey.state or 0) + 1)
+      end
+    end,
+  },
+  kairos.journey { name = "for_each", start = { on = "price.dropped", for_each = watchers:of() }, run = function(journey)
+    repeat
+      local event = journey:wait_for { on = "cart.updated", within = "1h" }
+      journey:set("total", event and event.payload.total or 0)
+    until not event
+  end },
+}
+]]):gsub("#mail", SEND:format('"hello"', "data")):gsub("#side", SEND:format("side", "event.payload"))
+        :gsub("#choice", SEND:format('user:count(orders) > 0 and "kind" or "hello"', "{}")),
+        ["hello.html"] = "---\nsubject: Hello\n---\n{{total}} {{round}}", ["kind.html"] = "---\nsubject: Hello\n---\n{{total}}",
+        ["brisk.html"] = "---\nsubject: Hello\n---\n{{total}}", ["plain.html"] = "---\nsubject: Hello\n---\nx" },
+    }
+    assert.equal("1 campaign, no problems\n", result.out .. result.err)
+  end)
+
   it("takes the .json templates that render to JSON, and the pieces that they are made of", function()
     local send = [[
 local kairos = require "kairos"

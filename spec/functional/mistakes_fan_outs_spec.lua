@@ -39,6 +39,26 @@ local of_fan_outs = {
 local kairos = require "kairos"
 return kairos.segment { name = "vip", member = function(user) return user.orders == 3 end }
 ]] } },
+  { "a journey for each, not in its start", [[
+local kairos = require "kairos"
+local watchers = kairos.interest { name = "watchers", of = "product.viewed", over = "30d" }
+return kairos.journey {
+  start = { on = "price.dropped" },
+  for_each = function() return watchers:of() end,
+  run = function(journey, _, event) journey:set("told", event.payload.sku) end,
+}
+]],
+    "5:3: error: kairos.journey has no field `for_each`; write it in start = { on = …, for_each = function(event) return "
+      .. "watchers:of(event.payload.sku) end }" },
+  { "whom a journey for each is about", [[
+local kairos = require "kairos"
+local watchers = kairos.interest { name = "watchers", of = "product.viewed", over = "30d" }
+return kairos.journey {
+  start = { on = "price.dropped", for_each = watchers:of() },
+  run = function(journey, _, event) journey:set("told", event.user) end,
+}
+]],
+    "5:63: warning: in a fan-out this is whom the event is about, if anybody, and not who is reached; write user.id" },
   { "pace as a number", fan_out "watchers:of(1), pace = 500",
     "5:37: error: `pace` of kairos.rule must be a rate in quotes, not 500; write pace = \"500/s\"" },
   { "an event type that is nearly another", fan_out(nil, 'user:emit { type = "product.viewd" }'),
