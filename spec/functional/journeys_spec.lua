@@ -172,6 +172,18 @@ describe("a journey", function()
         event("x", {})
         assert.equal("60,180,true", said())]])
     end)
+    it("the host's time zone, which another configuration may name otherwise", function()
+      passes(start, [[
+        local first = date.zone(user)
+        local day = date.start_of(journey.begun, "day")
+        journey:wait "1h"
+        say(first .. (journey.begun - day) / 3600000)
+        say(date.zone(user))]], [[
+        event("go", {})
+        host:advance "1h"
+        assert.equal("UTC12,UTC", said())
+        assert.equal(0, #host:dead())]], "local date = kairos.date\n")
+    end)
     it("the event that began it, its key as the event has it, and the user", function()
       passes('start = { on = "go" }, key = "payload.cart.id",', [[
         journey:wait "1h"

@@ -95,7 +95,7 @@ static void wait_for_time(lua_State *lua, const struct waiting *waiting, uint64_
 }
 
 int64_t binding_upcoming(lua_State *lua, struct str phrase) {
-  const struct engine *engine = engine_of(lua);
+  struct engine *engine = engine_of(lua);
   const struct zone *zone;
   struct str attribute;
   struct value name = {.type = VALUE_NIL};
@@ -109,7 +109,9 @@ int64_t binding_upcoming(lua_State *lua, struct str phrase) {
   else
     lua_pushnil(lua); // the configuration's
   lua_pushliteral(lua, "journey:wait_until");
+  engine->replay.on = false; // it is not asked again: what came of it is when the wait is over
   lua_call(lua, 4, 1);
+  engine->replay.on = true;
   int64_t due = (int64_t)lua_tonumber(lua, -1);
   lua_pop(lua, 1);
   return due;

@@ -21,11 +21,24 @@ static int give(lua_State *lua, int64_t ms) {
   return 1;
 }
 
+/** The configuration's, which may be another when the function of a journey runs again. */
+static int host_zone(lua_State *lua, const struct zone **out, struct error *err) {
+  struct str name = str_from(engine_of(lua)->options.config->time_zone);
+  if (history_answers(lua, JOURNEY_READ, STR("the host's time_zone"), 0)) {
+    name.data = lua_tolstring(lua, -1, &name.len);
+  } else {
+    lua_pushlstring(lua, name.data, name.len);
+    history_note(lua);
+  }
+  int rc = zone_find(out, name, err);
+  lua_pop(lua, 1);
+  return rc;
+}
+
 /** The zone named at `index`; the host's if there is none there. */
 static int zone_argument(lua_State *lua, int index, const struct zone **out, struct error *err) {
   struct str name;
-  if (lua_isnoneornil(lua, index))
-    return zone_find(out, str_from(engine_of(lua)->options.config->time_zone), err);
+  if (lua_isnoneornil(lua, index)) return host_zone(lua, out, err);
   name.data = luaL_checklstring(lua, index, &name.len);
   return zone_find(out, name, err);
 }
