@@ -76,6 +76,13 @@ end
 ---@field where? fun(event: kairos.Event, journey: kairos.Journey, user: kairos.User): any  whether the event is about it
 ---@field within? kairos.Duration  of its beginning: also after its end; unless given, while it is under way
 
+---@class kairos.JourneyStep  one that a journey has behind it, for a `flight` that takes it over
+---@field op "wait"|"wait_until"|"wait_for"|"send"|"split"|"set"|"emit"|"goal"|"read"  what it was
+---@field step string  the same in words: "wait 1h"
+---@field answer any  what it gave: the event of a wait_for, the side of a split, …; nil where there is nothing to say
+
+---@alias kairos.Flight "pin"|"adopt"|fun(journey: kairos.Journey, history: kairos.JourneyStep[], user: kairos.User): table?
+
 ---@class kairos.JourneySpec
 ---@field name? kairos.Name  what it is called in `kairos journeys`; the folder's name unless given
 ---@field start kairos.JourneyStart  what begins it
@@ -84,7 +91,8 @@ end
 ---@field again? "ignore"|"restart"|"parallel"  what another start with the key of one under way does: "ignore" unless given
 ---@field exit? kairos.JourneyExit|kairos.JourneyExit[]  what ends it
 ---@field goal? kairos.JourneyGoal  what it is for, counted
----@field flight? "pin"|"adopt"|function  which source journeys under way go on with after a change: "pin" (their own) unless given
+---@field flight? kairos.Flight  what journeys under way go on with when this source is newer: "pin", their own, unless given;
+--- "adopt", this, if their history fits; a function: this anew, with the table that it makes as journey.state (nil: their own)
 ---@field late? "fire"|"skip"|"exit"  what becomes of a wait that ends long after its time, as after downtime: "fire" unless given
 ---@field late_after? kairos.Duration  how late is too late
 ---@field rollout? kairos.Share  for which share of the users it begins: "25%"; who is in stays in while it grows

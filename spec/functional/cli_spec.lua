@@ -4,7 +4,7 @@ local files = require "spec.functional.support.files"
 local process = require "spec.functional.support.process"
 
 local COMMANDS = {
-  "new", "check", "spec", "simulate", "run", "campaigns", "experiments", "segments", "pause", "resume", "reload", "generations",
+  "new", "check", "spec", "simulate", "run", "campaigns", "journeys", "experiments", "segments", "pause", "resume", "reload", "generations",
   "rollback", "why", "user", "tail", "repl", "status", "dead", "suppress", "unsuppress", "consent", "backup", "version",
   "fanouts",
 }
