@@ -13,6 +13,22 @@ local function affected(event)
   return type(service) == "string" and users:of(service) or nil
 end
 
+--- What a user knows of a service's last incident: { incident, told }. A shop that does not number its incidents has one.
+local function known(event, user)
+  local last = (user.outages or {})[event.payload.service] or {}
+  return last.incident == (event.payload.incident or "") and last or {}
+end
+
+--- Keep what he knows, and what he knows of other services.
+local function note(event, user, told)
+  local outages = {}
+  for service, last in pairs(user.outages or {}) do
+    outages[service] = last
+  end
+  outages[event.payload.service] = { incident = event.payload.incident or "", told = told, over = not told }
+  user:set("outages", outages)
+end
+
 --- "14:05", where the customer lives; nil if it is no moment.
 local function clock(ms, user)
   return type(ms) == "number" and date(ms, user):format "%R" or nil
@@ -39,12 +55,12 @@ return {
     pace       = "1000/s",
     expires_in = "1h",
     when       = function(event, user)
-      return user.outage ~= event.payload.incident -- each is told once, and not at all once it is over
+      local last = known(event, user) -- each is told once, and not at all once it is over
+      return not last.told and (not last.over or event.payload.incident == nil)
     end,
     act        = function(event, user)
       local outage = event.payload
-      user:set("outage", outage.incident)
-      user:set("outage_told", true)
+      note(event, user, true)
       tell(user, "down", {
         title = outage.title, since = clock(outage.since or event.timestamp, user), expected = clock(outage.expected, user),
       })
@@ -59,9 +75,8 @@ return {
     expires_in = "2h",
     act        = function(event, user)
       local outage = event.payload
-      local told = user.outage == outage.incident and user.outage_told
-      user:set("outage", outage.incident)
-      user:set("outage_told", nil)
+      local told = known(event, user).told
+      note(event, user, false)
       if told then
         tell(user, "back", {
           title = outage.title, lasted = date.words(event.timestamp - (outage.since or event.timestamp)),

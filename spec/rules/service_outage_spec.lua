@@ -18,9 +18,9 @@ describe("service_outage", function()
       payload = { service = service or "app", title = "Our app", incident = incident, expected = expected } }
     host:advance "1m"
   end
-  local function restored(incident, since)
-    host:event { type = "service.restored", subject = "app",
-      payload = { service = "app", title = "Our app", incident = incident, since = since } }
+  local function restored(incident, since, service)
+    host:event { type = "service.restored", subject = service or "app",
+      payload = { service = service or "app", title = "Our app", incident = incident, since = since } }
     host:advance "1m"
   end
 
@@ -65,6 +65,30 @@ describe("service_outage", function()
     assert.not_sent(host)
     outage "i2"
     assert.sent(host, { to = "ada", template = "down", times = 1 })
+  end)
+
+  it("keeps two services apart that are down at once", function()
+    use("ada", "app")
+    use("ada", "shop")
+    outage("i1", "app")
+    outage("i2", "shop")
+    restored("i1", nil, "app")
+    assert.sent(host, { template = "back", times = 1 })
+    restored("i2", nil, "shop")
+    assert.sent(host, { template = "down", times = 2 })
+    assert.sent(host, { template = "back", times = 2 })
+  end)
+
+  it("makes do with shops that do not number their incidents", function()
+    use "ada"
+    for times = 1, 2 do
+      outage(nil)
+      outage(nil)
+      assert.sent(host, { template = "down", times = times })
+      restored(nil)
+      restored(nil)
+      assert.sent(host, { template = "back", times = times })
+    end
   end)
 
   it("wakes nobody by SMS", function()
