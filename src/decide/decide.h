@@ -108,6 +108,10 @@ struct decision {
   bool waits; /**< a rule waits for what it needs: a timer_needs() is among the effects, and in the record */
 };
 
+/** Drop what no generation will read any more from a record: windows that this one does not count, which is
+ * the newest; declared again they begin anew (state/window.h). */
+void decider_tidy(const struct decider *decider, struct record *record);
+
 /** An event: windows, profile, cancelled timers, suppressions, then the subscribed rules. Those with needs do
  * not run: a timer in the record waits with the event till decide_lookup(), or till it falls due. Then, in
  * the order in which they were derived, each event that rules emitted meanwhile, in the same way

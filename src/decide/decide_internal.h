@@ -37,6 +37,8 @@ struct decider {
   struct engine_call call;
   struct plan *plans; /**< open addressing by hash of the type; empty slots have no type */
   size_t plan_slots;
+  uint64_t *window_ids; /**< of all that are counted, ascending */
+  size_t window_id_count;
   const struct engine_rule *rules;
   size_t rule_count;
   const struct engine_experiment *experiments;

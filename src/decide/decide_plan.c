@@ -2,6 +2,8 @@
 #include "base/memory.h"
 #include "decide/decide_internal.h"
 
+#include <stdlib.h>
+
 static struct plan *plan_slot(const struct decider *decider, struct str type) {
   size_t at = hash64(type, 0) & (decider->plan_slots - 1);
   while (decider->plans[at].type.len && !str_equal(decider->plans[at].type, type))
@@ -52,6 +54,23 @@ static void plans_interest(struct decider *decider, const struct engine_interest
   }
 }
 
+static int by_id(const void *a, const void *b) {
+  uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+  return left < right ? -1 : left > right;
+}
+
+/** What the plans count, so that records can be rid of the rest. */
+static void note_ids(struct decider *decider) {
+  for (size_t i = 0; i < decider->plan_slots; i++) {
+    const struct plan *plan = &decider->plans[i];
+    size_t count = decider->window_id_count + plan->window_count;
+    decider->window_ids = memory_realloc(decider->window_ids, (count + 1) * sizeof *decider->window_ids);
+    for (size_t j = 0; j < plan->window_count; j++)
+      decider->window_ids[decider->window_id_count++] = plan->windows[j]->id;
+  }
+  qsort(decider->window_ids, decider->window_id_count, sizeof *decider->window_ids, by_id);
+}
+
 void decide_plans_build(struct decider *decider) {
   const struct window_declaration *windows;
   size_t window_count = engine_windows(decider->options.engine, &windows);
@@ -94,6 +113,16 @@ void decide_plans_build(struct decider *decider) {
     entered->rule_count = engine_subscribers(decider->options.engine, entered->type, &entered->rules);
     left->rule_count = engine_subscribers(decider->options.engine, left->type, &left->rules);
   }
+  note_ids(decider);
+}
+
+static bool counts(const void *context, uint64_t window_id) {
+  const struct decider *decider = context;
+  return bsearch(&window_id, decider->window_ids, decider->window_id_count, sizeof window_id, by_id);
+}
+
+void decider_tidy(const struct decider *decider, struct record *record) {
+  record_keep_windows(record, counts, decider);
 }
 
 const struct plan *decide_plan(const struct decider *decider, struct str type) {
@@ -108,4 +137,5 @@ void decide_plans_free(struct decider *decider) {
     memory_free(decider->plans[i].interests);
   }
   memory_free(decider->plans);
+  memory_free(decider->window_ids);
 }

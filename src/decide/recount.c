@@ -33,7 +33,7 @@ void recount_begin(struct recount *recount, int64_t now) {
 
 bool recount_wants(const struct recount *recount, struct str type) {
   for (size_t i = 0; i < recount->options.count; i++)
-    if (str_equal(recount->options.windows[i].of, type)) return true;
+    if (event_type_is(recount->options.windows[i].of, type)) return true;
   return false;
 }
 
@@ -52,7 +52,7 @@ int recount_event(struct recount *recount, uint32_t generation, struct str bytes
   for (size_t i = 0; i < recount->options.count; i++) {
     const struct window_declaration *window = &recount->options.windows[i];
     struct effect effect = {.type = EFFECT_WINDOW};
-    if (generation >= window->since || !str_equal(window->of, event.type)) continue;
+    if (generation >= window->since || !event_type_is(window->of, event.type)) continue;
     if (event_now(&event) <= recount->now - recount->options.max_past - window->over) continue;
     if (!window_take(window, &event, &recount->key, &effect.window)) continue;
     if (record_apply(&recount->record, &effect, recount->options.record_max, NULL)) recount->refused++;

@@ -300,6 +300,7 @@ static void take_dirty(struct worker *worker, struct write_behind *write, size_t
 static void write_slot(struct worker *worker, struct write_behind *write, struct slot *slot) {
   /* A late event is judged at its own time, up to max_past ago: what mattered then is kept. */
   record_tidy(&slot->record, worker->wall - worker->shared->config->ingest.max_past);
+  decider_tidy(worker->decider, &slot->record);
   table_changed(worker->table, slot, false);
   struct timer next;
   int64_t due = record_timer_next(&slot->record, &next) ? next.due : INT64_MAX;

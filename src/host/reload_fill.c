@@ -146,7 +146,7 @@ static bool is_new_type(const struct generation *candidate, struct str bytes) {
   struct reader reader = reader_of(bytes);
   if (event_decode(&event, &reader, NULL)) return false;
   for (size_t i = 0; i < count; i++)
-    if (windows[i].since == candidate->facts.number && str_equal(windows[i].of, event.type)) return true;
+    if (windows[i].since == candidate->facts.number && event_type_is(windows[i].of, event.type)) return true;
   return false;
 }
 

@@ -66,6 +66,9 @@ struct str record_window_state(const struct record *record, uint64_t window_id, 
 /** Each window, and each key of one, in the order of the record. */
 void record_each_window(const struct record *record,
                         void (*visit)(void *context, const struct window_held *held), void *context);
+/** Drop the windows that `keep` says no to, by their ids: nobody will ask for them again. */
+void record_keep_windows(struct record *record, bool (*keep)(const void *context, uint64_t window_id),
+                         const void *context);
 /** How many keys of this keyed window were evicted while still in it, since it last was empty. */
 uint64_t record_window_evicted(const struct record *record, uint64_t window_id);
 /** Whether the mark stands at `now` (until > now). `until` may be null; it is filled in for an expired mark

@@ -220,6 +220,21 @@ void record_each_window(const struct record *record,
   }
 }
 
+void record_keep_windows(struct record *record, bool (*keep)(const void *context, uint64_t window_id),
+                         const void *context) {
+  struct entry entry;
+  for (size_t offset = 0;;) {
+    struct reader reader =
+        reader_of((struct str){(const char *)record->bytes.data + offset, record->bytes.len - offset});
+    if (!entry_next(&reader, &entry)) return;
+    bool window = entry.type == ENTRY_WINDOW || entry.type == ENTRY_KEYS;
+    if (window && !keep(context, record_window_place(&entry).id))
+      record_remove(record, &entry);
+    else
+      offset = (size_t)(reader.at - record->bytes.data);
+  }
+}
+
 struct window_answer record_window(const struct record *record, const struct window_declaration *declaration,
                                    uint64_t key, int64_t now) {
   struct entry entry;

@@ -1,5 +1,6 @@
 --- The author: saves the rules while the host runs, whole or broken, in place or by renaming. Whole ones differ in a
---- comment, so that whichever serves, what must happen is known.
+--- comment and in the length of their windows, none of which an event leaves: so each is filled from the log before it
+--- serves, and whichever serves, what must happen is known.
 local files = require "spec.functional.support.files"
 local loop = require "loop"
 
@@ -20,10 +21,13 @@ function author.new(options)
   }, author)
 end
 
---- Another comment; and of the journeys' source its name, which says how it takes over those under way.
+--- Another comment; other windows; and of the journeys' source its name, which says how it takes over those under way.
 function author:whole(file)
+  local variant = self.random:to(VARIANTS)
   local source = ('"%s-%d"'):format(FLIGHTS[self.random:to(#FLIGHTS)], self.random:to(VARIANTS))
-  return ("%s-- Variant %d.\n"):format(file.text:gsub('"pin%-0"', source), self.random:to(VARIANTS))
+  local text = file.text:gsub('"pin%-0"', source)
+  text = text:gsub('(kairos%.window {[^\n]*over = ")1d"', "%1" .. 1440 + variant .. 'm"')
+  return ("%s-- Variant %d.\n"):format(text, variant)
 end
 
 --- What is no rule: cut off anywhere, or with something that does not belong there.

@@ -11,6 +11,7 @@ local kills = {
   { "deliver.attempt_durable", 80 }, { "deliver.sent", 80 }, { "deliver.outcome_durable", 80 },
   { "lookup.asked", 40 }, { "lookup.found", 60 }, { "lookup.settled", 60 },
   { "generation.built", 3 }, { "generation.stored", 3 }, { "generation.durable", 3 }, { "generation.swapped", 2 },
+  { "fill.begin", 1 }, { "fill.decide", 20 }, { "fill.note", 1 }, { "fill.done", 1 },
 }
 
 --- Failures, each for some hits in a row, after the least; the host is to go on. (Those that come while it starts end it.)
