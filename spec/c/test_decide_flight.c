@@ -138,6 +138,19 @@ static void test_a_source_that_is_gone_or_does_not_load_says_so(void **state) {
   struct decide_source source;
   assert_int_equal(decide_flight(world.decider, STR("basket"), first, &source, &err), ERROR_NOT_FOUND);
   assert_ptr_equal(decider_engine(world.decider), world.bench.engine);
+  // Files of another time, which this version of the host does not load any more.
+  char library[512];
+  bench_library(library, sizeof library);
+  bench_write(&world.bench, "cart/rule.lua", "return require 'kairos'.rule { on = 'x' }\n");
+  assert_int_equal(ruleset_read(&world.earlier[1], world.bench.folder, library, &err), 0);
+  struct hash128 broken = ruleset_version(world.earlier[world.earlier_count++], STR("cart"));
+  for (int i = 0; i < 2; i++) {
+    assert_int_equal(run(&world, broken, &err), ERROR_SCRIPT);
+    static const char says[] = "the source that it began with does not load any more: cart/rule.lua:1: ";
+    if (strncmp(err.message, says, sizeof says - 1) != 0) fail_msg("%s", err.message);
+  }
+  assert_int_equal(world.asked, 2); // once each
+  assert_int_equal(run(&world, first, &err), 0);
   world_deinit(&world);
 }
 

@@ -148,16 +148,6 @@ describe("a journey under way", function()
     assert.equal("moved on by two", host:said("bob", 4)[3])
     assert.same({}, host:ask("journeys", "--user", "bob"))
   end)
-
-  it("is parked when its source cannot be had, and goes on when it can", function()
-    reload(host, telling "two")
-    host:stop()
-    local broken = process.run { command = { "true" } }
-    assert.equal(0, broken.status)
-    host:run()
-    go(host, "ada")
-    assert.same({ "begun by one", "seen 0 by one" }, host:said("ada", 2))
-  end)
 end)
 
 describe("kairos journeys", function()

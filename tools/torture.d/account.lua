@@ -112,6 +112,7 @@ local function replay(self, user, rows)
       end
     elseif row.campaign == "travelling" then
       if row.decision == "failed" then self:fault("journeys", "%s: %s: %s", user, row.cause, row.reason) end
+      if row.decision == "send" then self.travels:replayed(user) end
     elseif row.campaign == "waiting" then
       if waited[row.cause] then self:fault("look-ups", "%s: what waited with %s ran twice", user, row.cause) end
       if row.decision ~= (event and event.payload.waits and "send" or "none") then

@@ -7,7 +7,12 @@ local STAGES = { leaves = 1, travels = 2, arrives = 3, turns = 3 }
 
 --- @param fault  function(kind, format, …)
 function travels.new(fault)
-  return setmetatable({ fault = fault, trips = {}, begun = 0, moved = 0, turned = 0 }, travels)
+  return setmetatable({ fault = fault, trips = {}, begun = 0, moved = 0, turned = 0, messages = {}, runs = {} }, travels)
+end
+
+--- A replay came by a step that sends; each of them sends one message.
+function travels:replayed(user)
+  self.runs[user] = (self.runs[user] or 0) + 1
 end
 
 --- A decision of the campaign, with the text of its message where it went out.
@@ -29,6 +34,7 @@ function travels:told(user, decision, text)
   if stages[number] then
     self.fault("journeys", "%s: trip %s %s twice: %s and %s", user, trip, stage, stages[number].id, decision.message_id)
   end
+  self.messages[user] = (self.messages[user] or 0) + 1
   stages[number] = { at = decision.at, source = source, id = decision.message_id }
   if stage == "turns" then self.turned = self.turned + 1 end
 end
@@ -53,6 +59,11 @@ function travels:account(wanted)
             before.source, now.source)
         end
       end
+    end
+  end
+  for user, count in pairs(self.messages) do
+    if self.runs[user] ~= count then
+      self.fault("journeys", "%s: %d messages on the way, and a replay comes by %d", user, count, self.runs[user] or 0)
     end
   end
   for number, stages in pairs(self.trips) do
