@@ -77,6 +77,9 @@ user("ada", { unmask = true }) shows personal data; the log says who asked.
   :decisions { last = 20, about = "template or campaign" }   what was sent, skipped, failed, and why
   :replay { about = "campaign" }    every rule that looked, with the facts it read
   :count("product.viewed", key)     each declared window of this event type, and what it answers now
+  :journey("campaign")              where each of the user's journeys stands, and its history in words
+  :move("campaign", key)            that journey goes on now, past its wait               (:write)
+  :finish("campaign", key, why)     it ends                                               (:write)
   :set(name, value)                 an attribute; nil removes it                          (:write)
   :suppress(channel, reason)        nothing more on a channel; "*" is every one           (:write)
   :unsuppress(channel)                                                                    (:write)
@@ -104,6 +107,24 @@ end
 
 function User:replay(options)
   return question("replay", named(owner(self, "replay"), with(options, {})))
+end
+
+function User:journey(campaign)
+  return question("journeys_of", named(owner(self, "journey"), { id = campaign }))
+end
+
+function User:move(campaign, key)
+  return question("journey_move", named(owner(self, "move"), {
+    id = text(campaign, "move takes a campaign, and the journey's key if there are several", ':move("cart_abandoned", "c1")'),
+    key = key and tostring(key),
+  }))
+end
+
+function User:finish(campaign, key, why)
+  return question("journey_end", named(owner(self, "finish"), {
+    id = text(campaign, "finish takes a campaign, and the journey's key if there are several", ':finish("cart_abandoned", "c1")'),
+    key = key and tostring(key), text = why,
+  }))
 end
 
 function User:count(event_type, key)
@@ -164,6 +185,19 @@ end
 describe("campaign", 'campaign "welcome"        one of them', [[
 campaign "welcome" shows how it runs, how often its rule ran and failed, what it decided, what the gate held back by reason
 (skips), and the time of a run (p50, p99, in microseconds; -1 before the first), since the host started.]])
+
+local function journeys(of)
+  return question("journeys", { id = of })
+end
+describe("journeys", "journeys()                how many stand where, and those that are parked", [[
+journeys() counts the journeys under way by campaign, step and source; journeys "cart_abandoned" those of one. One person's, with
+what was answered to each so far: user("ada"):journey().]])
+
+local function fan_outs()
+  return question "fan_outs"
+end
+describe("fan_outs", "fan_outs()                events that reach many users, and how far they are", [[
+fan_outs() is what `kairos fanouts` shows.]])
 
 local function segments()
   return question "segments"
@@ -301,7 +335,7 @@ for name, method in pairs(User) do names[name] = method end
 
 return {
   user = user, subject = subject, campaign = campaign, campaigns = campaigns, segment = segment, segments = segments,
-  experiment = experiment, experiments = experiments, status = status, queues = queues,
+  experiment = experiment, experiments = experiments, journeys = journeys, fan_outs = fan_outs, status = status, queues = queues,
   generations = generations, dead = dead, dead_retry = dead_retry, dead_drop = dead_drop, pause = pause, resume = resume,
   try = try, now = now, help = explain,
 }, names

@@ -58,7 +58,8 @@ local function parse_primary(text)
     local value = of:find "^%s*," and parse_type((of:gsub("^%s*,", "", 1))) or nil
     return { kind = "table", values = value }, after
   end
-  return simple[name] and { kind = simple[name], params = simple[name] == "function" and {} or nil } or { kind = "class", name = name }, after
+  local kind = simple[name]
+  return kind and { kind = kind, params = kind == "function" and {} or nil } or { kind = "class", name = name }, after
 end
 
 function parse_type(text)

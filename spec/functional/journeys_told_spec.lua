@@ -142,6 +142,19 @@ describe("a journey", function()
     assert.equal("waiting", session:value("segments()")[1].segment)
     assert.equal("tone", session:value("experiments()")[1].experiment)
     assert.truthy(session:value([[experiment "tone"]]).exposures >= 1)
+    local told = session:value [[user("gil"):journey "carts"]]
+    assert.equal(1, #told)
+    local words = {}
+    for _, step in ipairs(told[1].history) do words[#words + 1] = step.words end
+    assert.same({ "set cart", 'wait "100ms"', "split offer", "variant [tone]" }, { unpack(words, 1, 4) })
+    assert.equal("c1", told[1].key)
+    local counts = session:value([[journeys "carts"]]).counts
+    assert.truthy(#counts >= 1 and counts[1].campaign == "carts")
+    assert.same({}, session:value "fan_outs()")
+    assert.truthy(session:run([[user("gil"):move("carts", "c1")]]).error:find ":write")
+    session:run ":write"
+    assert.equal("carts", session:value([[user("gil"):move("carts", "c1")]]).campaign)
+    assert.truthy(session:run([[user("gil"):finish("carts", "c1", "no more")]]).error:find "journey")
     assert.truthy(session:run([[experiment "tune"]]).error:find("there is no experiment \"tune\"", 1, true))
     assert.truthy(session:run([[segment "wating"]]).error:find("did you mean `waiting`", 1, true))
     session:close()

@@ -134,6 +134,7 @@ static void start_command(struct question *question) {
   command->user = question->entity.id;
   command->channel = look_text(question->arguments, "channel");
   command->id = look_text(question->arguments, "id");
+  command->key = look_text(question->arguments, "key");
   command->text = look_text(question->arguments, "about");
   if (!command->text.len) command->text = look_text(question->arguments, "text");
   if (command->type == HOST_SUPPRESS && !command->text.len) command->text = buf_str(&question->log_input);
@@ -526,6 +527,11 @@ static const struct kind kinds[] = {
     {"campaigns", start_campaigns, false, false, 0},
     {"segments", start_command, false, false, HOST_SEGMENTS},
     {"experiments", start_command, false, false, HOST_EXPERIMENTS},
+    {"journeys", start_command, false, false, HOST_JOURNEYS},
+    {"journeys_of", start_command, false, true, HOST_JOURNEY},
+    {"journey_move", start_command, true, true, HOST_JOURNEY_MOVE},
+    {"journey_end", start_command, true, true, HOST_JOURNEY_END},
+    {"fan_outs", start_command, false, false, HOST_FAN_OUTS},
     {"queues", start_queues, false, false, 0},
     {"generations", start_command, false, false, HOST_GENERATIONS},
     {"dead", start_command, false, false, HOST_DEAD_LIST},
