@@ -1,4 +1,5 @@
 // Who gets which variant, who is held out, and what an experiment's counts say.
+#include "base/sequential.h"
 #include "decide/experiment_result.h"
 #include "engine/rollout.h"
 #include "gate/holdout.h"
@@ -145,6 +146,37 @@ static void test_weights_that_were_drawn(void **state) {
   assert_in_range(drawn[1], 0.89 * USERS - 500, 0.89 * USERS + 500);
   assert_in_range(drawn[2], 0.01 * USERS - 100, 0.01 * USERS + 100);
   buf_deinit(&weights);
+}
+
+/** The tests take the hash for chance: over 400 experiments that differ in nothing it is no worse. One user
+ * in five reaches every goal. */
+static void test_the_hash_is_as_good_as_chance(void **state) {
+  (void)state;
+  enum { EXPERIMENTS = 400, HERE = 4000 };
+  char text[16], name[16];
+  const struct engine_variant two[] = {{{"a", 1}, 50}, {{"b", 1}, 50}};
+  const double chances[] = {0.5, 0.5};
+  int different = 0, mismatched = 0;
+  double deviation = 0;
+  for (int i = 0; i < EXPERIMENTS; i++) {
+    struct engine_experiment experiment = experiment_of(two, 2);
+    snprintf(name, sizeof name, "test-%d", i);
+    experiment.name = str_from(name);
+    uint64_t users[2] = {0}, goals[2] = {0};
+    for (int j = 0; j < HERE; j++) {
+      int arm = chosen(&experiment, user(text, j), STR(""));
+      users[arm]++;
+      goals[arm] += j % 5 == 0;
+    }
+    struct sequential_split split = {0.5, goals[0], goals[1]};
+    different += sequential_evidence(&split, 1, 0) >= log(20);
+    mismatched += sequential_mismatch(chances, users, 2) >= log(1000);
+    deviation += ((double)users[0] - HERE / 2.0) * ((double)users[0] - HERE / 2.0) / (HERE / 4.0);
+  }
+  assert_in_range(different, 0, 20);
+  assert_int_equal(mismatched, 0);
+  // Chi-squared with 400 degrees of freedom: 400, with a standard deviation of 28.
+  assert_true(deviation > 300 && deviation < 500);
 }
 
 /* ---- results ---- */
@@ -332,6 +364,7 @@ int main(void) {
       cmocka_unit_test(test_choices_are_independent),
       cmocka_unit_test(test_host_holdout),
       cmocka_unit_test(test_weights_that_were_drawn),
+      cmocka_unit_test(test_the_hash_is_as_good_as_chance),
       RESULT(test_verdicts),
       RESULT(test_extremes),
       RESULT(test_unsettled_users_have_no_rate_but_count_in_the_test),
