@@ -33,8 +33,15 @@ static struct engine_experiment experiment_of(const struct engine_variant *varia
 static int chosen(const struct engine_experiment *experiment, struct entity entity, struct str weights) {
   struct exposure exposure;
   struct buf chances = {0};
-  experiment_choose(experiment, entity, weights, &exposure, &chances);
+  experiment_choose(experiment, entity, weights, 50000, &exposure, &chances);
   assert_true(value_valid(exposure.chances));
+  struct reader reader = reader_of(exposure.chances);
+  int64_t sum = 0;
+  for (uint32_t left = value_read(&reader).count; left > 0; left--) {
+    value_read(&reader);
+    sum += value_read(&reader).integer;
+  }
+  assert_int_equal(sum, EXPERIMENT_ALL);
   buf_deinit(&chances);
   for (size_t i = 0; i < experiment->variant_count; i++)
     if (str_equal(exposure.variant, experiment->variants[i].name)) return (int)i;

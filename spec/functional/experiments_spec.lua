@@ -159,8 +159,11 @@ describe("a running host", function()
   it("the configuration's holdout reaches all campaigns, by a share that grows by adding", function()
     host = Host.start { rules = { greet = greeting() }, config = { holdout = { share = "30%", salt = "a" } } }
     visit(host, 1, 200)
-    local _, arms = one(host)
+    local experiment, arms = one(host)
     local held = arms["*host"].exposures
+    assert.near(0.3, arms["*host"].share, 1e-9)
+    assert.is_number(arms["*host"].p)
+    assert.is_false(experiment.mismatch)
     assert.is_true(held > 35 and held < 85, tostring(held))
     local sent, first = 0, {}
     for index = 1, 200 do
@@ -217,7 +220,7 @@ describe("a running host", function()
       return host:output():find("weights could not be drawn", 1, true) and host:output():find("running again", 1, true) ~= nil
     end) == true)
     host:kill()
-    host:run { KAIROS_FAILPOINTS = "experiments.logged=kill" }
+    host:launch { KAIROS_FAILPOINTS = "experiments.logged=kill" }
     assert.is_true(process.eventually(20 * Host.patience, function() return not host.process:alive() end) == true)
     host:run { KAIROS_FAILPOINTS = "" }
     visit(host, 1, 5)

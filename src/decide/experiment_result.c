@@ -331,7 +331,7 @@ static void put_arms(struct reading *reading) {
   size_t control_index, held_index, host_index;
   const struct arm *with = find_arm(tally, control, &control_index);
   const struct arm *held = find_arm(tally, STR(EXPOSURE_HELD_OUT), &held_index);
-  find_arm(tally, STR(EXPOSURE_HOST_HOLDOUT), &host_index);
+  const struct arm *host = find_arm(tally, STR(EXPOSURE_HOST_HOLDOUT), &host_index);
   uint32_t variants = 0;
   double best[ARMS_MAX];
   for (size_t i = 0; i < tally->arm_count; i++)
@@ -356,7 +356,11 @@ static void put_arms(struct reading *reading) {
                STR("who was held out"), &comparison, alpha);
     put_arm(reading, held_index, false, &comparison, NULL, NULL);
   }
-  if (host_index < tally->arm_count) put_arm(reading, host_index, false, NULL, NULL, NULL);
+  if (host) {
+    struct comparison comparison = compare(tally, 1u << host_index, variants, alpha);
+    say_winner(reading, STR("who got it"), STR("who gets no marketing at all"), &comparison, alpha);
+    put_arm(reading, host_index, false, &comparison, NULL, NULL);
+  }
 }
 
 void experiment_result(const struct experiment_tally *tally, struct str name,

@@ -1,19 +1,19 @@
 /** What an experiment says: exposures counted, rates, lifts, and a verdict in words.
  *
  * Counted is what the users' records have of it (state/effect.h: struct exposure), each user once. An
- * exposure is settled once its time for the goal is over, or its goal is reached and that time is over: only
- * then is the rate of those who reach it known without a lean towards early ones.
+ * exposure is settled once its time for the goal is over, reached or not: only then is the rate of those who
+ * reach it known without a lean towards early ones.
  *
- * - Lift and p of a variant against the control, and of all variants against those held out: the always-valid
- * test of base/sequential.h, by all goals so far. The verdict divides 5 % among the variants compared
- * (Bonferroni).
+ * - Lift and p of a variant against the control, and of all variants against those held out, by the
+ * experiment and by the configuration: the always-valid test of base/sequential.h, by all goals so far. The
+ * verdict divides 5 % among the variants compared (Bonferroni).
  * - Rates: of the settled; 95 % equal-tailed credible intervals, prior Beta(1/2, 1/2) (Jeffreys). The same
  * for the ratio of two rates, and the chance of each variant to be the best; these hold for one look.
  * - Whether users came into the variants by the chances that they were given: sequential_mismatch(), told
  * below one in a thousand.
  *
- * Who was held out by the configuration, and who was given a variant by a spec, came into an arm without
- * chance: counted, and in no test. Any one thread at a time.
+ * Who was given a variant by a spec came into it without chance: counted, and in no test. Any one thread at a
+ * time.
  */
 #pragma once
 

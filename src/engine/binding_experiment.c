@@ -151,7 +151,7 @@ static struct str shown(const struct engine_call *call, const struct engine_expe
   struct exposure would;
   struct buf chances;
   buf_init(&chances);
-  experiment_choose(experiment, call->entity, call->weights, &would, &chances);
+  experiment_choose(experiment, call->entity, call->weights, 0, &would, &chances);
   buf_deinit(&chances);
   return would.variant;
 }
@@ -171,14 +171,15 @@ static bool known(const struct engine_call *call, struct str experiment, struct 
 void engine_expose(const struct engine *engine, const struct engine_call *call,
                    const struct engine_experiment *experiment, struct exposure *out, struct buf *chances) {
   if (known(call, experiment->name, out)) return;
-  experiment_choose(experiment, call->entity, call->weights, out, chances);
+  const struct config *config = engine->options.config;
+  int64_t host = (int64_t)holdout_share(config, call->wall) * (EXPERIMENT_ALL / QUANTITY_ALL);
+  experiment_choose(experiment, call->entity, call->weights, host, out, chances);
   struct str forced;
   if (value_member(call->forced, experiment->name, &forced) && value_head(forced).type == VALUE_STRING) {
     out->variant = value_head(forced).string;
     out->chances = STR("");
-  } else if (holdout_holds(engine->options.config, call->entity, call->wall)) {
+  } else if (holdout_holds(config, call->entity, call->wall)) {
     out->variant = STR(EXPOSURE_HOST_HOLDOUT);
-    out->chances = STR("");
   } else if (experiment->holdout && holdout_bucket(experiment->name, call->entity) < experiment->holdout) {
     out->variant = STR(EXPOSURE_HELD_OUT);
   }

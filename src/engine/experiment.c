@@ -24,11 +24,17 @@ static double arrival(const struct engine_experiment *experiment, struct entity 
   return -log1p(-(double)(hash >> 11) * 0x1p-53) / weight;
 }
 
+static void put_chance(struct buf *out, struct str arm, int64_t chance) {
+  value_put_string(out, arm);
+  value_put_integer(out, chance);
+}
+
 void experiment_choose(const struct engine_experiment *experiment, struct entity entity, struct str weights,
-                       struct exposure *out, struct buf *chances) {
+                       int64_t host, struct exposure *out, struct buf *chances) {
   struct str drawn = STR("");
   if (!experiment->thompson || !value_member(weights, experiment->name, &drawn)) drawn = STR("");
-  int64_t held = (int64_t)experiment->holdout * (EXPERIMENT_ALL / QUANTITY_ALL), left = EXPERIMENT_ALL - held;
+  int64_t held = (EXPERIMENT_ALL - host) * experiment->holdout / QUANTITY_ALL;
+  int64_t all = EXPERIMENT_ALL - host - held, left = all;
   double sum = 0, first = INFINITY;
   size_t chosen = 0;
   for (size_t i = 0; i < experiment->variant_count; i++) {
@@ -37,14 +43,13 @@ void experiment_choose(const struct engine_experiment *experiment, struct entity
     if (comes < first) first = comes, chosen = i;
   }
   size_t start = chances->len;
-  value_put_map(chances, (uint32_t)(experiment->variant_count + (held > 0)));
-  if (held) value_put_string(chances, STR(EXPOSURE_HELD_OUT)), value_put_integer(chances, held);
+  value_put_map(chances, (uint32_t)experiment->variant_count + (host > 0) + (held > 0));
+  if (host) put_chance(chances, STR(EXPOSURE_HOST_HOLDOUT), host);
+  if (held) put_chance(chances, STR(EXPOSURE_HELD_OUT), held);
   for (size_t i = 0; i < experiment->variant_count; i++) {
     bool last = i + 1 == experiment->variant_count;
-    int64_t chance =
-        last ? left : (int64_t)((EXPERIMENT_ALL - held) * (weight_of(experiment, drawn, i) / sum));
-    value_put_string(chances, experiment->variants[i].name);
-    value_put_integer(chances, chance);
+    int64_t chance = last ? left : (int64_t)((double)all * (weight_of(experiment, drawn, i) / sum));
+    put_chance(chances, experiment->variants[i].name, chance);
     left -= chance;
   }
   *out = (struct exposure){.experiment = experiment->name,

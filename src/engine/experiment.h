@@ -47,7 +47,8 @@ enum { EXPERIMENT_ALL = 1000000, EXPERIMENT_LEAST = 10000 };
 /** The user's variant, as if he were not held out.
  * @param weights  value map: experiment -> map: variant -> chance in millionths, of "thompson"; "": as
  * declared
- * @param out  experiment, variant and chances are filled in; the chances are put into `chances`: holdout
- * included */
+ * @param host  chance of being held out by the configuration, in millionths
+ * @param out  experiment, variant and chances are filled in; the chances are put into `chances`: of being
+ * held out by the configuration, by the experiment, and of each variant */
 void experiment_choose(const struct engine_experiment *experiment, struct entity entity, struct str weights,
-                       struct exposure *out, struct buf *chances);
+                       int64_t host, struct exposure *out, struct buf *chances);

@@ -13,10 +13,13 @@ uint32_t holdout_bucket(struct str name, struct entity entity) {
   return bucket(STR("holdout of a campaign"), name, entity);
 }
 
+uint32_t holdout_share(const struct config *config, int64_t wall) {
+  return wall >= config->holdout.since.at ? config->holdout.share.hundredths : 0;
+}
+
 bool holdout_holds(const struct config *config, struct entity entity, int64_t wall) {
-  return config->holdout.share.hundredths && wall >= config->holdout.since.at &&
-         bucket(STR("holdout of the host"), str_from(config->holdout.salt), entity) <
-             config->holdout.share.hundredths;
+  uint32_t share = holdout_share(config, wall);
+  return share && bucket(STR("holdout of the host"), str_from(config->holdout.salt), entity) < share;
 }
 
 void holdout_ask(const struct gate_question *question, struct gate_answer *answer) {

@@ -12,5 +12,7 @@
 
 /** Whether the user is held out at this moment of the wall clock. */
 bool holdout_holds(const struct config *config, struct entity entity, int64_t wall);
+/** Hundredths of a percent of the users who are held out at this moment. */
+uint32_t holdout_share(const struct config *config, int64_t wall);
 /** 0 to 9,999, as of a campaign's or an experiment's own holdout. */
 uint32_t holdout_bucket(struct str name, struct entity entity);
