@@ -226,6 +226,7 @@ static void apply_one(struct input *input) {
     effect.segment = (struct membership){
         .change = (enum segment_change)(1 + input_u8(input) % SEGMENT_JUDGED), .at = time_of(input)};
     if (effect.segment.change != SEGMENT_JUDGED) effect.segment.name = name_of(input);
+    if (effect.segment.change != SEGMENT_JUDGED && !effect.segment.name.len) return; // none is so
     break;
   case 11:
   case 12:
