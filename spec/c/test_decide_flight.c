@@ -146,7 +146,8 @@ static void test_a_source_that_is_gone_or_does_not_load_says_so(void **state) {
   struct hash128 broken = ruleset_version(world.earlier[world.earlier_count++], STR("cart"));
   for (int i = 0; i < 2; i++) {
     assert_int_equal(run(&world, broken, &err), ERROR_SCRIPT);
-    static const char says[] = "the source that it began with does not load any more: cart/rule.lua:1: ";
+    static const char says[] =
+        "the source that it began with does not load any more: rules/cart/rule.lua:1: ";
     if (strncmp(err.message, says, sizeof says - 1) != 0) fail_msg("%s", err.message);
   }
   assert_int_equal(world.asked, 2); // once each

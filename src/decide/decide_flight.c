@@ -70,7 +70,7 @@ static int load(const struct decider *decider, struct flight_source *item) {
     return error_set(why, ERROR_NOT_FOUND, "the source that it began with is not at hand here");
   int rc = options->flights.sources(options->flights.context, item->version, &item->ruleset, why);
   if (rc == ERROR_NOT_FOUND) return error_set(why, rc, "the source that it began with is not kept any more");
-  if (rc) return error_prefix(why, "the source that it began with: ");
+  if (rc) return error_prefix(why, "the source that it began with");
   struct engine_options made = *engine_made_with(options->engine);
   made.ruleset = item->ruleset;
   made.partial = true;
@@ -79,7 +79,7 @@ static int load(const struct decider *decider, struct flight_source *item) {
   made.taker = NULL;
   made.partial = true;
   rc = engine_new(&item->source.engine, &made, why);
-  if (rc) return error_prefix(why, "the source that it began with does not load any more: ");
+  if (rc) return error_prefix(why, "the source that it began with does not load any more");
   item->source.rule_count = engine_rules(item->source.engine, &item->source.rules);
   item->source.campaigns =
       campaigns_new(item->source.engine, options->config, options->paused, !options->uncounted);

@@ -364,7 +364,7 @@ static int go_over(struct decider *decider, struct journey *journey, struct sour
   if (today->journey->flight == ENGINE_FLIGHT_MIGRATE) {
     newer.moves |= JOURNEY_CONTINUES;
     takes = migrate(decider, journey, &newer, why);
-    if (takes < 0) error_prefix(why, "the `flight` of the newer source failed, so it stays on its own: ");
+    if (takes < 0) error_prefix(why, "the `flight` of the newer source failed, so it stays on its own");
   }
   if (takes != 1) return 1;
   journey->version = today->version;
@@ -375,7 +375,7 @@ static int go_over(struct decider *decider, struct journey *journey, struct sour
     return rc;
   }
   *why = *err;
-  error_prefix(why, "it stays on its own source, for with the newer one ");
+  error_prefix(why, "it stays on its own source, and does not go on with the newer one");
   return 1;
 }
 
