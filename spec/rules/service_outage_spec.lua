@@ -37,6 +37,15 @@ describe("service_outage", function()
     assert.sent(host, 4)
   end)
 
+  it("is in the customer's own story", function()
+    use "ada"
+    host:advance "1d"
+    outage "i1"
+    local story = host:story "ada"
+    assert.truthy(story:find("Tue 2026-06-02 12:00:00 CEST  event service.outage of app reaches ada", 1, true), story)
+    assert.falsy(story:find("nothing here asks", 1, true), story)
+  end)
+
   it("says nothing to those who do not use it, or have not for a month", function()
     use("ada", "shop")
     use "bob"

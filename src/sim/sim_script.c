@@ -466,6 +466,32 @@ static void put_names(struct buf *out, const char *key, struct names *names) {
   *names = (struct names){0};
 }
 
+/** Types of events that something asks for; of what journeys wait for, the source alone knows.
+ * @return whether there are journeys. */
+static bool add_events(const struct engine *engine, struct names *events) {
+  const struct engine_rule *rules;
+  const struct window_declaration *windows;
+  const struct engine_interest *interests;
+  const struct engine_experiment *experiments;
+  bool journeys = false;
+  size_t count = engine_rules(engine, &rules);
+  for (size_t i = 0; i < count; i++) {
+    for (size_t j = 0; j < rules[i].on_count; j++) add_name(events, rules[i].on[j]);
+    journeys |= rules[i].journey != NULL;
+    struct reader reader = reader_of(rules[i].journey ? rules[i].journey->types : STR(""));
+    while (reader_left(&reader)) add_name(events, reader_str(&reader));
+  }
+  count = engine_windows(engine, &windows);
+  for (size_t i = 0; i < count; i++) add_name(events, windows[i].of);
+  count = engine_interests(engine, &interests);
+  for (size_t i = 0; i < count; i++)
+    for (size_t j = 0; j < interests[i].of_count; j++) add_name(events, interests[i].of[j]);
+  count = engine_experiments(engine, &experiments);
+  for (size_t i = 0; i < count; i++)
+    if (experiments[i].on.len) add_name(events, experiments[i].on);
+  return journeys;
+}
+
 static int tell_names(void *context, struct str arguments, struct buf *result, struct error *err) {
   struct sim *sim;
   int rc = host_argument(context, arguments, &sim, err);
@@ -476,17 +502,14 @@ static int tell_names(void *context, struct str arguments, struct buf *result, s
   const struct engine_template *templates;
   struct names campaigns = {0}, events = {0}, found = {0};
   size_t count = engine_rules(sim_rules_engine(rules), &all);
-  for (size_t i = 0; i < count; i++) {
-    add_name(&campaigns, all[i].campaign);
-    for (size_t j = 0; j < all[i].on_count; j++) add_name(&events, all[i].on[j]);
-  }
-  const struct window_declaration *windows;
-  count = engine_windows(sim_rules_engine(rules), &windows);
-  for (size_t i = 0; i < count; i++) add_name(&events, windows[i].of);
+  for (size_t i = 0; i < count; i++) add_name(&campaigns, all[i].campaign);
+  bool journeys = add_events(sim_rules_engine(rules), &events);
   const struct engine_experiment *experiments;
   count = engine_experiments(sim_rules_engine(rules), &experiments);
   for (size_t i = 0; i < count; i++) add_name(&found, experiments[i].name);
-  value_put_map(result, 8);
+  value_put_map(result, 9);
+  value_put_string(result, STR("journeys"));
+  value_put_bool(result, journeys);
   put_names(result, "experiments", &found);
   put_names(result, "campaigns", &campaigns);
   for (uint32_t i = 0; i < config->purpose_count; i++) add_name(&found, str_from(config->purposes[i].name));

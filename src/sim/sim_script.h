@@ -17,8 +17,8 @@
  * - sim_now(host) -> ms
  * - sim_sent, sim_decisions, sim_runs, sim_dead, sim_entities(host); sim_user, sim_story(host, id, whether it
  *   is a subject): as sim.h says
- * - sim_names(host) -> { campaigns, events, templates, checks, channels, providers, purposes }, each a
- *   list of what there is
+ * - sim_names(host) -> { campaigns, events, experiments, templates, checks, channels, providers, purposes },
+ *   each a list of what there is, and journeys: whether there are some, which may wait for events of any type
  * - moment(host, text or ms) -> ms; time(ms, zone or nil) -> "Mon 2026-06-01 14:00:00 CEST"; json(value) ->
  *   text; nearest(word, names) -> the name that was probably meant, or nil
  */

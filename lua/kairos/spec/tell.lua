@@ -99,8 +99,13 @@ local steps = {
         or ": " .. (said[step.decision] or step.decision)))
     end
     for _, name in ipairs(require "kairos.spec.words".keys(step.facts)) do
-      say("    read " .. name .. " = " .. tell.value(step.facts[name]))
+      if name ~= "fan_out" then -- told of before
+        say("    read " .. name .. " = " .. tell.value(step.facts[name]))
+      end
     end
+  end,
+  fan_out = function(step, _, say)
+    say("event " .. step.event .. " of " .. step.subject .. " reaches " .. step.user)
   end,
   decision = function(step, host, say)
     local passes = step.decision == "send" and "the gate lets it pass" or "held back by " .. step.reason
@@ -184,14 +189,15 @@ local steps = {
 --- Steps that begin something new: what comes before them had no effect.
 local begins = { event = true, timer = true, lookup = true, attempt = true, outcome = true }
 
---- What to say of an event that nothing came of; nil if a rule or window knows its type.
-local function unheard(event_type, known)
-  for _, name in ipairs(known) do
+--- What to say of an event that nothing came of; nil if something asks for its type, or a journey may wait for it.
+local function unheard(event_type, names)
+  for _, name in ipairs(names.events) do
     if name == event_type then
       return nil
     end
   end
-  return require "kairos.spec.words".meant(event_type, known)
+  local meant = require "kairos.spec.words".meant(event_type, names.events)
+  return (meant ~= "" or not names.journeys) and meant or nil
 end
 
 --- Lines of a story: { at, text }.
@@ -201,7 +207,15 @@ local function lines_of(host, id, is_subject)
   tell.check_order = names.checks
   for i, step in ipairs(story) do
     if step.kind == "event" and begins[(story[i + 1] or step).kind] then
-      step.unheard = unheard(step.type, names.events)
+      step.unheard = unheard(step.type, names)
+    end
+    local fan_out = step.kind == "run" and (step.facts or {}).fan_out
+    if fan_out and input.id ~= fan_out.id then
+      local next_step = story[i + 1]
+      input = { kind = "fan_out", id = fan_out.id, at = next_step and next_step.kind == "decision" and next_step.at or step.at }
+      steps.fan_out({ event = fan_out.event, subject = fan_out.subject, user = id }, host, function(text)
+        lines[#lines + 1] = { input.at, text }
+      end)
     end
     if step.kind == "event" or step.kind == "timer" or step.kind == "lookup" then
       input = step
