@@ -150,7 +150,7 @@ static void test_a_source_that_is_gone_or_does_not_load_says_so(void **state) {
         "the source that it began with does not load any more: rules/cart/rule.lua:1: ";
     if (strncmp(err.message, says, sizeof says - 1) != 0) fail_msg("%s", err.message);
   }
-  assert_int_equal(world.asked, 2); // once each
+  assert_int_equal(world.asked, 3); // once each
   assert_int_equal(run(&world, first, &err), 0);
   world_deinit(&world);
 }
