@@ -308,6 +308,27 @@ function check.fields(what, spec, schema)
   return fields
 end
 
+--- Whom a fan-out reaches, and how.
+---@param what string  whose fields these are, for errors
+---@param fields table  of kinds audience, rate, duration: for_each, pace, expires_in
+---@return fun(event: kairos.Event): kairos.Audience? for_each, kairos.Rate? pace, integer? expires_in_ms
+function check.fan_out(what, fields)
+  for _, name in ipairs { "pace", "expires_in" } do
+    if fields[name] and not fields.for_each then
+      core.fail(what .. ": `" .. name .. "` is of a fan-out, and there is no `for_each`; "
+        .. "write for_each = function(event) return watchers:of(event.payload.sku) end")
+    end
+  end
+  local for_each = fields.for_each
+  if core.is_audience(for_each) then
+    local audience = for_each
+    for_each = function()
+      return audience
+    end
+  end
+  return for_each, fields.pace, fields.expires_in and core.duration(fields.expires_in)
+end
+
 local goal_schema = {
   { "on", "text", '"order.completed"', required = true },
   { "within", "duration", '"7d"', required = true },

@@ -105,20 +105,6 @@ end
 ---@field holdout? kairos.Share  of the users, whom it goes on with and sends nothing but what is transactional: to see its worth
 ---@field worth? kairos.GoalSpec  with `holdout`: what `kairos experiments` compares those who were written to and held out by
 
---- @param start table
-local function audience_of(start)
-  for _, name in ipairs { "pace", "expires_in" } do
-    if start[name] and not start.for_each then
-      core.fail("kairos.journey: `" .. name .. "` is of a fan-out, and `start` has no `for_each`; "
-        .. "write for_each = function(event) return watchers:of(event.payload.sku) end")
-    end
-  end
-  local audience = start.for_each
-  return core.is_audience(audience) and function()
-    return audience
-  end or audience
-end
-
 --- A journey. A rule file ends with `return kairos.journey { … }`, or with a list of rules and journeys.
 ---@param spec kairos.JourneySpec
 ---@return kairos.Rule
@@ -151,6 +137,7 @@ return function(spec)
     core.fail 'kairos.journey: `worth` is compared with those held out, and nobody is; write holdout = "10%"'
   end
   local worth = fields.worth and check.goal("`worth` of kairos.journey", fields.worth) or {}
+  local for_each, pace, expires_in = check.fan_out("`start` of kairos.journey", start)
   core.upcoming(require("kairos.date").upcoming)
   return core.rule({
     name = fields.name,
@@ -171,9 +158,9 @@ return function(spec)
     goal_within = worth.within,
     goal_where = worth.where,
     goal_value = worth.value,
-    for_each = audience_of(start),
-    pace = start.pace,
-    expires_in = start.expires_in and core.duration(start.expires_in),
+    for_each = for_each,
+    pace = pace,
+    expires_in = expires_in,
     needs = {},
     need_names = {},
     journey = {

@@ -78,19 +78,7 @@ return function(spec)
     core.fail("kairos.rule: `needs` and `for_each` do not go together: a look-up for each of many users would flood its server; "
       .. "put what they need into the event")
   end
-  for _, name in ipairs { "pace", "expires_in" } do
-    if fields[name] and not fields.for_each then
-      core.fail("kairos.rule: `" .. name .. "` is of a fan-out, and there is no `for_each`; "
-        .. "write for_each = function(event) return watchers:of(event.payload.sku) end")
-    end
-  end
-  local for_each = fields.for_each
-  if core.is_audience(for_each) then
-    local audience = for_each
-    for_each = function()
-      return audience
-    end
-  end
+  local for_each, pace, expires_in = check.fan_out("kairos.rule", fields)
   local needs, need_names = {}, {}
   for name, need in pairs(fields.needs or {}) do
     needs[name] = need
@@ -119,7 +107,7 @@ return function(spec)
     need_names = need_names,
     needs_if = fields.needs_if,
     for_each = for_each,
-    pace = fields.pace,
-    expires_in = fields.expires_in and core.duration(fields.expires_in),
+    pace = pace,
+    expires_in = expires_in,
   }
 end

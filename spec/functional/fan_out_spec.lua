@@ -1,7 +1,10 @@
 -- Fan-outs: an event about a thing reaches every user who cares for it, each once, whatever happens meanwhile.
+local fan_outs = require "spec.functional.support.fan_outs"
 local Host = require "spec.functional.support.host"
 local files = require "spec.functional.support.files"
 local process = require "spec.functional.support.process"
+
+local accept_in_batches, watch, await_fan_out, is = fan_outs.accept_in_batches, fan_outs.watch, fan_outs.await, fan_outs.is
 
 --- @param more  further fields of the rule
 local function price_drop(more)
@@ -24,45 +27,10 @@ return kairos.rule {
 ]]):format(more or "")
 end
 
-local function accept_in_batches(host, events)
-  for first = 1, #events, 500 do
-    local batch = {}
-    for index = first, math.min(first + 499, #events) do batch[#batch + 1] = events[index] end
-    local answer = host:post(batch)
-    assert.equal(202, answer.status, answer.body)
-  end
-end
-
---- Users w1, w2, … look at the product.
-local function watch(host, count, sku)
-  local events = {}
-  for index = 1, count do
-    events[index] = Host.event { type = "product.viewed", user = "w" .. index, payload = { sku = sku or "K1" } }
-  end
-  accept_in_batches(host, events)
-end
-
 local function drop(fields)
   fields = fields or {}
   return { type = "price.dropped", subject = "K1", id = fields.id,
     payload = { sku = fields.sku or "K1", price = fields.price or 9 } }
-end
-
---- @return the first fan-out, once it is as the function wants it
-local function await_fan_out(host, wanted, seconds)
-  local found
-  process.eventually((seconds or 10) * Host.patience, function()
-    local ok, list = pcall(host.ask, host, "fanouts")
-    found = ok and list[1] or nil
-    return found and wanted(found)
-  end)
-  assert.is_not_nil(found, "there is no fan-out")
-  assert.is_true(wanted(found), Host.json { state = found.state, reached = found.reached, reason = found.reason })
-  return found
-end
-
-local function is(state)
-  return function(fan_out) return fan_out.state == state end
 end
 
 --- Each user got one message, and only these did.

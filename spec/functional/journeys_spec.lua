@@ -469,7 +469,7 @@ describe("a journey", function()
   end)
 
   it("is declared as kairos.journey says", function()
-    refused('start = { on = "go", pace = "5/s" },', "`pace` is of a fan-out, and `start` has no `for_each`")
+    refused('start = { on = "go", pace = "5/s" },', "`pace` is of a fan-out, and there is no `for_each`")
     refused('start = { on = "go" }, agian = "restart",', "kairos.journey has no field `agian`; did you mean `again`?")
     refused('start = "go",', "kairos.journey: `start` must be a table in braces")
     refused('start = { when = function() end },', '`start` of kairos.journey needs `on`: write on = "cart.updated"')

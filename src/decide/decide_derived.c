@@ -45,6 +45,13 @@ static void note_cause(struct decider *decider) {
   struct buf *out = &decider->derived.cause;
   buf_clear(out);
   decider->derived.depth = depth_of(cause) + 1;
+  if (decider->reached
+          .len) { // several fan-outs of one event may reach a user, as the event itself may be his
+    char of_whole[33];
+    hash128_hex(hash128(decider->reached, 0), of_whole);
+    buf_append(out, of_whole, 32);
+    return;
+  }
   if (cause.len + sizeof EVENT_DERIVED + 16 <= EVENT_ID_MAX) {
     buf_append(out, cause.data, cause.len);
     return;

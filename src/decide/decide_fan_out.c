@@ -126,8 +126,7 @@ int decide_reached(struct decider *decider, struct entity user, struct str input
   if (rc) return rc;
   *rule = engine_rule_of(decider->options.engine, campaign);
   if (*rule < 0 || !decider->rules[*rule].for_each)
-    return error_set(err, ERROR_NOT_FOUND, "campaign \"%.*s\" has no rule with `for_each` any more",
-                     STR_ARG(campaign));
+    return error_set(err, ERROR_NOT_FOUND, "campaign \"%.*s\" has no `for_each` any more", STR_ARG(campaign));
   decide_prepare(decider, user, event, NULL, wall);
   // He is judged as he is now, not as he was when it began: he may have bought meanwhile.
   decider->call.now = wall;

@@ -264,8 +264,6 @@ static void run_event(lua_State *lua, struct engine *engine, const struct engine
     engine->call->acted = binding_take_audience(lua, engine);
     return;
   }
-  if (engine->call->fan_out.len)
-    facts_put(&engine->facts, hash64(STR("fan_out"), 0), STR("fan_out"), STR(""), engine->call->fan_out);
   if (engine->call->needs.len) {
     arguments = 3;
     binding_push_needs(lua);
@@ -317,6 +315,8 @@ static void run_timer(lua_State *lua, struct engine *engine, const struct engine
 static int run(lua_State *lua, void *context) {
   struct engine *engine = context;
   const struct engine_code *code = &engine->codes[engine->rule];
+  if (engine->call->fan_out.len)
+    facts_put(&engine->facts, hash64(STR("fan_out"), 0), STR("fan_out"), STR(""), engine->call->fan_out);
   if (engine->call->journey)
     engine_run_journey(lua, engine, code);
   else if (engine->call->event)
