@@ -91,7 +91,7 @@ end
 ---@field again? "ignore"|"restart"|"parallel"  what another start with the key of one under way does: "ignore" unless given
 ---@field exit? kairos.JourneyExit|kairos.JourneyExit[]  what ends it
 ---@field goal? kairos.JourneyGoal  what it is for, counted
----@field flight? kairos.Flight  what journeys under way go on with when this source is newer: "pin", their own, unless given;
+---@field flight? "pin"|"adopt"|kairos.Migration  which source those under way go on with after a change: "pin" (their own)
 --- "adopt", this, if their history fits; a function: this anew, with the table that it makes as journey.state (nil: their own)
 ---@field late? "fire"|"skip"|"exit"  what becomes of a wait that ends long after its time, as after downtime: "fire" unless given
 ---@field late_after? kairos.Duration  how late is too late

@@ -10,6 +10,15 @@
 ---@field begun number  when it began, milliseconds since 1970
 local Journey = {}
 
+--- What a journey under way has been told so far: one step.
+---@class kairos.JourneyStep
+---@field op "wait"|"wait_until"|"wait_for"|"send"|"split"|"set"|"emit"|"goal"|"read"
+---@field step string  in words: 'wait "1h"'
+---@field answer any  of a wait_for the event that came; nil if nothing did
+
+--- As the `flight` of a newer source: the state with which a journey under way begins there anew; nil: it stays where it is.
+---@alias kairos.Migration fun(journey: kairos.Journey, history: kairos.JourneyStep[], user: kairos.User): any
+
 ---@class kairos.WaitSpec
 ---@field late? "fire"|"skip"|"exit"  what if it ends long after its time, as after downtime; the journey's own unless given
 ---@field late_after? kairos.Duration  how late is too late

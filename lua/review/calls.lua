@@ -13,6 +13,10 @@ local zoned = { ["date.next"] = true, ["date.next_annual"] = true }
 local declaring = { ["kairos.window"] = true, ["kairos.throttle"] = true, ["kairos.rule"] = true, ["kairos.journey"] = true,
   ["kairos.experiment"] = true, ["kairos.interest"] = true, ["kairos.needs"] = true }
 
+--- What the functions are for that only answer.
+local answers_what = { when = "whether the rule acts", needs_if = "whether to ask", where = "whether an event is meant",
+  member = "who is in the segment", for_each = "whom it reaches", flight = "with a state to begin anew with" }
+
 ---@class review.Walk
 local Walk = {}
 
@@ -185,9 +189,9 @@ function Walk:check_invoke(node)
     local using = name == "allow" or name == "once" -- they use up what they answer
     if acting[name] and phases_of(fn).when or (acting[name] or using) and phases_of(fn).member then
       self:error("when", { line = node.line, offset = node.offset, end_offset = node[2].end_offset },
-        phases_of(fn).member and "`member` only answers who is in the segment"
-        or ("`%s` only answers whether the rule acts"):format(fn.field == "where" and "where" or "when"),
-        phases_of(fn).member and 'write it in a rule with on = kairos.segment.entered "…"' or ("write user:%s in act"):format(name))
+        ("`%s` only answers %s"):format(fn.field or "when", answers_what[fn.field] or answers_what.when),
+        phases_of(fn).member and 'write it in a rule with on = kairos.segment.entered "…"'
+        or ("write %s:%s in %s"):format(fn.journey and "journey" or "user", name, fn.journey and "run" or "act"))
     elseif not fn and not self.fn and self.rule_file then
       self:error("call", node, ("there is no user while the file is loaded"), ("write user:%s in act"):format(name))
     end

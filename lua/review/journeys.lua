@@ -227,7 +227,13 @@ end
 
 --- A call of a journey's method. @return whether all that is wrong with it has been said
 function Walk:check_journey(node)
-  local name = node[2][1]
+  local name, fn = node[2][1], self:running()
+  if fn and (fn.field == "where" or fn.field == "flight") then
+    self:error("when", { line = node.line, offset = node.offset, end_offset = node[2].end_offset },
+      fn.field == "where" and "`where` only answers whether an event is meant"
+      or "`flight` only answers with a state to begin anew with", ("write journey:%s in run"):format(name))
+    return true
+  end
   if name == "wait_until" then return self:check_wait_until(node) end
   if name == "wait_for" then
     self:check_wait_for(node)

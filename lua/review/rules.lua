@@ -16,7 +16,7 @@ local foreign = { null = "nil", None = "nil", undefined = "nil", NULL = "nil", N
 
 --- What a function that only answers is there for, by the field that it stands in.
 local unanswered = { when = "so the rule never acts", needs_if = "so nobody is ever asked", where = "so no event ever fits",
-  member = "so nobody is ever in the segment", for_each = "so it reaches nobody" }
+  flight = "so all stay with their own source", member = "so nobody is ever in the segment", for_each = "so it reaches nobody" }
 
 --- What people call a journey's own.
 local synonyms = { sleep = ":wait", delay = ":wait", pause = ":wait", after = ":wait", await = ":wait_for", on = ":wait_for",

@@ -18,7 +18,8 @@ Types.__index = Types
 local declares = { ["kairos.rule"] = "rule", ["kairos.journey"] = "journey", ["kairos.segment"] = "segment" }
 --- The phase that the functions in a field run in: "when" only answers, "member" says who is in a segment, "run" is a journey's
 -- conversation; all others act.
-local phases = { when = "when", needs_if = "when", where = "when", for_each = "when", member = "member", run = "run" }
+local phases = { when = "when", needs_if = "when", where = "when", for_each = "when", flight = "when", member = "member",
+  run = "run" }
 
 ---@param known table  of annotations.read
 ---@param names table  what a rule file sees: globals by name, each true or a set of fields
@@ -394,6 +395,7 @@ end
 -- @param rule  the rule that is declared, if it is one
 function Types:expect(source, one, node, rule, field)
   if not one then return end
+  if one.kind == "class" and self.known.aliases[one.name] then one = self.known.aliases[one.name] end
   if one.kind == "function" then
     local fn, from = self:function_of(source, node)
     if not fn then return end

@@ -122,10 +122,12 @@ local function choices(wanted)
 end
 
 --- The same where something else than text may stand in its place.
-local function words_of(wanted)
+local function words_of(known, wanted)
   if wanted.kind ~= "union" then return choices(wanted) end
   local list = {}
   for _, each in ipairs(wanted.list) do
+    local alias = each.kind == "class" and known.aliases[each.name]
+    each = alias and alias.kind == "function" and alias or each
     if each.kind == "literal" then
       list[#list + 1] = each.value
     elseif each.kind == "string" or each.kind == "class" or each.kind == "any" then
@@ -258,7 +260,7 @@ local function check_value(self, wanted, node, what, name, description)
     return source:problem("error", "purpose", node, ('the configuration has no purpose "%s"'):format(one.value),
       near and ('write "%s"'):format(near) or values.choose(one.value, purposes))
   end
-  local list = words_of(wanted)
+  local list = words_of(known, wanted)
   if list and one.kind == "string" and one.value then
     for _, choice in ipairs(list) do
       if choice == one.value then return end
