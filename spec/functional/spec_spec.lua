@@ -146,7 +146,7 @@ FAIL spec/rules/bad_spec.lua:10: thanks at once
       ["assert.sent(host, { to = 5 })"] = "assert.sent: `to` must be text, not 5",
       ['assert.sent(host, { to = "ada", times = 0.5 })'] = "assert.sent: `times` must be a whole number",
       ['assert.why(host, { decision = "sent" })'] = "assert.why: there is no decision `sent`; did you mean `send`?; there are: "
-        .. "failed, none, send, skip",
+        .. "entered, failed, in, left, none, out, send, skip",
       ['host:evnt { type = "order", user = "ada" }'] = "a host has no `evnt`; did you mean `event`?; there are: ",
       ['host:event { tpye = "order", user = "ada" }'] = "host:event has no field `tpye`; did you mean `type`?; there are: ",
       ['host:event { user = "ada" }'] = 'host:event needs `type`: write type = "order.completed"',
