@@ -352,7 +352,7 @@ function Host:segments(user)
   return (self:user(user) or {}).segments or {}
 end
 
---- What happened to a user, in words: what a failed assertion prints.
+--- What happened to a user, or to a thing (`subject`), in words: what a failed assertion prints.
 ---@param user string
 ---@return string
 function Host:story(user)

@@ -162,8 +162,10 @@ static void tell_input(struct story *story, const struct log_record *record) {
   } else if (record->type == LOG_FAN_OUT) {
     struct hash128 by;
     if (fan_out_input_decode(record->input, &event, &campaign, &by, NULL)) return;
-    out = row(story, record->at, "reached", 3);
+    out = row(story, record->at, "reached", 5);
     value_put_member_text(out, "campaign", campaign);
+    value_put_member_text(out, "user", record->entity.id);
+    value_put_member_text(out, "about", event.entity.id);
     value_put_member_text(out, "type", event.type);
     value_put_member_text(out, "id", event.id);
   } else if (record->type == LOG_ATTEMPT) {

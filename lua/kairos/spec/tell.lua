@@ -71,6 +71,9 @@ local steps = {
       say("  nothing here asks for events of this type" .. step.unheard)
     end
   end,
+  reached = function(step, _, say)
+    say("event " .. step.type .. " of " .. step.about .. " reaches " .. step.user)
+  end,
   timer = function(step, host, say)
     local late = step.due ~= step.at and " (due " .. tell.time(host, step.due) .. ")" or ""
     if step.name:find "^segment:" then
@@ -91,7 +94,8 @@ local steps = {
     say("  consent to " .. step.purpose .. " on " .. channels(step.channel) .. " is withdrawn")
   end,
   run = function(step, _, say)
-    local said = { send = "asks for a message", skip = "asks for a message", none = step.reason, failed = "fails" }
+    local said = { send = "asks for a message", skip = "asks for a message", none = step.reason, failed = "fails",
+      fan_out = "begins a fan-out over " .. step.reason }
     if step.segment then
       say("  segment " .. step.segment .. " is judged: " .. (step.decision == "failed" and "fails" or step.decision))
     else
@@ -103,9 +107,6 @@ local steps = {
         say("    read " .. name .. " = " .. tell.value(step.facts[name]))
       end
     end
-  end,
-  fan_out = function(step, _, say)
-    say("event " .. step.event .. " of " .. step.subject .. " reaches " .. step.user)
   end,
   decision = function(step, host, say)
     local passes = step.decision == "send" and "the gate lets it pass" or "held back by " .. step.reason
@@ -187,7 +188,7 @@ local steps = {
 }
 
 --- Steps that begin something new: what comes before them had no effect.
-local begins = { event = true, timer = true, lookup = true, attempt = true, outcome = true }
+local begins = { event = true, timer = true, lookup = true, reached = true, attempt = true, outcome = true }
 
 --- What to say of an event that nothing came of; nil if something asks for its type, or a journey may wait for it.
 local function unheard(event_type, names)
@@ -209,15 +210,7 @@ local function lines_of(host, id, is_subject)
     if step.kind == "event" and begins[(story[i + 1] or step).kind] then
       step.unheard = unheard(step.type, names)
     end
-    local fan_out = step.kind == "run" and (step.facts or {}).fan_out
-    if fan_out and input.id ~= fan_out.id then
-      local next_step = story[i + 1]
-      input = { kind = "fan_out", id = fan_out.id, at = next_step and next_step.kind == "decision" and next_step.at or step.at }
-      steps.fan_out({ event = fan_out.event, subject = fan_out.subject, user = id }, host, function(text)
-        lines[#lines + 1] = { input.at, text }
-      end)
-    end
-    if step.kind == "event" or step.kind == "timer" or step.kind == "lookup" then
+    if step.kind == "event" or step.kind == "timer" or step.kind == "lookup" or step.kind == "reached" then
       input = step
     elseif step.kind == "decision" then
       messages[step.message_id] = name_of(step)
@@ -246,10 +239,13 @@ end
 --- What happened to a user, or to a subject: lines with the virtual time at which each happened.
 ---@param host kairos.SpecHost
 ---@param id string
----@param is_subject? boolean
+---@param is_subject? boolean  nil: of the user, or of the subject if nothing happened to one
 ---@return string
 function tell.story(host, id, is_subject)
   local lines = lines_of(host, id, is_subject)
+  if #lines == 0 and is_subject == nil then
+    lines = lines_of(host, id, true)
+  end
   local out = { "what happened to " .. id .. ":" }
   if #lines == 0 then
     out[2] = "  nothing"
