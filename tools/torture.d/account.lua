@@ -4,6 +4,7 @@ local cjson = require "cjson"
 local files = require "spec.functional.support.files"
 local model = require "model"
 local operator = require "operator"
+local segment = require "segment"
 local travels = require "travels"
 
 local account = {}
@@ -97,7 +98,9 @@ local function replay(self, user, rows)
   for _, row in ipairs(rows) do
     local event = clients.by_id[row.cause]
     facts[row.cause .. "|" .. row.campaign] = row.facts
-    if row.campaign == "books" and event then
+    if row.segment then -- check_segment() goes through them
+      facts[row.cause .. "|" .. row.campaign] = nil
+    elseif row.campaign == "books" and event then
       if taken[row.cause] then self:fault("events", "%s: event %s took effect twice", user, row.cause) end
       if event.user ~= user then self:fault("events", "%s: event %s is of %s", user, row.cause, event.user) end
       if row.at ~= event.at then self:fault("events", "%s: event %s was taken as of %.0f", user, row.cause, row.at) end
@@ -415,12 +418,34 @@ local function check_travel(self, user, decision)
   self.expected, self.decided = self.expected + 1, self.decided + 1
 end
 
+--- What is logged of who came and went, against what the events say.
+local function check_segment(self, user, rows, decisions, record)
+  local function fault(text) self:fault("segments", "%s: %s", user, text) end
+  local moves = segment.check(rows, self.options.clients.by_id, fault)
+  if not moves then return end
+  local logged = {}
+  for _, decision in ipairs(decisions) do
+    if decision.segment then logged[#logged + 1] = ("%s at %.0f"):format(decision.decision, decision.at) end
+  end
+  for index = 1, math.max(#moves, #logged) do
+    if moves[index] ~= logged[index] then
+      fault(("change %d is %s and should be %s"):format(index, tostring(logged[index]), tostring(moves[index])))
+      break
+    end
+  end
+  if next(record.segments) then fault "is still in" end
+  self.moves = self.moves + #moves
+end
+
 local function check_user(self, user)
-  local function ask(command) return operator.ask(self.options.socket, { command = command, user = user }) end
+  local function ask(command, text)
+    return operator.ask(self.options.socket, { command = command, user = user, text = text })
+  end
   local record, decisions = ask "user", ask "why"
   local books, facts, taken = replay(self, user, ask "replay")
   self.suppressed = books.suppressed
   check_record(self, user, books, record)
+  check_segment(self, user, ask("replay", "busy"), decisions, record)
   check_commands(self, user, record, decisions)
   check_suppressed(self, user, decisions)
   local said = {}
@@ -520,7 +545,7 @@ end
 function account:run()
   self.answers, self.ends, self.ends_of, self.skips, self.reasons, self.letters = {}, {}, {}, {}, {}, {}
   self.needs = {}
-  self.exposed, self.goals = 0, 0
+  self.exposed, self.goals, self.moves = 0, 0, 0
   self.travels = travels.new(function(...) self:fault(...) end)
   self.decided, self.expected, self.failures, self.fired, self.resent, self.commands = 0, 0, 0, 0, 0, 0
   local request_count
@@ -575,6 +600,7 @@ function account:run()
   self:row("sent again by hand", "%d", self.resent)
   self:row("dead letters", "%d, %d of them rules that failed", #letters, self.failures)
   self:row("experiments", "%d users, %d goals", self.exposed, self.goals)
+  self:row("segments", "entered and left %d times", self.moves)
   self:row("timers fired", "%d", self.fired)
   self:row("journeys", "%d begun, %d turned by an event; %d times one went on with newer source", self.travels.begun,
     self.travels.turned, self.travels.moved)
