@@ -168,6 +168,7 @@ static void apply(const struct effect *effect) {
 }
 
 static void apply_one(struct input *input) {
+  static const struct str journeys[] = {{"journey:", 8}, {"journey:a", 9}, {"journey:b", 9}};
   struct effect effect = {0};
   switch (input_u8(input) % 17) {
   case 0:
@@ -240,7 +241,7 @@ static void apply_one(struct input *input) {
   case 13:
     effect = journey_effect(journey_sample(), input_u8(input) % (JOURNEY_CHANGES + 1));
     effect.journey.journey.id.low = input_u8(input) % 4;
-    effect.journey.journey.name = name_of(input);
+    effect.journey.journey.name = journeys[input_u8(input) % 3];
     effect.journey.journey.wait.due = time_of(input);
     effect.journey.journey.state = 1 + input_u8(input) % 3;
     break;
