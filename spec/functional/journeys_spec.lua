@@ -141,6 +141,21 @@ describe("a journey", function()
         assert.equal("1Ada2Eve,1Adafalse,true", said())
         assert.same({}, host:dead())]])
     end)
+    it("the same dice, whatever a `where` has thrown meanwhile", function()
+      passes(start, [[
+        local one = math.random(1000000)
+        journey:wait_for { on = "x", where = function() return math.random() >= 0 end }
+        local two = math.random(1000000)
+        say(two)
+        journey:wait "1h"
+        say(two)
+        say(math.random(1000000) ~= two and one ~= two)]], [[
+        event("go", {}) event("x", {})
+        host:advance "1h"
+        local first, second, other = said():match "^(%d+),(%d+),(.*)$"
+        assert.equal(first, second)
+        assert.equal("true", other)]])
+    end)
     it("marks, throttles, consents and attributes that it sets, once", function()
       passes(start, [[
         local once, few = user:once("k", "30d"), user:allow(rare)

@@ -141,6 +141,7 @@ static int journey_split(lua_State *lua) {
   binding_journey_call(lua, method);
   if (!lua_istable(lua, 2)) sandbox_raise(lua, ERROR_SCRIPT, "journey:split takes a table; %s", shape);
   lua_settop(lua, 2);
+  deferred_complete(lua, 2);
   struct str name = binding_field(lua, 2, "name", false, method), best = {NULL, 0};
   if (!name.len || name.len > NAME_MAX_LEN)
     sandbox_raise(lua, ERROR_SCRIPT,

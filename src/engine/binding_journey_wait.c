@@ -210,6 +210,7 @@ static bool is_meant(lua_State *lua, struct str types, int index) {
   engine->replay.on = false;
   engine->phase = ENGINE_WHEN;
   int64_t now = engine->call->now;
+  uint64_t random = engine->sandbox.random; // a replay does not ask it: its dice are not the function's
   if (engine->replay.input_now > now) engine->call->now = engine->replay.input_now;
   lua_pushvalue(lua, index);
   event_table_push(lua);
@@ -218,6 +219,7 @@ static bool is_meant(lua_State *lua, struct str types, int index) {
   bool meant = lua_toboolean(lua, -1);
   lua_pop(lua, 1);
   engine->call->now = now;
+  engine->sandbox.random = random;
   engine->phase = ENGINE_ACT;
   engine->replay.on = true;
   sandbox_ascend(&engine->sandbox);
