@@ -492,6 +492,13 @@ local function check_experiments(self)
   end
 end
 
+--- Whom the index finds in the segment: nobody, since everybody has left.
+local function check_members(self)
+  for _, member in ipairs(operator.ask(self.options.socket, { command = "segments", id = "busy" }).members) do
+    self:fault("segments", "%s: stands in the index since %.0f, and has left", member.user, member.since)
+  end
+end
+
 local function check_events(self, taken)
   local counts = { posted = 0, acknowledged = 0, taken = 0, unanswered = 0 }
   for _, event in ipairs(self.options.clients.events) do
@@ -570,6 +577,7 @@ function account:run()
   local letters = check_letters(self)
   check_unknown(self)
   check_experiments(self)
+  check_members(self)
 
   local function sum(map)
     local total = 0
