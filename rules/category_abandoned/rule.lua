@@ -1,5 +1,6 @@
 -- Help somebody to choose who has looked at one category three times in a day and at no product of it: in the evening of that day,
--- where he lives, once in two weeks at most. A product, a cart or an order ends it: those have campaigns of their own.
+-- where he lives, once in two weeks at most. A product, a cart or an order ends it: those have campaigns of their own. A tenth of
+-- the customers gets none, so that it can be seen whether it sells anything.
 local kairos = require "kairos"
 
 -- What we would choose ourselves. A category that is not here is never written about.
@@ -38,6 +39,8 @@ return kairos.journey {
   again      = "restart",
   exit       = { on = { "product.viewed", "cart.updated", "order.completed" } },
   goal       = { on = "order.completed", within = "7d" },
+  holdout    = "10%", -- who get none: `kairos experiments` shows what it is worth to the others
+  worth      = { on = "order.completed", within = "7d" },
   flight     = "pin",
   late       = "exit",
   late_after = "12h",

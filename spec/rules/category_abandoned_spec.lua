@@ -48,6 +48,23 @@ describe("category_abandoned", function()
     assert.not_sent(host)
   end)
 
+  it("leaves a tenth without, and counts what they order all the same", function()
+    host = sim.host { rules = "rules/category_abandoned" } -- as it is, and not as if it were live for everybody
+    for i = 1, 200 do
+      host:profile { user = "u" .. i, email = i .. "@mail.example" }
+      for _ = 1, 3 do host:event { type = "category.viewed", user = "u" .. i, payload = { category = "grinders" } } end
+    end
+    host:advance "1d"
+    local without
+    for i = 1, 200 do
+      if host:variant("u" .. i, "category_abandoned") == "*holdout" then without = "u" .. i end
+    end
+    assert.is_true(#host:sent() > 160 and #host:sent() < 199)
+    assert.held_back(host, { to = without, by = "holdout", times = 1 })
+    host:event { type = "order.completed", user = without }
+    assert.exposed(host, { to = without, experiment = "category_abandoned", goal = true })
+  end)
+
   it("helps once in two weeks", function()
     look("grinders", 3)
     host:advance "1d"

@@ -3,7 +3,7 @@ local files = require "spec.functional.support.files"
 
 --- Whether a copy needs no other name but its own: segments and experiments are known by theirs everywhere.
 local function is_alone(rule)
-  return not rule:find "\nreturn {" and not rule:find("kairos.experiment", 1, true)
+  return not rule:find "\nreturn {" and not rule:find("kairos.experiment", 1, true) and not rule:find("holdout", 1, true)
 end
 
 --- Copies of the campaigns in rules/, `count` of them, each with its name. @return the folder
