@@ -28,6 +28,14 @@ local RULES = {
   ]],
 }
 
+RULES.drops = [[
+  local kairos = require "kairos"
+  local watchers = kairos.interest { name = "watchers", of = "cart.updated", over = "30d" }
+  return kairos.rule { on = "price.dropped", for_each = watchers:of(), act = function(event, user)
+    user:send { channel = "push", template = "said", data = { text = "cheaper" } }
+  end }
+]]
+
 describe("a journey", function()
   local host
   setup(function() host = Host.start { rules = RULES } end)
@@ -65,6 +73,15 @@ describe("a journey", function()
     host:accept { type = "order.completed", user = "bea", payload = { cart_id = "c2" } }
     local line = stream:receive()
     assert.same({ "journey", "bea", "c2" }, { line.what, line.user, line.key })
+    stream:close()
+  end)
+
+  it("is shown beside fan-outs, which are as they begin", function()
+    local stream = look.connect(host, { command = "tail", campaign = "drops", unmask = true })
+    host:accept { type = "price.dropped", subject = "K1" }
+    local line = stream:receive()
+    assert.same({ "fan_out", "K1", "began" }, { line.what, line.subject, line.reason })
+    assert.equal(line.id, host:ask("fanouts")[1].id)
     stream:close()
   end)
 
@@ -150,7 +167,7 @@ describe("a journey", function()
     assert.equal("c1", told[1].key)
     local counts = session:value([[journeys "carts"]]).counts
     assert.truthy(#counts >= 1 and counts[1].campaign == "carts")
-    assert.same({}, session:value "fan_outs()")
+    assert.equal("drops", session:value("fan_outs()")[1].campaign)
     assert.truthy(session:run([[user("gil"):move("carts", "c1")]]).error:find ":write")
     session:run ":write"
     assert.equal("carts", session:value([[user("gil"):move("carts", "c1")]]).campaign)

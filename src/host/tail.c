@@ -158,6 +158,18 @@ static void tail_experiment(struct worker *worker, struct entity entity, const c
   give(worker, &about, line);
 }
 
+/** An event that many users shall hear of. */
+static void tail_fan_out(struct worker *worker, struct entity entity, const struct fan_out_change *change) {
+  struct about about = {.entity = entity, .campaign = change->spec.campaign, .reason = STR("began")};
+  if (change->step != FAN_OUT_BEGINS || !wanted(worker, &about)) return;
+  struct buf *line = &worker->tail_line;
+  begin(worker, line, "fan_out", entity, 3);
+  value_put_member_text(line, "campaign", about.campaign);
+  value_put_member_text(line, "reason", about.reason);
+  value_put_member_hash(line, "id", change->id);
+  give(worker, &about, line);
+}
+
 /** What a change of a journey comes to, in a word. */
 static const char *journey_word(const struct journey *journey, unsigned changes) {
   if (journey->state != JOURNEY_WAITING) return journey_state_name(journey->state);
@@ -181,6 +193,9 @@ void tail_effects(struct worker *worker, struct entity entity, struct str effect
                                      .name = ended->name,
                                      .wait = {.label = ended->step, .due = INT64_MAX}},
                    journey_end_name(ended->end));
+      break;
+    case EFFECT_FAN_OUT:
+      tail_fan_out(worker, entity, &effect.fan_out);
       break;
     case EFFECT_EXPOSURE:
       tail_experiment(worker, entity, "exposure", &effect.exposure);

@@ -12,6 +12,7 @@
  *   {"what":"suppressed", …, channel, reason} {"lost":N}
  *   {"what":"journey", …, campaign, key, reason ("began", "waits", "parked", "watching", "continues", or how
  * it ended: "finished", "exited", …), step, due (if its time is known)}
+ *   {"what":"fan_out", …, campaign, reason: "began", id} for `kairos fanouts`
  *   {"what":"exposure", …, experiment, variant} {"what":"goal", …, experiment}
  * (who enters a segment, and what a rule emits, are events with an id that begins with "derived:")
  * in the order in which one worker decided them; what is shown is decided, not yet durable. A reader who is
