@@ -348,6 +348,24 @@ describe("filling", function()
     assert_agree(ask_all(host, 20, 2))
   end)
 
+  it("ends where the log cannot be read: that is said, the former rules go on, and a reload tries again", function()
+    host = Host.start { rules = { early = asking("early", LONG), changed = saying("changed", "former") },
+      config = configured(), env = { KAIROS_FAILPOINTS = "fill.read=error" } }
+    post(host, history(10, 100))
+    write(host, "changed", asking("late", LONGER))
+    local refused = host:command "reload"
+    assert.equal(1, refused.status)
+    assert.truthy(refused.err:find("cannot be filled from the event log: reading the event log", 1, true), refused.err)
+    local rules = rules_of(host)
+    assert.equal("failed", rules.fill.state)
+    assert.equal("wait for windows to be filled", rules.files)
+    assert.equal(0, host:metric "kairos_filling")
+    host:accept { type = "asked", user = "meanwhile" }
+    assert.equal("former", host:said("meanwhile", 2)[2])
+    assert.equal(10, host:ask("reload").filled.users)
+    assert_agree(ask_all(host, 10, 2))
+  end)
+
   it("is told by `kairos why --replay` as it was", function()
     host = Host.start { rules = { early = asking("early", LONG) }, config = configured() }
     host:accept(

@@ -213,6 +213,8 @@ static void chunk_add(struct filling *filling, struct entity entity, const struc
 static int read_chunk(struct filling *filling, struct error *err) {
   struct fill *fill = filling->fill;
   struct event_walk *walk;
+  int failure = FAILPOINT("fill.read");
+  if (failure) return error_set_errno(err, failure, "reading the event log");
   int64_t now = clock_wall_ms(), began = clock_mono_us();
   int rc = event_walk_open(&walk, fill->options.host->shared.store, buf_str(&filling->cursor),
                            recount_since(filling->recount, now), err);
@@ -283,6 +285,11 @@ static int read_users(struct filling *filling, struct error *err) {
   return rc < 0 ? rc : rc == CHUNK_USERS;
 }
 
+static void note_percent(struct fill *fill, unsigned percent) {
+  atomic_store(&fill->percent, percent);
+  metric_set(fill->percent_gauge, percent);
+}
+
 /** One way, from the cursor to the end. */
 static int walk(struct filling *filling, int (*read)(struct filling *filling, struct error *err),
                 struct error *err) {
@@ -296,7 +303,7 @@ static int walk(struct filling *filling, int (*read)(struct filling *filling, st
       continue;
     }
     if (more < 0) return more;
-    if (filling->cursor.len) atomic_store(&fill->percent, filling->cursor.data[0] * 100u / PARTITION_COUNT);
+    if (filling->cursor.len) note_percent(fill, filling->cursor.data[0] * 100u / PARTITION_COUNT);
     send_chunk(filling);
     int rc = settle(filling, more == 0, err);
     if (rc < 0) return rc;
@@ -338,7 +345,7 @@ static int fill_all(struct filling *filling, struct error *err) {
     buf_clear(&filling->cursor);
     buf_clear(&filling->sure);
   }
-  atomic_store(&fill->percent, 0);
+  note_percent(fill, 0);
   atomic_store(&fill->step, FILL_JUDGING);
   rc = wait_checkpoint(fill, err);
   return rc ? rc : walk(filling, read_users, err);
@@ -410,6 +417,7 @@ static void thread_main(void *context) {
   pthread_setname_np(pthread_self(), "kairos-fill");
   setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), FILL_NICE);
   fill->status = run(fill, &fill->err);
+  metric_set(fill->filling_gauge, 0);
   mailbox_send(fill->options.host->mailbox, &fill->ended);
 }
 
@@ -441,6 +449,11 @@ struct fill *fill_start(const struct fill_options *options) {
   fill->log_begins = INT64_MAX;
   fill->filled_total = metric_counter("kairos_filled_users_total",
                                       "Users whose new windows were filled from the event log.", NULL);
+  fill->filling_gauge =
+      metric_gauge("kairos_filling", "1 while new windows or segments are being filled.", NULL);
+  fill->percent_gauge = metric_gauge("kairos_filling_percent", "How far that is, or was.", NULL);
+  metric_set(fill->filling_gauge, 1);
+  metric_set(fill->percent_gauge, 0);
   LOG_INFO("fill", "new windows and segments are being filled", LOG_INT("windows", options->count),
            LOG_INT("segments", options->segment_count), LOG_INT("generation", options->generation));
   if (uv_thread_create(&fill->thread, thread_main, fill)) {

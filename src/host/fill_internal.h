@@ -64,7 +64,7 @@ struct fill {
   _Atomic uint64_t users, refused;
   _Atomic int64_t log_begins;
   int64_t began;
-  metric_id filled_total;
+  metric_id filled_total, filling_gauge, percent_gauge;
 };
 
 /* fill_input.c */

@@ -46,7 +46,8 @@ enum host_command_type {
   HOST_BACKUP,      /**< text: target directory */
   HOST_RELOAD,      /**< optional text "dry-run", user = who asks: serve the files on disk. Result: value map
                        {result, generation, ruleset, restores, milliseconds, campaigns, declared, specs}; result
-                       is "serving", "unchanged" or "checked", the last three are as changes.h and canary.h say */
+                       is "serving", "filling" (with `fill`: host/reload_internal.h), "unchanged" or "checked", the
+                       last three are as changes.h and canary.h say */
   HOST_GENERATIONS, /**< optional text "all": result: value map {serving, generations, failed} */
   HOST_ROLLBACK, /**< optional id (a number), user = who asks: serve an earlier generation's rules; as RELOAD
                   */

@@ -135,7 +135,8 @@ static void swapped(struct mail *mail, bool cancelled) {
            LOG_INT("milliseconds", (clock_mono_us() - attempt->began) / 1000));
   (void)FAILPOINT("generation.swapped");
   if (cause == GENERATION_FILL) reload_fill_tried(reload, NULL);
-  reload_answer_all(reload, generation_holds(reload->serving) ? "filling" : "serving");
+  bool filling = generation_holds(reload->serving) && cause != GENERATION_PAUSE && cause != GENERATION_RESUME;
+  reload_answer_all(reload, filling ? "filling" : "serving");
   attempt->candidate = old;
   reload->step = RELOAD_CLEARING;
   start_job(reload, clear, cleared);

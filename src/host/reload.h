@@ -5,9 +5,11 @@
  * (canary.h), loaded once for every worker. Then it is stored, and one durable record of the log is the
  * decision: from there on it serves, after a crash too. Each worker takes it between two inputs; what it had
  * decided before names the old number. When all have it, the old one is freed, on the build thread again. Any
- * failure before the record leaves the old one serving, and is told. One at a time: what is asked for
- * meanwhile waits, and those who ask for the files are served by one reading. An operator's pause goes before
- * all of them: a trial under way is cut short, and begun anew behind it.
+ * failure before the record leaves the old one serving, and is told. Where the files declare windows or
+ * segments that do not serve yet, a generation of its own comes first, in which campaigns that read them stay
+ * as they are, until these are filled (reload_fill.c, fill.h). One at a time: what is asked for meanwhile
+ * waits, and those who ask for the files are served by one reading. An operator's pause goes before all of
+ * them: a trial under way is cut short, and begun anew behind it.
  *
  * Main thread, unless said otherwise.
  */

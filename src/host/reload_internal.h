@@ -123,8 +123,8 @@ void reload_fill_again(struct reload *reload);
 /** The sources that waited for it are tried. @param reason  why they do not serve, or null */
 void reload_fill_tried(struct reload *reload, const char *reason);
 void reload_fill_stop(struct reload *reload);
-/** Append a value map {state, percent, users, holds_back, windows, segments, short_from, log_keep, error}. @return
- * false, and nothing is appended, if nothing is being filled. */
+/** Append a value map {state, percent, users, holds_back, windows, segments, short_from, log_keep, error}.
+ * @return false, and nothing is appended, if nothing is being filled. */
 bool reload_fill_describe(const struct reload *reload, struct buf *out);
 /** The same of the job that ended last: {at, users, refused, short_from, log_keep}. */
 bool reload_fill_describe_last(const struct reload *reload, struct buf *out);
