@@ -181,7 +181,7 @@ describe("a running host", function()
   it("Thompson sampling draws weights, goes on with them after kill -9, and a replay tells what they chose", function()
     host = Host.start { rules = {
       greet = greeting [[variants = { plain = 1, urgent = 999 }, choose = "thompson", every = "1m",]],
-    } }
+    }, config = { log = { segment_age = "1s" } } }
     -- Nothing is known yet, so neither is likelier to be the best than the other, whatever the declaration says.
     local drawn
     assert.is_true(process.eventually(20 * Host.patience, function()
@@ -196,11 +196,21 @@ describe("a running host", function()
     local experiment, arms = one(host)
     assert.equal("thompson", experiment.choose)
     assert.is_true(arms.plain.exposures > 10 and arms.urgent.exposures > 10, tostring(arms.plain.exposures))
-    for index = 1, 60 do
-      for _, run in ipairs(host:ask("why", "user-" .. index, "--replay")) do
-        assert.equal(variant_of(host, "user-" .. index), run.facts["variant [subject_line]"])
+    local function replays()
+      for index = 1, 60 do
+        local runs = host:ask("why", "user-" .. index, "--replay")
+        assert.equal(1, #runs)
+        assert.equal(variant_of(host, "user-" .. index), runs[1].facts["variant [subject_line]"])
       end
     end
+    replays()
+    -- And when the segments that tell of it have been sorted into the store: new events make new segments.
+    local sealed = host:ask("status").sealed_segment
+    assert.is_true(process.eventually(30 * Host.patience, function()
+      host:accept { type = "other", user = "nobody" }
+      return host:ask("status").sealed_segment >= sealed + 2
+    end) == true)
+    replays()
     assert.truthy(host:command("experiments").out:find("shares now: plain 50 %, urgent 50 %", 1, true))
     local tried = 0
     for index = 1001, 1030 do
