@@ -85,8 +85,8 @@ static void watcher_close(struct look *look) {
   struct watcher *watcher = (struct watcher *)look;
   watcher->closed = true;
   for (uint32_t i = 0; i < watcher->tail.tap_count; i++) {
-    watcher->tail.taps[i].task.run = tail_detach;
-    worker_post(look->host->shared.workers[i], &watcher->tail.taps[i].task);
+    watcher->tail.taps[i].detach.run = tail_detach;
+    worker_post(look->host->shared.workers[i], &watcher->tail.taps[i].detach);
   }
 }
 
@@ -137,8 +137,8 @@ static int watcher_open(struct look **out, struct host *host, struct str request
   for (uint32_t i = 0; i < tail->tap_count; i++) {
     buf_init(&tail->taps[i].pending);
     tail->taps[i].tail = tail;
-    tail->taps[i].task.run = tail_attach;
-    worker_post(host->shared.workers[i], &tail->taps[i].task);
+    tail->taps[i].attach.run = tail_attach;
+    worker_post(host->shared.workers[i], &tail->taps[i].attach);
   }
   // It may be on its way; or misspelt, and would show nothing for ever.
   struct str campaign = tail->filter.campaign;

@@ -223,13 +223,13 @@ void tail_flush(struct worker *worker) {
 }
 
 void tail_attach(struct worker *worker, struct worker_task *task) {
-  struct tap *tap = (struct tap *)task;
+  struct tap *tap = (struct tap *)((char *)task - offsetof(struct tap, attach));
   tap->next = worker->taps;
   worker->taps = tap;
 }
 
 void tail_detach(struct worker *worker, struct worker_task *task) {
-  struct tap *tap = (struct tap *)task;
+  struct tap *tap = (struct tap *)((char *)task - offsetof(struct tap, detach));
   tail_flush(worker);
   for (struct tap **at = &worker->taps; *at; at = &(*at)->next) {
     if (*at != tap) continue;

@@ -12,7 +12,7 @@ struct tail_filter {
 };
 
 struct tap {
-  struct worker_task task; /**< first: attached and detached by it */
+  struct worker_task attach, detach; /**< each its own: who leaves at once does so before the first has run */
   struct mail gone;
   struct tail *tail;
   struct tap *next;
