@@ -242,6 +242,49 @@ static void test_does_not_fit(void **state) {
   }
 }
 
+/** Three messages with waits between them, each timer fired while the clock on the wall stands at its time
+ * plus the step. @return hash of the messages' ids, in their order. */
+static uint64_t told(const int64_t steps[3]) {
+  struct world world;
+  struct buf ids = {0};
+  struct journey journey;
+  world_init(&world);
+  world_journey(
+      &world,
+      "for i = 1, 3 do journey:wait '1h' journey:send { channel = 'push', to = 'p', template = 'm' } end");
+  world_event(&world, "go", NOON);
+  for (int i = 0; i < 3; i++) {
+    struct timer timer;
+    assert_true(record_timer_next(&world.bench.record, &timer));
+    decide_timer(world.decider, &world.bench.record, (struct entity){ENTITY_USER, STR("ada")}, &timer,
+                 timer.due + steps[i], &world.decision);
+    settle(&world);
+    struct reader reader = reader_of(world.decision.effects);
+    struct effect effect;
+    while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) {
+      if (effect.type != EFFECT_MESSAGE) continue;
+      assert_true(effect.message.verdict.pass);
+      buf_put_u64(&ids, effect.message.message.id.high);
+      buf_put_u64(&ids, effect.message.message.id.low);
+    }
+  }
+  assert_false(only(&world, &journey));
+  assert_int_equal(ids.len, 3 * sizeof(struct hash128));
+  uint64_t hash = hash64(buf_str(&ids), 0);
+  buf_deinit(&ids);
+  world_deinit(&world);
+  return hash;
+}
+
+/** The clock is stepped while one waits, both ways: the same messages as without. */
+static void test_clock_steps(void **state) {
+  (void)state;
+  uint64_t wanted = told((int64_t[]){0, 0, 0});
+  assert_true(told((int64_t[]){-2 * HOUR, 0, 5}) == wanted);
+  assert_true(told((int64_t[]){0, 3 * HOUR, -3 * HOUR}) == wanted);
+  assert_true(told((int64_t[]){50 * HOUR, -HOUR, 50 * HOUR}) == wanted);
+}
+
 /** An exit ends a parked one, too: nobody is to be written to who has bought. */
 static void test_parked_exits(void **state) {
   (void)state;
@@ -289,9 +332,9 @@ static void test_bounds(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_effects_are_all),
-                                     cmocka_unit_test(test_history_is_not_repeated),
-                                     cmocka_unit_test(test_does_not_fit), cmocka_unit_test(test_parked_exits),
-                                     cmocka_unit_test(test_bounds)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_effects_are_all), cmocka_unit_test(test_history_is_not_repeated),
+      cmocka_unit_test(test_does_not_fit),    cmocka_unit_test(test_clock_steps),
+      cmocka_unit_test(test_parked_exits),    cmocka_unit_test(test_bounds)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
