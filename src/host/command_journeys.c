@@ -2,6 +2,7 @@
 #include "host/command_journeys.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/thread.h"
 #include "decide/journey_indexed.h"
 #include "host/journey_source.h"
 #include "host/journey_tell.h"
@@ -182,13 +183,15 @@ static int count_user(void *context, const struct index_user *user) {
   return 0;
 }
 
-static void count_work(uv_work_t *work) {
-  struct asked *asked = work->data;
+static void *count_some(void *context) {
+  struct asked *asked = context;
   struct host_command *command = asked->command;
   struct store *store = asked->host->shared.store;
+  pthread_setname_np(pthread_self(), "kairos-count");
+  thread_modest();
   if (!asked->cursor.len && asked->campaign_at == 0) {
     command->status = store_meta_scan(store, STR("flight:"), add_kept, asked, &command->err);
-    if (command->status || !asked->campaign_count) return;
+    if (command->status || !asked->campaign_count) return NULL;
   }
   struct buf index;
   buf_init(&index);
@@ -197,9 +200,20 @@ static void count_work(uv_work_t *work) {
                             LOOKED_AT_ONCE, count_user, asked, &command->err);
   buf_deinit(&index);
   if (rc < 0) command->status = rc;
-  if (rc >= LOOKED_AT_ONCE) return;
+  if (rc >= LOOKED_AT_ONCE) return NULL;
   buf_clear(&asked->cursor);
   asked->campaign_at++;
+  return NULL;
+}
+
+/** On a thread of its own, which yields to the workers'. */
+static void count_work(uv_work_t *work) {
+  struct asked *asked = work->data;
+  pthread_t thread;
+  if (pthread_create(&thread, NULL, count_some, asked))
+    asked->command->status = error_set(&asked->command->err, ERROR_LIMIT, "there is no thread to count on");
+  else
+    pthread_join(thread, NULL);
 }
 
 static int by_place(const void *a, const void *b) {
@@ -242,6 +256,9 @@ static void counted(uv_work_t *work, int status) {
   struct asked *asked = work->data;
   struct host_command *command = asked->command;
   (void)status;
+  if (command->status == 0 && host_phase(asked->host) != HOST_RUNNING)
+    command->status =
+        error_set(&command->err, ERROR_UNAVAILABLE, "the host is not running just now; try again");
   if (command->status == 0 && asked->campaign_at < asked->campaign_count) {
     uv_queue_work(asked->host->loop, &asked->work, count_work, counted);
     return;

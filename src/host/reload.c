@@ -15,6 +15,8 @@ enum {
   BUILD_NICE = 10,        /**< of the build thread: a tenth of a core that the workers want too */
   DECIDE_TRIES = 5,       /**< of a decision that a failing log or store refused */
   KEEP_MIN_MS = 86400000, /**< what a generation means is kept for a day at least */
+  COUNT_EVERY_US =
+      60 * 1000000, /**< between two counts of who is on earlier sources: a second of reading, or more */
 };
 
 /* ---- the build thread ---- */
@@ -90,8 +92,13 @@ static void clear(struct reload *reload) {
   for (uint32_t i = 0; i < host->config->provider_count; i++)
     if (host->config->providers[i].max_age > keep) keep = host->config->providers[i].max_age;
   struct error err;
-  int dropped =
-      journey_sources_retain(host->shared.store, reload->serving->ruleset, keep, clock_wall_ms(), &err);
+  int dropped = 0;
+  int64_t mono = clock_mono_us();
+  if (!reload->counted_at || mono - reload->counted_at > COUNT_EVERY_US) {
+    dropped =
+        journey_sources_retain(host->shared.store, reload->serving->ruleset, keep, clock_wall_ms(), &err);
+    reload->counted_at = mono;
+  }
   if (dropped >= 0)
     dropped =
         generation_retain(host->shared.store, reload->serving->facts.number, keep, clock_wall_ms(), &err);
