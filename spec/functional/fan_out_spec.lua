@@ -2,6 +2,7 @@
 local fan_outs = require "spec.functional.support.fan_outs"
 local Host = require "spec.functional.support.host"
 local files = require "spec.functional.support.files"
+local look = require "spec.functional.support.look"
 local process = require "spec.functional.support.process"
 
 local accept_in_batches, watch, await_fan_out, is = fan_outs.accept_in_batches, fan_outs.watch, fan_outs.await, fan_outs.is
@@ -234,6 +235,49 @@ return {
     host:accept({ type = "service.outage", subject = "shop" })
     assert.equal(1, await_fan_out(host, is "done").reached)
     assert_each_once(host, 1)
+  end)
+
+  it("is shown live, from its beginning over whom it reaches to its end, and tried in a session", function()
+    start {}
+    watch(host, 3)
+    local output = host.directory .. "/tail.out"
+    local words = process.start { command = { Host.binary, "tail", "--config", host.config_file, "--decisions" }, output = output }
+    local stream, answer = look.connect(host, { command = "tail", unmask = true, events = false })
+    assert(answer.ok, answer.error)
+    process.eventually(0.5, function() return false end) -- the other is there, too
+    host:accept(drop { id = "d1" })
+    local began, ended, reached, sent = nil, nil, {}, 0
+    repeat
+      local line = assert(stream:receive())
+      if line.what == "fan_out" and line.reason == "began" then began = line end
+      if line.what == "fan_out" and line.reason ~= "began" then ended = line end
+      if line.what == "reached" then reached[line.user] = line end
+      sent = sent + (line.what == "send" and 1 or 0)
+    until ended
+    stream:close()
+    local fan_out = await_fan_out(host, is "done")
+    assert.same({ "K1", "price_drop", "interest:sku_watchers", "K1", fan_out.id },
+      { began.subject, began.campaign, began.over, began.key, began.id })
+    assert.same({ "K1", "done", 3, fan_out.id }, { ended.subject, ended.reason, ended.reached, ended.id })
+    for index = 1, 3 do
+      local line = reached["w" .. index]
+      assert.same({ "price_drop", "price.dropped", "d1", fan_out.id }, { line.campaign, line.type, line.id, line.fan_out })
+    end
+    assert.equal(3, sent)
+    assert.truthy(process.eventually(10 * Host.patience, function()
+      local shown = files.read(output)
+      return shown:find "fan_out +K1  price_drop  K1  began  interest:sku_watchers"
+        and shown:find "reached +~%x+  price_drop  price.dropped"
+    end), files.read(output))
+    words:kill()
+    -- What is tried begins nothing.
+    local session = look.session(host)
+    session:run ":unmask"
+    local tried = session:value [[try { type = "price.dropped", subject = "K1", payload = { sku = "K1", price = 8 } }]]
+    assert.same({ fan_out = "price_drop", over = "interest:sku_watchers", key = "K1", users = 3 }, tried.changes[1])
+    assert.same({ "fan_out", "interest:sku_watchers, K1" }, { tried.rules[1].decision, tried.rules[1].reason })
+    session:close()
+    assert.equal(1, #host:ask "fanouts")
   end)
 
   it("says the same in a simulation", function()

@@ -95,7 +95,8 @@ static void conclude(struct worker *worker, struct slot *slot, enum log_record_t
                      const struct decision *decision, int64_t due_before) {
   uint64_t seq = worker_next_seq(worker->shared);
   worker->decided++;
-  if (__builtin_expect(worker->taps != NULL, 0)) tail_effects(worker, slot_entity(slot), decision->effects);
+  if (__builtin_expect(worker->taps != NULL, 0))
+    tail_effects(worker, slot_entity(slot), input, decision->effects);
   flight_record(worker, type, slot_entity(slot), input, decision->effects, seq);
   if (decision->indexed) flight_index(worker, slot_entity(slot), decision->effects);
   if (decision->record_changed) {
@@ -204,6 +205,8 @@ static void decide_item(struct worker *worker, struct slot *slot, struct ingest_
 
 static void conclude_without(struct worker *worker, const struct worker_input *input,
                              const struct decision *decision) {
+  if (__builtin_expect(worker->taps != NULL, 0))
+    tail_effects(worker, input->entity, input->log_input, decision->effects);
   flight_record(worker, input->type, input->entity, input->log_input, decision->effects,
                 worker_next_seq(worker->shared));
   if (decision->indexed) flight_index(worker, input->entity, decision->effects);

@@ -4,8 +4,11 @@
 #include "host/generation.h"
 #include "host/replay.h"
 
+enum { AUDIENCE_MAX = 100000 /**< counted, which takes about 0.1 s */ };
+
 /** What was seen while it ran: the members of arrays. */
 struct seen {
+  struct store *store;
   struct buf rules, messages, failures, changes;
   uint32_t rule_count, message_count, failure_count, change_count, window_count, generation;
 };
@@ -63,6 +66,23 @@ static void note_failure(void *context, const struct entity *entity, const struc
   value_put_member_text(&seen->failures, "campaign", failure->campaign);
   value_put_member_text(&seen->failures, "error", failure->error);
   seen->failure_count++;
+}
+
+static int count_user(void *context, const struct index_user *user) {
+  *(int64_t *)context += user->entity.kind == ENTITY_USER;
+  return 0;
+}
+
+/** Whom a fan-out would set out for: as many as the store knows of, up to AUDIENCE_MAX. */
+static int64_t count_audience(struct store *store, const struct fan_out_spec *spec) {
+  struct buf cursor;
+  struct error err;
+  int64_t users = 0;
+  buf_init(&cursor);
+  store_scan_index(store, spec->index, spec->key, -1, spec->began, &cursor, AUDIENCE_MAX, count_user, &users,
+                   &err);
+  buf_deinit(&cursor);
+  return users;
 }
 
 static void note_effect(struct seen *seen, const struct effect *effect) {
@@ -130,6 +150,13 @@ static void note_effect(struct seen *seen, const struct effect *effect) {
     value_put_member_text(out, "key", journey_key(&(struct journey){.name = effect->journey_ended.name}));
     value_put_member_text(out, "ended", str_from(journey_end_name(effect->journey_ended.end)));
     value_put_member_text(out, "reason", effect->journey_ended.reason);
+    break;
+  case EFFECT_FAN_OUT:
+    value_put_map(out, 4);
+    value_put_member_text(out, "fan_out", effect->fan_out.spec.campaign);
+    value_put_member_text(out, "over", effect->fan_out.spec.index);
+    value_put_member_text(out, "key", effect->fan_out.spec.key);
+    value_put_member_integer(out, "users", count_audience(seen->store, &effect->fan_out.spec));
     break;
   case EFFECT_SUPPRESS:
     value_put_map(out, 2);
@@ -223,7 +250,7 @@ int look_try_run(struct look_try *trial, const struct config *config, struct sto
   struct generation *generation = NULL; /* its facts and sources, not its workers */
   struct engine *engine = NULL;
   struct record record;
-  struct seen seen = {.generation = trial->generation};
+  struct seen seen = {.store = store, .generation = trial->generation};
   struct buf facts_bytes, weights;
   struct generation_facts facts;
   buf_init(&facts_bytes);

@@ -158,18 +158,6 @@ static void tail_experiment(struct worker *worker, struct entity entity, const c
   give(worker, &about, line);
 }
 
-/** An event that many users shall hear of. */
-static void tail_fan_out(struct worker *worker, struct entity entity, const struct fan_out_change *change) {
-  struct about about = {.entity = entity, .campaign = change->spec.campaign, .reason = STR("began")};
-  if (change->step != FAN_OUT_BEGINS || !wanted(worker, &about)) return;
-  struct buf *line = &worker->tail_line;
-  begin(worker, line, "fan_out", entity, 3);
-  value_put_member_text(line, "campaign", about.campaign);
-  value_put_member_text(line, "reason", about.reason);
-  value_put_member_hash(line, "id", change->id);
-  give(worker, &about, line);
-}
-
 /** What a change of a journey comes to, in a word. */
 static const char *journey_word(const struct journey *journey, unsigned changes) {
   if (journey->state != JOURNEY_WAITING) return journey_state_name(journey->state);
@@ -177,7 +165,42 @@ static const char *journey_word(const struct journey *journey, unsigned changes)
   return changes & JOURNEY_CONTINUES ? "continues" : "waits";
 }
 
-void tail_effects(struct worker *worker, struct entity entity, struct str effects) {
+static void tail_fan_out(struct worker *worker, struct entity entity, const struct fan_out_change *change) {
+  bool begins = change->step == FAN_OUT_BEGINS;
+  struct about about = {.entity = entity,
+                        .campaign = change->spec.campaign,
+                        .reason = begins ? STR("began") : str_from(fan_out_state_name(change->state))};
+  if (!wanted(worker, &about)) return;
+  struct buf *line = &worker->tail_line;
+  begin(worker, line, "fan_out", entity, begins ? 5 : 4);
+  value_put_member_hash(line, "id", change->id);
+  value_put_member_text(line, "reason", about.reason);
+  if (begins) {
+    value_put_member_text(line, "campaign", change->spec.campaign);
+    value_put_member_text(line, "over", change->spec.index);
+    value_put_member_text(line, "key", change->spec.key);
+  } else {
+    value_put_member_integer(line, "reached", (int64_t)change->reached);
+    value_put_member_text(line, "detail", change->reason);
+  }
+  give(worker, &about, line);
+}
+
+static void tail_reached(struct worker *worker, struct entity entity, struct str input) {
+  struct about about = {.entity = entity, .reason = STR("reached")};
+  struct event event;
+  struct hash128 id;
+  if (fan_out_input_decode(input, &event, &about.campaign, &id, NULL) || !wanted(worker, &about)) return;
+  struct buf *line = &worker->tail_line;
+  begin(worker, line, "reached", entity, 4);
+  value_put_member_text(line, "campaign", about.campaign);
+  value_put_member_text(line, "type", event.type);
+  value_put_member_text(line, "id", event.id);
+  value_put_member_hash(line, "fan_out", id);
+  give(worker, &about, line);
+}
+
+void tail_effects(struct worker *worker, struct entity entity, struct str input, struct str effects) {
   struct reader reader = reader_of(effects);
   struct effect effect;
   while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) {
@@ -194,14 +217,17 @@ void tail_effects(struct worker *worker, struct entity entity, struct str effect
                                      .wait = {.label = ended->step, .due = INT64_MAX}},
                    journey_end_name(ended->end));
       break;
-    case EFFECT_FAN_OUT:
-      tail_fan_out(worker, entity, &effect.fan_out);
-      break;
     case EFFECT_EXPOSURE:
       tail_experiment(worker, entity, "exposure", &effect.exposure);
       break;
     case EFFECT_GOAL:
       tail_experiment(worker, entity, "goal", &effect.exposure);
+      break;
+    case EFFECT_FAN_OUT:
+      if (effect.fan_out.step == FAN_OUT_REACHES)
+        tail_reached(worker, entity, input);
+      else
+        tail_fan_out(worker, entity, &effect.fan_out);
       break;
     default:
       break;

@@ -12,8 +12,10 @@
  *   {"what":"suppressed", …, channel, reason} {"lost":N}
  *   {"what":"journey", …, campaign, key, reason ("began", "waits", "parked", "watching", "continues", or how
  * it ended: "finished", "exited", …), step, due (if its time is known)}
- *   {"what":"fan_out", …, campaign, reason: "began", id} for `kairos fanouts`
  *   {"what":"exposure", …, experiment, variant} {"what":"goal", …, experiment}
+ *   {"what":"fan_out", user|subject of its event, …, id, reason ("began", "paused", "runs", or how it ended:
+ * "done", "expired", "stopped"), began: campaign, over; else reached, detail}
+ *   {"what":"reached", user, …, campaign, type, id (of the event), fan_out}
  * (who enters a segment, and what a rule emits, are events with an id that begins with "derived:")
  * in the order in which one worker decided them; what is shown is decided, not yet durable. A reader who is
  * TAIL_UNREAD_MAX behind loses lines, and is told how many when it reads again.
@@ -35,7 +37,7 @@ void tail_failure(struct worker *worker, const struct entity *entity, const stru
                   struct str place);
 void tail_outcome(struct worker *worker, struct entity entity, const struct outcome *outcome);
 void tail_suppressed(struct worker *worker, struct entity entity, struct str channel, struct str reason);
-/** What else an input did: journeys, experiments. */
-void tail_effects(struct worker *worker, struct entity entity, struct str effects);
+/** What else an input did: journeys, experiments, fan-outs. @param input  as its log record has it */
+void tail_effects(struct worker *worker, struct entity entity, struct str input, struct str effects);
 /** At a turn's end: send what has come together. */
 void tail_flush(struct worker *worker);
