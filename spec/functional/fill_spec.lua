@@ -220,6 +220,35 @@ describe("a new window", function()
       out)
   end)
 
+  it("of a journey is filled before new journeys read it; those under way keep to their source", function()
+    local function journey(more, text)
+      return ([[
+local kairos = require "kairos"
+%s
+return kairos.journey {
+  name = "travels",
+  start = { on = "began" },
+  run = function(journey, user)
+    journey:wait_for { on = "goes_on", within = "1d" }
+    journey:send { channel = "push", to = "x", template = "said", data = { text = %s } }
+  end,
+}
+]]):format(more, text)
+    end
+    start { rules = { travels = journey("", '"former"') } }
+    post(host, history(3, 30))
+    host:accept({ type = "began", user = "u1" })
+    write(host, "travels", journey('local bought = kairos.window { of = "bought", over = "20d" }',
+      '"bought " .. user:count(bought)'))
+    assert.equal("serving", host:ask("reload").result)
+    local of_two = 0
+    for _, window in ipairs(host:ask("user", "u2").windows) do of_two = of_two + window.entries end
+    assert.is_true(of_two > 3)
+    host:accept({ type = "began", user = "u2" }, { type = "goes_on", user = "u1" }, { type = "goes_on", user = "u2" })
+    assert.same({ "former" }, host:said "u1")
+    assert.same({ "bought " .. of_two }, host:said "u2")
+  end)
+
   it("that went and comes back is filled anew: nothing is missing, nothing twice", function()
     start { rules = { early = asking("early", LONG), late = saying("late", "nothing") } }
     post(host, history(10, 120))
