@@ -155,6 +155,108 @@ static void test_a_source_that_is_gone_or_does_not_load_says_so(void **state) {
   world_deinit(&world);
 }
 
+/** A journey whose every step is begun by an event `go`; `adds` stands among its fields. */
+static void world_write_journey(struct world *world, const char *template, const char *adds) {
+  struct buf text;
+  char path[64];
+  buf_init(&text);
+  buf_printf(&text,
+             "return require 'kairos'.journey { start = { on = 'begin' }, %s run = function(journey)\n"
+             "  for _ = 1, 2 do\n    journey:wait_for { on = 'go', within = '1h' }\n"
+             "    journey:send { channel = 'push', template = '%s', to = 'phone' }\n  end\nend }",
+             adds, template);
+  buf_put_u8(&text, 0);
+  bench_write(&world->bench, "cart/rule.lua", (const char *)text.data);
+  snprintf(path, sizeof path, "cart/%s.txt", template);
+  bench_write(&world->bench, path, template);
+  buf_deinit(&text);
+}
+
+/** What is written now serves in place of what did. @param keeps  whether the earlier one can be had */
+static void world_replace(struct world *world, bool keeps) {
+  if (keeps) world->earlier[world->earlier_count++] = ruleset_share(world->bench.ruleset);
+  decider_free(world->decider);
+  world->decider = NULL;
+  world_serve(world, NULL, 0);
+}
+
+static void happen(struct world *world, const char *type) {
+  struct decision decision;
+  bench_event(&world->bench, type, "{}", 1000);
+  decide_event(world->decider, &world->bench.record, &world->bench.event, 1000, &decision);
+  struct reader reader = reader_of(decision.effects);
+  struct effect effect;
+  while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0)
+    if (effect.type == EFFECT_MESSAGE)
+      buf_printf(&world->told, "%.*s ", STR_ARG(effect.message.message.template_name));
+}
+
+static bool the_journey(struct world *world, struct journey *out) {
+  struct journey head;
+  size_t at = 0;
+  return record_journey_next(&world->bench.record, &at, &head) &&
+         record_journey(&world->bench.record, head.id, out);
+}
+
+static void test_newer_source_takes_over_or_does_not(void **state) {
+  (void)state;
+  struct world world;
+  struct journey journey;
+  world_init(&world, "rules:\n  budget: 200ms\n  memory: 16MB\n");
+  world_write_journey(&world, "first", "");
+  world_serve(&world, NULL, 0);
+  happen(&world, "begin");
+  world_write_journey(&world, "second", "flight = 'pin',");
+  world_replace(&world, true);
+  happen(&world, "go");
+  assert_true(str_equal(buf_str(&world.told), STR("first ")));
+  assert_true(the_journey(&world, &journey));
+  assert_true(hash128_equal(journey.version, ruleset_version(world.earlier[0], STR("cart"))));
+  // Its history says `first`, and the newer source asks for `third` there.
+  world_write_journey(&world, "third", "flight = 'adopt',");
+  world_replace(&world, true);
+  happen(&world, "go");
+  assert_true(str_equal(buf_str(&world.told), STR("first first ")));
+  assert_false(the_journey(&world, &journey));
+  world_deinit(&world);
+}
+
+static void test_one_whose_source_is_lost_is_parked_unless_newer_source_takes_it_over(void **state) {
+  (void)state;
+  struct world world;
+  struct journey journey;
+  world_init(&world, "rules:\n  budget: 200ms\n  memory: 16MB\n");
+  world_write_journey(&world, "first", "");
+  world_serve(&world, NULL, 0);
+  happen(&world, "begin");
+  world_write_journey(&world, "second", "");
+  world_replace(&world, false);
+  happen(&world, "go");
+  assert_true(the_journey(&world, &journey));
+  assert_int_equal(journey.state, JOURNEY_PARKED);
+  assert_true(str_equal(journey.why, STR("the source that it began with is not kept any more")));
+  struct decision decision;
+  struct error err = {0};
+  assert_int_equal(decide_journey_move(world.decider, &world.bench.record, journey.id, 2000, &decision, &err),
+                   0);
+  assert_true(the_journey(&world, &journey));
+  assert_int_equal(journey.state, JOURNEY_WAITING);
+  assert_int_equal(journey.wait.due, 2000);
+  world_write_journey(&world, "third", "flight = 'adopt',");
+  world_replace(&world, false);
+  happen(&world, "go");
+  assert_true(str_equal(buf_str(&world.told), STR("third ")));
+  assert_true(the_journey(&world, &journey));
+  assert_true(hash128_equal(journey.version, world.decider->rules[0].version));
+  assert_int_equal(decide_journey_stop(world.decider, &world.bench.record, journey.id, STR("enough"), 3000,
+                                       &decision, &err),
+                   0);
+  assert_false(the_journey(&world, &journey));
+  assert_int_equal(decide_journey_move(world.decider, &world.bench.record, journey.id, 3000, &decision, &err),
+                   ERROR_NOT_FOUND);
+  world_deinit(&world);
+}
+
 static void test_what_earlier_sources_declare_goes_on_to_be_counted(void **state) {
   (void)state;
   struct world world;
@@ -215,6 +317,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_an_earlier_source_runs_and_then_the_present_one),
       cmocka_unit_test(test_a_source_that_is_gone_or_does_not_load_says_so),
+      cmocka_unit_test(test_newer_source_takes_over_or_does_not),
+      cmocka_unit_test(test_one_whose_source_is_lost_is_parked_unless_newer_source_takes_it_over),
       cmocka_unit_test(test_what_earlier_sources_declare_goes_on_to_be_counted),
       cmocka_unit_test(test_those_needed_longest_ago_are_closed),
   };
