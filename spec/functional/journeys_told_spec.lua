@@ -1,5 +1,6 @@
 -- What people are told of a journey: live, afterwards, and by a replay; and by the record of its user.
 local Host = require "spec.functional.support.host"
+local fan_outs = require "spec.functional.support.fan_outs"
 local files = require "spec.functional.support.files"
 local look = require "spec.functional.support.look"
 local process = require "spec.functional.support.process"
@@ -82,6 +83,8 @@ describe("a journey", function()
     local line = stream:receive()
     assert.same({ "fan_out", "K1", "began" }, { line.what, line.subject, line.reason })
     assert.equal(line.id, host:ask("fanouts")[1].id)
+    -- Or it reaches those of the stories below, too.
+    fan_outs.await(host, fan_outs.is "done")
     stream:close()
   end)
 

@@ -139,25 +139,24 @@ const struct cli_command cli_tail = {
     .words = "",
     .options = CLI_PLACE | CLI_JSON | CLI_UNMASK | CLI_TAIL,
     .summary = "the stream of events and decisions, live",
-    .help =
-        "Each event as it is decided, and what came of it: sent, skipped (with the\n"
-        "gate's reason), failed, handed over. Filters are applied by the host, so that\n"
-        "little is sent for a little; who reads too slowly is told how many lines he\n"
-        "lost. What is shown is decided, and durable a moment later.\n"
-        "\n"
-        "Journeys are lines as they begin, wait, are parked and end, fan-outs as they\n"
-        "begin, reach each user and end, experiments as a user comes into one or reaches\n"
-        "its goal; who enters a segment, and what rules emit, are events. --reason parked, began, exited, …\n"
-        "narrows to these.\n"
-        "\n"
-        "--type also keeps the decisions that such an event led to. --sample takes a\n"
-        "share of the users, always the same ones, with all that they do. Personal data\n"
-        "is masked unless --unmask is given, which is logged.\n"
-        "\n"
-        "  kairos tail\n"
-        "  kairos tail --decisions --campaign welcome\n"
-        "  kairos tail --reason suppressed --json | jq .user\n"
-        "  kairos tail --user ada --unmask\n"
-        "  kairos tail --sample 1%\n",
+    .help = "Each event as it is decided, and what came of it: sent, skipped (with the\n"
+            "gate's reason), failed, handed over. Filters are applied by the host, so that\n"
+            "little is sent for a little; who reads too slowly is told how many lines he\n"
+            "lost. What is shown is decided, and durable a moment later.\n"
+            "\n"
+            "Journeys are lines as they begin, wait, are parked and end, fan-outs as they\n"
+            "begin, reach each user and end, experiments as a user comes into one or reaches\n"
+            "its goal; who enters a segment, and what rules emit, are events. --reason\n"
+            "parked, began, exited, … narrows to these.\n"
+            "\n"
+            "--type also keeps the decisions that such an event led to. --sample takes a\n"
+            "share of the users, always the same ones, with all that they do. Personal data\n"
+            "is masked unless --unmask is given, which is logged.\n"
+            "\n"
+            "  kairos tail\n"
+            "  kairos tail --decisions --campaign welcome\n"
+            "  kairos tail --reason suppressed --json | jq .user\n"
+            "  kairos tail --user ada --unmask\n"
+            "  kairos tail --sample 1%\n",
     .run = run,
 };
