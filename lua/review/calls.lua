@@ -206,7 +206,7 @@ function Walk:check_invoke(node)
     if name == "cancel" then self:check_cancel(node) end
     if name == "send" then self:check_send(node) end
     if name == "emit" then self:check_emit(node) end
-    if name == "in_segment" then self:check_in_segment(node) end
+    if name == "in_segment" and self:check_in_segment(node) then return end
     values.check_call(self, node, 3, field.type, "user:" .. name)
   elseif base.kind == "string" and not self.types.names.string[name] then
     self:error("unknown-name", node[2], ("text has no `%s`"):format(name), values.choose(name, self.types.names.string))
@@ -284,7 +284,7 @@ function Walk:check_call(node)
   local callee = self.types:of(self.source, target)
   if not callee and name_of(target) == "math.random" then self:check_asked(node, "math.random") end
   if not callee then return end
-  if callee.name then self:check_asked(node, callee.name) end
+  if callee.name and self:check_asked(node, callee.name) then return end
   if callee.kind == "function" and callee.annotated then
     local name = callee.name or "it"
     if name == "kairos.window" then
@@ -294,6 +294,7 @@ function Walk:check_call(node)
       if of and of.tag == "String" then self.facts:use_type(self.source, of, "of") end
     end
     if name == "kairos.interest" then self:check_interest(node) end
+    if name == "kairos.experiment" then self:check_experiment(node) end
     if declaring[name] and self:running() then
       return self:error("call", { line = node.line, offset = target.offset, end_offset = target.end_offset },
         ("%s belongs at the top of the file: the host must know it before an event comes"):format(name), "move it to the top")

@@ -24,7 +24,10 @@ return function(walk)
       if walk.meant[name] or told then
         goto continue -- what is wrong has been said
       end
-      if window then
+      if declared and declared.rule then
+        walk:error("no-rule", place, ("the %s `%s` is not given to the host"):format(declared.rule.kind, name),
+          ("write return { %s, … } at the end of the file"):format(name))
+      elseif window then
         walk:warn("window", place, ("the window `%s` is never read"):format(name),
           ("write user:%s(%s%s), or delete it"):format(window.method, name, window.fields.by and ", key" or ""))
       elseif name ~= "kairos" and not name:find "^_" then

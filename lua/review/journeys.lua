@@ -260,11 +260,24 @@ function Walk:check_emit(node)
   end
   self.facts:use_type(self.source, place, "emit", one.value)
   self.facts.emitted[one.value] = true
+  local fn = self:running()
+  for rule in pairs(fn and fn.in_rules or {}) do
+    if rule.kind == "rule" and rule.on[one.value] and not rule.fields.when then
+      self:warn("event-type", place, "this rule is given what it emits, and emits it again: 32 times at most, then it fails",
+        "emit another type, or ask in when whether it has done so")
+      break
+    end
+  end
 end
 
 --- Calls that mean something else, or name something, beside what their annotation says.
 function Walk:check_asked(node, name)
   local fn = self:running()
+  if name:find "segment%.reached$" and node[2] and node[2].tag == "String" then
+    self:error("argument", node[2], "kairos.segment.reached takes a moment in milliseconds, not text",
+      ('write kairos.date.parse("%s"), or an attribute that holds one'):format(node[2][1]))
+    return true
+  end
   if name:find "segment%.entered$" or name:find "segment%.left$" or name:find "segment%.members$" then
     self:use_name("segment", node[2])
   elseif not fn or not fn.phases.member then
@@ -295,6 +308,18 @@ function Walk:check_interest(node)
   if fields then self:use_types(fields.of, "of") end
 end
 
+--- kairos.experiment { variants = { a = 50, b = 50 }, … }
+function Walk:check_experiment(node)
+  local fields = options_of(self, node[2])
+  local one = fields and fields.variants and self.types:of(self.source, fields.variants)
+  for _, item in ipairs(one and one.kind == "table" and one.source == self.source and one.node or {}) do
+    if item.tag == "Pair" and item[1].tag == "String" and item[2].tag == "String" then
+      self:error("argument", item[2], ("the weight of `%s` must be a number, not \"%s\""):format(item[1][1], item[2][1]),
+        ("write %s = %s"):format(item[1][1], item[2][1]:match "^%s*(%d+%.?%d*)" or "50"))
+    end
+  end
+end
+
 --- watchers:of(key)
 function Walk:check_of(node, base)
   local fields = base.interest and options_of({ types = self.types, source = base.interest.source }, base.interest.node)
@@ -318,6 +343,10 @@ end
 --- user:in_segment("vip"); within a segment's `member` its `reads` must name it.
 function Walk:check_in_segment(node)
   local one = node[3] and self.types:of(self.source, node[3])
+  if one and one.kind == "class" and one.class.name == "kairos.Segment" then
+    self:error("argument", node[3], "user:in_segment takes the segment's name, not the segment", 'write user:in_segment "its name"')
+    return true
+  end
   self:use_name("segment", node[3])
   local fn = self:running()
   if not one or not one.value or not fn or not fn.phases.member then return end
@@ -338,6 +367,11 @@ end
 
 --- A name of a segment, experiment or interest that is declared elsewhere.
 function Walk:use_name(kind, node)
+  if node and node.tag == "Id" and not node.var and not self.types.names[node[1]] then
+    node.told = true
+    return self:error("unknown-name", node, ("there is nothing named `%s` here"):format(node[1]),
+      ('write "%s": a %s is named in quotes'):format(node[1], kind))
+  end
   local one = node and self.types:of(self.source, node)
   if one and one.kind == "string" and one.value then
     table.insert(self.facts.names_used, { kind = kind, name = one.value, node = node, source = self.source })

@@ -115,6 +115,12 @@ function Walk:check_member(base, node, key, called)
     end
     return
   end
+  if class.name == "kairos.User" and (name == "payload" or name == "event") and not called then
+    local fn = self:running()
+    return self:warn("unknown-name", key, ("a user has no `%s`"):format(name), fn and fn.phases.member
+      and "write a window of the events that are meant, and ask user:count(window)" or "write event." .. (name == "event" and "type"
+        or "payload"))
+  end
   if class.name == "kairos.User" and not called then
     local facts = self.facts
     facts.attribute_reads[#facts.attribute_reads + 1] = { name = name, source = self.source, node = key }
@@ -148,6 +154,8 @@ function Walk:check_member(base, node, key, called)
       return self:error("unknown-name", key, ("a journey has no `%s`"):format(name), user and user.fields[name]
         and "write user:" .. name or synonyms[name] and "write " .. shown .. synonyms[name]
         or (values.choose(name, methods) or ""):gsub("^write ", "write " .. shown .. (called and ":" or ".")))
+    elseif class.name == "kairos.Experiment" and (name == "variant" or name == "of") then
+      return self:error("unknown-name", key, ("an experiment has no `%s`"):format(name), ("write user:variant(%s)"):format(shown))
     elseif class.name == "kairos.Timer" and (acting[name] or answering[name]) then
       return self:error("unknown-name", key, ("`%s` is the timer, it has no `%s`"):format(shown, name),
         self:running() and "write function(timer, user): the timer comes first" or "write user:" .. name)

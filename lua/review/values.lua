@@ -94,7 +94,8 @@ local function fits(known, one, wanted)
   elseif kind == "literal" then
     return one.kind == "string"
   elseif kind == "array" or kind == "table" then
-    return one.kind == "table" or one.kind == "class" or one.kind == "module"
+    return one.kind == "table" or one.kind == "class" and (one.class.open or one.class.name ~= "kairos.Segment")
+      or one.kind == "module"
   elseif kind == "class" then
     if known.aliases[wanted.name] then return fits(known, one, known.aliases[wanted.name]) end
     if one.kind == "class" then
@@ -221,6 +222,7 @@ local function check_value(self, wanted, node, what, name, description)
     if wanted.kind == "function" and (node.tag == "Call" or node.tag == "Invoke") then
       return called_now(source, node, what, name, instead)
     end
+    if one.kind == "class" and one.class.name == "kairos.Segment" then instead = 'kairos.segment.entered "its name"' end
     if one.kind == "string" and wanted.kind == "class" and self.locals[one.value] then
       self.meant[one.value] = true
       instead = one.value .. ", without quotes"

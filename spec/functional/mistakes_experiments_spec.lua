@@ -69,6 +69,11 @@ return kairos.rule {
   { "where of a goal without return", act(nil, [[name = "offer", variants = { "plain", "urgent" },
   goal = { on = "order.completed", within = "7d", where = function(event) local _ = event.payload.total end }]]),
     "4:59: error: `where` answers nothing, so no event ever fits; write return in front of its condition" },
+  { "weights in percent", act(nil, [[name = "offer", variants = { a = "50%", b = 50 }, goal = { on = "x", within = "7d" }]]),
+    '3:36: error: the weight of `a` must be a number, not "50%"; write a = 50' },
+  { "the experiment's variant", act [[
+    user:set("offer", offer:variant(user))]],
+    "8:29: error: an experiment has no `variant`; write user:variant(offer)" },
 }
 
 describe("a beginner's mistake with an experiment", function()

@@ -100,6 +100,41 @@ end }, kairos.rule { name = "listens", on = "customer.reguler", act = function(_
 ]],
     '4:45: warning: "customer.reguler" is nearly the "customer.regular" of rule.lua:3; write "customer.regular" if it is '
       .. "the same" },
+  { "a segment by a name without quotes", on "kairos.segment.entered(regulars)",
+    '3:50: error: there is nothing named `regulars` here; write "regulars": a segment is named in quotes', files = OTHER },
+  { "on a segment", [[
+local kairos = require "kairos"
+local vips = kairos.segment { name = "vips", member = function(user) return user.vip == true end }
+return { vips, kairos.rule { name = "greets", on = vips, act = function(_, user) user:set("seen", true) end } }
+]],
+    "3:52: error: `on` of kairos.rule must be an event type in quotes or a list, not the segment; write on = "
+      .. 'kairos.segment.entered "its name"' },
+  { "a segment that is not returned", [[
+local kairos = require "kairos"
+local vips = kairos.segment { name = "vips", member = function(user) return user.vip == true end }
+return kairos.rule { on = "order.completed", act = function(_, user) user:set("seen", true) end }
+]],
+    "2:7: error: the segment `vips` is not given to the host; write return { vips, … } at the end of the file" },
+  { "in_segment of a segment", [[
+local kairos = require "kairos"
+local vips = kairos.segment { name = "vips", member = function(user) return user.vip == true end }
+return { vips, kairos.rule { name = "greets", on = "order.completed", when = function(_, user) return user:in_segment(vips) end,
+  act = function(_, user) user:set("seen", true) end } }
+]],
+    "3:119: error: user:in_segment takes the segment's name, not the segment; write user:in_segment \"its name\"" },
+  { "the payload in a segment", member [[
+    return user.payload.total > 100]],
+    "6:17: warning: a user has no `payload`; write a window of the events that are meant, and ask user:count(window)" },
+  { "a day in quotes", member [[
+    return kairos.segment.reached("2026-12-01")]],
+    '6:35: error: kairos.segment.reached takes a moment in milliseconds, not text; write kairos.date.parse("2026-12-01"), or an '
+      .. "attribute that holds one" },
+  { "a rule that hears what it emits", [[
+local kairos = require "kairos"
+return kairos.rule { on = "order.completed", act = function(_, user) user:emit { type = "order.completed" } end }
+]],
+    "2:89: warning: this rule is given what it emits, and emits it again: 32 times at most, then it fails; emit another type, or "
+      .. "ask in when whether it has done so" },
 }
 
 describe("a beginner's mistake with a segment", function()
