@@ -513,6 +513,13 @@ function World:story()
     for _, timer in ipairs(user.timers or {}) do timer.set_at = nil end
     for _, one in ipairs(user.suppressions or {}) do one.at = nil end
     for counter, times in pairs(user.counted or {}) do user.counted[counter] = #times end
+    local windows = {} -- those that nobody declares any more go when the record is next written
+    for _, window in ipairs(user.windows or {}) do
+      window.id = nil
+      if window.window then windows[#windows + 1] = plain(window) end
+    end
+    table.sort(windows)
+    user.windows = windows
     for part, value in pairs(user) do told[#told + 1] = name .. " " .. part .. ": " .. plain(value) end
     for index, decision in ipairs(self.host:ask("why", name)) do
       told[#told + 1] = ("%s %03d %s %s %s %s %s %s"):format(name, index, decision.campaign or "", decision.cause or "",
