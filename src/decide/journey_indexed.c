@@ -7,7 +7,7 @@ uint32_t journey_indexed_begin(struct str value, struct reader *reader, uint32_t
   struct value head = value_read(reader);
   if (head.type != VALUE_ARRAY || !head.count) return 0;
   struct value all = value_read(reader);
-  if (all.type != VALUE_INTEGER || all.integer < head.count - 1) return 0;
+  if (all.type != VALUE_INTEGER || all.integer < head.count - 1 || all.integer > JOURNEYS_A_USER) return 0;
   *listed = head.count - 1;
   return (uint32_t)all.integer;
 }

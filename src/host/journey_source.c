@@ -43,6 +43,7 @@ static struct str text_of(struct str map, const char *name) {
 }
 
 struct journey_source_facts journey_source_facts(struct str bytes) {
+  if (!value_valid(bytes)) return (struct journey_source_facts){.windows = STR("")};
   struct journey_source_facts facts = {.at = integer_of(bytes, "at"),
                                        .until = integer_of(bytes, "until"),
                                        .people = integer_of(bytes, "people"),
@@ -248,18 +249,22 @@ static void add_window(struct journey_sources *sources, struct str map) {
 int journey_sources_load(struct journey_sources *out, struct store *store, struct str list,
                          struct error *err) {
   struct listed listed;
-  struct buf key;
+  struct buf key, one;
   int rc = 0;
   *out = (struct journey_sources){.store = store};
   buf_init(&out->bytes);
   buf_init(&key);
+  buf_init(&one);
   struct reader reader = reader_of(list);
   uint32_t left = listed_count(&reader);
   while (rc == 0 && next_listed(&reader, &left, &listed)) {
     put_key(&key, listed.campaign, listed.version);
-    rc = store_meta_get(store, buf_str(&key), &out->bytes, err);
+    buf_clear(&one);
+    rc = store_meta_get(store, buf_str(&key), &one, err);
+    if (rc == 0 && value_valid(buf_str(&one))) buf_append(&out->bytes, one.data, one.len);
     if (rc == ERROR_NOT_FOUND) rc = 0;
   }
+  buf_deinit(&one);
   buf_deinit(&key);
   struct reader facts = reader_of(buf_str(&out->bytes)); // it does not move any more
   while (rc == 0 && reader_left(&facts)) {
