@@ -1,6 +1,7 @@
 --- The accounting: what the host says of each user by its own doors, held against what was posted (clients), what was
 --- answered, what the providers saw (sink) and what the rules must have made of it (model).
 local cjson = require "cjson"
+local drops = require "drops"
 local files = require "spec.functional.support.files"
 local model = require "model"
 local operator = require "operator"
@@ -116,6 +117,8 @@ local function replay(self, user, rows)
     elseif row.campaign == "travelling" then
       if row.decision == "failed" then self:fault("journeys", "%s: %s: %s", user, row.cause, row.reason) end
       if row.decision == "send" then self.travels:replayed(user) end
+    elseif row.campaign == "drops" then
+      self.drops:replayed(user, row)
     elseif row.campaign == "waiting" then
       if waited[row.cause] then self:fault("look-ups", "%s: what waited with %s ran twice", user, row.cause) end
       if row.decision ~= (event and event.payload.waits and "send" or "none") then
@@ -418,6 +421,15 @@ local function check_travel(self, user, decision)
   self.expected, self.decided = self.expected + 1, self.decided + 1
 end
 
+--- A message of a fan-out; drops.lua knows whom it must reach.
+local function check_drop(self, user, decision)
+  local file = decision.message_id and self.files[decision.message_id]
+  if file then file.seen = true end
+  self.drops:told(user, decision, file and file.body, self.options.clients.by_id[decision.cause])
+  if decision.decision == "send" then check_delivery(self, user, decision, nil, {}) end
+  self.expected, self.decided = self.expected + 1, self.decided + 1
+end
+
 --- What is logged of who came and went, against what the events say.
 local function check_segment(self, user, rows, decisions, record)
   local function fault(text) self:fault("segments", "%s: %s", user, text) end
@@ -460,6 +472,8 @@ local function check_user(self, user)
       self.failures = self.failures + 1
     elseif decision.campaign == "travelling" then
       check_travel(self, user, decision)
+    elseif decision.campaign == "drops" then
+      check_drop(self, user, decision)
     elseif key and not books.messages[key] then
       self:fault("messages", "%s: %s of %s should not have been decided", user, decision.template, decision.cause)
     elseif key and said[key] then
@@ -554,6 +568,7 @@ function account:run()
   self.needs = {}
   self.exposed, self.goals, self.moves = 0, 0, 0
   self.travels = travels.new(function(...) self:fault(...) end)
+  self.drops = drops.new(function(...) self:fault(...) end)
   self.decided, self.expected, self.failures, self.fired, self.resent, self.commands = 0, 0, 0, 0, 0, 0
   local request_count
   self.requests, request_count = read_requests(self)
@@ -568,12 +583,15 @@ function account:run()
       self:fault("answers", "%s: %s", user, tostring(record))
     end
   end
+  local fan_outs = operator.ask(self.options.socket, { command = "fanouts" })
+  for _, fan_out in ipairs(fan_outs) do taken[fan_out.event_id] = true end
   local counts = check_events(self, taken)
   local trips = {}
   for _, event in ipairs(self.options.clients.events) do
     if event.payload.trip and taken[event.id] then trips[event.number] = event end
   end
   self.travels:account(trips)
+  self.drops:account(self.options.clients.events, self.options.clients.by_id, taken, fan_outs)
   local letters = check_letters(self)
   check_unknown(self)
   check_experiments(self)
@@ -612,6 +630,7 @@ function account:run()
   self:row("timers fired", "%d", self.fired)
   self:row("journeys", "%d begun, %d turned by an event; %d times one went on with newer source", self.travels.begun,
     self.travels.turned, self.travels.moved)
+  self:row("fan-outs", "%d, which reached %d users", self.drops.count, self.drops.reached)
   self:row("look-ups", "%d: %s", sum(self.needs), list(self.needs))
   self:row("operator's commands", "%d, %d without an answer", commands.count, commands.unanswered)
   return records

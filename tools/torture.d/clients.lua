@@ -80,6 +80,14 @@ local function put(self, user, kind, at, payload)
   return event
 end
 
+--- The prices of a shelf drop: nobody's event, for all who have acted at it.
+local function drop(self, at)
+  local shelf = "shelf-" .. self.random:to(5)
+  local event = put(self, shelf, "dropped", at, { shelf = shelf })
+  event.json = event.json:gsub('"user_id"', '"subject"', 1)
+  return event
+end
+
 --- The profile of a user is made large by its first event, so that the host's memory does not hold them all.
 local function identify(self, user, at)
   self.known[user] = true
@@ -97,6 +105,7 @@ function clients:event()
   -- From a phone that was offline.
   if random:chance(5) then at = at - random:to(3000) end
   local draw = random:to(100)
+  if random:chance(0.4) then return drop(self, at) end
   if draw <= 3 then return put(self, user, "asked", at, {}) end
   if draw <= 7 then return put(self, user, "calmed", at, {}) end
   if draw == 8 and index % 5 == 4 then
@@ -240,6 +249,7 @@ local function judge(self, batch, before, answer)
       if not event.acknowledged then self.again[#self.again + 1] = event end
     elseif not event.acknowledged then
       event.acknowledged = true
+      event.acknowledged_at = math.ceil(socket.gettime() * 1000)
       self.acknowledged[#self.acknowledged + 1] = event
     end
   end
@@ -252,6 +262,7 @@ local function post(self, link, batch)
   local now = math.floor(socket.gettime() * 1000)
   for _, event in ipairs(batch) do
     event.sent = event.sent + 1
+    event.first_at = event.first_at or now
     if not event.acknowledged then event.sent_at = now end
   end
   self.counts.requests = self.counts.requests + 1

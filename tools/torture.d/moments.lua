@@ -11,6 +11,7 @@ local kills = {
   { "deliver.attempt_durable", 80 }, { "deliver.sent", 80 }, { "deliver.outcome_durable", 80 },
   { "lookup.asked", 40 }, { "lookup.found", 60 }, { "lookup.settled", 60 },
   { "generation.built", 3 }, { "generation.stored", 3 }, { "generation.durable", 3 }, { "generation.swapped", 2 },
+  { "fanout.reach", 150 }, { "fanout.reached", 150 },
   { "fill.begin", 1 }, { "fill.decide", 20 }, { "fill.note", 1 }, { "fill.done", 1 },
 }
 
