@@ -248,7 +248,7 @@ return kairos.journey {
     host:run()
     assert.equal("parked", journey_of(host, "bob").state)
     local id = journey_of(host, "bob").id
-    assert.truthy(host:command("journeys", "move", id, "--user", "bob").out:find("Moved on: waiting goes on now, past", 1, true))
+    assert.truthy(host:command("journeys", "move", id, "--user", "bob").out:find("Goes on now: waiting a, which stood at: wait_for fail", 1, true))
     assert.same({ "begun", "on" }, host:said("bob", 2))
     assert.equal("waiting", journey_of(host, "bob").state)
     host:kill()
@@ -262,12 +262,13 @@ return kairos.journey {
     host:said "ada"
     assert.equal(2, host:command("journeys", "end", "waiting").status)
     local ended = host:command("journeys", "end", "waiting", "--user", "ada", "--reason", "called us")
-    assert.truthy(ended.out:find("Ended: waiting, which stood at \"wait_for fail", 1, true), ended.out)
+    assert.truthy(ended.out:find("Ended: waiting a, which stood at: wait_for fail", 1, true), ended.out)
     assert.same({}, host:ask("journeys", "--user", "ada"))
     counted {}
     host:kill()
     host:run()
     assert.same({}, host:ask("journeys", "--user", "ada"))
+    assert.truthy(host:command("why", "ada").out:find("ended: stopped, called us", 1, true))
     local again = host:command("journeys", "end", "waiting", "--user", "ada")
     assert.equal(3, again.status)
     assert.equal("kairos: ada is on no such journey; `kairos journeys --user ada` lists them\n", again.err)

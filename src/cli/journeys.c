@@ -194,16 +194,24 @@ static int tell_person(const struct cli_arguments *arguments) {
 
 /* ---- steering ---- */
 
-static void moved(struct str result) {
-  printf("Moved on: %.*s goes on now, past \"", STR_ARG(print_member_text(result, "campaign")));
+static void show_steered(const char *what, struct str result) {
+  printf("%s ", what);
+  print_text(stdout, print_member_text(result, "campaign"), 0);
+  struct str key = print_member_text(result, "key");
+  if (key.len) printf(" ");
+  print_text(stdout, key, 0);
+  printf(", which stood at: ");
   print_text(stdout, print_member_text(result, "step"), 0);
-  printf("\".\n");
+  printf("\n");
+}
+
+static void moved(struct str result) {
+  show_steered("Goes on now:", result);
 }
 
 static void ended(struct str result) {
-  printf("Ended: %.*s, which stood at \"", STR_ARG(print_member_text(result, "campaign")));
-  print_text(stdout, print_member_text(result, "step"), 0);
-  printf("\". Messages that wait for their provider still go out.\n");
+  show_steered("Ended:", result);
+  printf("Messages that wait for their provider still go out.\n");
 }
 
 static int steer(const struct cli_arguments *arguments, bool move) {
