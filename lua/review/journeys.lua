@@ -1,7 +1,9 @@
---- What is wrong with journeys and segments: loops in which no time passes, waits that may last for ever, what came of a wait that
--- nobody asked about, shares that do not add up, clocks and dice where a segment is asked, names that nothing declares.
+--- What is wrong with journeys: loops in which no time passes, waits that may last for ever, what came of a wait that nobody asked
+-- about, shares that do not add up.
 
-local values = require "review.values"
+local nodes = require "review.nodes"
+
+local options_of = nodes.options_of
 
 --- In these time passes.
 local waits = { wait = true, wait_until = true, wait_for = true }
@@ -100,17 +102,6 @@ function Walk:check_loop(node)
   if asked and not set and not found.sets[true] then
     self:error("loop", place, "in this loop no time passes, so what it asks for never changes", 'write journey:wait "1d" in it')
   end
-end
-
---- The options of a call that are written there, by name.
-local function options_of(self, node)
-  local one, fields = node and self.types:of(self.source, node), {}
-  if not one or one.kind ~= "table" then return nil end
-  for _, item in ipairs(one.node) do
-    if item.tag ~= "Pair" or item[1].tag ~= "String" then return nil end
-    fields[item[1][1]] = item[2]
-  end
-  return fields
 end
 
 --- Event types where they are waited for, or end a journey.
@@ -245,155 +236,6 @@ function Walk:check_journey(node)
     self:check_set(node, "journey")
   elseif name == "send" then
     self:check_send(node)
-  end
-end
-
---- user:emit { type, payload }, or of a journey with both as arguments.
-function Walk:check_emit(node)
-  local fields = options_of(self, node[3])
-  local place = fields and fields.type or not fields and node[3]
-  local one = place and self.types:of(self.source, place)
-  if not one or one.kind ~= "string" or not one.value then return end
-  if one.value:find "^segment%." then
-    return self:error("event-type", place, "types that begin with segment. are the host's own", ('write "%s"')
-      :format((one.value:gsub("^segment%.", ""))))
-  end
-  self.facts:use_type(self.source, place, "emit", one.value)
-  self.facts.emitted[one.value] = true
-  local fn = self:running()
-  for rule in pairs(fn and fn.in_rules or {}) do
-    if rule.kind == "rule" and rule.on[one.value] and not rule.fields.when then
-      self:warn("event-type", place, "this rule is given what it emits, and emits it again: 32 times at most, then it fails",
-        "emit another type, or ask in when whether it has done so")
-      break
-    end
-  end
-end
-
---- Calls that mean something else, or name something, beside what their annotation says.
-function Walk:check_asked(node, name)
-  local fn = self:running()
-  if name:find "segment%.reached$" and node[2] and node[2].tag == "String" then
-    self:error("argument", node[2], "kairos.segment.reached takes a moment in milliseconds, not text",
-      ('write kairos.date.parse("%s"), or an attribute that holds one'):format(node[2][1]))
-    return true
-  end
-  if name:find "segment%.entered$" or name:find "segment%.left$" or name:find "segment%.members$" then
-    self:use_name("segment", node[2])
-  elseif not fn or not fn.phases.member then
-    return
-  elseif name == "kairos.now" then
-    self:error("segment", node, "a segment is asked when what it reads changes, not as time passes",
-      "write kairos.segment.reached(moment), or ask a window: the host asks again when these change")
-  elseif name == "sample.chance" or name == "math.random" then
-    self:error("segment", node, "who is in a segment is no matter of chance: each event would let users come and go",
-      'write kairos.sample.share(user, "a name for it", "25%")')
-  end
-end
-
---- Whether the code at hand runs for each of an event's users.
-function Walk:is_fan_out()
-  local fn, any = self:running(), false
-  if not fn or fn.field == "for_each" then return false end
-  for rule in pairs(fn.in_rules) do
-    any = true
-    if not rule.for_each then return false end
-  end
-  return any
-end
-
---- kairos.interest { of, … }: its event types.
-function Walk:check_interest(node)
-  local fields = options_of(self, node[2])
-  if fields then self:use_types(fields.of, "of") end
-end
-
---- kairos.experiment { variants = { a = 50, b = 50 }, … }
-function Walk:check_experiment(node)
-  local fields = options_of(self, node[2])
-  local one = fields and fields.variants and self.types:of(self.source, fields.variants)
-  for _, item in ipairs(one and one.kind == "table" and one.source == self.source and one.node or {}) do
-    if item.tag == "Pair" and item[1].tag == "String" and item[2].tag == "String" then
-      self:error("argument", item[2], ("the weight of `%s` must be a number, not \"%s\""):format(item[1][1], item[2][1]),
-        ("write %s = %s"):format(item[1][1], item[2][1]:match "^%s*(%d+%.?%d*)" or "50"))
-    end
-  end
-end
-
---- watchers:of(key)
-function Walk:check_of(node, base)
-  local fields = base.interest and options_of({ types = self.types, source = base.interest.source }, base.interest.node)
-  if not fields then return end
-  local by = fields.by and fields.by.tag == "String" and fields.by[1]
-  local name = node[1].tag == "Id" and node[1][1] or "interest"
-  if fields.by and not node[3] then
-    self:error("interest", node, ("this interest is kept apart by %s"):format(by or "a key"),
-      ("write %s:of(event.%s)"):format(name, by or "payload.…"))
-  elseif not fields.by and node[3] then
-    self:error("interest", node[3], "this interest has no key", ('write %s:of(), or give it by = "payload.…"'):format(name))
-  end
-end
-
---- The nodes of a name, or of a list of names.
-function Walk:names_in(node)
-  local one = node and self.types:of(self.source, node)
-  return one and one.kind == "table" and one.source == self.source and one.node or node and { node } or {}
-end
-
---- user:in_segment("vip"); within a segment's `member` its `reads` must name it.
-function Walk:check_in_segment(node)
-  local one = node[3] and self.types:of(self.source, node[3])
-  if one and one.kind == "class" and one.class.name == "kairos.Segment" then
-    self:error("argument", node[3], "user:in_segment takes the segment's name, not the segment", 'write user:in_segment "its name"')
-    return true
-  end
-  self:use_name("segment", node[3])
-  local fn = self:running()
-  if not one or not one.value or not fn or not fn.phases.member then return end
-  for segment in pairs(fn.in_rules) do
-    local reads = segment.fields.reads and self.types:of(self.source, segment.fields.reads)
-    local named = not segment.unclear and (not reads or reads.value ~= one.value)
-    if reads and reads.kind == "table" then
-      for _, item in ipairs(reads.node) do named = named and not (item.tag == "String" and item[1] == one.value) end
-    elseif reads and reads.kind ~= "string" then
-      named = false
-    end
-    if named then
-      self:error("segment", node[3], ("`member` asks for `%s`, and `reads` does not name it"):format(one.value),
-        ('write reads = { "%s" } beside member'):format(one.value))
-    end
-  end
-end
-
---- A name of a segment, experiment or interest that is declared elsewhere.
-function Walk:use_name(kind, node)
-  if node and node.tag == "Id" and not node.var and not self.types.names[node[1]] then
-    node.told = true
-    return self:error("unknown-name", node, ("there is nothing named `%s` here"):format(node[1]),
-      ('write "%s": a %s is named in quotes'):format(node[1], kind))
-  end
-  local one = node and self.types:of(self.source, node)
-  if one and one.kind == "string" and one.value then
-    table.insert(self.facts.names_used, { kind = kind, name = one.value, node = node, source = self.source })
-  end
-end
-
---- Names that nothing declares, when all files have been read.
-function Walk.names(facts, types)
-  local known, unclear = {}, {}
-  for _, rule in ipairs(types.rules) do
-    known[rule.kind] = known[rule.kind] or {}
-    if rule.name then known[rule.kind][rule.name] = true end
-    unclear[rule.kind] = unclear[rule.kind] or rule.unclear or not rule.name
-  end
-  for _, use in ipairs(facts.names_used) do
-    local list = known[use.kind] or {}
-    if not list[use.name] and not unclear[use.kind] then
-      local near = values.nearest(use.name, list)
-      use.source:problem("error", "unknown-name", use.node, ("there is no %s `%s`"):format(use.kind, use.name),
-        near and ('write "%s"'):format(near) or next(list) and values.choose(use.name, list)
-        or ("declare it in a rule.lua: return kairos.%s { name = \"%s\", … }"):format(use.kind, use.name))
-    end
   end
 end
 

@@ -22,4 +22,16 @@ function nodes.text_of(source, node)
   return ok and #text <= 60 and not text:find "\n" and text or nil
 end
 
+--- The options of a call that are written there, by name; nil if that cannot be told.
+---@param walk { types: table, source: review.Source }
+function nodes.options_of(walk, node)
+  local one, fields = node and walk.types:of(walk.source, node), {}
+  if not one or one.kind ~= "table" then return nil end
+  for _, item in ipairs(one.node) do
+    if item.tag ~= "Pair" or item[1].tag ~= "String" then return nil end
+    fields[item[1][1]] = item[2]
+  end
+  return fields
+end
+
 return nodes

@@ -31,7 +31,8 @@ local synonyms = { sleep = ":wait", delay = ":wait", pause = ":wait", after = ":
 ---@field facts table  of the whole: sends, types used, attributes
 local Walk = {}
 Walk.__index = Walk
-for _, part in ipairs { require "review.calls", require "review.conditions", require "review.journeys" } do
+for _, part in ipairs { require "review.calls", require "review.conditions", require "review.journeys",
+  require "review.audiences" } do
   for name, method in pairs(part) do Walk[name] = method end
 end
 
