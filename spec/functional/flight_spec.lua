@@ -248,7 +248,8 @@ return kairos.journey {
     host:run()
     assert.equal("parked", journey_of(host, "bob").state)
     local id = journey_of(host, "bob").id
-    assert.truthy(host:command("journeys", "move", id, "--user", "bob").out:find("Goes on now: waiting a, which stood at: wait_for fail", 1, true))
+    local moved_on = host:command("journeys", "move", id, "--user", "bob").out
+    assert.truthy(moved_on:find("Goes on now: waiting a, which stood at: wait_for fail", 1, true), moved_on)
     assert.same({ "begun", "on" }, host:said("bob", 2))
     assert.equal("waiting", journey_of(host, "bob").state)
     host:kill()
