@@ -1,5 +1,6 @@
 /** Shows what the tests of experiments are worth: ninja -C build/release bench_experiment, then
- * build/release/tools/bench.d/bench_experiment [SEED]. A quarter of a minute; the same SEED (1) says the same.
+ * build/release/tools/bench.d/bench_experiment [SEED]. A quarter of a minute; the same SEED (1) says the
+ * same.
  *
  * Users are put into two arms by chance, one after the other; each reaches the goal with the arm's rate,
  * after a delay that is up to a tenth of the experiment. Somebody looks after every so many users, and stops
