@@ -75,6 +75,7 @@ void reload_attempt_end(struct reload *reload) {
   buf_deinit(&attempt->changes);
   buf_deinit(&attempt->declared);
   buf_deinit(&attempt->specs);
+  buf_deinit(&attempt->filled);
   *attempt = (struct reload_attempt){0};
   reload->step = RELOAD_IDLE;
 }
@@ -147,7 +148,7 @@ static void swapped(struct mail *mail, bool cancelled) {
   attempt->candidate = old;
   reload->step = RELOAD_CLEARING;
   start_job(reload, clear, cleared);
-  if (generation_holds(reload->serving) || reload_fill_lacks(reload, reload->serving))
+  if (generation_holds(reload->serving) || reload_fill_lacks(buf_str(&reload->filled), reload->serving))
     reload_fill_again(reload);
   else
     reload_fill_update(reload);
@@ -288,6 +289,7 @@ static void take_requests(struct reload *reload) {
   while (*reload->waiting_end) reload->waiting_end = &(*reload->waiting_end)->next;
   atomic_store(&reload->cut_short, reload->stopping);
   reload->attempt = (struct reload_attempt){.requests = first, .began = clock_mono_us()};
+  buf_append(&reload->attempt.filled, reload->filled.data, reload->filled.len);
 }
 
 static void try_next(struct reload *reload) {

@@ -7,18 +7,19 @@
 #include "host/reload_internal.h"
 #include "state/event_walk.h"
 
-static bool is_filled(const struct reload *reload, uint64_t id) {
-  struct reader ids = reader_of(buf_str(&reload->filled));
+/** The build thread goes by what was filled when its attempt began. */
+static bool is_filled(struct str filled, uint64_t id) {
+  struct reader ids = reader_of(filled);
   while (reader_left(&ids) >= 8)
     if (reader_u64(&ids) == id) return true;
   return false;
 }
 
-bool reload_fill_lacks(const struct reload *reload, const struct generation *generation) {
+bool reload_fill_lacks(struct str filled, const struct generation *generation) {
   for (size_t i = 0; i < generation->besides_count; i++)
-    if (!is_filled(reload, generation->besides[i].id)) return true;
+    if (!is_filled(filled, generation->besides[i].id)) return true;
   for (size_t i = 0; i < generation->quiet_count; i++)
-    if (!is_filled(reload, generation->quiet[i].id)) return true;
+    if (!is_filled(filled, generation->quiet[i].id)) return true;
   return false;
 }
 
@@ -29,7 +30,8 @@ static bool wants_filling(const struct reload *reload, const struct window_decla
                           uint32_t number) {
   if (window->since == number) return true;
   for (size_t i = 0; i < reload->serving->besides_count; i++)
-    if (reload->serving->besides[i].id == window->id) return !is_filled(reload, window->id);
+    if (reload->serving->besides[i].id == window->id)
+      return !is_filled(buf_str(&reload->attempt.filled), window->id);
   return false;
 }
 
@@ -68,7 +70,7 @@ static uint32_t quiet_since(const struct reload *reload, struct str name, uint32
   if (!segments[at].quiet) return 0;
   for (size_t i = 0; i < serving->quiet_count; i++)
     if (str_equal(serving->quiet[i].name, name))
-      return is_filled(reload, serving->quiet[i].id) ? 0 : serving->quiet[i].since;
+      return is_filled(buf_str(&reload->attempt.filled), serving->quiet[i].id) ? 0 : serving->quiet[i].since;
   return number;
 }
 
@@ -219,8 +221,8 @@ int reload_fill_plan(struct reload *reload, struct ruleset *sources, bool may_wa
   uint32_t windows = put_wanting(reload, candidate, &besides);
   uint32_t segments = put_quiet(reload, candidate, &quiet);
   bool wait = may_wait && serving->workers[0].engine &&
-              (segments ||
-               (windows && (reload_fill_lacks(reload, serving) || log_may_hold(reload->host, candidate))));
+              (segments || (windows && (reload_fill_lacks(buf_str(&reload->attempt.filled), serving) ||
+                                        log_may_hold(reload->host, candidate))));
   if (wait) {
     meanwhile = mixed(reload, sources, buf_str(&quiet));
     // Two campaigns may stand in each other's way between the old and the new: then all stay. And where what
@@ -273,7 +275,7 @@ static void ended(void *context, int status, const struct error *err) {
 void reload_fill_update(struct reload *reload) {
   const struct generation *serving = reload->serving;
   if (!serving || reload->stopping || reload->step == RELOAD_SWAPPING) return;
-  bool lacks = reload_fill_lacks(reload, serving);
+  bool lacks = reload_fill_lacks(buf_str(&reload->filled), serving);
   if (reload->fill) {
     if (!lacks || !fill_is_of(reload->fill, serving)) fill_stop(reload->fill);
     if (fill_wants_checkpoint(reload->fill)) reload->host->checkpoint_at = 0; // at the next tick
@@ -338,9 +340,9 @@ static void put_words(const struct reload *reload, struct buf *out) {
 bool reload_fill_describe(const struct reload *reload, struct buf *out) {
   const struct generation *serving = reload->serving;
   bool holds = generation_holds(serving);
-  if (!holds && !reload_fill_lacks(reload, serving)) return false;
+  if (!holds && !reload_fill_lacks(buf_str(&reload->filled), serving)) return false;
   struct fill_progress progress = reload->fill ? fill_progress(reload->fill) : reload->fill_was;
-  bool going_live = holds && !reload_fill_lacks(reload, serving);
+  bool going_live = holds && !reload_fill_lacks(buf_str(&reload->filled), serving);
   value_put_map(out, 9);
   value_put_member_text(out, "state",
                         reload->fill_failed                             ? STR("failed")

@@ -41,6 +41,7 @@ struct reload_attempt {
   bool known; /**< these files did not serve a moment ago, and are the same */
   int status;
   struct error err;
+  struct buf filled; /**< reload.filled as the attempt began: the build thread's copy */
   struct buf paused, flights, changes, declared, specs;
   uint64_t specs_seen; /**< canary_specs() */
   uint32_t restores;
@@ -115,8 +116,8 @@ void reload_note_failure(struct reload *reload);
  * stay as they are, and the windows are counted besides. @param may_wait  false: it serves at once, and what
  * the log holds follows. */
 int reload_fill_plan(struct reload *reload, struct ruleset *sources, bool may_wait, struct error *err);
-/** Whether a window of the generation's `besides` is not filled yet. */
-bool reload_fill_lacks(const struct reload *reload, const struct generation *generation);
+/** Whether a window or segment of the generation is not filled yet. @param filled  ids of those that are */
+bool reload_fill_lacks(struct str filled, const struct generation *generation);
 /** Main, after anything that may have changed it: begin, end or follow the job that is called for. */
 void reload_fill_update(struct reload *reload);
 /** Somebody asks for it: try again after a failure. */

@@ -120,7 +120,7 @@ static int wanted_pause(struct reload *reload, const struct reload_request *requ
 static int wanted_filled(struct reload *reload, struct ruleset **out, struct error *err) {
   const struct generation *serving = reload->serving;
   reload->attempt.files = serving->facts.files;
-  if (!generation_holds(serving) || reload_fill_lacks(reload, serving)) {
+  if (!generation_holds(serving) || reload_fill_lacks(buf_str(&reload->attempt.filled), serving)) {
     reload->attempt.unchanged = true;
     *out = ruleset_share(serving->ruleset);
     return 0;
@@ -223,7 +223,7 @@ static int make_all(struct reload *reload, struct ruleset *sources, struct error
   if (same) making.target_hash = serving->facts.target;
   if (same) making.target = serving->target;
   if (same) making.quiet = serving->facts.quiet;
-  if (same && reload_fill_lacks(reload, serving)) making.besides = serving->facts.besides;
+  if (same && reload_fill_lacks(buf_str(&attempt->filled), serving)) making.besides = serving->facts.besides;
   int rc = reload_make(reload, &making, err);
   if (rc) return rc;
   changes_of_declarations(serving ? serving->workers[0].engine : NULL, attempt->candidate->workers[0].engine,

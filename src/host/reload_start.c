@@ -36,6 +36,7 @@ static void prepare_files(struct reload *reload) {
   attempt->requests = memory_zalloc(sizeof *attempt->requests);
   attempt->requests->cause = GENERATION_START;
   attempt->began = clock_mono_us();
+  buf_append(&attempt->filled, reload->filled.data, reload->filled.len);
   reload_prepare(reload);
 }
 
