@@ -288,6 +288,22 @@ function World:post(batch)
   assert.equal(#batch, answer.json.accepted + answer.json.duplicates, answer.body)
 end
 
+--- Wait until what the user has put an end to is cancelled: a host that ends between the two does it when the message would
+-- go, and till then it counts for caps.
+function World:wait_for_end(event)
+  local said = event.payload
+  process.eventually(5 * Host.patience, function()
+    for _, decision in ipairs(self.host:ask("why", event.user_id)) do
+      if decision.message_id and decision.decision == "send" and decision.not_before and #decision.outcomes == 0
+        and (said.purpose == nil or said.purpose == decision.purpose)
+        and (said.channel == cjson.null or said.channel == decision.channel) then
+        return false
+      end
+    end
+    return true
+  end)
+end
+
 --- Play the steps. @param kinds  which of kill and cut happen
 function World:play(steps, kinds)
   local host = self.host
@@ -296,7 +312,7 @@ function World:play(steps, kinds)
     local value = step.value
     if step.kind == "quiet" and not kinds.hasty then self:settle() end
     if step.kind == "post" or step.kind == "quiet" then
-      if cut then
+      if cut and step.kind == "post" then
         cut = false
         host:connect():send(http.request_bytes { body = Host.json(value) })
         socket.sleep(0.003)
@@ -305,6 +321,7 @@ function World:play(steps, kinds)
         self.kills = self.kills + 1
       end
       self:post(value)
+      if step.kind == "quiet" and not kinds.hasty then self:wait_for_end(value[1]) end
     elseif step.kind == "ask" then
       self:post { value }
       assert.truthy(kinds.hasty or process.eventually(20 * Host.patience, function()
@@ -513,6 +530,9 @@ function World:story()
     for _, timer in ipairs(user.timers or {}) do timer.set_at = nil end
     for _, one in ipairs(user.suppressions or {}) do one.at = nil end
     for counter, times in pairs(user.counted or {}) do user.counted[counter] = #times end
+    local declared = {} -- those that nobody declares any more go when the record is next written
+    for _, window in ipairs(user.windows or {}) do declared[#declared + 1] = window.window and window end
+    user.windows = declared
     local windows = {} -- those that nobody declares any more go when the record is next written
     for _, window in ipairs(user.windows or {}) do
       window.id = nil
