@@ -291,7 +291,7 @@ static void test_once(void **state) {
   }
   bench_deinit(&bench);
   assert_body("", "user:once('a')",
-              "the time given to user:once must be a duration such as \"10m\", not a no value");
+              "the time given to user:once must be a duration such as \"10m\", not no value");
   assert_body("", "user:once('a', 5)", "must be a duration");
   assert_body("", "user:once('a', '5 minutes')", "the time given to user:once: ");
   assert_body("", "user:once(nil, '5m')", "the key given to user:once is a nil");
