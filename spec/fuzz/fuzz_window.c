@@ -1,4 +1,5 @@
 // covers: src/state/window.c src/state/window_number.c src/state/window_value.c src/state/window_distinct.c
+// covers: src/state/window_fill.c
 /* Windows against a model that keeps every entry; and states from a damaged disk. Input: kind, length, where
  * time stands, a state or none, then operations. */
 #include "event/value.h"
@@ -158,6 +159,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     ask(newest, modelled, always_few);
     ask(held_now(newest + over) - 1, modelled, always_few);
     ask(clock, modelled, always_few);
+  }
+  // As if what was given had been counted from the log, and the rest live; or the other way round.
+  for (int turned = 0; turned < 2; turned++) {
+    struct str now = buf_str(&state);
+    window_state_fill(turned ? now : given, turned ? given : now, kind, over, &next);
+    HOLDS(next.len <= WINDOW_STATE_MAX && (next.len || (!given.len && !now.len)));
+    HOLDS(!next.len || (window_state_valid(buf_str(&next), over) && window_state_filled(buf_str(&next))));
   }
   return 0;
 }
