@@ -23,8 +23,9 @@ describe("metrics", function()
       { type = "tell", user = "bob", payload = { fail = true } })
     local again = Host.event { user = "ada" }
     host:post { again, again, Host.event { id = "", user = "ada" } }
-    process.eventually(5 * Host.patience, function()
+    process.eventually(5 * Host.patience, function() -- a worker tells of what is in flight at the end of its turn
       return host:metric("kairos_deliveries_total", 'provider="files",outcome="accepted"') == 1
+        and host:metric("kairos_events_in_flight") == 0
     end)
     text = host:get("/metrics").body
   end)
