@@ -244,6 +244,7 @@ return {
     local words = process.start { command = { Host.binary, "tail", "--config", host.config_file, "--decisions" }, output = output }
     local stream, answer = look.connect(host, { command = "tail", unmask = true, events = false })
     assert(answer.ok, answer.error)
+    local of_type = look.connect(host, { command = "tail", unmask = true, type = "price.dropped" })
     process.eventually(0.5, function() return false end) -- the other is there, too
     host:accept(drop { id = "d1" })
     local began, ended, reached, sent = nil, nil, {}, 0
@@ -264,6 +265,14 @@ return {
       assert.same({ "price_drop", "price.dropped", "d1", fan_out.id }, { line.campaign, line.type, line.id, line.fan_out })
     end
     assert.equal(3, sent)
+    -- What an event leads to is what it leads to for each.
+    local kinds = {}
+    for _ = 1, 8 do
+      local line = assert(of_type:receive())
+      kinds[line.what] = (kinds[line.what] or 0) + 1
+    end
+    of_type:close()
+    assert.same({ event = 1, fan_out = 1, reached = 3, send = 3 }, kinds)
     assert.truthy(process.eventually(10 * Host.patience, function()
       local shown = files.read(output)
       return shown:find "fan_out +K1  price_drop  K1  began  interest:sku_watchers"

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "deliver/links.h"
 #include "host/fan_out_internal.h"
+#include "host/worker_internal.h"
 
 #include <stdio.h>
 
@@ -55,7 +56,13 @@ static int rider_decide(struct worker_input *input, struct decider *decider, str
   if (atomic_load_explicit(&run->job->halted, memory_order_acquire))
     return error_set(err, ERROR_EXISTS, "it is paused, or has ended");
   (void)FAILPOINT("fanout.reach"); // it is decided, and not durable
+  struct event event;
+  struct str campaign;
+  struct hash128 id;
+  if (run->worker->taps && fan_out_input_decode(input->log_input, &event, &campaign, &id, err) == 0)
+    run->worker->deciding = &event; // who watches events of its type sees what he is sent for it
   int rc = decide_reach(decider, record, input->entity, input->log_input, rider->reached, wall, out, err);
+  run->worker->deciding = NULL;
   if (rc == 0 && run->posted < run->count) post_next(run);
   return rc;
 }

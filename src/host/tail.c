@@ -190,14 +190,18 @@ static void tail_reached(struct worker *worker, struct entity entity, struct str
   struct about about = {.entity = entity, .reason = STR("reached")};
   struct event event;
   struct hash128 id;
-  if (fan_out_input_decode(input, &event, &about.campaign, &id, NULL) || !wanted(worker, &about)) return;
-  struct buf *line = &worker->tail_line;
-  begin(worker, line, "reached", entity, 4);
-  value_put_member_text(line, "campaign", about.campaign);
-  value_put_member_text(line, "type", event.type);
-  value_put_member_text(line, "id", event.id);
-  value_put_member_hash(line, "fan_out", id);
-  give(worker, &about, line);
+  if (fan_out_input_decode(input, &event, &about.campaign, &id, NULL)) return;
+  worker->deciding = &event;
+  if (wanted(worker, &about)) {
+    struct buf *line = &worker->tail_line;
+    begin(worker, line, "reached", entity, 4);
+    value_put_member_text(line, "campaign", about.campaign);
+    value_put_member_text(line, "type", event.type);
+    value_put_member_text(line, "id", event.id);
+    value_put_member_hash(line, "fan_out", id);
+    give(worker, &about, line);
+  }
+  worker->deciding = NULL;
 }
 
 void tail_effects(struct worker *worker, struct entity entity, struct str input, struct str effects) {
