@@ -1,5 +1,5 @@
--- Messages by day, where the customer lives. A message that the gate defers for quiet hours goes at their end, whatever has
--- happened meanwhile; a journey that waits for the morning is still ended by what ends it.
+-- Messages by day, where the customer lives. A journey that waits for the morning itself asks then how things stand, and counts
+-- its next waits from there; a message that the gate defers for quiet hours is what was decided in the evening.
 local kairos = require "kairos"
 
 local date = kairos.date

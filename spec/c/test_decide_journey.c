@@ -162,6 +162,44 @@ static void test_effects_are_all(void **state) {
   world_deinit(&world);
 }
 
+/** What it sent may be recalled by its exit, as long as it is under way; not after its end. */
+static void test_recalled(void **state) {
+  (void)state;
+  static const char sends[] = "journey:send { channel = 'push', to = 'p', template = 'm' }\n"
+                              "journey:wait '1h'\njourney:continue { x = 1 }";
+  struct world world;
+  struct journey journey;
+  int64_t until;
+  world_init(&world);
+  world_journey(&world, sends);
+  world_event(&world, "go", NOON);
+  assert_true(only(&world, &journey));
+  uint64_t key = journey_sent_key(journey.id);
+  struct hash128 id = journey.id;
+  assert_true(record_once(&world.bench.record, key, NOON, &until) && until > NOON);
+  assert_false(record_journey_recalled(&world.bench.record, id));
+  int64_t first_until = until;
+  world_timer(&world); // it continues, and sends the next: the mark stands for the later one
+  assert_true(record_once(&world.bench.record, key, NOON, &until) && until > first_until);
+  assert_false(record_journey_recalled(&world.bench.record, id));
+  world_event(&world, "stop", NOON + HOUR + 5);
+  assert_true(!only(&world, &journey) && record_journey_recalled(&world.bench.record, id));
+  assert_true(record_journey_recalled(&world.twin, id)); // as recovery has it
+  record_tidy(&world.bench.record, until);
+  assert_false(record_journey_recalled(&world.bench.record, id));
+  world_deinit(&world);
+
+  world_init(&world);
+  world_journey(&world, "journey:send { channel = 'push', to = 'p', template = 'm' }\njourney:wait '1h'");
+  world_event(&world, "go", NOON);
+  assert_true(only(&world, &journey));
+  id = journey.id;
+  world_timer(&world);
+  assert_false(only(&world, &journey) || record_journey_recalled(&world.bench.record, id));
+  assert_false(record_once(&world.bench.record, journey_sent_key(id), INT64_MIN, NULL));
+  world_deinit(&world);
+}
+
 /** A resume logs what is new, and not the history again. */
 static void test_history_is_not_repeated(void **state) {
   (void)state;
@@ -332,9 +370,12 @@ static void test_bounds(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_effects_are_all), cmocka_unit_test(test_history_is_not_repeated),
-      cmocka_unit_test(test_does_not_fit),    cmocka_unit_test(test_clock_steps),
-      cmocka_unit_test(test_parked_exits),    cmocka_unit_test(test_bounds)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_effects_are_all),
+                                     cmocka_unit_test(test_recalled),
+                                     cmocka_unit_test(test_history_is_not_repeated),
+                                     cmocka_unit_test(test_does_not_fit),
+                                     cmocka_unit_test(test_clock_steps),
+                                     cmocka_unit_test(test_parked_exits),
+                                     cmocka_unit_test(test_bounds)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -107,6 +107,43 @@ static void test_cancelled_where_they_lie(void **state) {
   server_stop(server);
 }
 
+/** A journey's end takes back what it sent, in the store and in memory, but not what was tried. */
+static void test_of_a_journey(void **state) {
+  (void)state;
+  struct server *server = server_start(0);
+  struct fixture *fixture = hook(server);
+  struct hash128 ended = {1, 2}, other = {1, 3};
+  server_plan(server, ANSWER_500);
+  fixture_start(fixture);
+  struct outbox_entry entry = fixture_message(fixture, 5, "hook");
+  entry.message.user = ada;
+  entry.message.journey = ended;
+  fixture_add(fixture, &entry);
+  expect_outcome(fixture, 0, 5, OUTCOME_RETRY, 1, "500");
+  for (uint64_t id = 1; id <= 4; id++) {
+    entry = fixture_message(fixture, id, "hook");
+    entry.message.user = id == 3 ? bob : ada;
+    entry.message.journey = id == 2 ? other : ended;
+    entry.retry_at = entry.message.not_before = entry.message.accepted + 60000;
+    fixture_add(fixture, &entry);
+    if (id == 3) assert_int_equal(fixture_flush(fixture), 0); // these lie in the store, the fourth in memory
+  }
+  deliver_journey_ended(fixture->deliver, ada, ended, STR("it ended"));
+  bool seen[6] = {false};
+  for (size_t at = 1, cancelled = 0; cancelled < 2; at++) {
+    const struct seen_outcome *outcome = outcome_at(fixture, at);
+    if (outcome->id.low == 5) continue;
+    assert_int_equal(outcome->kind, OUTCOME_CANCELLED);
+    seen[outcome->id.low] = true;
+    cancelled++;
+  }
+  assert_true(seen[1] && seen[4]);
+  WAIT_FOR(atomic_load(&server->received) == 2); // the retry went
+  assert_int_equal(deferred(fixture, "waiting"), 2);
+  fixture_free(fixture);
+  server_stop(server);
+}
+
 /** What was cancelled comes due before the store has been told that it ended. */
 static void test_what_ended_stays_ended(void **state) {
   (void)state;
@@ -314,6 +351,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_they_leave_memory_and_come_back),
       cmocka_unit_test(test_cancelled_where_they_lie),
+      cmocka_unit_test(test_of_a_journey),
       cmocka_unit_test(test_what_ended_stays_ended),
       cmocka_unit_test(test_after_a_restart),
       cmocka_unit_test(test_behind_the_cursor),

@@ -103,6 +103,7 @@ static void samples(struct effect out[SAMPLES]) {
   sent->message.message.on_cap = MESSAGE_ON_CAP_DEFER;
   sent->message.message.not_before = 1760000300000;
   sent->message.message.reserved = MESSAGE_COUNTERS;
+  sent->message.message.journey = (struct hash128){7, 0};
   struct effect *held = &out[n++];
   *held = (struct effect){.type = EFFECT_MESSAGE};
   held->message.message = some_message();
@@ -222,6 +223,7 @@ static void same_message(const struct message *a, const struct message *b) {
   assert_true(a->cap.count == b->cap.count && a->cap.period == b->cap.period &&
               a->cap.over_ms == b->cap.over_ms);
   assert_true(a->on_cap == b->on_cap && a->not_before == b->not_before && a->reserved == b->reserved);
+  assert_true(hash128_equal(a->journey, b->journey));
 }
 
 static void same(const struct effect *a, const struct effect *b) {

@@ -12,14 +12,14 @@ describe("a journey", function()
   after_each(function() files.remove(directory) end)
 
   --- Run the body of one test over a journey. @return its status and its message
-  local function story(fields, run, body, more)
+  local function story(fields, run, body, more, config)
     local head = 'local kairos = require "kairos"\nlocal seen = kairos.window { of = "seen", over = "1d" }\n' .. (more or "")
     files.write(directory .. "/rules/j/rule.lua", head .. "return kairos.journey {\n  name = \"j\", " .. fields
       .. "\n  run = function(journey, user, event)\nlocal function say(text) return journey:send { channel = \"push\", to = \"p\", "
       .. "template = \"said\", data = { text = tostring(text) } } end\n" .. run .. "\nend }\n")
     files.write(directory .. "/rules/j/said.txt", "{{{text}}}\n")
     files.write(directory .. "/spec/rules/j_spec.lua", 'local sim = require "kairos.spec"\nit("x", function()\n'
-      .. 'local host = sim.host { rules = "rules/j" }\n'
+      .. 'local host = sim.host { rules = "rules/j", config = ' .. (config or "nil") .. ' }\n'
       .. 'local function event(type, payload, user) host:event { type = type, user = user or "ada", payload = payload } end\n'
       .. 'local function said() local all = {} for i, m in ipairs(host:sent()) do all[i] = m.text:gsub("%s+$", "") end '
       .. 'return table.concat(all, ",") end\n'
@@ -310,6 +310,57 @@ describe("a journey", function()
         assert.equal("finished: bought", ended())
         host:advance "5d"
         assert.same({}, journeys())]])
+    end)
+  end)
+
+  describe("that ended before what the gate deferred could go", function()
+    local night = '{ purposes = { { name = "offers", quiet_hours = "21:00-08:00", caps = { "1/1d" } } } }'
+    local fields = 'start = { on = "go" }, key = "payload.id", again = "restart", exit = { on = "stop" },'
+    local sends = [[
+      journey:send { channel = "push", to = "p", template = "said", purpose = "offers", once_per = "7d",
+        data = { text = event.payload.id } }
+      if event.payload.waits then journey:wait "20h" end]]
+    local function of_night(body) passes(fields, sends, 'host:at "2026-06-01 22:00"\n' .. body, nil, night) end
+
+    it("by its exit takes it back, and its place with it", function()
+      of_night [[
+        event("go", { id = "c1", waits = true })
+        assert.held_back(host, { by = "quiet_hours", waits_until = "2026-06-02 08:00" })
+        event("stop", {})
+        host:advance "1m"
+        assert.held_back(host, { by = "cancelled", because = "the journey ended before it could go: exit on stop" })
+        event("go", { id = "c2", waits = true })
+        host:at "2026-06-02 08:00"
+        assert.equal("c2", said())]]
+    end)
+    it("by another start takes back its own, not that of the one that begins", function()
+      of_night [[
+        event("go", { id = 1, waits = true })
+        host:advance "1h"
+        host:event { id = "e2", type = "go", user = "ada", payload = { id = 1, waits = true } }
+        host:at "2026-06-02 08:00"
+        assert.held_back(host, { by = "cancelled", because = "the journey ended before it could go: begun anew by e2" })
+        assert.held_back(host, { by = "once_per" }) -- the first one's place was taken as the second began
+        assert.sent(host, 0)]]
+    end)
+    it("by reaching the end of `run` lets it go, whatever comes", function()
+      of_night [[
+        event("go", { id = "c1" })
+        event("stop", {})
+        host:at "2026-06-02 08:00"
+        assert.equal("c1", said())]]
+    end)
+    it("lets another's go, and what has been tried", function()
+      of_night [[
+        host:provider { push = 500, times = 1 }
+        event("go", { id = "c1", waits = true })
+        event("go", { id = "c2", waits = true }, "bob")
+        host:event { type = "stop", user = "bob" }
+        host:at "2026-06-02 08:00"
+        assert.sent(host, 0)
+        event("stop", {})
+        host:advance "2h"
+        assert.equal("c1", said())]]
     end)
   end)
 

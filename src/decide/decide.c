@@ -595,6 +595,8 @@ int decide_resend(struct decider *decider, struct record *record, const struct m
                      purpose->name);
   struct effect effect = {.type = EFFECT_MESSAGE,
                           .message = {.message = *message, .verdict = {.pass = true}}};
+  effect.message.message.journey =
+      (struct hash128){0}; // the operator's from now on, whatever becomes of that
   // It may have been given back when the message ended. It counts as it did, from when it might first have
   // gone.
   struct gate_question question = {.record = record,

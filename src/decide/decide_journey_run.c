@@ -101,6 +101,23 @@ bool decide_journey_take(struct decider *decider, struct hash128 id, struct jour
   return journey_decode(out, buf_str(&decider->journey_bytes));
 }
 
+/** What it has sent goes, whatever becomes of it: the mark that would recall it is taken away. */
+static void let_go(struct decider *decider, struct hash128 id) {
+  uint64_t key = journey_sent_key(id);
+  if (record_once(decider->draft.record, key, INT64_MIN, NULL))
+    draft_add(&decider->draft, &(struct effect){.type = EFFECT_ONCE, .once = {key, 0}}, NULL);
+}
+
+/** The record says, until it must have ended, that a message of the journey may wait. */
+static int note_sent(struct decider *decider, const struct message *message, struct error *err) {
+  const struct config_provider *account = config_provider(decider->options.config, message->provider);
+  uint64_t key = journey_sent_key(message->journey);
+  int64_t until = message_counted_at(message) + (account ? account->max_age : 0), before;
+  if (message->expires && message->expires < until) until = message->expires;
+  if (record_once(decider->draft.record, key, until - 1, &before)) return 0;
+  return draft_add(&decider->draft, &(struct effect){.type = EFFECT_ONCE, .once = {key, until}}, err);
+}
+
 void decide_journey_end(struct decider *decider, const struct journey *journey, enum journey_end how,
                         struct str reason, int64_t at) {
   struct effect effect = {.type = EFFECT_JOURNEY_END,
@@ -114,6 +131,7 @@ void decide_journey_end(struct decider *decider, const struct journey *journey, 
                                             .at = at,
                                             .steps = journey->steps}};
   draft_add(&decider->draft, &effect, NULL);
+  if (!journey_end_recalls(how)) let_go(decider, journey->id);
   decide_journey_index(decider, journey->campaign);
   decide_journey_count(decider, journey->campaign, journey_end_name(how));
 }
@@ -180,6 +198,7 @@ static int send_message(void *context, struct message *message, bool *passed, st
   int rc = decide_judge(decider, decider->journey_asked, decider->journey_index, message,
                         decider->journey_call.skips ? "it is too late for it: see `late` of the wait" : NULL,
                         &verdict, err);
+  if (rc == 0 && verdict.pass) rc = note_sent(decider, message, err);
   *passed = verdict.pass || str_equal(verdict.reason, STR("shadow"));
   *reason = verdict.reason;
   return rc;
@@ -195,6 +214,7 @@ static int finish(struct decider *decider, const struct journey *journey, const 
     watching.state = JOURNEY_WATCHING;
     watching.at = now;
     watching.handed = watching.why = STR("");
+    let_go(decider, journey->id);
     watching.wait = (struct journey_wait){
         .label = STR("its goal"), .due = till, .set_at = decider->call.wall, .on = STR(""), .got = STR("")};
     return put(decider, &watching, fresh ? JOURNEY_BEGINS : JOURNEY_CONTINUES | source->moves, err);

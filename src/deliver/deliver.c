@@ -381,6 +381,7 @@ void deliver_settled(struct deliver *deliver, struct deliver_settled *settled) {
 struct suppressed_mail {
   struct mail mail;
   struct deliver *deliver;
+  struct hash128 journey;
   struct buf bytes; /**< user's kind and id, channel, purpose, reason */
 };
 
@@ -390,30 +391,47 @@ static void run_suppressed(struct mail *mail, bool cancelled) {
   struct reader reader = reader_of(buf_str(&suppressed->bytes));
   struct entity user = {.kind = reader_u8(&reader)};
   user.id = reader_str(&reader);
-  struct str channel = reader_str(&reader), purpose = reader_str(&reader), reason = reader_str(&reader);
-  if (!cancelled) later_recall(deliver, user, channel, purpose);
+  struct outbox_recall recall = {.journey = suppressed->journey};
+  recall.channel = reader_str(&reader);
+  recall.purpose = reader_str(&reader);
+  struct str reason = reader_str(&reader);
+  bool untried = !hash128_is_zero(recall.journey);
+  if (!cancelled) later_recall(deliver, user, &recall);
   struct entry *entry = cancelled ? NULL : outbox_of_user(&deliver->outbox, user, NULL);
   while (entry) {
     struct entry *next = outbox_of_user(&deliver->outbox, user, entry);
     struct message message = outbox_message(entry);
-    if (outbox_concerns(&message, channel, purpose)) ending_cancel(deliver, entry, reason);
+    bool waits = entry->state == ENTRY_WAITING || entry->state == ENTRY_DELAYED;
+    if (outbox_concerns(&message, entry->attempts, &recall) && (waits || !untried))
+      ending_cancel(deliver, entry, reason);
     entry = next;
   }
   buf_deinit(&suppressed->bytes);
   memory_free(suppressed);
 }
 
-void deliver_suppressed(struct deliver *deliver, struct entity user, struct str channel, struct str purpose,
-                        struct str reason) {
+static void recall(struct deliver *deliver, struct entity user, const struct outbox_recall *which,
+                   struct str reason) {
   struct suppressed_mail *suppressed = memory_zalloc(sizeof *suppressed);
   suppressed->mail.run = run_suppressed;
   suppressed->deliver = deliver;
+  suppressed->journey = which->journey;
   buf_put_u8(&suppressed->bytes, (uint8_t)user.kind);
   buf_put_str(&suppressed->bytes, user.id);
-  buf_put_str(&suppressed->bytes, channel);
-  buf_put_str(&suppressed->bytes, purpose);
+  buf_put_str(&suppressed->bytes, which->channel);
+  buf_put_str(&suppressed->bytes, which->purpose);
   buf_put_str(&suppressed->bytes, reason);
   mailbox_send(deliver->mailbox, &suppressed->mail);
+}
+
+void deliver_suppressed(struct deliver *deliver, struct entity user, struct str channel, struct str purpose,
+                        struct str reason) {
+  recall(deliver, user, &(struct outbox_recall){.channel = channel, .purpose = purpose}, reason);
+}
+
+void deliver_journey_ended(struct deliver *deliver, struct entity user, struct hash128 journey,
+                           struct str reason) {
+  recall(deliver, user, &(struct outbox_recall){STR("*"), STR(""), journey}, reason);
 }
 
 struct pause_mail {

@@ -185,7 +185,7 @@ void later_written(struct deliver *deliver);
 bool later_turn(struct deliver *deliver, int64_t now_ms);
 /** Into memory, what the store alone has for this user on this channel ("*": any), for this purpose ("":
  * any). */
-void later_recall(struct deliver *deliver, struct entity user, struct str channel, struct str purpose);
+void later_recall(struct deliver *deliver, struct entity user, const struct outbox_recall *which);
 /** How many wait, from when until when (INT64_MAX, 0: none), those in memory included. */
 void later_measure(const struct deliver *deliver, uint64_t *count, int64_t *next, int64_t *last);
 

@@ -110,20 +110,20 @@ bool later_turn(struct deliver *deliver, int64_t now_ms) {
 
 struct recall {
   struct deliver *deliver;
-  struct str channel, purpose;
+  const struct outbox_recall *which;
 };
 
 static int recall_one(void *context, const struct outbox_entry *stored) {
   const struct recall *recall = context;
   struct deliver *deliver = recall->deliver;
-  if (outbox_entry_deferred(stored) && outbox_concerns(&stored->message, recall->channel, recall->purpose) &&
+  if (outbox_entry_deferred(stored) && outbox_concerns(&stored->message, stored->attempts, recall->which) &&
       !outbox_find(&deliver->outbox, stored->message.id) && take_in(deliver, stored))
     deliver->later.count--;
   return 0;
 }
 
-void later_recall(struct deliver *deliver, struct entity user, struct str channel, struct str purpose) {
-  struct recall recall = {deliver, channel, purpose};
+void later_recall(struct deliver *deliver, struct entity user, const struct outbox_recall *which) {
+  struct recall recall = {deliver, which};
   struct error err;
   if (!deliver->later.count) return;
   // Should that fail, the user's record has it too, and is asked at hand-over.

@@ -178,9 +178,11 @@ void outbox_changed(struct outbox *outbox, struct entry *entry) {
   enlist(outbox, entry, is_deferred(entry) ? LIST_DEFERRED : LIST_UNWRITTEN);
 }
 
-bool outbox_concerns(const struct message *message, struct str channel, struct str purpose) {
-  return (str_equal(channel, STR("*")) || str_equal(channel, message->channel)) &&
-         (purpose.len == 0 || str_equal(purpose, message->purpose));
+bool outbox_concerns(const struct message *message, uint32_t attempts, const struct outbox_recall *recall) {
+  bool any = hash128_is_zero(recall->journey);
+  return (str_equal(recall->channel, STR("*")) || str_equal(recall->channel, message->channel)) &&
+         (recall->purpose.len == 0 || str_equal(recall->purpose, message->purpose)) &&
+         (any || (attempts == 0 && hash128_equal(recall->journey, message->journey)));
 }
 
 void outbox_set_deadline(struct outbox *outbox, struct entry *entry, int64_t at) {

@@ -76,8 +76,13 @@ struct entry *outbox_add(struct outbox *outbox, struct str bytes, bool stored, s
 struct entry *outbox_find(const struct outbox *outbox, struct hash128 id);
 /** The entry's message, borrowing from it. */
 struct message outbox_message(const struct entry *entry);
-/** Whether the message is one on this channel ("*": any) for this purpose ("": any). */
-bool outbox_concerns(const struct message *message, struct str channel, struct str purpose);
+/** Which of a user's messages must not go any more. */
+struct outbox_recall {
+  struct str channel, purpose; /**< "*": on any; "": for any */
+  struct hash128 journey;      /**< zero: whoever sent them; else its own, unless an attempt was made */
+};
+/** @param attempts  of the message, so far */
+bool outbox_concerns(const struct message *message, uint32_t attempts, const struct outbox_recall *recall);
 /** Free it; the store drops it with the next flush. It must be in no queue. */
 void outbox_remove(struct outbox *outbox, struct entry *entry);
 /** The store's copy is old. */

@@ -164,8 +164,8 @@ static void submit_batch(struct deliver *deliver) {
   log_submit(deliver->log, batch);
 }
 
-/** A suppression, or a consent withdrawn, that came while this entry lay in the store is in the user's
- * record, and nowhere else. @return whether it may go on. */
+/** A suppression, or a consent withdrawn, that came while this entry lay in the store, or that its journey
+ * ended, is in the user's record, and nowhere else. @return whether it may go on. */
 static bool pass_record(struct deliver *deliver, struct provider *provider, struct entry *entry,
                         const struct message *message, int64_t now_ms) {
   struct record record;
@@ -174,8 +174,13 @@ static bool pass_record(struct deliver *deliver, struct provider *provider, stru
   record_init(&record);
   int rc = store_get_user(deliver->store, message->user, &record, NULL);
   if (rc == ERROR_NOT_FOUND) rc = 0; // nothing is known of the user, so nothing was said
-  if (rc == 0 && (record_suppressed(&record, message->channel, &found) ||
-                  (purpose && !consent_allows(&record, purpose, message->channel, NULL)))) {
+  bool forbidden = rc == 0 && (record_suppressed(&record, message->channel, &found) ||
+                               (purpose && !consent_allows(&record, purpose, message->channel, NULL)));
+  if (rc == 0 && !forbidden && entry->attempts == 0 && record_journey_recalled(&record, message->journey)) {
+    forbidden = true;
+    found.reason = STR("the journey ended before it could go");
+  }
+  if (forbidden) {
     ending_cancel(deliver, entry, found.reason);
     ending_report(deliver, entry, message,
                   &(struct ending){.kind = OUTCOME_CANCELLED, .detail = str_from(entry->cancelled)});

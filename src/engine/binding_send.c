@@ -269,6 +269,7 @@ int binding_send(lua_State *lua) {
   message.channel = binding_field(lua, 2, "channel", true, method);
   message.template_name = binding_field(lua, 2, "template", true, method);
   if (call->journey && answered(lua, message.channel, message.template_name)) return give_answer(lua);
+  if (call->journey) message.journey = call->journey->journey->id;
   message.provider = check_provider(lua, message.channel, binding_field(lua, 2, "provider", false, method));
   int index = check_template(lua, message.template_name);
   message.template_hash = engine->templates[index].hash;

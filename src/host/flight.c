@@ -121,7 +121,8 @@ void flight_free(struct flight *flight) {
   memory_free(flight);
 }
 
-/** Messages, and the suppressions that end those before them, in the order in which they fell. */
+/** Messages, and the suppressions and ends of journeys that end those before them, in the order in which they
+ * fell. */
 static void hand_over(struct worker *worker, const struct flight *flight) {
   struct reader reader = reader_of(buf_str(&flight->suppressed));
   struct deliver *deliver = worker->shared->deliver;
@@ -132,9 +133,15 @@ static void hand_over(struct worker *worker, const struct flight *flight) {
     enum entity_kind kind = reader_u8(&reader);
     struct str id = reader_str(&reader), channel = reader_str(&reader), purpose = reader_str(&reader),
                reason = reader_str(&reader);
+    struct hash128 journey = {.high = reader_u64(&reader)};
+    journey.low = reader_u64(&reader);
+    struct entity user = {kind, id};
     if (before > done) deliver_add(deliver, (struct str){outbox.data + done, before - done});
     done = before;
-    deliver_suppressed(deliver, (struct entity){kind, id}, channel, purpose, reason);
+    if (hash128_is_zero(journey))
+      deliver_suppressed(deliver, user, channel, purpose, reason);
+    else
+      deliver_journey_ended(deliver, user, journey, reason);
   }
   if (outbox.len > done) deliver_add(deliver, (struct str){outbox.data + done, outbox.len - done});
 }
@@ -267,6 +274,27 @@ void flight_index(struct worker *worker, struct entity entity, struct str effect
       buf_put_u64_be(&flight_current(worker)->fan_outs, effect.fan_out.id.high);
       buf_put_u64_be(&flight_current(worker)->fan_outs, effect.fan_out.id.low);
     }
+  }
+}
+
+void flight_recall(struct worker *worker, const struct slot *slot, struct str effects) {
+  struct reader reader = reader_of(effects);
+  struct effect effect;
+  while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) {
+    if (effect.type != EFFECT_JOURNEY_END || !record_journey_recalled(&slot->record, effect.journey_ended.id))
+      continue;
+    struct flight *flight = flight_current(worker);
+    struct entity user = slot_entity(slot);
+    buf_clear(&worker->scratch);
+    journey_recall_reason(&effect.journey_ended, &worker->scratch);
+    buf_put_u64(&flight->suppressed, flight->outbox.len);
+    buf_put_u8(&flight->suppressed, (uint8_t)user.kind);
+    buf_put_str(&flight->suppressed, user.id);
+    buf_put_str(&flight->suppressed, STR("*"));
+    buf_put_str(&flight->suppressed, STR(""));
+    buf_put_str(&flight->suppressed, buf_str(&worker->scratch));
+    buf_put_u64(&flight->suppressed, effect.journey_ended.id.high);
+    buf_put_u64(&flight->suppressed, effect.journey_ended.id.low);
   }
 }
 

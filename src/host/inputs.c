@@ -73,6 +73,8 @@ static void note_forbidden(struct worker *worker, struct entity entity, struct s
   buf_put_str(suppressed, channel);
   buf_put_str(suppressed, purpose);
   buf_put_str(suppressed, reason);
+  buf_put_u64(suppressed, 0);
+  buf_put_u64(suppressed, 0);
 }
 
 void worker_note_suppressed(void *context, struct entity entity, struct str channel, struct str reason) {
@@ -99,6 +101,7 @@ static void conclude(struct worker *worker, struct slot *slot, enum log_record_t
     tail_effects(worker, slot_entity(slot), input, decision->effects);
   flight_record(worker, type, slot_entity(slot), input, decision->effects, seq);
   if (decision->indexed) flight_index(worker, slot_entity(slot), decision->effects);
+  if (decision->indexed) flight_recall(worker, slot, decision->effects);
   if (decision->record_changed) {
     slot->record.seq = seq;
     table_changed(worker->table, slot, true);

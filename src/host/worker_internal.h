@@ -42,7 +42,8 @@ struct flight {
   struct worker *worker;
   struct acks acks;
   struct buf outbox;     /**< for deliver_add() */
-  struct buf suppressed; /**< length of `outbox` before it, kind, id, channel, purpose ("": any), reason */
+  struct buf suppressed; /**< length of `outbox` before it, kind, id, channel, purpose ("": any), reason,
+                            journey (zero: any) */
   struct buf lookups;    /**< for lookup_ask() */
   struct buf fan_outs;   /**< for fan_outs_began() */
   struct worker_input *inputs, **inputs_end;
@@ -159,6 +160,8 @@ void flight_record(struct worker *worker, enum log_record_type type, struct enti
 struct store_write *flight_store(struct worker *worker);
 /** What an input's effects change in indexes and fan-outs. */
 void flight_index(struct worker *worker, struct entity entity, struct str effects);
+/** Journeys that its effects ended early, and what they sent may wait: to be recalled when it is durable. */
+void flight_recall(struct worker *worker, const struct slot *slot, struct str effects);
 /** Put dirty records, up to so many bytes, into writes that go with the turn's flight. @return how many. */
 size_t flight_write_behind(struct worker *worker, size_t max_bytes);
 /** One share of the pass under way, and the flush that waits for its end. */

@@ -232,6 +232,23 @@ static void apply_index(struct sim *sim, struct entity entity, struct str effect
     if (effect.type == EFFECT_INDEX) user_index_apply(sim->index, entity, &effect.index);
 }
 
+/** As flight_recall() does live. */
+static void recall(struct sim *sim, const struct slot *slot, struct str effects) {
+  struct reader reader = reader_of(effects);
+  struct effect effect;
+  struct buf reason;
+  buf_init(&reason);
+  while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) {
+    if (effect.type != EFFECT_JOURNEY_END || !record_journey_recalled(&slot->record, effect.journey_ended.id))
+      continue;
+    buf_clear(&reason);
+    journey_recall_reason(&effect.journey_ended, &reason);
+    sim_deliver_recall(sim, slot_entity(slot),
+                       &(struct outbox_recall){STR("*"), STR(""), effect.journey_ended.id}, buf_str(&reason));
+  }
+  buf_deinit(&reason);
+}
+
 void sim_decided(struct sim *sim, enum log_record_type type, struct entity entity, struct str input,
                  const struct decision *decision, struct slot *slot) {
   if (slot) {
@@ -242,6 +259,7 @@ void sim_decided(struct sim *sim, enum log_record_type type, struct entity entit
                  record_timer_next(&slot->record, &next) ? next.due : INT64_MAX);
   }
   if (decision->indexed) apply_index(sim, entity, decision->effects);
+  if (decision->indexed && slot && !sim->rules->options.decides_only) recall(sim, slot, decision->effects);
   if (decision->fans_out) sim_fan_outs_begin(sim, decision->effects);
   if (!sim->rules->options.decides_only) remember(sim, type, entity, input, decision->effects);
   if (decision->waits) sim_lookups_begin(sim, slot, decision->effects);

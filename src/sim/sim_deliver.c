@@ -131,13 +131,15 @@ static void report(struct sim *sim, struct entry *entry, const struct message *m
 
 void sim_deliver_suppressed(struct sim *sim, struct entity user, struct str channel, struct str purpose,
                             struct str reason) {
-  bool all = str_equal(channel, STR("*"));
+  sim_deliver_recall(sim, user, &(struct outbox_recall){.channel = channel, .purpose = purpose}, reason);
+}
+
+void sim_deliver_recall(struct sim *sim, struct entity user, const struct outbox_recall *recall,
+                        struct str reason) {
   for (struct entry *entry = outbox_of_user(&sim->outbox, user, NULL); entry;
        entry = outbox_of_user(&sim->outbox, user, entry)) {
     struct message message = outbox_message(entry);
-    if (entry->cancelled || (!all && !str_equal(message.channel, channel)) ||
-        (purpose.len && !str_equal(message.purpose, purpose)))
-      continue;
+    if (entry->cancelled || !outbox_concerns(&message, entry->attempts, recall)) continue;
     // Reported in the next turn: an input is being decided.
     entry->cancelled = memory_dup(reason.data, reason.len);
     outbox_set_deadline(&sim->outbox, entry, sim->now);

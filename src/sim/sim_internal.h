@@ -95,5 +95,7 @@ void sim_deliver_deinit(struct sim *sim);
 void sim_deliver_add(struct sim *sim, const struct message *message);
 void sim_deliver_suppressed(struct sim *sim, struct entity user, struct str channel, struct str purpose,
                             struct str reason);
+void sim_deliver_recall(struct sim *sim, struct entity user, const struct outbox_recall *recall,
+                        struct str reason);
 /** Everything that can go on now, goes on. */
 void sim_deliver_turn(struct sim *sim);

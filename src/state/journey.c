@@ -20,6 +20,23 @@ const char *journey_end_name(enum journey_end end) {
   return end >= JOURNEY_FINISHED && end <= JOURNEY_MOVED ? names[end] : names[0];
 }
 
+uint64_t journey_sent_key(struct hash128 id) {
+  char bytes[40] = "journey sent:";
+  size_t prefix = strlen(bytes);
+  uint64_t halves[2] = {htole64(id.high), htole64(id.low)};
+  memcpy(bytes + prefix, halves, sizeof halves);
+  return hash64((struct str){bytes, prefix + sizeof halves}, 0);
+}
+
+void journey_recall_reason(const struct journey_ended *ended, struct buf *out) {
+  buf_printf(out, "the journey ended before it could go: %s",
+             ended->end == JOURNEY_EXITED      ? "exit on "
+             : ended->end == JOURNEY_RESTARTED ? "begun anew by "
+                                               : "by an operator");
+  if (ended->end == JOURNEY_STOPPED && ended->reason.len) buf_printf(out, ", ");
+  buf_append(out, ended->reason.data, ended->reason.len);
+}
+
 static uint32_t read_u32(struct reader *reader) {
   uint64_t value = reader_varint(reader);
   if (value > UINT32_MAX) reader->bad = true;

@@ -135,6 +135,15 @@ enum journey_end {
 /** "finished", "exited", …; "?" for none. */
 const char *journey_end_name(enum journey_end end);
 
+/** Whether what it sent, and nobody has tried to deliver yet, must not go any more. */
+static inline bool journey_end_recalls(enum journey_end end) {
+  return end == JOURNEY_EXITED || end == JOURNEY_RESTARTED || end == JOURNEY_STOPPED;
+}
+/** The key of the EFFECT_ONCE mark that stands as long as something that it sent may wait. It is taken away
+ * when the journey ends without recalling that: the mark without the journey says that it has been recalled
+ * (record_journey_recalled()), however often the host is killed in between. */
+uint64_t journey_sent_key(struct hash128 id);
+
 struct journey_ended {
   struct hash128 id;
   struct str campaign, name;
@@ -144,6 +153,10 @@ struct journey_ended {
   int64_t begun, at; /**< ms */
   uint32_t steps;
 };
+
+/** "the journey ended before it could go: exit on order.completed": why a message that it sent was cancelled.
+ */
+void journey_recall_reason(const struct journey_ended *ended, struct buf *out);
 
 /** Effects' bodies. Decoding borrows; @return false if malformed. Values and histories in a decoded effect
  * are not looked into; journey_valid() does. */

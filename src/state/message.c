@@ -2,7 +2,14 @@
 
 #include "state/stored.h"
 
-enum { MESSAGE_LIMIT = 1, MESSAGE_ONCE = 2, MESSAGE_EXPIRES = 4, MESSAGE_GATE = 8, MESSAGE_KNOWN = 15 };
+enum {
+  MESSAGE_LIMIT = 1,
+  MESSAGE_ONCE = 2,
+  MESSAGE_EXPIRES = 4,
+  MESSAGE_GATE = 8,
+  MESSAGE_JOURNEY = 16,
+  MESSAGE_KNOWN = 31
+};
 
 /* The byte behind the purpose: on_cap in the low 2 bits, what is there, and `reserved` in the high ones. */
 enum { GATE_ON_CAP = 3, GATE_CAP = 4, GATE_DEFERRED = 8, GATE_RESERVED_SHIFT = 4, GATE_KNOWN = 0x7f };
@@ -45,10 +52,10 @@ static void gate_decode(struct message *message, struct reader *reader) {
 }
 
 void message_encode(const struct message *message, struct buf *out) {
-  bool limited = message->limit_name.len > 0;
-  buf_put_u8(out,
-             (uint8_t)((limited ? MESSAGE_LIMIT : 0) | (message->once_key ? MESSAGE_ONCE : 0) |
-                       (message->expires ? MESSAGE_EXPIRES : 0) | (has_gate(message) ? MESSAGE_GATE : 0)));
+  bool limited = message->limit_name.len > 0, of_journey = !hash128_is_zero(message->journey);
+  buf_put_u8(out, (uint8_t)((limited ? MESSAGE_LIMIT : 0) | (message->once_key ? MESSAGE_ONCE : 0) |
+                            (message->expires ? MESSAGE_EXPIRES : 0) |
+                            (has_gate(message) ? MESSAGE_GATE : 0) | (of_journey ? MESSAGE_JOURNEY : 0)));
   stored_put_hash(out, message->id);
   buf_put_u8(out, (uint8_t)message->user.kind);
   buf_put_str(out, message->user.id);
@@ -77,6 +84,7 @@ void message_encode(const struct message *message, struct buf *out) {
     buf_put_zigzag(out, message->limit_over);
   }
   if (has_gate(message)) gate_encode(message, out);
+  if (of_journey) stored_put_hash(out, message->journey);
   buf_put_varint(out, message->generation);
 }
 
@@ -112,6 +120,7 @@ int message_decode(struct message *message, struct reader *reader, struct error 
   }
   message->purpose = STR("");
   if (flags & MESSAGE_GATE) gate_decode(message, reader);
+  if (flags & MESSAGE_JOURNEY) message->journey = stored_hash(reader);
   uint64_t generation = reader_varint(reader);
   message->generation = (uint32_t)generation;
   if (reader->bad) return error_set(err, ERROR_CORRUPT, "message: cut short or malformed");

@@ -47,8 +47,9 @@ struct message {
   struct str purpose; /**< as the configuration calls it; "" in what was decided before there were any */
   struct cap cap;     /**< the send's own, for its campaign; CAP_NONE: none */
   enum message_on_cap on_cap;
-  int64_t not_before; /**< deferred: wall clock ms before which it may not go; 0: at once */
-  unsigned reserved;  /**< enum message_counter: where its place is taken, as of message_counted_at() */
+  int64_t not_before;     /**< deferred: wall clock ms before which it may not go; 0: at once */
+  struct hash128 journey; /**< whose step it is: should that end early, it must not go; zero: a rule's */
+  unsigned reserved;      /**< enum message_counter: where its place is taken, as of message_counted_at() */
   uint32_t generation;
 };
 
@@ -58,7 +59,7 @@ static inline int64_t message_counted_at(const struct message *message) {
 }
 
 /** Stored form, as in effects, outbox and dead letters. Fields that are not in use (limit, once_key, expires,
- * purpose, cap, not_before) take no room. */
+ * purpose, cap, not_before, journey) take no room. */
 void message_encode(const struct message *message, struct buf *out);
 /** Borrows from the reader's bytes. The values in it are not looked into. @return 0 or ERROR_CORRUPT. */
 int message_decode(struct message *message, struct reader *reader, struct error *err);

@@ -31,6 +31,11 @@ bool record_journey_next(const struct record *record, size_t *at, struct journey
   return false;
 }
 
+bool record_journey_recalled(const struct record *record, struct hash128 id) {
+  struct entry entry;
+  return record_once(record, journey_sent_key(id), INT64_MIN, NULL) && !find(record, id, &entry);
+}
+
 /** What it brings along is whole: what was there before is known to be. */
 static bool change_valid(const struct journey *change, unsigned changes) {
   struct journey one = *change;
