@@ -165,7 +165,8 @@ static void test_effects_are_all(void **state) {
 /** What it sent may be recalled by its exit, as long as it is under way; not after its end. */
 static void test_recalled(void **state) {
   (void)state;
-  static const char sends[] = "journey:send { channel = 'push', to = 'p', template = 'm' }\n"
+  static const char sends[] = "for i = 1, 2 do journey:send { channel = 'push', to = 'p', template = 'm', "
+                              "cap = '1/2h', on_cap = 'defer' } end\n"
                               "journey:wait '1h'\njourney:continue { x = 1 }";
   struct world world;
   struct journey journey;
@@ -190,10 +191,12 @@ static void test_recalled(void **state) {
   world_deinit(&world);
 
   world_init(&world);
-  world_journey(&world, "journey:send { channel = 'push', to = 'p', template = 'm' }\njourney:wait '1h'");
+  world_journey(&world, "for i = 1, 2 do journey:send { channel = 'push', to = 'p', template = 'm', "
+                        "cap = '1/2h', on_cap = 'defer' } end\njourney:wait '1h'");
   world_event(&world, "go", NOON);
   assert_true(only(&world, &journey));
   id = journey.id;
+  assert_true(record_once(&world.bench.record, journey_sent_key(id), NOON, NULL));
   world_timer(&world);
   assert_false(only(&world, &journey) || record_journey_recalled(&world.bench.record, id));
   assert_false(record_once(&world.bench.record, journey_sent_key(id), INT64_MIN, NULL));

@@ -118,6 +118,7 @@ static void test_of_a_journey(void **state) {
   struct outbox_entry entry = fixture_message(fixture, 5, "hook");
   entry.message.user = ada;
   entry.message.journey = ended;
+  entry.message.not_before = entry.message.accepted; // its moment has come
   fixture_add(fixture, &entry);
   expect_outcome(fixture, 0, 5, OUTCOME_RETRY, 1, "500");
   for (uint64_t id = 1; id <= 4; id++) {

@@ -101,14 +101,14 @@ bool decide_journey_take(struct decider *decider, struct hash128 id, struct jour
   return journey_decode(out, buf_str(&decider->journey_bytes));
 }
 
-/** What it has sent goes, whatever becomes of it: the mark that would recall it is taken away. */
+/** What was deferred of it goes, whatever becomes of it: the mark that would recall it is taken away. */
 static void let_go(struct decider *decider, struct hash128 id) {
   uint64_t key = journey_sent_key(id);
   if (record_once(decider->draft.record, key, INT64_MIN, NULL))
     draft_add(&decider->draft, &(struct effect){.type = EFFECT_ONCE, .once = {key, 0}}, NULL);
 }
 
-/** The record says, until it must have ended, that a message of the journey may wait. */
+/** The record says, until it must have ended, that a deferred message of the journey may wait. */
 static int note_sent(struct decider *decider, const struct message *message, struct error *err) {
   const struct config_provider *account = config_provider(decider->options.config, message->provider);
   uint64_t key = journey_sent_key(message->journey);
@@ -198,7 +198,7 @@ static int send_message(void *context, struct message *message, bool *passed, st
   int rc = decide_judge(decider, decider->journey_asked, decider->journey_index, message,
                         decider->journey_call.skips ? "it is too late for it: see `late` of the wait" : NULL,
                         &verdict, err);
-  if (rc == 0 && verdict.pass) rc = note_sent(decider, message, err);
+  if (rc == 0 && verdict.pass && message->not_before) rc = note_sent(decider, message, err);
   *passed = verdict.pass || str_equal(verdict.reason, STR("shadow"));
   *reason = verdict.reason;
   return rc;

@@ -91,8 +91,8 @@ void deliver_settled(struct deliver *deliver, struct deliver_settled *settled);
  * as CANCELLED. Any thread. */
 void deliver_suppressed(struct deliver *deliver, struct entity user, struct str channel, struct str purpose,
                         struct str reason);
-/** The user's journey with this id has ended early (record_journey_recalled()): what it sent ends as
- * CANCELLED, unless an attempt was made. Any thread. */
+/** The user's journey with this id has ended early (record_journey_recalled()): what the gate deferred
+ * of it ends as CANCELLED, unless an attempt was made. Any thread. */
 void deliver_journey_ended(struct deliver *deliver, struct entity user, struct hash128 journey,
                            struct str reason);
 /** Pause or resume a provider, or all ("*"). Any thread. @return false if there is no such provider. */

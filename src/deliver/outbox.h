@@ -79,7 +79,7 @@ struct message outbox_message(const struct entry *entry);
 /** Which of a user's messages must not go any more. */
 struct outbox_recall {
   struct str channel, purpose; /**< "*": on any; "": for any */
-  struct hash128 journey;      /**< zero: whoever sent them; else its own, unless an attempt was made */
+  struct hash128 journey; /**< zero: whoever sent them; else its deferred ones, unless an attempt was made */
 };
 /** @param attempts  of the message, so far */
 bool outbox_concerns(const struct message *message, uint32_t attempts, const struct outbox_recall *recall);

@@ -135,11 +135,11 @@ enum journey_end {
 /** "finished", "exited", …; "?" for none. */
 const char *journey_end_name(enum journey_end end);
 
-/** Whether what it sent, and nobody has tried to deliver yet, must not go any more. */
+/** Whether what it sent and the gate deferred, and nobody has tried to deliver yet, must not go any more. */
 static inline bool journey_end_recalls(enum journey_end end) {
   return end == JOURNEY_EXITED || end == JOURNEY_RESTARTED || end == JOURNEY_STOPPED;
 }
-/** The key of the EFFECT_ONCE mark that stands as long as something that it sent may wait. It is taken away
+/** The key of the EFFECT_ONCE mark that stands as long as a deferred message of it may wait. It is taken away
  * when the journey ends without recalling that: the mark without the journey says that it has been recalled
  * (record_journey_recalled()), however often the host is killed in between. */
 uint64_t journey_sent_key(struct hash128 id);

@@ -52,7 +52,8 @@ static void gate_decode(struct message *message, struct reader *reader) {
 }
 
 void message_encode(const struct message *message, struct buf *out) {
-  bool limited = message->limit_name.len > 0, of_journey = !hash128_is_zero(message->journey);
+  bool limited = message->limit_name.len > 0,
+       of_journey = message->not_before && !hash128_is_zero(message->journey);
   buf_put_u8(out, (uint8_t)((limited ? MESSAGE_LIMIT : 0) | (message->once_key ? MESSAGE_ONCE : 0) |
                             (message->expires ? MESSAGE_EXPIRES : 0) |
                             (has_gate(message) ? MESSAGE_GATE : 0) | (of_journey ? MESSAGE_JOURNEY : 0)));

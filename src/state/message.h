@@ -47,9 +47,10 @@ struct message {
   struct str purpose; /**< as the configuration calls it; "" in what was decided before there were any */
   struct cap cap;     /**< the send's own, for its campaign; CAP_NONE: none */
   enum message_on_cap on_cap;
-  int64_t not_before;     /**< deferred: wall clock ms before which it may not go; 0: at once */
-  struct hash128 journey; /**< whose step it is: should that end early, it must not go; zero: a rule's */
-  unsigned reserved;      /**< enum message_counter: where its place is taken, as of message_counted_at() */
+  int64_t not_before; /**< deferred: wall clock ms before which it may not go; 0: at once */
+  struct hash128
+      journey; /**< should that end early, it must not go; kept with deferred ones alone; zero: a rule's */
+  unsigned reserved; /**< enum message_counter: where its place is taken, as of message_counted_at() */
   uint32_t generation;
 };
 

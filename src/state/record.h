@@ -115,7 +115,8 @@ bool record_timer_cancelled_by(const struct record *record, struct str event_typ
 
 /** The journey in flight with this id. @return false if there is none. */
 bool record_journey(const struct record *record, struct hash128 id, struct journey *out);
-/** Whether it has ended early, so that what it sent and nobody has tried to deliver must not go any more. */
+/** Whether it has ended early, so that what the gate deferred of it, and nobody has tried to deliver, must
+ * not go any more. */
 bool record_journey_recalled(const struct record *record, struct hash128 id);
 /** The first journey at `*at` or behind it in the record: its head alone (journey_decode_head()); `*at` is
  * then behind it. Begin with 0; the record must not change in between. @return false if there is none. */
