@@ -24,8 +24,8 @@ struct world {
   int64_t now;
 };
 
-static struct entity user_of(int number, char id[16]) {
-  snprintf(id, 16, "user-%d", number);
+static struct entity user_of(int number, char id[24]) {
+  snprintf(id, 24, "user-%d", number);
   return support_user(id);
 }
 
@@ -43,7 +43,7 @@ static uint64_t write_log(struct world *world) {
   uint64_t seq = 0, segment = 1;
   for (int round = 0; round < SEGMENTS; round++) {
     for (int i = 0; i < RECORDS; i++) {
-      char id[16], event_id[16];
+      char id[24], event_id[16];
       int number = (int)between(0, USERS - 1);
       struct entity user = user_of(number, id);
       bool event = between(0, 4) > 0, derives = between(0, 3) == 0;
@@ -197,7 +197,7 @@ static void test_users(void **state) {
   record_init(&record);
   support_write_init(&write, store, &loop);
   for (int number = 0; number < 100; number++) {
-    char id[16];
+    char id[24];
     struct entity entity = user_of(number, id);
     if (number % 10 == 0) entity.kind = ENTITY_SUBJECT;
     store_write_user(&write.write, entity, &record, INT64_MAX, INT64_MAX);

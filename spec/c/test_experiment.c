@@ -160,7 +160,7 @@ static void test_weights_that_were_drawn(void **state) {
 static void test_the_hash_is_as_good_as_chance(void **state) {
   (void)state;
   enum { EXPERIMENTS = 400, HERE = 4000 };
-  char text[16], name[16];
+  char text[24], name[24];
   const struct engine_variant two[] = {{{"a", 1}, 50}, {{"b", 1}, 50}};
   const double chances[] = {0.5, 0.5};
   int different = 0, mismatched = 0;
