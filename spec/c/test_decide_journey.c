@@ -16,6 +16,7 @@ struct world {
   struct buf failed;  /**< the last dead letter, encoded */
   struct buf said;    /**< reasons of dead letters */
   int serial, letters;
+  size_t record_max; /**< 0: 64 KB */
 };
 
 static void note_failure(void *context, const struct entity *entity, const struct failure *failure) {
@@ -76,7 +77,7 @@ static void world_journey(struct world *world, const char *run) {
       decider_new(&(struct decider_options){.engine = world->bench.engine,
                                             .config = world->bench.config,
                                             .generation = 7,
-                                            .record_max = 64 << 10,
+                                            .record_max = world->record_max ? world->record_max : 64 << 10,
                                             .observer = {.context = world, .failure = note_failure}});
   const struct engine_rule *rules;
   engine_rules(world->bench.engine, &rules);
@@ -372,6 +373,26 @@ static void test_bounds(void **state) {
   world_deinit(&world);
 }
 
+/** It began, failed, and had no room to be parked in: the letter stays till there is. */
+static void test_no_room_to_be_parked(void **state) {
+  (void)state;
+  struct world world;
+  struct journey journey;
+  struct error err = {0};
+  world_init(&world);
+  world.record_max = 64;
+  world_journey(&world, "journey:wait '1h'");
+  world_event(&world, "go", NOON);
+  assert_true(world.letters == 1 && !only(&world, &journey));
+  assert_int_equal(retry(&world, NOON + 1, &err), ERROR_LIMIT);
+  assert_true(world.letters == 1 && !only(&world, &journey));
+  world.record_max = 0;
+  world_journey(&world, "journey:wait '1h'");
+  assert_int_equal(retry(&world, NOON + 2, &err), 0);
+  assert_true(only(&world, &journey) && journey.state == JOURNEY_WAITING);
+  world_deinit(&world);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_effects_are_all),
                                      cmocka_unit_test(test_recalled),
@@ -379,6 +400,7 @@ int main(void) {
                                      cmocka_unit_test(test_does_not_fit),
                                      cmocka_unit_test(test_clock_steps),
                                      cmocka_unit_test(test_parked_exits),
-                                     cmocka_unit_test(test_bounds)};
+                                     cmocka_unit_test(test_bounds),
+                                     cmocka_unit_test(test_no_room_to_be_parked)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

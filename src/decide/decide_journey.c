@@ -109,7 +109,7 @@ static void meet(struct decider *decider, struct hash128 id, const struct engine
     return;
   decide_journey_ask(decider, ENGINE_JOURNEY_RUN, &journey);
   int64_t hold = ask_campaign(decider, &journey, &source);
-  if (hold >= 0) decide_journey_resume(decider, &journey, &source, false, hold);
+  if (hold >= 0) decide_journey_resume(decider, &journey, &source, false, hold, &err);
 }
 
 void decide_journey_event(struct decider *decider, struct engine_call *call, struct decision *out) {
@@ -179,7 +179,7 @@ void decide_journey_timer(struct decider *decider, const struct timer *timer) {
       decide_journey_put(decider, &held);
     } else if (hold == 0 && !is_too_late(decider, &journey, call)) {
       call->timed = true;
-      decide_journey_resume(decider, &journey, &source, false, 0);
+      decide_journey_resume(decider, &journey, &source, false, 0, &err);
     }
   }
   decider->call.journey = NULL;
@@ -289,8 +289,7 @@ static int begin(struct decider *decider, const struct journey_source *source, s
                             .history = STR("")};
   decide_journey_ask(decider, ENGINE_JOURNEY_RUN, &journey);
   decide_journey_count(decider, journey.campaign, "started");
-  decide_journey_resume(decider, &journey, source, true, 0);
-  return 0;
+  return decide_journey_resume(decider, &journey, source, true, 0, err);
 }
 
 int decide_journey_start_again(struct decider *decider, uint32_t rule, struct error *err) {

@@ -174,8 +174,8 @@ void decide_journey_not_run(struct decider *decider, const struct journey_source
 
 /* ---- failing ---- */
 
-void decide_journey_park(struct decider *decider, const struct journey *journey, struct str path, bool fresh,
-                         const struct error *err) {
+int decide_journey_park(struct decider *decider, const struct journey *journey, struct str path, bool fresh,
+                        const struct error *err) {
   struct journey parked = decide_journey_same(journey);
   size_t len = strcspn(err->message, "\n");
   parked.state = JOURNEY_PARKED;
@@ -183,9 +183,10 @@ void decide_journey_park(struct decider *decider, const struct journey *journey,
   if (!fresh)
     decide_journey_put(decider, &parked);
   else if (put(decider, &parked, JOURNEY_BEGINS, NULL))
-    decider->call.journey = NULL; // no room to be parked in: the event begins it again when it is retried
+    return err->code; // no room to be parked in: the event begins it again when it is retried
   decide_fail(decider, &decider->call, journey->campaign, path, err);
   decide_journey_count(decider, journey->campaign, "parked");
+  return 0;
 }
 
 /* ---- getting on ---- */
@@ -395,12 +396,12 @@ int decide_journey_go_on(struct decider *decider, const struct journey *journey,
   return rc;
 }
 
-void decide_journey_resume(struct decider *decider, const struct journey *journey,
-                           const struct journey_source *source, bool fresh, int64_t hold) {
-  struct error err = {0};
-  if (!decide_journey_go_on(decider, journey, source, fresh, hold, &err)) return;
+int decide_journey_resume(struct decider *decider, const struct journey *journey,
+                          const struct journey_source *source, bool fresh, int64_t hold, struct error *err) {
+  if (!decide_journey_go_on(decider, journey, source, fresh, hold, err)) return 0;
   struct journey before;
-  if (!fresh && !decide_journey_take(decider, journey->id, &before)) return; // its bytes have been used since
+  if (!fresh && !decide_journey_take(decider, journey->id, &before))
+    return 0; // its bytes have been used since
   decider->call.journey->journey = fresh ? journey : &before;
-  decide_journey_park(decider, fresh ? journey : &before, source->own->path, fresh, &err);
+  return decide_journey_park(decider, fresh ? journey : &before, source->own->path, fresh, err);
 }

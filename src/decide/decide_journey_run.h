@@ -41,13 +41,15 @@ struct engine_journey_call *decide_journey_ask(struct decider *decider, enum eng
 /** Who watches is told why it was not run. */
 void decide_journey_not_run(struct decider *decider, const struct journey_source *source, struct str why);
 /** Nothing moves it any more but an operator or an exit; why is among the dead letters. @param fresh  it is
- * not in the record yet */
-void decide_journey_park(struct decider *decider, const struct journey *journey, struct str path, bool fresh,
-                         const struct error *err);
+ * not in the record yet. @return 0; or the error's code: a fresh one has no room to be parked in, and nothing
+ * is noted of it */
+int decide_journey_park(struct decider *decider, const struct journey *journey, struct str path, bool fresh,
+                        const struct error *err);
 /** Get it on with the call's input; it fails by itself. @return 0, or why it is parked. `journey` is in
  * `journey_bytes`, or the caller's. @param hold  its campaign does not run now: next look; 0: it does */
 int decide_journey_go_on(struct decider *decider, const struct journey *journey,
                          const struct journey_source *own, bool fresh, int64_t hold, struct error *err);
-/** The same, and it is parked if it fails. */
-void decide_journey_resume(struct decider *decider, const struct journey *journey,
-                           const struct journey_source *source, bool fresh, int64_t hold);
+/** The same, and it is parked if it fails. @return 0; or why a fresh one failed that has no room to be parked
+ * in */
+int decide_journey_resume(struct decider *decider, const struct journey *journey,
+                          const struct journey_source *source, bool fresh, int64_t hold, struct error *err);
