@@ -56,6 +56,18 @@ static void settle(struct world *world) {
   assert_true(str_equal(buf_str(&world->twin.bytes), buf_str(&world->bench.record.bytes)));
 }
 
+static void world_load(struct world *world) {
+  decider_free(world->decider);
+  world->decider = NULL;
+  if (bench_load(&world->bench)) fail_msg("%s", world->bench.err.message);
+  world->decider =
+      decider_new(&(struct decider_options){.engine = world->bench.engine,
+                                            .config = world->bench.config,
+                                            .generation = 7,
+                                            .record_max = world->record_max ? world->record_max : 64 << 10,
+                                            .observer = {.context = world, .failure = note_failure}});
+}
+
 /** The journey's function anew; those under way are made to run on it, as no reload would. */
 static void world_journey(struct world *world, const char *run) {
   struct buf text = {0};
@@ -70,15 +82,7 @@ static void world_journey(struct world *world, const char *run) {
   bench_write(&world->bench, "way/rule.lua", (const char *)text.data);
   bench_write(&world->bench, "way/m.txt", "hello");
   buf_deinit(&text);
-  decider_free(world->decider);
-  world->decider = NULL;
-  if (bench_load(&world->bench)) fail_msg("%s", world->bench.err.message);
-  world->decider =
-      decider_new(&(struct decider_options){.engine = world->bench.engine,
-                                            .config = world->bench.config,
-                                            .generation = 7,
-                                            .record_max = world->record_max ? world->record_max : 64 << 10,
-                                            .observer = {.context = world, .failure = note_failure}});
+  world_load(world);
   const struct engine_rule *rules;
   engine_rules(world->bench.engine, &rules);
   if (!record_journey_next(&world->bench.record, &at, &journey)) return;
@@ -95,14 +99,18 @@ static void world_journey(struct world *world, const char *run) {
   buf_deinit(&bytes);
 }
 
-static void world_event(struct world *world, const char *type, int64_t at) {
+static void world_send(struct world *world, const char *type, const char *payload, int64_t at) {
   char id[16];
-  bench_event(&world->bench, type, "{}", at);
+  bench_event(&world->bench, type, payload, at);
   snprintf(id, sizeof id, "e%d", ++world->serial);
   world->bench.event.id = str_from(id);
   world->bench.event.entity.id = STR("ada");
   decide_event(world->decider, &world->bench.record, &world->bench.event, at, &world->decision);
   settle(world);
+}
+
+static void world_event(struct world *world, const char *type, int64_t at) {
+  world_send(world, type, "{}", at);
 }
 
 static void world_timer(struct world *world) {
@@ -125,6 +133,7 @@ static int retry(struct world *world, int64_t wall, struct error *err) {
   assert_int_equal(effect_decode(&letter, &reader, NULL), 0);
   int rc = decide_retry(world->decider, &world->bench.record, (struct entity){ENTITY_USER, STR("ada")},
                         &letter.failure, wall, &world->decision, err);
+  if (rc) assert_int_equal(world->decision.effects.len, 0);
   settle(world);
   return rc;
 }
@@ -393,6 +402,30 @@ static void test_no_room_to_be_parked(void **state) {
   world_deinit(&world);
 }
 
+/** A retry that fails leaves the record as it was, whatever it had done by then. */
+static void test_failed_retry_undone(void **state) {
+  (void)state;
+  struct world world;
+  struct journey journey;
+  struct error err = {0};
+  char large[600];
+  snprintf(large, sizeof large, "{\"x\":\"%0500d\"}", 0);
+  static const char text[] =
+      "return require 'kairos'.journey { name = 'way', start = { on = 'go' }, again = 'restart',\n"
+      "run = function(journey) journey:wait '1h' end }";
+  world_init(&world);
+  world.record_max = 512;
+  bench_write(&world.bench, "way/rule.lua", text);
+  world_load(&world);
+  world_event(&world, "go", NOON);
+  world_send(&world, "go", large, NOON + 1); // ends that one, and has no room itself
+  assert_true(world.letters == 1 && !only(&world, &journey));
+  world_event(&world, "go", NOON + 2);
+  assert_int_equal(retry(&world, NOON + 3, &err), ERROR_LIMIT);
+  assert_true(only(&world, &journey) && journey.begun == NOON + 2);
+  world_deinit(&world);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_effects_are_all),
                                      cmocka_unit_test(test_recalled),
@@ -401,6 +434,7 @@ int main(void) {
                                      cmocka_unit_test(test_clock_steps),
                                      cmocka_unit_test(test_parked_exits),
                                      cmocka_unit_test(test_bounds),
-                                     cmocka_unit_test(test_no_room_to_be_parked)};
+                                     cmocka_unit_test(test_no_room_to_be_parked),
+                                     cmocka_unit_test(test_failed_retry_undone)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -533,7 +533,9 @@ static int retry_rule(struct decider *decider, struct entity entity, const struc
 int decide_retry(struct decider *decider, struct record *record, struct entity entity,
                  const struct failure *failure, int64_t wall, struct decision *out, struct error *err) {
   decide_begin(decider, record, out);
-  draft_mark(&decider->draft);
+  struct buf before; // a copy of its own: what runs sets marks of the draft's
+  buf_init(&before);
+  record_save(record, &before);
   struct reader reader = reader_of(failure->input);
   struct event event;
   struct effect timer;
@@ -554,10 +556,13 @@ int decide_retry(struct decider *decider, struct record *record, struct entity e
                     failure, wall, out, err);
   if (rc == 0)
     rc = draft_add(&decider->draft, &(struct effect){.type = EFFECT_DEAD_CLEAR, .dead_id = failure->id}, err);
-  if (rc)
-    draft_rollback(&decider->draft);
-  else
+  if (rc) {
+    record_restore(record, &before);
+    draft_begin(&decider->draft, record);
+  } else {
     decide_derived(decider, wall, out);
+  }
+  buf_deinit(&before);
   out->timers_changed = true;
   decide_finish(decider, out);
   return rc;
