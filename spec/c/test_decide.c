@@ -442,6 +442,41 @@ static void test_retry(void **state) {
   world_deinit(&world);
 }
 
+/** Sent again into a record that has room for some of its places alone: none of them is taken. */
+static void test_resend_without_room(void **state) {
+  (void)state;
+  struct world world;
+  struct effect effect;
+  struct buf bytes;
+  struct record record;
+  struct error err = {0};
+  int refused = 0;
+  world_init(&world);
+  world_rule(&world, "t", "",
+             "user:send { channel = 'push', template = 'm', to = 'phone', once_per = '1d', cap = '1/1d' }");
+  world_load(&world);
+  world_event(&world, "ada", NOON);
+  assert_true(has_effect(&world, EFFECT_MESSAGE, &effect));
+  buf_init(&bytes);
+  effect_encode(&effect, &bytes);
+  struct reader reader = reader_of(buf_str(&bytes));
+  assert_int_equal(effect_decode(&effect, &reader, NULL), 0);
+  assert_true(effect.message.message.once_key && effect.message.message.reserved);
+  for (size_t room = 1, rc = 1; rc; room++) {
+    struct decider *decider = decider_new(&(struct decider_options){
+        .engine = world.bench.engine, .config = world.bench.config, .record_max = room});
+    record_init(&record);
+    rc = decide_resend(decider, &record, &effect.message.message, &world.decision, &err) != 0;
+    refused += rc;
+    assert_true((record.bytes.len == 0) == rc && (world.decision.effects.len == 0) == rc);
+    record_deinit(&record);
+    decider_free(decider);
+  }
+  assert_true(refused > 0);
+  buf_deinit(&bytes);
+  world_deinit(&world);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_order),
@@ -457,6 +492,7 @@ int main(void) {
       cmocka_unit_test(test_shadow),
       cmocka_unit_test(test_shadow_goes_live),
       cmocka_unit_test(test_retry),
+      cmocka_unit_test(test_resend_without_room),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -610,16 +610,17 @@ int decide_resend(struct decider *decider, struct record *record, const struct m
                                    .purpose = purpose,
                                    .now = message->at,
                                    .wall = message_counted_at(message)};
-  int reserved = gate_reserve_again(&decider->draft, &question, err);
-  if (reserved) return reserved;
+  draft_mark(&decider->draft);
+  int rc = gate_reserve_again(&decider->draft, &question, err);
   buf_clear(&decider->checks);
   value_put_map(&decider->checks, 1);
   value_put_string(&decider->checks, STR("operator"));
   value_put_string(&decider->checks, STR("sent again from the dead letters"));
   effect.message.verdict.checks = buf_str(&decider->checks);
-  int rc = draft_add(&decider->draft, &effect, err);
+  if (rc == 0) rc = draft_add(&decider->draft, &effect, err);
   if (rc == 0)
     rc = draft_add(&decider->draft, &(struct effect){.type = EFFECT_DEAD_CLEAR, .dead_id = message->id}, err);
+  if (rc) draft_rollback(&decider->draft);
   if (rc == 0 && decider->options.observer.message)
     decider->options.observer.message(decider->options.observer.context, &effect.message.message,
                                       &effect.message.verdict);
