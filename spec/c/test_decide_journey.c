@@ -426,6 +426,35 @@ static void test_failed_retry_undone(void **state) {
   world_deinit(&world);
 }
 
+/** The letter of a time that the journey does not wait for any more does not end another wait. */
+static void test_retry_of_a_time_gone_by(void **state) {
+  (void)state;
+  struct world world;
+  struct journey journey;
+  struct error err = {0};
+  struct buf older = {0};
+  world_init(&world);
+  world_journey(&world, "journey:wait '1h' error 'no'");
+  world_event(&world, "go", NOON);
+  world_timer(&world);
+  buf_append(&older, world.failed.data, world.failed.len);
+  world_journey(&world, "journey:wait '1h' journey:wait '5h' error 'no'");
+  assert_int_equal(retry(&world, NOON + HOUR + 1, &err), 0);
+  world_timer(&world);
+  assert_true(only(&world, &journey) && journey.state == JOURNEY_PARKED && journey.steps == 1);
+  world_journey(&world, "journey:wait '1h' journey:wait '5h' journey:wait '1h'");
+  struct buf newer = world.failed;
+  world.failed = older;
+  assert_int_equal(retry(&world, NOON + 7 * HOUR, &err), ERROR_INVALID);
+  assert_non_null(strstr(err.message, "has gone on since"));
+  assert_true(only(&world, &journey) && journey.state == JOURNEY_PARKED);
+  world.failed = newer;
+  assert_int_equal(retry(&world, NOON + 7 * HOUR, &err), 0);
+  assert_true(only(&world, &journey) && journey.steps == 2);
+  buf_deinit(&older);
+  world_deinit(&world);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_effects_are_all),
                                      cmocka_unit_test(test_recalled),
@@ -435,6 +464,7 @@ int main(void) {
                                      cmocka_unit_test(test_parked_exits),
                                      cmocka_unit_test(test_bounds),
                                      cmocka_unit_test(test_no_room_to_be_parked),
-                                     cmocka_unit_test(test_failed_retry_undone)};
+                                     cmocka_unit_test(test_failed_retry_undone),
+                                     cmocka_unit_test(test_retry_of_a_time_gone_by)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -320,6 +320,10 @@ int decide_journey_retry(struct decider *decider, struct str id, struct error *e
     return error_set(err, ERROR_NOT_FOUND, "the journey is in flight no more; drop the letter");
   if (journey.state != JOURNEY_PARKED)
     return error_set(err, ERROR_INVALID, "the journey goes on already; drop the letter");
+  if (call->timer && call->timer->due != (journey.wait.held ? journey.wait.held : journey.wait.due))
+    return error_set(
+        err, ERROR_INVALID,
+        "the journey has gone on since, and does not wait for this time any more; drop the letter");
   int rc = decide_journey_source(decider, &journey, &source, err);
   if (rc) return rc;
   decide_journey_ask(decider, ENGINE_JOURNEY_RUN, &journey);
