@@ -262,6 +262,25 @@ describe("a journey", function()
       passes('start = { on = "go" }, key = "payload.id", again = "parallel",', run,
         body .. 'assert.equal("1,2", said()) host:advance "1h" assert.equal("1,2,1", said())')
     end)
+    it("emits events of its own, also where another is due at the same moment", function()
+      passes('start = { on = "go" }, key = "payload.id", again = "parallel",',
+        'journey:wait_until "09:00" journey:emit { type = "seen", payload = {} }', [[
+          event("go", { id = 1 }) event("go", { id = 1 })
+          host:advance "1d"
+          local ids = {}
+          for _, message in ipairs(host:sent()) do ids[message.message_id] = true end
+          assert.equal("heard,heard", said())
+          local count = 0
+          for _ in pairs(ids) do count = count + 1 end
+          assert.equal(2, count)]], [[
+          local real = kairos
+          local kairos = { journey = function(fields)
+            return { real.journey(fields), real.rule { name = "hears", on = "seen", act = function(_, user)
+              user:send { channel = "push", to = "p", template = "said", data = { text = "heard" } }
+            end } }
+          end }
+        ]])
+    end)
     it("does not start without it, and says so", function()
       passes('start = { on = "go" }, key = "payload.id",', run, [[
         event("go", { idd = 1 })
@@ -473,6 +492,14 @@ describe("a journey", function()
         assert.equal("1", said())
         event("x", {})
         assert.equal("1,2", said())]])
+    end)
+    it("sends under ids of their own behind a phrase that it caught itself, and is parked when it cannot be told by history", function()
+      passes(start, 'pcall(function() journey:wait_until "next blue moon" end) say(1) say(2) journey:wait "1h" say(3)', [[
+        event("go", {})
+        host:advance "2h"
+        assert.equal("1,2", said())
+        assert.not_equal(host:sent()[1].message_id, host:sent()[2].message_id)
+        assert.equal("parked", journeys()[1].state)]])
     end)
     it("must continue after 1,000 steps or 32 KB", function()
       fails(start, 'for i = 1, 1100 do local _ = user:count(seen) end',

@@ -52,11 +52,20 @@ static void note_cause(struct decider *decider) {
     buf_append(out, of_whole, 32);
     return;
   }
+  char hex[33];
+  const struct engine_journey_call *journey = decider->call.timer ? decider->call.journey : NULL;
+  if (journey && journey->journey) { // several of one key, begun in parallel, may be due at one moment
+    buf_append(out, &journey->journey->id, sizeof journey->journey->id);
+    buf_append(out, cause.data, cause.len);
+    hash128_hex(hash128(buf_str(out), 0), hex);
+    buf_clear(out);
+    buf_append(out, hex, 32);
+    return;
+  }
   if (cause.len + sizeof EVENT_DERIVED + 16 <= EVENT_ID_MAX) {
     buf_append(out, cause.data, cause.len);
     return;
   }
-  char hex[33];
   hash128_hex(hash128(cause, 0), hex);
   buf_append(out, hex, 32);
 }

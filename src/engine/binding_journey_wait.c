@@ -110,8 +110,9 @@ int64_t binding_upcoming(lua_State *lua, struct str phrase) {
     lua_pushnil(lua); // the configuration's
   lua_pushliteral(lua, "journey:wait_until");
   engine->replay.on = false; // it is not asked again: what came of it is when the wait is over
-  lua_call(lua, 4, 1);
-  engine->replay.on = true;
+  int status = sandbox_try(lua, 4, 1);
+  engine->replay.on = true; // also where a pcall of the rule's catches what is wrong with the phrase
+  if (status) lua_error(lua);
   int64_t due = (int64_t)lua_tonumber(lua, -1);
   lua_pop(lua, 1);
   return due;

@@ -244,6 +244,10 @@ static void walk(struct fan_outs *fan_outs, struct job *job, int64_t now_us, uin
     if (!job->runs) end_job(fan_outs, job, FAN_OUT_EXPIRED, "its time was over");
     return;
   }
+  if (job->failed[0]) { // the runs that were out have come home, or will
+    if (!job->runs) end_job(fan_outs, job, FAN_OUT_STOPPED, job->failed);
+    return;
+  }
   if (job->held_until > now_us) return;
   if (deliver_waiting_bytes(shared->deliver) > shared->config->delivery.outbox_max / 2) {
     hold(job, "it waits for deliveries: the outbox is half full");
@@ -314,10 +318,11 @@ void job_run_home(struct fan_outs *fan_outs, struct job *job, struct walk *walk,
     fan_outs->reload = true; // what is durable of it, the log knows
   } else if (status == ERROR_UNAVAILABLE) {
     hold(job, err->message);
-  } else if (status && status != ERROR_EXISTS && job->phase == JOB_WALKS) {
+    if (!job->runs && job->phase == JOB_WALKS)
+      job->phase = JOB_WAITS; // its campaign is held: its place is another's
+  } else if (status && status != ERROR_EXISTS && job->phase == JOB_WALKS && !job->failed[0]) {
     atomic_store(&job->halted, true);
-    hold(job, err->message);
-    if (!job->runs) end_job(fan_outs, job, FAN_OUT_STOPPED, err->message);
+    snprintf(job->failed, sizeof job->failed, "%.*s", (int)sizeof job->failed - 1, err->message);
   }
   fan_outs_turn(fan_outs);
 }

@@ -46,6 +46,7 @@ struct job {
   uint32_t changes;   /**< likewise, of its state */
   char held[200];     /**< why nobody is handed over now, "" */
   int64_t held_until; /**< monotonic us */
+  char failed[200];   /**< why it cannot go on at all: it ends when its runs are home; "" */
 
   /* from here on: of one that is open */
   bool open;

@@ -20,6 +20,7 @@ void job_open(struct job *job, const struct store_fan_out *fan_out) {
   job_close(job);
   job->open = true;
   job->state = fan_out->state;
+  job->failed[0] = 0;
   job->spec = *spec;
   buf_init(&job->bytes);
   buf_reserve(&job->bytes, fan_out->origin.id.len + spec->campaign.len + spec->index.len + spec->key.len +

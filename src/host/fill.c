@@ -271,7 +271,7 @@ static int settle(struct filling *filling, bool now, struct error *err) {
   buf_append(&filling->sure, filling->cursor.data, filling->cursor.len);
   (void)FAILPOINT("fill.note");
   int rc = put_place(filling, filling->note, err);
-  return rc == ERROR_UNAVAILABLE ? 1 : rc;
+  return rc == ERROR_UNAVAILABLE || rc == ERROR_NO_SPACE ? 1 : rc; // a full disk is waited for
 }
 
 static void take_user(void *context, struct entity user) {
@@ -393,7 +393,9 @@ static int run(struct fill *fill, struct error *err) {
   if (!rc) rc = wait_sealed(fill, err);
   if (!rc) rc = fill_all(&filling, err);
   wait_all_home(fill);
-  while (!rc && (rc = put_place(&filling, NOTE_DONE, err)) == ERROR_UNAVAILABLE && !stopping(fill)) {
+  while (!rc) {
+    rc = put_place(&filling, NOTE_DONE, err);
+    if ((rc != ERROR_UNAVAILABLE && rc != ERROR_NO_SPACE) || stopping(fill)) break;
     usleep(RETRY_US);
     rc = 0;
   }

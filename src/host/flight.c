@@ -368,6 +368,10 @@ static struct flush *flush_new(void (*done)(void *context), void *context) {
 }
 
 void worker_written(struct worker *worker, void (*done)(void *context), void *context) {
+  if (worker->parked) { // nothing will be written, and the host may wait for the answer before it recovers
+    done(context);
+    return;
+  }
   struct flight *flight = flight_current(worker);
   struct flush *flush = flush_new(done, context);
   flush->next = flight->flushes;

@@ -152,6 +152,9 @@ struct decider_observer worker_observer(struct worker *worker) {
 }
 
 void worker_adopt(struct worker *worker, const struct worker_rules *rules) {
+  // Who is told that all have the new rules may roll the log: what was decided by those before is in it by
+  // then.
+  if (worker->flight && !worker->parked) flight_submit(worker);
   worker->engine = rules->engine;
   worker->decider = rules->decider;
   worker->generation = rules->generation;
@@ -354,6 +357,7 @@ void worker_resume(struct worker *worker, struct seen *seen, struct timers *time
 void worker_failed(struct worker *worker, const char *what, int code) {
   bool first = !worker->parked;
   worker->parked = true;
+  if (first && worker->flight) flight_submit(worker); // who waits for its writes is answered
   if (first) worker->shared->failed(worker->shared, what, code);
 }
 
