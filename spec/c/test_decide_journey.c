@@ -68,21 +68,10 @@ static void world_load(struct world *world) {
                                             .observer = {.context = world, .failure = note_failure}});
 }
 
-/** The journey's function anew; those under way are made to run on it, as no reload would. */
-static void world_journey(struct world *world, const char *run) {
-  struct buf text = {0};
+/** Those under way are made to run on what is loaded, as no reload would. */
+static void world_move(struct world *world) {
   struct journey journey;
   size_t at = 0;
-  buf_printf(&text,
-             "local kairos = require 'kairos'\nlocal seen = kairos.window { of = 'x', over = '1d' }\n"
-             "return kairos.journey { name = 'way', start = { on = 'go' }, exit = { on = 'stop' },\n"
-             "run = function(journey, user)\n%s\nend }",
-             run);
-  buf_put_u8(&text, 0);
-  bench_write(&world->bench, "way/rule.lua", (const char *)text.data);
-  bench_write(&world->bench, "way/m.txt", "hello");
-  buf_deinit(&text);
-  world_load(world);
   const struct engine_rule *rules;
   engine_rules(world->bench.engine, &rules);
   if (!record_journey_next(&world->bench.record, &at, &journey)) return;
@@ -97,6 +86,22 @@ static void world_journey(struct world *world, const char *run) {
   assert_int_equal(record_apply(&world->bench.record, &effect, SIZE_MAX, NULL), 0);
   assert_int_equal(record_apply(&world->twin, &effect, SIZE_MAX, NULL), 0);
   buf_deinit(&bytes);
+}
+
+/** The journey's function anew, for those under way, too. */
+static void world_journey(struct world *world, const char *run) {
+  struct buf text = {0};
+  buf_printf(&text,
+             "local kairos = require 'kairos'\nlocal seen = kairos.window { of = 'x', over = '1d' }\n"
+             "return kairos.journey { name = 'way', start = { on = 'go' }, exit = { on = 'stop' },\n"
+             "run = function(journey, user)\n%s\nend }",
+             run);
+  buf_put_u8(&text, 0);
+  bench_write(&world->bench, "way/rule.lua", (const char *)text.data);
+  bench_write(&world->bench, "way/m.txt", "hello");
+  buf_deinit(&text);
+  world_load(world);
+  world_move(world);
 }
 
 static void world_send(struct world *world, const char *type, const char *payload, int64_t at) {
@@ -455,6 +460,33 @@ static void test_retry_of_a_time_gone_by(void **state) {
   world_deinit(&world);
 }
 
+/** Parked at its start by an event of a type that also ends it: begun again, and not ended by it. */
+static void test_retry_of_a_start_that_is_an_exit(void **state) {
+  (void)state;
+  static const char format[] =
+      "return require 'kairos'.journey { name = 'way', start = { on = 'go' }, exit = { on = 'go' },\n"
+      "run = function(journey) %s end }";
+  struct world world;
+  struct journey journey;
+  struct error err = {0};
+  char text[300];
+  world_init(&world);
+  snprintf(text, sizeof text, format, "error 'no'");
+  bench_write(&world.bench, "way/rule.lua", text);
+  world_load(&world);
+  world_event(&world, "go", NOON);
+  assert_true(only(&world, &journey) && journey.state == JOURNEY_PARKED);
+  snprintf(text, sizeof text, format, "journey:wait '2h'");
+  bench_write(&world.bench, "way/rule.lua", text);
+  world_load(&world);
+  world_move(&world);
+  assert_int_equal(retry(&world, NOON + 1, &err), 0);
+  assert_true(only(&world, &journey) && journey.state == JOURNEY_WAITING);
+  world_event(&world, "go", NOON + 2); // another one does end it, and begins the next
+  assert_true(only(&world, &journey) && journey.begun == NOON + 2);
+  world_deinit(&world);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_effects_are_all),
                                      cmocka_unit_test(test_recalled),
@@ -465,6 +497,7 @@ int main(void) {
                                      cmocka_unit_test(test_bounds),
                                      cmocka_unit_test(test_no_room_to_be_parked),
                                      cmocka_unit_test(test_failed_retry_undone),
-                                     cmocka_unit_test(test_retry_of_a_time_gone_by)};
+                                     cmocka_unit_test(test_retry_of_a_time_gone_by),
+                                     cmocka_unit_test(test_retry_of_a_start_that_is_an_exit)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -327,7 +327,9 @@ int decide_journey_retry(struct decider *decider, struct str id, struct error *e
   int rc = decide_journey_source(decider, &journey, &source, err);
   if (rc) return rc;
   decide_journey_ask(decider, ENGINE_JOURNEY_RUN, &journey);
-  if (call->event && leave(decider, &journey, &source)) {
+  // Its own start asks no exit of it: the exits come first, and it begins after them.
+  bool begins = call->event && str_equal(call->event->id, journey_cause(&journey));
+  if (call->event && !begins && leave(decider, &journey, &source)) {
     struct journey left;
     return record_journey(decider->draft.record, journey.id, &left)
                ? error_set(err, ERROR_SCRIPT, "its exit fails still")
