@@ -487,6 +487,51 @@ static void test_retry_of_a_start_that_is_an_exit(void **state) {
   world_deinit(&world);
 }
 
+/** A retry is as late as a timer may be: what follows keeps its distance, and `late` of the wait is asked. */
+static void test_late_retry(void **state) {
+  (void)state;
+  static const struct {
+    const char *wait, *event; /**< event: which ends the wait; null: its time does */
+    bool exits, skips;
+  } cases[] = {{.wait = "journey:wait '1h'"},
+               {.wait = "journey:wait_for { on = 'more' }", .event = "more"},
+               {.wait = "journey:wait('1h', { late = 'exit', late_after = '2h' })", .exits = true},
+               {.wait = "journey:wait('1h', { late = 'skip', late_after = '2h' })", .skips = true}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct world world;
+    struct journey journey;
+    struct effect effect;
+    struct error err = {0};
+    char run[300];
+    int passed = 0, ended = 0;
+    world_init(&world);
+    snprintf(run, sizeof run, "%s error 'no'", cases[i].wait);
+    world_journey(&world, run);
+    world_event(&world, "go", NOON);
+    if (cases[i].event)
+      world_event(&world, cases[i].event, NOON + HOUR);
+    else
+      world_timer(&world);
+    assert_true(only(&world, &journey) && journey.state == JOURNEY_PARKED);
+    snprintf(run, sizeof run,
+             "%s journey:send { channel = 'push', to = 'p', template = 'm' } journey:wait '2h'",
+             cases[i].wait);
+    world_journey(&world, run);
+    int rc = retry(&world, NOON + 30 * HOUR, &err);
+    if (rc) fail_msg("%zu: %s", i, err.message);
+    struct reader reader = reader_of(world.decision.effects);
+    while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) {
+      passed += effect.type == EFFECT_MESSAGE && effect.message.verdict.pass;
+      ended += effect.type == EFFECT_JOURNEY_END && effect.journey_ended.end == JOURNEY_EXPIRED;
+    }
+    assert_int_equal(ended, cases[i].exits);
+    assert_int_equal(passed, !cases[i].exits && !cases[i].skips);
+    assert_true(only(&world, &journey) == !cases[i].exits);
+    if (!cases[i].exits) assert_int_equal(journey.wait.due, NOON + 32 * HOUR);
+    world_deinit(&world);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_effects_are_all),
                                      cmocka_unit_test(test_recalled),
@@ -498,6 +543,7 @@ int main(void) {
                                      cmocka_unit_test(test_no_room_to_be_parked),
                                      cmocka_unit_test(test_failed_retry_undone),
                                      cmocka_unit_test(test_retry_of_a_time_gone_by),
-                                     cmocka_unit_test(test_retry_of_a_start_that_is_an_exit)};
+                                     cmocka_unit_test(test_retry_of_a_start_that_is_an_exit),
+                                     cmocka_unit_test(test_late_retry)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

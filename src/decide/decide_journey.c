@@ -141,12 +141,17 @@ static bool find_due(const struct decider *decider, const struct timer *timer, s
   return false;
 }
 
+/** So late is too late, ms. */
+static int64_t late_after(const struct journey_wait *wait) {
+  return wait->late_after ? wait->late_after : LATE_MS;
+}
+
 /** It comes due long after its time. @return whether that ends it. */
 static bool is_too_late(struct decider *decider, const struct journey *journey,
                         struct engine_journey_call *call) {
   const struct journey_wait *wait = &journey->wait;
   int64_t late = decider->call.wall - wait->due;
-  if (wait->got.len || late <= (wait->late_after ? wait->late_after : LATE_MS)) return false;
+  if (wait->got.len || late <= late_after(wait)) return false;
   // What was due already when it was set is an old event's, and is told in the order in which it was.
   if (wait->due >= wait->set_at) decider->call.now = decider->call.wall;
   if (!wait->late_after || wait->late == JOURNEY_LATE_FIRE) return false;
@@ -335,8 +340,12 @@ int decide_journey_retry(struct decider *decider, struct str id, struct error *e
                ? error_set(err, ERROR_SCRIPT, "its exit fails still")
                : 0;
   }
-  decide_journey_ask(decider, ENGINE_JOURNEY_RUN, &journey)->timed = call->timer != NULL;
-  rc = decide_journey_go_on(decider, &journey, &source, false, 0, err);
+  struct engine_journey_call *asked = decide_journey_ask(decider, ENGINE_JOURNEY_RUN, &journey);
+  asked->timed = call->timer != NULL;
+  bool over = call->timer && is_too_late(decider, &journey, asked);
+  // An event has come in time, and what follows it keeps its distance all the same.
+  if (call->event && call->wall - call->event->received > late_after(&journey.wait)) call->now = call->wall;
+  if (!over) rc = decide_journey_go_on(decider, &journey, &source, false, 0, err);
   call->journey = NULL;
   return rc;
 }
