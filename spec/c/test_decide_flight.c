@@ -257,6 +257,40 @@ static void test_one_whose_source_is_lost_is_parked_unless_newer_source_takes_it
   world_deinit(&world);
 }
 
+/** Its source is lost, and the newer one does not run now: it is held with the event till that does. */
+static void test_one_whose_source_is_lost_is_held_as_long_as_newer_source_does_not_run(void **state) {
+  (void)state;
+  static const char *const flights[] = {"flight = 'adopt',", "flight = function() return {} end,"};
+  for (size_t i = 0; i < 2; i++) {
+    struct world world;
+    struct journey journey;
+    struct timer timer;
+    struct decision decision;
+    char adds[80];
+    world_init(&world, "rules:\n  budget: 200ms\n  memory: 16MB\n");
+    world_write_journey(&world, "first", "");
+    world_serve(&world, NULL, 0);
+    happen(&world, "begin");
+    snprintf(adds, sizeof adds, "mode = 'paused', %s", flights[i]);
+    world_write_journey(&world, "second", adds);
+    world_replace(&world, false);
+    happen(&world, "go");
+    assert_true(the_journey(&world, &journey));
+    if (journey.state != JOURNEY_WAITING) fail_msg("%.*s", STR_ARG(journey.why));
+    assert_true(journey.wait.held > 1000 && journey.wait.got.len > 0);
+    assert_int_equal(world.told.len, 0);
+    world_write_journey(&world, "third", flights[i]);
+    world_replace(&world, false);
+    assert_true(record_timer_next(&world.bench.record, &timer));
+    decide_timer(world.decider, &world.bench.record, world.bench.event.entity, &timer, timer.due, &decision);
+    assert_true(the_journey(&world, &journey) && journey.state == JOURNEY_WAITING);
+    assert_true(hash128_equal(journey.version, world.decider->rules[0].version));
+    assert_int_equal(journey.run, i); // one adopted goes on, one migrated has begun anew
+    assert_int_equal(journey.steps > 0, i == 0);
+    world_deinit(&world);
+  }
+}
+
 static void test_what_earlier_sources_declare_goes_on_to_be_counted(void **state) {
   (void)state;
   struct world world;
@@ -319,6 +353,7 @@ int main(void) {
       cmocka_unit_test(test_a_source_that_is_gone_or_does_not_load_says_so),
       cmocka_unit_test(test_newer_source_takes_over_or_does_not),
       cmocka_unit_test(test_one_whose_source_is_lost_is_parked_unless_newer_source_takes_it_over),
+      cmocka_unit_test(test_one_whose_source_is_lost_is_held_as_long_as_newer_source_does_not_run),
       cmocka_unit_test(test_what_earlier_sources_declare_goes_on_to_be_counted),
       cmocka_unit_test(test_those_needed_longest_ago_are_closed),
   };

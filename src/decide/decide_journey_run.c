@@ -224,6 +224,15 @@ static int finish(struct decider *decider, const struct journey *journey, const 
   return 0;
 }
 
+/** The event has come, and the journey goes on with it when its campaign runs. */
+static int keep_event(struct decider *decider, struct journey *next, int64_t hold, struct error *err) {
+  buf_clear(&decider->key);
+  event_encode(decider->call.event, &decider->key);
+  next->wait.got = buf_str(&decider->key);
+  next->wait.held = hold;
+  return put(decider, next, 0, err);
+}
+
 /** What one run of the function came to, as effects. `*again`: it continues afresh, at once. */
 static int take_in(struct decider *decider, struct journey *journey, const struct journey_source *source,
                    bool fresh, int64_t hold, bool *again, struct error *err) {
@@ -238,11 +247,7 @@ static int take_in(struct decider *decider, struct journey *journey, const struc
     if (journey->state == JOURNEY_PARKED) return put(decider, &next, 0, err);
     return 0;
   case ENGINE_JOURNEY_GOT:
-    buf_clear(&decider->key);
-    event_encode(decider->call.event, &decider->key);
-    next.wait.got = buf_str(&decider->key);
-    next.wait.held = hold;
-    return put(decider, &next, 0, err);
+    return keep_event(decider, &next, hold, err);
   case ENGINE_JOURNEY_WAITS:
     next.wait = call->wait;
     next.steps = call->steps;
@@ -342,7 +347,7 @@ static int migrate(struct decider *decider, struct journey *journey, const struc
 /** Newer source takes it over, if it means to and the journey fits. @return 0: it has gone on there; an error
  * of that source; or 1: it stays, because of `why`, if that is set. */
 static int go_over(struct decider *decider, struct journey *journey, struct journey_source *source,
-                   struct error *why, struct error *err) {
+                   int64_t hold, struct error *why, struct error *err) {
   int index, takes = 1, rc = 0;
   const struct engine_rule *today = newer_rule(decider, journey, &index);
   if (!today) return 1;
@@ -357,7 +362,7 @@ static int go_over(struct decider *decider, struct journey *journey, struct jour
   if (takes != 1) return 1;
   journey->version = today->version;
   journey->exits = today->journey->types;
-  rc = attempt(decider, journey, &newer, false, 0, &fits, err);
+  rc = attempt(decider, journey, &newer, false, hold, &fits, err);
   if (fits) {
     *source = newer;
     return rc;
@@ -375,7 +380,12 @@ int decide_journey_go_on(struct decider *decider, const struct journey *journey,
   struct error why = {0};
   bool fits;
   int64_t before = clock_mono_us();
-  int rc = fresh || hold ? 1 : go_over(decider, &under_way, &source, &why, err);
+  if (hold && own->moves && own->own->journey->flight == ENGINE_FLIGHT_MIGRATE) {
+    under_way = decide_journey_same(journey); // it begins anew there, which is not before that runs
+    return keep_event(decider, &under_way, hold, err);
+  }
+  // While its campaign does not run it looks into newer source only if its own cannot be had.
+  int rc = fresh || (hold && !own->moves) ? 1 : go_over(decider, &under_way, &source, hold, &why, err);
   if (rc == 1 && own->moves) { // there is no other
     rc = error_set(err, why.code ? why.code : ERROR_NOT_FOUND,
                    "its own source cannot be had, and the newer one does not take it over%s%s",
