@@ -4,11 +4,11 @@
 
 /* In the order in which they are needed: to write campaigns, to run them, to see why, to operate. */
 static const struct cli_command *const commands[] = {
-    &cli_new,         &cli_check,       &cli_spec,     &cli_simulate,   &cli_run,     &cli_campaigns,
-    &cli_journeys,    &cli_experiments, &cli_segments, &cli_pause,      &cli_resume,  &cli_reload,
-    &cli_generations, &cli_rollback,    &cli_why,      &cli_user,       &cli_tail,    &cli_repl,
-    &cli_status,      &cli_dead,        &cli_suppress, &cli_unsuppress, &cli_consent, &cli_backup,
-    &cli_version,     &cli_fanouts,
+    &cli_new,      &cli_check,       &cli_spec,     &cli_simulate, &cli_run,        &cli_campaigns,
+    &cli_journeys, &cli_experiments, &cli_segments, &cli_fanouts,  &cli_pause,      &cli_resume,
+    &cli_reload,   &cli_generations, &cli_rollback, &cli_why,      &cli_user,       &cli_tail,
+    &cli_repl,     &cli_status,      &cli_dead,     &cli_suppress, &cli_unsuppress, &cli_consent,
+    &cli_backup,   &cli_version,
 };
 
 enum { COMMAND_COUNT = sizeof commands / sizeof *commands };

@@ -1,7 +1,6 @@
 -- Tell those who have looked at a product in the last 30 days, or marked it, that it costs at least 5 % less now. One such message
--- in three days; none to whom has ordered in the last two weeks, who may have paid more for the same, or is
--- asleep (win_back). `was` is the lowest price of
--- the last 30 days: that is what may be shown as the former one.
+-- in three days; none to whom has ordered in the last two weeks, who may have paid more for the same, or is asleep (win_back).
+-- `was` is the lowest price of the last 30 days: that is what may be shown as the former one.
 local kairos = require "kairos"
 local prices = require "shared.prices"
 

@@ -493,7 +493,7 @@ describe("a journey", function()
         event("x", {})
         assert.equal("1,2", said())]])
     end)
-    it("sends under ids of their own behind a phrase that it caught itself, and is parked when it cannot be told by history", function()
+    it("sends under ids of their own behind a phrase that it caught itself, and is parked where history lacks it", function()
       passes(start, 'pcall(function() journey:wait_until "next blue moon" end) say(1) say(2) journey:wait "1h" say(3)', [[
         event("go", {})
         host:advance "2h"

@@ -80,7 +80,7 @@ describe("a segment", function()
     assert.same({ "segment.entered:lookers lookers 0 0 true", "segment.left:lookers lookers 1500 0 false" },
       host:said("ada", 2))
     assert.same({ { "entered", "lookers", at }, { "left", "lookers", at + 1500 } }, decisions "ada")
-    assert.equal(at + 1500 <= Host.now(), true)
+    assert.is_true(at + 1500 <= Host.now(), "told before its time")
   end)
 
   it("is left by what the window says even when the host was down, with that time", function()

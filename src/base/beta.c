@@ -45,10 +45,6 @@ static double power(double a, double b, double p, double q) {
   return exp(log_power) * sqrt(a * b / (2 * 3.14159265358979323846 * n));
 }
 
-double beta_density(struct beta beta, double p) {
-  return power(beta.a, beta.b, p, 1 - p);
-}
-
 /** I_p(a, b) left of its mean. */
 static double fraction(double a, double b, double p, double q) {
   const double tiny = 1e-300;

@@ -17,8 +17,6 @@ struct beta {
   double a, b;
 };
 
-/** Density times p (1 - p): that of the log odds. */
-double beta_density(struct beta beta, double p);
 /** The chance that the rate is at most p. */
 double beta_cdf(struct beta beta, double p);
 /** The rate below which it is with this chance: 0 < chance < 1. */

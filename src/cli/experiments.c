@@ -1,3 +1,4 @@
+/* kairos experiments: what experiments and holdouts say, as tables with a verdict each. */
 #include "cli/cli.h"
 #include "cli/print.h"
 #include "gate/gate.h"

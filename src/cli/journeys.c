@@ -1,3 +1,4 @@
+/* kairos journeys: how many stand where, one person's step by step, and an operator's hand on one. */
 #include "cli/cli.h"
 #include "cli/moment.h"
 #include "cli/print.h"

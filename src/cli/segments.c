@@ -1,3 +1,4 @@
+/* kairos segments: what segments there are, how many users are in them, and who. */
 #include "cli/cli.h"
 #include "cli/print.h"
 

@@ -31,12 +31,6 @@ void recount_begin(struct recount *recount, int64_t now) {
   recount->now = now;
 }
 
-bool recount_wants(const struct recount *recount, struct str type) {
-  for (size_t i = 0; i < recount->options.count; i++)
-    if (event_type_is(recount->options.windows[i].of, type)) return true;
-  return false;
-}
-
 int64_t recount_since(const struct recount *recount, int64_t now) {
   int64_t longest = 0;
   for (size_t i = 0; i < recount->options.count; i++)

@@ -28,7 +28,5 @@ int recount_event(struct recount *recount, uint32_t generation, struct str event
 const struct record *recount_end(struct recount *recount);
 /** Entries that did not fit so far. */
 uint64_t recount_refused(const struct recount *recount);
-/** Whether any of the windows takes events of this type. */
-bool recount_wants(const struct recount *recount, struct str type);
 /** Nothing accepted before this can matter to any of the windows, as of `now`. */
 int64_t recount_since(const struct recount *recount, int64_t now);

@@ -16,7 +16,6 @@ struct host {
   char *log_directory;
   struct log_options log_options;
   uint32_t started_workers;
-  bool deliver_made, deliver_started;
 
   uv_timer_t clockwork;
   enum maintenance maintenance;
