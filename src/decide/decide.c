@@ -25,6 +25,7 @@ struct decider *decider_new(const struct decider_options *options) {
   decide_plans_build(decider);
   engine_journey_call_init(&decider->journey_call);
   buf_init(&decider->journey_bytes);
+  buf_init(&decider->journey_message);
   buf_init(&decider->journey_event);
   buf_init(&decider->journey_name);
   decider->campaigns = campaigns_new(options->engine, options->config, options->paused, !options->uncounted);
@@ -39,6 +40,7 @@ void decider_free(struct decider *decider) {
   decide_flights_free(decider);
   engine_journey_call_deinit(&decider->journey_call);
   buf_deinit(&decider->journey_bytes);
+  buf_deinit(&decider->journey_message);
   buf_deinit(&decider->journey_event);
   buf_deinit(&decider->journey_name);
   campaigns_free(decider->campaigns);

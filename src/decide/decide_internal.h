@@ -69,7 +69,8 @@ struct decider {
   const struct engine_rule *journey_asked; /**< whose roll-out counts for it … */
   int journey_index;                       /**< … and where that is in the generation; -1 */
   struct buf journey_bytes, journey_event,
-      journey_name; /**< of the journey under way, which moves in the record */
+      journey_name;           /**< of the journey under way, which moves in the record */
+  struct buf journey_message; /**< that it sends: what of it is the user's would move, too */
 };
 
 /* decide_plan.c */

@@ -195,10 +195,15 @@ int decide_journey_park(struct decider *decider, const struct journey *journey, 
 static int send_message(void *context, struct message *message, bool *passed, struct str *reason,
                         struct error *err) {
   struct decider *decider = context;
-  struct verdict verdict;
-  int rc = decide_judge(decider, decider->journey_asked, decider->journey_index, message,
-                        decider->journey_call.skips ? "it is too late for it: see `late` of the wait" : NULL,
-                        &verdict, err);
+  struct verdict verdict = {0};
+  buf_clear(&decider->journey_message);
+  message_encode(message, &decider->journey_message);
+  struct reader reader = reader_of(buf_str(&decider->journey_message));
+  int rc = message_decode(message, &reader, err);
+  if (rc) return rc;
+  rc = decide_judge(decider, decider->journey_asked, decider->journey_index, message,
+                    decider->journey_call.skips ? "it is too late for it: see `late` of the wait" : NULL,
+                    &verdict, err);
   if (rc == 0 && verdict.pass && message->not_before) rc = note_sent(decider, message, err);
   *passed = verdict.pass || str_equal(verdict.reason, STR("shadow"));
   *reason = verdict.reason;
