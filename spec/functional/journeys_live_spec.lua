@@ -119,7 +119,7 @@ describe("a journey of the daemon", function()
     host:accept { type = "identify", user = "ada", payload = { ready = true } }
     answer = host:command("dead", "retry", letters[1].id)
     assert.equal(0, answer.status, answer.out .. answer.err)
-    assert.same({ "a", "b", "c" }, host:said("ada", 3))
+    assert.same({ "a", "b", "c" }, host:said("ada", 3, 30)) -- what is overdue after a start waits for the grace of 10 s
     assert.same({}, host:dead())
     answer = host:command("dead", "retry", letters[1].id)
     assert.truthy(answer.status ~= 0)
