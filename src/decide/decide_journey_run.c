@@ -199,8 +199,10 @@ static int send_message(void *context, struct message *message, bool *passed, st
   buf_clear(&decider->journey_message);
   message_encode(message, &decider->journey_message);
   struct reader reader = reader_of(buf_str(&decider->journey_message));
+  struct hash128 journey = message->journey; // is stored with what waits alone
   int rc = message_decode(message, &reader, err);
   if (rc) return rc;
+  message->journey = journey;
   rc = decide_judge(decider, decider->journey_asked, decider->journey_index, message,
                     decider->journey_call.skips ? "it is too late for it: see `late` of the wait" : NULL,
                     &verdict, err);
