@@ -4,9 +4,9 @@ local files = require "spec.functional.support.files"
 local process = require "spec.functional.support.process"
 
 local COMMANDS = {
-  "new", "check", "spec", "simulate", "run", "campaigns", "journeys", "experiments", "segments", "pause", "resume",
-  "reload", "generations", "rollback", "why", "user", "tail", "repl", "status", "dead", "suppress", "unsuppress",
-  "consent", "backup", "version", "fanouts",
+  "new", "check", "spec", "simulate", "run", "campaigns", "journeys", "experiments", "segments", "fanouts", "pause",
+  "resume", "reload", "generations", "rollback", "why", "user", "tail", "repl", "status", "dead", "suppress", "unsuppress",
+  "consent", "backup", "version",
 }
 
 local function kairos(...)
