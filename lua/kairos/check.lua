@@ -308,6 +308,20 @@ function check.fields(what, spec, schema)
   return fields
 end
 
+--- A copy, as a list: a file may change its tables later, and the host goes by what was checked.
+---@param given? string|string[]
+---@return string[]
+function check.list(given)
+  if type(given) ~= "table" then
+    return { given }
+  end
+  local copy = {}
+  for i, one in ipairs(given) do
+    copy[i] = one
+  end
+  return copy
+end
+
 --- Whom a fan-out reaches, and how.
 ---@param what string  whose fields these are, for errors
 ---@param fields table  of kinds audience, rate, duration: for_each, pace, expires_in

@@ -22,17 +22,9 @@ local schema = {
 ---@return kairos.Interest
 return function(spec)
   local fields = check.fields("kairos.interest", spec, schema)
-  local types = {}
-  if type(fields.of) == "table" then
-    for i, event_type in ipairs(fields.of) do
-      types[i] = event_type
-    end
-  else
-    types[1] = fields.of
-  end
   return core.interest {
     name = fields.name,
-    of = types,
+    of = check.list(fields.of),
     by = fields.by and fields.by:sub(#"payload." + 1),
     over = core.duration(fields.over),
   }

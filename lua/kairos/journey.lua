@@ -5,10 +5,11 @@
 -- record; to go on, the host runs the function again from its beginning, and it gets the same answers up to where it waits.
 -- So `run` must ask the host, and not guess: kairos.now() and math.random are the journey's own, and nothing else differs.
 
+local campaign = require "kairos.campaign"
 local check = require "kairos.check"
 local core = require "kairos.core"
 
-local schema = {
+local schema = campaign.schema({
   { "name", "name", '"cart_abandoned"' },
   { "start", "fields", '{ on = "cart.updated", when = function(event, user) return true end }', required = true },
   { "run", "function", "function(journey, user, event) … end", required = true },
@@ -19,16 +20,7 @@ local schema = {
   { "flight", "flight", '"pin"' },
   { "late", "late", '"skip"' },
   { "late_after", "duration", '"2h"' },
-  { "rollout", "share", '"25%"' },
-  { "mode", "mode", '"live"' },
-  { "starts", "moment", '"2026-11-27 09:00 Europe/Berlin"' },
-  { "ends", "moment", '"2026-12-01 00:00 Europe/Berlin"' },
-  { "hours", "hours", '"mon-fri 09:00-18:00 Europe/Berlin"' },
-  { "priority", "priority", "10" },
-  { "competes", "name", '"checkout"' },
-  { "holdout", "share", '"10%"' },
-  { "worth", "goal", '{ on = "order.completed", within = "7d" }' },
-}
+}, "worth")
 local start_schema = {
   { "on", "types", '"cart.updated"', required = true },
   { "when", "function", "function(event, user) return true end" },
@@ -45,20 +37,6 @@ local goal_schema = {
   { "where", "function", "function(event, journey) return event.payload.total > 0 end" },
   { "within", "duration", '"3d"' },
 }
-
---- Copies: the file may change its tables after this, and the host goes by what was checked.
----@param on string|string[]
----@return string[]
-local function list(on)
-  if type(on) == "string" then
-    return { on }
-  end
-  local types = {}
-  for i, event_type in ipairs(on) do
-    types[i] = event_type
-  end
-  return types
-end
 
 ---@class kairos.JourneyStart
 ---@field on kairos.EventType|kairos.EventType[]  the event types that begin it
@@ -115,7 +93,7 @@ return function(spec)
   local goal_within
   if fields.goal then
     local goal = check.fields("`goal` of kairos.journey", fields.goal, goal_schema)
-    exits[1] = { on = list(goal.on), where = goal.where }
+    exits[1] = { on = check.list(goal.on), where = goal.where }
     goal_within = goal.within and core.duration(goal.within)
   end
   local given = fields.exit
@@ -125,7 +103,7 @@ return function(spec)
   for i, one in ipairs(given or {}) do
     local what = #given > 1 and "`exit` " .. i .. " of kairos.journey" or "`exit` of kairos.journey"
     local exit = check.fields(what, one, exit_schema)
-    exits[#exits + 1] = { on = list(exit.on), where = exit.where }
+    exits[#exits + 1] = { on = check.list(exit.on), where = exit.where }
   end
   if (fields.late == "skip" or fields.late == "exit") and not fields.late_after then
     core.fail('kairos.journey: late = "' .. fields.late .. '" needs to know how late is too late; write late_after = "2h" beside')
@@ -133,46 +111,23 @@ return function(spec)
   if fields.starts and fields.ends and core.moment(fields.ends) <= core.moment(fields.starts) then
     core.fail('kairos.journey: `ends` is not after `starts`: from "' .. fields.starts .. '" to "' .. fields.ends .. '"')
   end
-  if fields.worth and not fields.holdout then
-    core.fail 'kairos.journey: `worth` is compared with those held out, and nobody is; write holdout = "10%"'
-  end
-  local worth = fields.worth and check.goal("`worth` of kairos.journey", fields.worth) or {}
+  local worth = campaign.goal("kairos.journey", fields, "worth", "`worth` of kairos.journey")
   local for_each, pace, expires_in = check.fan_out("`start` of kairos.journey", start)
   core.upcoming(require("kairos.date").upcoming)
-  return core.rule({
-    name = fields.name,
-    on = list(start.on),
-    when = start.when,
-    act = fields.run,
-    timers = {},
-    timer_names = {},
-    rollout = fields.rollout,
-    mode = fields.mode,
-    starts = fields.starts,
-    ends = fields.ends,
-    hours = fields.hours,
-    priority = fields.priority,
-    competes = fields.competes,
-    holdout = fields.holdout,
-    goal_on = worth.on,
-    goal_within = worth.within,
-    goal_where = worth.where,
-    goal_value = worth.value,
-    for_each = for_each,
-    pace = pace,
-    expires_in = expires_in,
-    needs = {},
-    need_names = {},
-    journey = {
-      key = fields.key and fields.key:sub(#"payload." + 1),
-      again = fields.again,
-      flight = type(fields.flight) == "function" and "migrate" or fields.flight,
-      migrate = type(fields.flight) == "function" and fields.flight or nil,
-      exits = exits,
-      goal = fields.goal ~= nil,
-      goal_within = goal_within or 0,
-      late = fields.late,
-      late_after = fields.late_after and core.duration(fields.late_after) or 0,
-    },
-  }, "kairos.journey")
+  local rule = campaign.terms(fields, worth)
+  rule.on, rule.when, rule.act = check.list(start.on), start.when, fields.run
+  rule.for_each, rule.pace, rule.expires_in = for_each, pace, expires_in
+  rule.timers, rule.timer_names, rule.needs, rule.need_names = {}, {}, {}, {}
+  rule.journey = {
+    key = fields.key and fields.key:sub(#"payload." + 1),
+    again = fields.again,
+    flight = type(fields.flight) == "function" and "migrate" or fields.flight,
+    migrate = type(fields.flight) == "function" and fields.flight or nil,
+    exits = exits,
+    goal = fields.goal ~= nil,
+    goal_within = goal_within or 0,
+    late = fields.late,
+    late_after = fields.late_after and core.duration(fields.late_after) or 0,
+  }
+  return core.rule(rule, "kairos.journey")
 end

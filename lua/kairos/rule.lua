@@ -1,9 +1,10 @@
 --- Rules: react to events at once.
 
+local campaign = require "kairos.campaign"
 local check = require "kairos.check"
 local core = require "kairos.core"
 
-local schema = {
+local schema = campaign.schema({
   { "name", "name", '"high_interest"' },
   { "on", "types", '"product.viewed"', required = true },
   { "when", "function", "function(event, user) return true end" },
@@ -14,16 +15,7 @@ local schema = {
   { "pace", "rate", '"500/s"' },
   { "expires_in", "duration", '"6h"' },
   { "timers", "functions", "{ reminder = function(timer, user) … end }" },
-  { "rollout", "share", '"25%"' },
-  { "mode", "mode", '"live"' },
-  { "starts", "moment", '"2026-11-27 09:00 Europe/Berlin"' },
-  { "ends", "moment", '"2026-12-01 00:00 Europe/Berlin"' },
-  { "hours", "hours", '"mon-fri 09:00-18:00 Europe/Berlin"' },
-  { "priority", "priority", "10" },
-  { "competes", "name", '"checkout"' },
-  { "holdout", "share", '"10%"' },
-  { "goal", "goal", '{ on = "order.completed", within = "7d" }' },
-}
+}, "goal")
 
 ---@class kairos.RuleSpec
 ---@field name? kairos.Name  what it is called in `kairos why`; the folder's name unless given
@@ -52,14 +44,7 @@ local schema = {
 return function(spec)
   local fields = check.fields("kairos.rule", spec, schema)
   -- Copies: the file may change its tables after this, and the host goes by what was checked.
-  local types, timers, timer_names = {}, {}, {}
-  if type(fields.on) == "table" then
-    for i, event_type in ipairs(fields.on) do
-      types[i] = event_type
-    end
-  else
-    types[1] = fields.on
-  end
+  local timers, timer_names = {}, {}
   for name, handler in pairs(fields.timers or {}) do
     timers[name] = handler
     timer_names[#timer_names + 1] = name
@@ -70,10 +55,7 @@ return function(spec)
   if fields.needs_if and not fields.needs then
     core.fail "kairos.rule: `needs_if` says when to ask for `needs`, and there are none; write needs = { … }, or put it into `when`"
   end
-  if fields.goal and not fields.holdout then
-    core.fail 'kairos.rule: `goal` is compared with those held out, and nobody is; write holdout = "10%"'
-  end
-  local goal = fields.goal and check.goal("goal of kairos.rule", fields.goal) or {}
+  local goal = campaign.goal("kairos.rule", fields, "goal", "goal of kairos.rule")
   if fields.for_each and fields.needs then
     core.fail("kairos.rule: `needs` and `for_each` do not go together: a look-up for each of many users would flood its server; "
       .. "put what they need into the event")
@@ -84,30 +66,10 @@ return function(spec)
     needs[name] = need
     need_names[#need_names + 1] = name
   end
-  return core.rule {
-    name = fields.name,
-    on = types,
-    when = fields.when,
-    act = fields.act,
-    timers = timers,
-    timer_names = timer_names,
-    rollout = fields.rollout,
-    mode = fields.mode,
-    starts = fields.starts,
-    ends = fields.ends,
-    hours = fields.hours,
-    priority = fields.priority,
-    competes = fields.competes,
-    holdout = fields.holdout,
-    goal_on = goal.on,
-    goal_within = goal.within,
-    goal_where = goal.where,
-    goal_value = goal.value,
-    needs = needs,
-    need_names = need_names,
-    needs_if = fields.needs_if,
-    for_each = for_each,
-    pace = pace,
-    expires_in = expires_in,
-  }
+  local rule = campaign.terms(fields, goal)
+  rule.on, rule.when, rule.act = check.list(fields.on), fields.when, fields.act
+  rule.timers, rule.timer_names = timers, timer_names
+  rule.needs, rule.need_names, rule.needs_if = needs, need_names, fields.needs_if
+  rule.for_each, rule.pace, rule.expires_in = for_each, pace, expires_in
+  return core.rule(rule)
 end

@@ -81,18 +81,10 @@ segment.reached = core.reached
 ---@return kairos.Segment
 local function declare(_, spec)
   local fields = check.fields("kairos.segment", spec, schema)
-  local reads = {}
-  if type(fields.reads) == "table" then
-    for i, name in ipairs(fields.reads) do
-      reads[i] = name
-    end
-  else
-    reads[1] = fields.reads
-  end
   return core.segment {
     name = fields.name,
     member = fields.member,
-    reads = reads,
+    reads = check.list(fields.reads),
     sticky = fields.sticky and core.duration(fields.sticky) or 0,
   }
 end
