@@ -44,28 +44,28 @@ static void put_cell(struct buf *row, const char *name, struct buf *cell) {
 
 static void put_row(struct str campaign, struct buf *row) {
   struct str decisions = member(campaign, "decisions"), mean;
-  struct str pause_by = print_member_text(member(campaign, "paused"), "by");
+  struct str pause_by = value_member_text(member(campaign, "paused"), "by");
   struct buf cell;
   buf_init(&cell);
   value_put_map(row, 11);
-  value_put_member_text(row, "campaign", print_member_text(campaign, "campaign"));
-  buf_printf(&cell, "%.*s", STR_ARG(print_member_text(campaign, "state")));
+  value_put_member_text(row, "campaign", value_member_text(campaign, "campaign"));
+  buf_printf(&cell, "%.*s", STR_ARG(value_member_text(campaign, "state")));
   if (pause_by.len) buf_printf(&cell, " by %.*s", STR_ARG(pause_by));
   put_cell(row, "state", &cell);
-  value_put_member_text(row, "users", print_member_text(campaign, "rollout"));
-  value_put_member_text(row, "hours", print_member_text(campaign, "hours"));
-  value_put_member_integer(row, "priority", print_member_integer(campaign, "priority"));
+  value_put_member_text(row, "users", value_member_text(campaign, "rollout"));
+  value_put_member_text(row, "hours", value_member_text(campaign, "hours"));
+  value_put_member_integer(row, "priority", value_member_integer(campaign, "priority"));
   append_list(&cell, member(campaign, "on"));
   put_cell(row, "on", &cell);
-  value_put_member_integer(row, "calls", print_member_integer(campaign, "calls"));
-  buf_printf(&cell, "%lld", (long long)print_member_integer(decisions, "send"));
-  if (str_equal(print_member_text(campaign, "mode"), STR("shadow")))
-    buf_printf(&cell, ", would %lld", (long long)print_member_integer(decisions, "shadow"));
+  value_put_member_integer(row, "calls", value_member_integer(campaign, "calls"));
+  buf_printf(&cell, "%lld", (long long)value_member_integer(decisions, "send"));
+  if (str_equal(value_member_text(campaign, "mode"), STR("shadow")))
+    buf_printf(&cell, ", would %lld", (long long)value_member_integer(decisions, "shadow"));
   put_cell(row, "sent", &cell);
-  buf_printf(&cell, "%lld", (long long)print_member_integer(decisions, "skip"));
+  buf_printf(&cell, "%lld", (long long)value_member_integer(decisions, "skip"));
   append_counts(&cell, member(campaign, "skips"));
   put_cell(row, "skipped", &cell);
-  value_put_member_integer(row, "errors", print_member_integer(campaign, "errors"));
+  value_put_member_integer(row, "errors", value_member_integer(campaign, "errors"));
   double us = -1;
   if (value_member(campaign, STR("mean_us"), &mean)) value_as_number(mean, &us);
   if (us >= 0) buf_printf(&cell, "%.1f us", us);
@@ -78,7 +78,7 @@ static bool says(struct str rows, const struct print_column *column) {
   struct reader reader = reader_of(rows);
   for (uint32_t left = value_read(&reader).count; left > 0; left--) {
     struct str row = value_slice(&reader);
-    if (print_member_text(row, column->member).len || print_member_integer(row, column->member)) return true;
+    if (value_member_text(row, column->member).len || value_member_integer(row, column->member)) return true;
   }
   return false;
 }
@@ -129,11 +129,11 @@ static void show_gone(struct str gone) {
   struct reader reader = reader_of(gone);
   uint32_t count = gone.len ? value_read(&reader).count : 0;
   for (uint32_t i = 0; i < count; i++) {
-    struct str pause = value_slice(&reader), name = print_member_text(pause, "campaign");
+    struct str pause = value_slice(&reader), name = value_member_text(pause, "campaign");
     printf("%s", i ? "" : "\n");
     print_text(stdout, name, 0);
     printf(" is paused by ");
-    print_text(stdout, print_member_text(pause, "by"), 0);
+    print_text(stdout, value_member_text(pause, "by"), 0);
     printf(", and there is no such campaign; `kairos resume --campaign %.*s` forgets it.\n", STR_ARG(name));
   }
 }
@@ -148,7 +148,7 @@ static void put_templates(struct str templates, struct buf *out) {
   uint32_t count = value_read(&reader).count;
   for (uint32_t i = 0; i < count; i++) {
     struct str item = value_slice(&reader), channels = member(item, "channels");
-    buf_printf(&text, "%s%.*s", i ? ", " : "", STR_ARG(print_member_text(item, "template")));
+    buf_printf(&text, "%s%.*s", i ? ", " : "", STR_ARG(value_member_text(item, "template")));
     if (count_of(channels) == 0) continue;
     buf_printf(&text, " (");
     append_list(&text, channels);
@@ -193,7 +193,7 @@ static int show_one(struct str campaigns, const char *name, bool json) {
   value_read(&reader);
   int rc = CLI_NOT_FOUND;
   for (uint32_t i = 0; i < count; i++) {
-    struct str campaign = value_slice(&reader), here = print_member_text(campaign, "campaign");
+    struct str campaign = value_slice(&reader), here = value_member_text(campaign, "campaign");
     known[i] = memory_dup(here.data, here.len);
     if (!str_equal(here, str_from(name))) continue;
     if (json)

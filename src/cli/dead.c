@@ -14,8 +14,8 @@ static int complain(const char *message) {
 /** A row of the table: what went wrong is an error's first line, or an outcome with its detail. */
 static void put_row(struct str letter, struct buf *out) {
   static const char *const same[] = {"id", "kind", "campaign"};
-  struct str user = print_member_text(letter, "user"), error = print_member_text(letter, "error");
-  struct str outcome = print_member_text(letter, "outcome"), detail = print_member_text(letter, "detail");
+  struct str user = value_member_text(letter, "user"), error = value_member_text(letter, "error");
+  struct str outcome = value_member_text(letter, "outcome"), detail = value_member_text(letter, "detail");
   struct buf why;
   buf_init(&why);
   buf_append(&why, error.data, error.len);
@@ -25,12 +25,12 @@ static void put_row(struct str letter, struct buf *out) {
   value_put_map(out, 6);
   for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
     value_put_string(out, str_from(same[i]));
-    value_put_string(out, print_member_text(letter, same[i]));
+    value_put_string(out, value_member_text(letter, same[i]));
   }
   value_put_string(out, STR("at"));
-  value_put_integer(out, print_member_integer(letter, "at"));
+  value_put_integer(out, value_member_integer(letter, "at"));
   value_put_string(out, STR("user"));
-  value_put_string(out, user.len ? user : print_member_text(letter, "subject"));
+  value_put_string(out, user.len ? user : value_member_text(letter, "subject"));
   value_put_string(out, STR("why"));
   value_put_string(out, buf_str(&why));
   buf_deinit(&why);
@@ -67,7 +67,7 @@ static void keep_kind(struct buf *letters, const char *kind) {
   struct reader reader = reader_of(buf_str(letters));
   for (uint32_t left = value_read(&reader).count; left > 0; left--) {
     struct str letter = value_slice(&reader);
-    if (!str_equal(print_member_text(letter, "kind"), str_from(kind))) continue;
+    if (!str_equal(value_member_text(letter, "kind"), str_from(kind))) continue;
     buf_append(&kept, letter.data, letter.len);
     count++;
   }
@@ -121,8 +121,8 @@ static int change_letters(const struct cli_arguments *arguments, bool retry) {
   ask_put(&request, "id", id ? id : "all");
   int rc = ask_once(arguments, &request, &result);
   if (rc == CLI_DONE) {
-    int64_t done = print_member_integer(buf_str(&result), "done");
-    int64_t failed = print_member_integer(buf_str(&result), "failed");
+    int64_t done = value_member_integer(buf_str(&result), "done");
+    int64_t failed = value_member_integer(buf_str(&result), "failed");
     if (arguments->json)
       print_json(stdout, buf_str(&result));
     else

@@ -32,12 +32,12 @@ static const char *variant_name(struct str variant) {
 /** "4.2 % (3.7 to 4.8)"; before anything is settled what it is so far. */
 static void put_rate(struct str arm, struct buf *cell) {
   double rate, low = 0, high = 0;
-  int64_t exposures = print_member_integer(arm, "exposures");
+  int64_t exposures = value_member_integer(arm, "exposures");
   if (number_of(arm, "rate", &rate) && number_of(arm, "rate_low", &low) && number_of(arm, "rate_high", &high))
     buf_printf(cell, "%.2f %% (%.2f to %.2f)", 100 * rate, 100 * low, 100 * high);
   else if (exposures)
     buf_printf(cell, "so far %.2f %%",
-               100.0 * (double)print_member_integer(arm, "goals") / (double)exposures);
+               100.0 * (double)value_member_integer(arm, "goals") / (double)exposures);
 }
 
 /** "+18 % (+3.1 to +36)" */
@@ -56,14 +56,14 @@ static void put_lift(struct str arm, struct buf *cell) {
 static void put_row(struct str arm, struct buf *row) {
   struct buf cell;
   double number;
-  const char *name = variant_name(print_member_text(arm, "variant"));
+  const char *name = variant_name(value_member_text(arm, "variant"));
   buf_init(&cell);
   value_put_map(row, 9);
-  value_put_member_text(row, "variant", name ? str_from(name) : print_member_text(arm, "variant"));
+  value_put_member_text(row, "variant", name ? str_from(name) : value_member_text(arm, "variant"));
   if (number_of(arm, "share", &number) && number > 0) buf_printf(&cell, "%.0f %%", 100 * number);
   put_cell(row, "share", &cell);
-  value_put_member_integer(row, "users", print_member_integer(arm, "exposures"));
-  value_put_member_integer(row, "goals", print_member_integer(arm, "goals"));
+  value_put_member_integer(row, "users", value_member_integer(arm, "exposures"));
+  value_put_member_integer(row, "goals", value_member_integer(arm, "goals"));
   put_rate(arm, &cell);
   put_cell(row, "rate", &cell);
   if (number_of(arm, "value", &number) && number != 0) buf_printf(&cell, "%.2f", number);
@@ -102,16 +102,16 @@ static void show_one(struct str experiment, struct str weights, FILE *out) {
       {"VARIANT", "variant", 40, false}, {"SHARE", "share", 0, false}, {"USERS", "users", 0, false},
       {"GOALS", "goals", 0, false},      {"RATE", "rate", 0, false},   {"VALUE A USER", "value", 0, false},
       {"LIFT", "lift", 0, false},        {"P", "p", 0, false},         {"BEST", "best", 0, false}};
-  struct str arms, held, on = print_member_text(experiment, "on");
+  struct str arms, held, on = value_member_text(experiment, "on");
   struct buf list, rows;
-  print_text(out, print_member_text(experiment, "experiment"), 0);
+  print_text(out, value_member_text(experiment, "experiment"), 0);
   if (on.len) {
     fprintf(out, ": ");
     print_text(out, on, 0);
-    fprintf(out, " within %s", gate_duration(print_member_integer(experiment, "within_ms")).text);
+    fprintf(out, " within %s", gate_duration(value_member_integer(experiment, "within_ms")).text);
   }
   fprintf(out, "%s\n",
-          str_equal(print_member_text(experiment, "choose"), STR("thompson"))
+          str_equal(value_member_text(experiment, "choose"), STR("thompson"))
               ? ", shares by Thompson sampling"
               : "");
   buf_init(&rows);
@@ -122,8 +122,8 @@ static void show_one(struct str experiment, struct str weights, FILE *out) {
   buf_append(&list, rows.data, rows.len);
   if (count) print_table(out, buf_str(&list), columns, sizeof columns / sizeof *columns);
   struct str own;
-  if (value_member(weights, print_member_text(experiment, "experiment"), &own)) show_weights(own, out);
-  print_text(out, print_member_text(experiment, "verdict"), 0);
+  if (value_member(weights, value_member_text(experiment, "experiment"), &own)) show_weights(own, out);
+  print_text(out, value_member_text(experiment, "verdict"), 0);
   fprintf(out, "\n");
   buf_deinit(&rows);
   buf_deinit(&list);

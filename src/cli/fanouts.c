@@ -13,33 +13,33 @@ static int complain(const char *message) {
 /* ---- showing ---- */
 
 static void put_progress(struct str fan_out, struct buf *cell) {
-  int64_t reached = print_member_integer(fan_out, "reached"), total = print_member_integer(fan_out, "total");
+  int64_t reached = value_member_integer(fan_out, "reached"), total = value_member_integer(fan_out, "total");
   buf_printf(cell, "%" PRId64, reached);
   if (total > 0) buf_printf(cell, " of %" PRId64 " (%" PRId64 "%%)", total, reached * 100 / total);
 }
 
 static void put_row(struct str fan_out, struct buf *out) {
-  struct str subject = print_member_text(fan_out, "subject"), reason = print_member_text(fan_out, "reason");
-  struct str key = print_member_text(fan_out, "key"), id = print_member_text(fan_out, "id");
+  struct str subject = value_member_text(fan_out, "subject"), reason = value_member_text(fan_out, "reason");
+  struct str key = value_member_text(fan_out, "key"), id = value_member_text(fan_out, "id");
   struct buf cell;
   buf_init(&cell);
   value_put_map(out, 8);
   value_put_member_text(out, "id", (struct str){id.data, id.len < 12 ? id.len : 12});
-  value_put_member_integer(out, "began", print_member_integer(fan_out, "began"));
-  value_put_member_text(out, "campaign", print_member_text(fan_out, "campaign"));
-  buf_printf(&cell, "%.*s of %.*s", STR_ARG(print_member_text(fan_out, "event_type")),
-             STR_ARG(subject.len ? subject : print_member_text(fan_out, "user")));
+  value_put_member_integer(out, "began", value_member_integer(fan_out, "began"));
+  value_put_member_text(out, "campaign", value_member_text(fan_out, "campaign"));
+  buf_printf(&cell, "%.*s of %.*s", STR_ARG(value_member_text(fan_out, "event_type")),
+             STR_ARG(subject.len ? subject : value_member_text(fan_out, "user")));
   value_put_member_text(out, "event", buf_str(&cell));
   buf_clear(&cell);
-  buf_printf(&cell, "%.*s%s%.*s", STR_ARG(print_member_text(fan_out, "over")), key.len ? ", " : "",
+  buf_printf(&cell, "%.*s%s%.*s", STR_ARG(value_member_text(fan_out, "over")), key.len ? ", " : "",
              STR_ARG(key));
   value_put_member_text(out, "over", buf_str(&cell));
   buf_clear(&cell);
   put_progress(fan_out, &cell);
   value_put_member_text(out, "reached", buf_str(&cell));
-  value_put_member_text(out, "pace", print_member_text(fan_out, "pace"));
+  value_put_member_text(out, "pace", value_member_text(fan_out, "pace"));
   buf_clear(&cell);
-  buf_printf(&cell, "%.*s%s%.*s", STR_ARG(print_member_text(fan_out, "state")), reason.len ? ", " : "",
+  buf_printf(&cell, "%.*s%s%.*s", STR_ARG(value_member_text(fan_out, "state")), reason.len ? ", " : "",
              STR_ARG(reason));
   value_put_member_text(out, "state", buf_str(&cell));
   buf_deinit(&cell);

@@ -39,15 +39,15 @@ enum { VERSION_SHOWN = 8 /**< hex digits tell versions of one campaign apart */ 
 
 static void put_row(struct str row, struct buf *out) {
   char moment[MOMENT_TEXT_MAX] = "";
-  struct str version = print_member_text(row, "version");
+  struct str version = value_member_text(row, "version");
   if (version.len > VERSION_SHOWN) version.len = VERSION_SHOWN;
   moment_of(row, "next", moment);
   value_put_map(out, 6);
-  value_put_member_text(out, "campaign", print_member_text(row, "campaign"));
-  value_put_member_text(out, "step", print_member_text(row, "step"));
+  value_put_member_text(out, "campaign", value_member_text(row, "campaign"));
+  value_put_member_text(out, "step", value_member_text(row, "step"));
   value_put_member_text(out, "source", is_true(row, "serves") ? STR("serves") : version);
-  value_put_member_text(out, "state", print_member_text(row, "state"));
-  value_put_member_integer(out, "journeys", print_member_integer(row, "journeys"));
+  value_put_member_text(out, "state", value_member_text(row, "state"));
+  value_put_member_integer(out, "journeys", value_member_integer(row, "journeys"));
   value_put_member_text(out, "next", str_from(moment));
 }
 
@@ -87,7 +87,7 @@ static void show_all(struct str result) {
     return;
   }
   show_counts(counts);
-  show_parked(part(result, "parked"), print_member_integer(result, "parked_count"));
+  show_parked(part(result, "parked"), value_member_integer(result, "parked_count"));
 }
 
 static int count_all(const struct cli_arguments *arguments) {
@@ -108,7 +108,7 @@ static void show_answer(struct str answer) {
   if (!event.len)
     print_value(stdout, answer);
   else if (value_head(event).count)
-    print_text(stdout, print_member_text(event, "type"), 0);
+    print_text(stdout, value_member_text(event, "type"), 0);
   else
     printf("its time came");
 }
@@ -119,9 +119,9 @@ static void show_history(struct str history) {
   for (uint32_t i = 0; i < count; i++) {
     struct str step = value_slice(&reader);
     printf("  %3u  ", i + 1);
-    print_time(stdout, print_member_integer(step, "at"));
+    print_time(stdout, value_member_integer(step, "at"));
     printf("  ");
-    print_text(stdout, print_member_text(step, "words"), 0);
+    print_text(stdout, value_member_text(step, "words"), 0);
     show_answer(part(step, "answer"));
     printf("\n");
   }
@@ -129,16 +129,16 @@ static void show_history(struct str history) {
 
 /** "waits since …": what for, until when, and where that stands in the source. */
 static void show_wait(struct str journey) {
-  struct str wait = part(journey, "waits"), why = print_member_text(journey, "why");
-  struct str state = print_member_text(journey, "state"), rule = print_member_text(journey, "rule");
+  struct str wait = part(journey, "waits"), why = value_member_text(journey, "why");
+  struct str state = value_member_text(journey, "state"), rule = value_member_text(journey, "rule");
   char due[MOMENT_TEXT_MAX], held[MOMENT_TEXT_MAX];
   bool parked = str_equal(state, STR("parked"));
   printf("  %s: ", parked                              ? "parked at"
                    : str_equal(state, STR("watching")) ? "has ended; its goal may still come"
                                                        : "waits");
-  print_text(stdout, print_member_text(wait, "words"), 0);
+  print_text(stdout, value_member_text(wait, "words"), 0);
   if (moment_of(wait, "due", due)) printf(parked ? ", which was to end %s" : ", until %s", due);
-  int64_t line = print_member_integer(wait, "line");
+  int64_t line = value_member_integer(wait, "line");
   if (line && is_true(journey, "serves"))
     printf("  (rules/%.*s:%" PRId64 ")", STR_ARG(rule), line);
   else if (line)
@@ -153,23 +153,23 @@ static void show_wait(struct str journey) {
 
 static void show_journey(struct str journey) {
   char begun[MOMENT_TEXT_MAX] = "";
-  struct str key = print_member_text(journey, "key"), version = print_member_text(journey, "version");
+  struct str key = value_member_text(journey, "key"), version = value_member_text(journey, "version");
   struct str by = part(journey, "by");
-  int64_t run = print_member_integer(journey, "run");
+  int64_t run = value_member_integer(journey, "run");
   moment_of(journey, "begun", begun);
-  print_text(stdout, print_member_text(journey, "campaign"), 0);
+  print_text(stdout, value_member_text(journey, "campaign"), 0);
   if (key.len) {
     printf(" ");
     print_text(stdout, key, 0);
   }
   printf(", begun %s by ", begun);
-  print_text(stdout, print_member_text(by, "type"), 0);
+  print_text(stdout, value_member_text(by, "type"), 0);
   printf(" (");
-  print_text(stdout, print_member_text(by, "id"), 0);
+  print_text(stdout, value_member_text(by, "id"), 0);
   printf(")\n  on %s%.*s, id %.*s\n",
          is_true(journey, "serves") ? "the source that serves, " : "an earlier source, ",
          (int)(version.len < VERSION_SHOWN ? version.len : VERSION_SHOWN), version.data,
-         STR_ARG(print_member_text(journey, "id")));
+         STR_ARG(value_member_text(journey, "id")));
   if (run) printf("  it has continued afresh %" PRId64 " time%s\n", run, run == 1 ? "" : "s");
   show_history(part(journey, "history"));
   show_wait(journey);
@@ -197,12 +197,12 @@ static int tell_person(const struct cli_arguments *arguments) {
 
 static void show_steered(const char *what, struct str result) {
   printf("%s ", what);
-  print_text(stdout, print_member_text(result, "campaign"), 0);
-  struct str key = print_member_text(result, "key");
+  print_text(stdout, value_member_text(result, "campaign"), 0);
+  struct str key = value_member_text(result, "key");
   if (key.len) printf(" ");
   print_text(stdout, key, 0);
   printf(", which stood at: ");
-  print_text(stdout, print_member_text(result, "step"), 0);
+  print_text(stdout, value_member_text(result, "step"), 0);
   printf("\n");
 }
 

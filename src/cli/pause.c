@@ -12,11 +12,11 @@ static void resumed(struct str result) {
 }
 
 static bool changed(struct str result) {
-  return !str_equal(print_member_text(result, "result"), STR("unchanged"));
+  return !str_equal(value_member_text(result, "result"), STR("unchanged"));
 }
 
 static void campaign_paused(struct str result) {
-  long long generation = print_member_integer(result, "generation");
+  long long generation = value_member_integer(result, "generation");
   if (changed(result))
     printf("Paused from generation %lld on: the campaign runs for no event. Its windows go on counting, and "
            "what\n"
@@ -28,7 +28,7 @@ static void campaign_paused(struct str result) {
 }
 
 static void campaign_resumed(struct str result) {
-  long long generation = print_member_integer(result, "generation");
+  long long generation = value_member_integer(result, "generation");
   if (changed(result))
     printf("Resumed from generation %lld on: it runs as its file says.\n", generation);
   else

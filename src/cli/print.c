@@ -82,18 +82,6 @@ void print_time(FILE *out, int64_t ms) {
   fputs(text, out);
 }
 
-struct str print_member_text(struct str map, const char *name) {
-  struct str found;
-  if (!value_member(map, str_from(name), &found) || value_head(found).type != VALUE_STRING) return STR("");
-  return value_head(found).string;
-}
-
-int64_t print_member_integer(struct str map, const char *name) {
-  struct str found;
-  if (!value_member(map, str_from(name), &found) || value_head(found).type != VALUE_INTEGER) return 0;
-  return value_head(found).integer;
-}
-
 /* ---- maps ---- */
 
 static bool is_time(struct str name, struct value value) {

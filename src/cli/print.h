@@ -17,10 +17,6 @@ void print_json(FILE *out, struct str value);
 /** Local time with its offset: "2026-11-20 10:12:03.123 +01:00". */
 void print_time(FILE *out, int64_t ms);
 
-/** A member of a map: text "" and integer 0 where there is none. */
-struct str print_member_text(struct str map, const char *name);
-int64_t print_member_integer(struct str map, const char *name);
-
 /** One column of a table: which member of a row's map, and its heading. */
 struct print_column {
   const char *heading, *member;

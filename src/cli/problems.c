@@ -22,7 +22,7 @@ void problems_deinit(struct problems *problems) {
 }
 
 void problems_add_value(struct problems *problems, struct str value) {
-  struct str severity = print_member_text(value, "severity");
+  struct str severity = value_member_text(value, "severity");
   buf_append(&problems->list, value.data, value.len);
   problems->count++;
   if (str_equal(severity, STR("error")))
@@ -250,12 +250,12 @@ static void print_line(FILE *out, struct str text, int64_t line, int64_t column,
 }
 
 static void print_one(FILE *out, struct str problem) {
-  struct str file = print_member_text(problem, "file"), key = print_member_text(problem, "key"),
-             instead = print_member_text(problem, "instead");
-  struct str text = print_member_text(problem, "text"), traceback = print_member_text(problem, "traceback");
-  struct str message = print_member_text(problem, "message"),
-             severity = print_member_text(problem, "severity");
-  int64_t line = print_member_integer(problem, "line"), column = print_member_integer(problem, "column");
+  struct str file = value_member_text(problem, "file"), key = value_member_text(problem, "key"),
+             instead = value_member_text(problem, "instead");
+  struct str text = value_member_text(problem, "text"), traceback = value_member_text(problem, "traceback");
+  struct str message = value_member_text(problem, "message"),
+             severity = value_member_text(problem, "severity");
+  int64_t line = value_member_integer(problem, "line"), column = value_member_integer(problem, "column");
   if (file.len) {
     fprintf(out, "%.*s:", STR_ARG(file));
     if (line) fprintf(out, "%lld:", (long long)line);
@@ -268,7 +268,7 @@ static void print_one(FILE *out, struct str problem) {
   if (instead.len) fputs("; ", out);
   print_text(out, instead, 2);
   fputc('\n', out);
-  if (text.len && line) print_line(out, text, line, column, print_member_integer(problem, "end_column"));
+  if (text.len && line) print_line(out, text, line, column, value_member_integer(problem, "end_column"));
   if (!traceback.len) return;
   fputs("  called from:\n    ", out);
   print_text(out, traceback, 4);
@@ -279,7 +279,7 @@ void problems_print(const struct problems *problems, FILE *out) {
   struct reader reader = reader_of(buf_str(&problems->list));
   for (uint32_t i = 0; i < problems->count && !reader.bad; i++) {
     struct str problem = value_slice(&reader);
-    if (!str_equal(print_member_text(problem, "severity"), STR("note"))) print_one(out, problem);
+    if (!str_equal(value_member_text(problem, "severity"), STR("note"))) print_one(out, problem);
   }
 }
 

@@ -25,8 +25,8 @@ static void show_texts(struct str map, const char *member, const char *heading, 
 
 /** What the window knows of the time before the reload. */
 static void write_filled(struct str result, char out[160]) {
-  struct str how = print_member_text(result, "result"), filled = part(result, "filled");
-  int64_t from = print_member_integer(filled, "short_from");
+  struct str how = value_member_text(result, "result"), filled = part(result, "filled");
+  int64_t from = value_member_integer(filled, "short_from");
   char moment[MOMENT_TEXT_MAX];
   if (str_equal(how, STR("checked"))) {
     snprintf(out, 160, "; it will be filled from the event log");
@@ -37,7 +37,7 @@ static void write_filled(struct str result, char out[160]) {
   } else if (from) {
     moment_write(from, moment);
     snprintf(out, 160, "; filled from %.10s on: the log keeps %s", moment,
-             gate_duration(print_member_integer(filled, "log_keep")).text);
+             gate_duration(value_member_integer(filled, "log_keep")).text);
   } else {
     snprintf(out, 160, "; filled from the event log");
   }
@@ -56,16 +56,16 @@ static void show_changes(struct str result) {
   show_texts(declared, "templates_changed", "template changed", "");
   show_texts(declared, "templates_removed", "template removed", "");
   struct str specs = part(result, "specs");
-  long long files = print_member_integer(specs, "files");
+  long long files = value_member_integer(specs, "files");
   if (files)
-    printf("  %-18s%lld passed, of %lld file%s\n", "specs", (long long)print_member_integer(specs, "passed"),
+    printf("  %-18s%lld passed, of %lld file%s\n", "specs", (long long)value_member_integer(specs, "passed"),
            files, files == 1 ? "" : "s");
 }
 
 static void show_result(struct str result) {
-  struct str how = print_member_text(result, "result");
-  long long number = print_member_integer(result, "generation"),
-            restores = print_member_integer(result, "restores");
+  struct str how = value_member_text(result, "result");
+  long long number = value_member_integer(result, "generation"),
+            restores = value_member_integer(result, "restores");
   if (str_equal(how, STR("unchanged"))) {
     printf("Nothing has changed: generation %lld serves.\n", number);
   } else if (str_equal(how, STR("checked"))) {
@@ -77,7 +77,7 @@ static void show_result(struct str result) {
         number);
   } else {
     printf("Generation %lld serves, after %lld ms.\n", number,
-           (long long)print_member_integer(result, "milliseconds"));
+           (long long)value_member_integer(result, "milliseconds"));
     if (restores)
       printf("It has the rules of generation %lld, until the files change, or `kairos reload`.\n", restores);
   }
@@ -92,7 +92,7 @@ static int run_reload(const struct cli_arguments *arguments) {
   struct buf result;
   buf_init(&result);
   int rc = ask_once(arguments, &request, &result);
-  bool filling = rc == CLI_DONE && str_equal(print_member_text(buf_str(&result), "result"), STR("filling"));
+  bool filling = rc == CLI_DONE && str_equal(value_member_text(buf_str(&result), "result"), STR("filling"));
   if (filling && !arguments->no_wait) rc = reload_wait(arguments, &result);
   if (rc == CLI_DONE && arguments->json)
     print_json(stdout, buf_str(&result));
@@ -128,25 +128,25 @@ static void put_paused(struct buf *out, struct str paused) {
   uint32_t count = value_head(paused).type == VALUE_ARRAY ? value_read(&reader).count : 0;
   buf_printf(out, count ? "paused:" : "nothing is paused");
   for (uint32_t i = 0; i < count; i++) {
-    struct str name = print_member_text(value_slice(&reader), "campaign");
+    struct str name = value_member_text(value_slice(&reader), "campaign");
     buf_printf(out, " %.*s", STR_ARG(name));
   }
 }
 
 static void put_row(struct buf *out, struct str row, const char *number, const char *state, struct str text) {
   char hash[9] = "";
-  struct str ruleset = print_member_text(row, "ruleset");
+  struct str ruleset = value_member_text(row, "ruleset");
   if (ruleset.len >= 8) memcpy(hash, ruleset.data, 8);
   struct buf cause;
   buf_init(&cause);
-  struct str by = print_member_text(row, "by"), name = print_member_text(row, "cause");
-  long long restores = print_member_integer(row, "restores");
+  struct str by = value_member_text(row, "by"), name = value_member_text(row, "cause");
+  long long restores = value_member_integer(row, "restores");
   buf_append(&cause, name.data, name.len);
   if (restores) buf_printf(&cause, " to %lld", restores);
   if (by.len) buf_printf(&cause, ", %.*s", STR_ARG(by));
   value_put_map(out, 6);
   value_put_member_text(out, "number", str_from(number));
-  value_put_member_integer(out, "at", print_member_integer(row, "at"));
+  value_put_member_integer(out, "at", value_member_integer(row, "at"));
   value_put_member_text(out, "cause", buf_str(&cause));
   value_put_member_text(out, "hash", str_from(hash));
   value_put_member_text(out, "state", str_from(state));
@@ -155,13 +155,13 @@ static void put_row(struct buf *out, struct str row, const char *number, const c
 }
 
 static void write_state(struct str fill, char out[64]) {
-  struct str error = print_member_text(fill, "error");
+  struct str error = value_member_text(fill, "error");
   if (!fill.len)
     snprintf(out, 64, "serving");
   else if (error.len)
     snprintf(out, 64, "serving, filling failed");
   else
-    snprintf(out, 64, "serving, filling %lld %%", (long long)print_member_integer(fill, "percent"));
+    snprintf(out, 64, "serving, filling %lld %%", (long long)value_member_integer(fill, "percent"));
 }
 
 /** Both lists are newest first: merged, so that a failed attempt stands where it came. */
@@ -171,7 +171,7 @@ static void show_list(struct str result) {
       {"CAUSE", "cause", 40, false},  {"RULES", "hash", 0, false},
       {"STATE", "state", 0, false},   {"CAMPAIGNS, OR WHY NOT", "text", 100, false},
   };
-  long long serving = print_member_integer(result, "serving");
+  long long serving = value_member_integer(result, "serving");
   char state[64];
   write_state(part(result, "fill"), state);
   struct reader kept = reader_of(part(result, "generations")), failed = reader_of(part(result, "failed"));
@@ -184,22 +184,22 @@ static void show_list(struct str result) {
   buf_init(&text);
   value_put_array(&rows, count);
   while (kept_left || failed_left) {
-    bool take_failed = !kept_left || (failed_left && print_member_integer(failed_row, "at") >
-                                                         print_member_integer(kept_row, "at"));
+    bool take_failed = !kept_left || (failed_left && value_member_integer(failed_row, "at") >
+                                                         value_member_integer(kept_row, "at"));
     if (take_failed) {
-      put_row(&rows, failed_row, "-", "failed", print_member_text(failed_row, "error"));
+      put_row(&rows, failed_row, "-", "failed", value_member_text(failed_row, "error"));
       failed_row = --failed_left ? value_slice(&failed) : STR("");
       continue;
     }
     char number[24];
-    long long generation = print_member_integer(kept_row, "generation");
+    long long generation = value_member_integer(kept_row, "generation");
     struct str changes = part(kept_row, "changes");
     snprintf(number, sizeof number, "%lld", generation);
     buf_clear(&text);
     put_names(&text, changes, "added", "+");
     put_names(&text, changes, "changed", "");
     put_names(&text, changes, "removed", "-");
-    struct str cause = print_member_text(kept_row, "cause");
+    struct str cause = value_member_text(kept_row, "cause");
     if (str_equal(cause, STR("pause")) || str_equal(cause, STR("resume")))
       put_paused(&text, part(kept_row, "paused"));
     put_row(&rows, kept_row, number, generation == serving ? state : "", buf_str(&text));

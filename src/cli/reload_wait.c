@@ -15,13 +15,13 @@ static struct str part(struct str map, const char *name) {
 
 static void show_progress(struct str fill) {
   if (!isatty(STDERR_FILENO)) return;
-  struct str state = print_member_text(fill, "state");
+  struct str state = value_member_text(fill, "state");
   if (str_equal(state, STR("filling")))
     fprintf(stderr, "\r\033[Kfilling new windows from the event log: %lld %%, %lld users",
-            (long long)print_member_integer(fill, "percent"), (long long)print_member_integer(fill, "users"));
+            (long long)value_member_integer(fill, "percent"), (long long)value_member_integer(fill, "users"));
   else if (str_equal(state, STR("judging")))
     fprintf(stderr, "\r\033[Kputting users into new segments: %lld %%",
-            (long long)print_member_integer(fill, "percent"));
+            (long long)value_member_integer(fill, "percent"));
   else if (str_equal(state, STR("sealing")))
     fprintf(stderr, "\r\033[Kwaiting until the log is sealed");
 }
@@ -75,7 +75,7 @@ int reload_wait(const struct cli_arguments *arguments, struct buf *result) {
   while ((rc = look(arguments, &status, &rules)) == CLI_DONE) {
     struct str fill = part(rules, "fill");
     if (!fill.len) break;
-    struct str error = print_member_text(fill, "error");
+    struct str error = value_member_text(fill, "error");
     if (error.len) {
       end_progress();
       fprintf(stderr, "kairos: the new windows cannot be filled from the event log: %.*s\n", STR_ARG(error));
@@ -87,7 +87,7 @@ int reload_wait(const struct cli_arguments *arguments, struct buf *result) {
   }
   if (rc == CLI_DONE) {
     end_progress();
-    put_end(result, print_member_integer(rules, "generation"), (clock_mono_us() - began) / 1000,
+    put_end(result, value_member_integer(rules, "generation"), (clock_mono_us() - began) / 1000,
             part(rules, "filled"));
   }
   buf_deinit(&status);

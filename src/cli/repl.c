@@ -42,7 +42,7 @@ static int await_answer(struct console *console, struct error *err) {
   for (;;) {
     int rc = control_stream_receive(console->stream, false, &console->answer, err);
     if (rc < 0) return rc;
-    if (rc > 0 && print_member_integer(buf_str(&console->answer), "id") == console->serial) return 0;
+    if (rc > 0 && value_member_integer(buf_str(&console->answer), "id") == console->serial) return 0;
     if (rc > 0) continue;
     struct pollfd wait = {control_stream_descriptor(console->stream), POLLIN, 0};
     if (poll(&wait, 1, -1) < 0 && errno != EINTR)
@@ -60,8 +60,8 @@ static int evaluate(struct console *console, struct str source, struct error *er
   if (rc == 0) rc = await_answer(console, err);
   if (rc) return rc;
   struct str answer = buf_str(&console->answer);
-  struct str state = print_member_text(answer, "state"), output = print_member_text(answer, "output"),
-             error = print_member_text(answer, "error");
+  struct str state = value_member_text(answer, "state"), output = value_member_text(answer, "output"),
+             error = value_member_text(answer, "error");
   if (str_equal(state, STR("incomplete"))) return 1;
   fwrite(output.data, 1, output.len, stdout); // the host has made it fit for a terminal
   if (console->json && output.len) putchar('\n');
@@ -91,7 +91,7 @@ static int open_session(const struct cli_arguments *arguments, const char *socke
 static int run_once(struct console *console, const char *code, struct error *err) {
   int rc = evaluate(console, str_from(code), err);
   if (rc == 1) {
-    struct str reason = print_member_text(buf_str(&console->answer), "error");
+    struct str reason = value_member_text(buf_str(&console->answer), "error");
     rc = error_set(err, ERROR_INVALID, "the code ends too early: %.*s", STR_ARG(reason));
   }
   return rc;
@@ -102,7 +102,7 @@ static int complete(void *context, struct str text, struct buf *names, size_t *r
   struct error err = {0};
   struct str found;
   if (send_text(console, "complete", text, &err) || await_answer(console, &err)) return -1;
-  *replaces = (size_t)print_member_integer(buf_str(&console->answer), "replaces");
+  *replaces = (size_t)value_member_integer(buf_str(&console->answer), "replaces");
   if (!value_member(buf_str(&console->answer), STR("names"), &found)) return -1;
   buf_append(names, found.data, found.len);
   return 0;
@@ -131,7 +131,7 @@ static int run_lines(struct console *console, struct repl_line *lines, struct er
     if (console->failed && !repl_line_interactive(lines)) return 0;
   }
   if (!console->source.len) return 0;
-  struct str reason = print_member_text(buf_str(&console->answer), "error");
+  struct str reason = value_member_text(buf_str(&console->answer), "error");
   return error_set(err, ERROR_INVALID, "the input ends too early: %.*s", STR_ARG(reason));
 }
 
@@ -141,9 +141,9 @@ static int run_console(const struct cli_arguments *arguments, struct console *co
   if (repl_line_interactive(lines))
     fprintf(stderr,
             "worker %lld of %lld, generation %lld. :help says what there is; personal data is masked.\n",
-            (long long)print_member_integer(greeting, "worker"),
-            (long long)print_member_integer(greeting, "workers"),
-            (long long)print_member_integer(greeting, "generation"));
+            (long long)value_member_integer(greeting, "worker"),
+            (long long)value_member_integer(greeting, "workers"),
+            (long long)value_member_integer(greeting, "generation"));
   (void)arguments;
   int rc = run_lines(console, lines, err);
   repl_line_free(lines);

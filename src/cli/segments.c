@@ -36,9 +36,9 @@ static void show_list(struct str rows) {
     if (joined.len && value_head(windows).count) buf_printf(&joined, ", ");
     put_joined(windows, &joined);
     value_put_map(&shown, 4);
-    value_put_member_text(&shown, "segment", print_member_text(row, "segment"));
-    value_put_member_integer(&shown, "members", print_member_integer(row, "members"));
-    value_put_member_text(&shown, "campaign", print_member_text(row, "campaign"));
+    value_put_member_text(&shown, "segment", value_member_text(row, "segment"));
+    value_put_member_integer(&shown, "members", value_member_integer(row, "members"));
+    value_put_member_text(&shown, "campaign", value_member_text(row, "campaign"));
     value_put_member_text(&shown, "reads", buf_str(&joined));
   }
   if (count) print_table(stdout, buf_str(&shown), columns, sizeof columns / sizeof *columns);
@@ -50,9 +50,9 @@ static void show_members(struct str result) {
   struct reader reader = reader_of(member(result, "members"));
   for (uint32_t left = value_read(&reader).count; left > 0; left--) {
     struct str user = value_slice(&reader);
-    print_time(stdout, print_member_integer(user, "since"));
+    print_time(stdout, value_member_integer(user, "since"));
     printf("  ");
-    print_text(stdout, print_member_text(user, "user"), 0);
+    print_text(stdout, value_member_text(user, "user"), 0);
     putchar('\n');
   }
 }
@@ -67,7 +67,7 @@ static int show_page(const struct cli_arguments *arguments, const char *after, s
   int rc = ask_once(arguments, &request, &result);
   buf_clear(next);
   if (rc == CLI_DONE) {
-    struct str last = print_member_text(buf_str(&result), "next");
+    struct str last = value_member_text(buf_str(&result), "next");
     buf_append(next, last.data, last.len);
     if (arguments->json)
       print_json(stdout, buf_str(&result));

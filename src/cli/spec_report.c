@@ -37,9 +37,9 @@ void spec_report_file(const struct spec_file *file) {
 }
 
 static void print_test(const struct spec_file *file, struct str test, const char *word) {
-  struct str name = print_member_text(test, "name"), message = print_member_text(test, "message");
-  int64_t line = print_member_integer(test, "failed_line");
-  if (!line) line = print_member_integer(test, "line");
+  struct str name = value_member_text(test, "name"), message = value_member_text(test, "message");
+  int64_t line = value_member_integer(test, "failed_line");
+  if (!line) line = value_member_integer(test, "line");
   printf("\n%s%s%s %s", colour(RED), word, colour(PLAIN), file->path);
   if (line) printf(":%lld", (long long)line);
   if (name.len) printf(": ");
@@ -54,7 +54,7 @@ void spec_report_end(const struct spec_file *files, size_t count, double seconds
   for (size_t i = 0; i < count; i++) {
     struct reader reader = reader_of(buf_str(&files[i].tests));
     for (uint32_t j = 0; j < files[i].count; j++) {
-      struct str test = value_slice(&reader), status = print_member_text(test, "status");
+      struct str test = value_slice(&reader), status = value_member_text(test, "status");
       if (str_equal(status, STR("failed"))) print_test(&files[i], test, "FAIL");
       if (str_equal(status, STR("error"))) print_test(&files[i], test, "ERROR");
     }

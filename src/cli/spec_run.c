@@ -85,7 +85,7 @@ _Noreturn static void run_file(const struct spec_options *options, const char *p
 /* ---- in the parent ---- */
 
 static void add_test(struct spec_file *file, struct str test) {
-  struct str status = print_member_text(test, "status");
+  struct str status = value_member_text(test, "status");
   buf_append(&file->tests, test.data, test.len);
   file->count++;
   if (str_equal(status, STR("passed")))
@@ -109,7 +109,7 @@ static void add_stopped(struct job *job, struct str message) {
     buf_append(&test, path.data, path.len);
   else
     value_put_array(&test, 0);
-  value_put_member_text(&test, "name", began.len ? print_member_text(began, "name") : STR(""));
+  value_put_member_text(&test, "name", began.len ? value_member_text(began, "name") : STR(""));
   value_put_member_text(&test, "status", STR("error"));
   value_put_member_text(&test, "message", message);
   value_put_string(&test, STR("line"));
@@ -124,7 +124,7 @@ static void add_stopped(struct job *job, struct str message) {
 }
 
 static void take_report(struct job *job, struct str value) {
-  struct str kind = print_member_text(value, "kind"), error = print_member_text(value, "error");
+  struct str kind = value_member_text(value, "kind"), error = value_member_text(value, "error");
   if (str_equal(kind, STR("start"))) {
     buf_clear(&job->test);
     buf_append(&job->test, value.data, value.len);

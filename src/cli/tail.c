@@ -39,7 +39,7 @@ static int put_request(const struct cli_arguments *arguments, struct buf *reques
 
 static void put_words(struct str line, const char *const *names) {
   for (; *names; names++) {
-    struct str text = print_member_text(line, *names);
+    struct str text = value_member_text(line, *names);
     if (!text.len) continue;
     fputs("  ", stdout);
     print_text(stdout, text, 0);
@@ -52,16 +52,16 @@ static void show(struct str line) {
   static const char *const of_other[] = {"campaign", "key",  "error",   "experiment", "variant",
                                          "outcome",  "type", "channel", "reason",     "over",
                                          "step",     "id",   "detail",  "message_id", NULL};
-  struct str what = print_member_text(line, "what"), payload;
-  int64_t lost = print_member_integer(line, "lost");
+  struct str what = value_member_text(line, "what"), payload;
+  int64_t lost = value_member_integer(line, "lost");
   if (lost) {
     printf("… %lld lines were lost: they came faster than they were read\n", (long long)lost);
     return;
   }
-  print_time(stdout, print_member_integer(line, "at"));
+  print_time(stdout, value_member_integer(line, "at"));
   printf("  %-10.*s", STR_ARG(what));
-  struct str who = print_member_text(line, "user");
-  if (!who.len) who = print_member_text(line, "subject");
+  struct str who = value_member_text(line, "user");
+  if (!who.len) who = value_member_text(line, "subject");
   fputs(" ", stdout);
   print_text(stdout, who, 0);
   if (str_equal(what, STR("event"))) {
@@ -74,9 +74,9 @@ static void show(struct str line) {
   } else {
     bool message = str_equal(what, STR("send")) || str_equal(what, STR("skip"));
     put_words(line, message ? of_message : of_other);
-    if (print_member_integer(line, "due")) {
+    if (value_member_integer(line, "due")) {
       fputs(" until ", stdout);
-      print_time(stdout, print_member_integer(line, "due"));
+      print_time(stdout, value_member_integer(line, "due"));
     }
   }
   fputc('\n', stdout);
@@ -122,7 +122,7 @@ static int run(const struct cli_arguments *arguments) {
         "no host runs here (nobody listens on %s); start one with `kairos run`, or say where it is with "
         "--data-dir",
         config->control.socket);
-  struct str warning = print_member_text(buf_str(&greeting), "warning");
+  struct str warning = value_member_text(buf_str(&greeting), "warning");
   if (rc == 0 && warning.len)
     fprintf(stderr, "kairos: %.*s; what one of this name does is shown once there is one\n",
             STR_ARG(warning));

@@ -11,7 +11,7 @@ static bool is_said(struct str name) {
 }
 
 static void put_window(struct str window, struct buf *out) {
-  bool named = print_member_text(window, "window").len > 0;
+  bool named = value_member_text(window, "window").len > 0;
   struct reader reader = reader_of(window);
   struct buf members;
   uint32_t count = 0;
@@ -51,21 +51,21 @@ static void put_counted(struct str counted, struct buf *out) {
 /** A journey in a line: "carts c1: waiting, wait \"1h\" (line 21) until …, begun …". */
 static void put_journey(struct str journey, struct buf *out) {
   char moment[MOMENT_TEXT_MAX];
-  struct str key = print_member_text(journey, "key"), step = print_member_text(journey, "step"),
-             why = print_member_text(journey, "why");
+  struct str key = value_member_text(journey, "key"), step = value_member_text(journey, "step"),
+             why = value_member_text(journey, "why");
   struct buf line;
   buf_init(&line);
-  buf_printf(&line, "%.*s%s%.*s: %.*s", STR_ARG(print_member_text(journey, "campaign")), key.len ? " " : "",
-             STR_ARG(key), STR_ARG(print_member_text(journey, "state")));
+  buf_printf(&line, "%.*s%s%.*s: %.*s", STR_ARG(value_member_text(journey, "campaign")), key.len ? " " : "",
+             STR_ARG(key), STR_ARG(value_member_text(journey, "state")));
   if (step.len) buf_printf(&line, ", %.*s", STR_ARG(step));
-  if (print_member_integer(journey, "line"))
-    buf_printf(&line, " (line %lld)", (long long)print_member_integer(journey, "line"));
-  if (print_member_integer(journey, "due")) {
-    moment_write(print_member_integer(journey, "due"), moment);
+  if (value_member_integer(journey, "line"))
+    buf_printf(&line, " (line %lld)", (long long)value_member_integer(journey, "line"));
+  if (value_member_integer(journey, "due")) {
+    moment_write(value_member_integer(journey, "due"), moment);
     buf_printf(&line, " until %s", moment);
   }
-  moment_write(print_member_integer(journey, "begun"), moment);
-  long long steps = (long long)print_member_integer(journey, "steps");
+  moment_write(value_member_integer(journey, "begun"), moment);
+  long long steps = (long long)value_member_integer(journey, "steps");
   buf_printf(&line, "; begun %s, %lld step%s", moment, steps, steps == 1 ? "" : "s");
   if (why.len) buf_printf(&line, "; %.*s", STR_ARG(why));
   value_put_string(out, buf_str(&line));
@@ -95,7 +95,7 @@ static void put_each(struct str list, void (*put)(struct str item, struct buf *o
 }
 
 static void show(struct str result) {
-  if (print_member_integer(result, "seq") == 0) {
+  if (value_member_integer(result, "seq") == 0) {
     printf("Nothing is known of this user: no event of theirs was accepted, or all of it has expired.\n");
     return;
   }

@@ -39,33 +39,33 @@ static struct str last_of(struct str list) {
 
 /** What became of a message, in a line. */
 static void headline(struct str decision) {
-  struct str template = print_member_text(decision, "template"),
-             reason = print_member_text(decision, "reason");
+  struct str template = value_member_text(decision, "template"),
+             reason = value_member_text(decision, "reason");
   struct str attempts = member(decision, "attempts"), outcomes = member(decision, "outcomes");
   print_text(stdout, template, 0);
-  if (!str_equal(print_member_text(decision, "decision"), STR("send"))) {
+  if (!str_equal(value_member_text(decision, "decision"), STR("send"))) {
     printf(" was not sent: ");
     print_text(stdout, reason, 0);
     return;
   }
   struct str last = list_count(outcomes) ? last_of(outcomes) : STR("");
-  struct str outcome = print_member_text(last, "outcome"), detail = print_member_text(last, "detail");
+  struct str outcome = value_member_text(last, "outcome"), detail = value_member_text(last, "detail");
   struct str attempt = list_count(attempts) ? last_of(attempts) : STR("");
-  if (print_member_integer(attempt, "seq") > print_member_integer(last, "seq")) {
+  if (value_member_integer(attempt, "seq") > value_member_integer(last, "seq")) {
     printf(" is under way: attempt %lld has no outcome yet",
-           (long long)print_member_integer(attempt, "attempt"));
-  } else if (!outcome.len && print_member_integer(decision, "not_before") > clock_wall_ms()) {
+           (long long)value_member_integer(attempt, "attempt"));
+  } else if (!outcome.len && value_member_integer(decision, "not_before") > clock_wall_ms()) {
     printf(" is deferred to ");
-    print_time(stdout, print_member_integer(decision, "not_before"));
+    print_time(stdout, value_member_integer(decision, "not_before"));
   } else if (!outcome.len || str_equal(outcome, STR("resent"))) {
     printf(" waits for its provider");
   } else if (str_equal(outcome, STR("accepted"))) {
     printf(" was sent");
   } else if (str_equal(outcome, STR("retry"))) {
     printf(" will be tried again");
-    if (print_member_integer(last, "retry_at")) {
+    if (value_member_integer(last, "retry_at")) {
       printf(" at ");
-      print_time(stdout, print_member_integer(last, "retry_at"));
+      print_time(stdout, value_member_integer(last, "retry_at"));
     }
   } else {
     printf(str_equal(outcome, STR("held")) ? " is held" : " was not delivered");
@@ -91,10 +91,10 @@ static void map_lines(const char *name, struct str map, const char *none) {
 
 static void rule_line(struct str decision) {
   label("rule");
-  print_text(stdout, print_member_text(decision, "rule"), INDENT);
+  print_text(stdout, value_member_text(decision, "rule"), INDENT);
   printf(" (campaign ");
-  print_text(stdout, print_member_text(decision, "campaign"), INDENT);
-  printf(", generation %lld)\n", (long long)print_member_integer(decision, "generation"));
+  print_text(stdout, value_member_text(decision, "campaign"), INDENT);
+  printf(", generation %lld)\n", (long long)value_member_integer(decision, "generation"));
 }
 
 static void time_line(const char *name, int64_t at) {
@@ -115,19 +115,19 @@ static void delivery_lines(struct str decision) {
   struct str outcome = outcomes_left ? value_slice(&outcome_reader) : STR("");
   while (attempts_left || outcomes_left) {
     if (attempts_left &&
-        (!outcomes_left || print_member_integer(attempt, "seq") < print_member_integer(outcome, "seq"))) {
+        (!outcomes_left || value_member_integer(attempt, "seq") < value_member_integer(outcome, "seq"))) {
       char name[32];
-      snprintf(name, sizeof name, "attempt %lld", (long long)print_member_integer(attempt, "attempt"));
-      time_line(name, print_member_integer(attempt, "at"));
+      snprintf(name, sizeof name, "attempt %lld", (long long)value_member_integer(attempt, "attempt"));
+      time_line(name, value_member_integer(attempt, "at"));
       attempt = --attempts_left ? value_slice(&attempt_reader) : STR("");
       continue;
     }
-    struct str detail = print_member_text(outcome, "detail"),
-               provider_id = print_member_text(outcome, "provider_id");
+    struct str detail = value_member_text(outcome, "detail"),
+               provider_id = value_member_text(outcome, "provider_id");
     label("outcome");
-    print_time(stdout, print_member_integer(outcome, "at"));
+    print_time(stdout, value_member_integer(outcome, "at"));
     printf("  ");
-    print_text(stdout, print_member_text(outcome, "outcome"), INDENT);
+    print_text(stdout, value_member_text(outcome, "outcome"), INDENT);
     printf(detail.len ? ": " : "");
     print_text(stdout, detail, INDENT);
     if (provider_id.len) printf(", known to the provider as ");
@@ -141,16 +141,16 @@ static void message_block(struct str decision) {
   headline(decision);
   putchar('\n');
   rule_line(decision);
-  text_line("cause", print_member_text(decision, "cause"));
-  time_line("decided", print_member_integer(decision, "accepted"));
+  text_line("cause", value_member_text(decision, "cause"));
+  time_line("decided", value_member_integer(decision, "accepted"));
   label("message");
-  print_text(stdout, print_member_text(decision, "message_id"), INDENT);
+  print_text(stdout, value_member_text(decision, "message_id"), INDENT);
   printf(", ");
-  print_text(stdout, print_member_text(decision, "channel"), INDENT);
+  print_text(stdout, value_member_text(decision, "channel"), INDENT);
   printf(" through ");
-  print_text(stdout, print_member_text(decision, "provider"), INDENT);
-  if (print_member_text(decision, "purpose").len) printf(", purpose ");
-  print_text(stdout, print_member_text(decision, "purpose"), INDENT);
+  print_text(stdout, value_member_text(decision, "provider"), INDENT);
+  if (value_member_text(decision, "purpose").len) printf(", purpose ");
+  print_text(stdout, value_member_text(decision, "purpose"), INDENT);
   putchar('\n');
   map_lines("facts", member(decision, "facts"), "none read");
   map_lines("checks", member(decision, "checks"), "none asked");
@@ -160,20 +160,20 @@ static void message_block(struct str decision) {
 static void failure_block(struct str decision) {
   printf("a rule failed; its input went to the dead letters (`kairos dead list`)\n");
   rule_line(decision);
-  text_line("cause", print_member_text(decision, "cause"));
-  time_line("failed", print_member_integer(decision, "accepted"));
-  text_line("error", print_member_text(decision, "error"));
+  text_line("cause", value_member_text(decision, "cause"));
+  time_line("failed", value_member_integer(decision, "accepted"));
+  text_line("error", value_member_text(decision, "error"));
 }
 
 /** A timer that came due while its campaign did not run. */
 static void not_run_block(struct str decision) {
-  int64_t moved_to = print_member_integer(decision, "moved_to");
-  print_text(stdout, print_member_text(decision, "campaign"), 0);
+  int64_t moved_to = value_member_integer(decision, "moved_to");
+  print_text(stdout, value_member_text(decision, "campaign"), 0);
   printf("'s timer did not run: ");
-  print_text(stdout, print_member_text(decision, "reason"), INDENT);
+  print_text(stdout, value_member_text(decision, "reason"), INDENT);
   putchar('\n');
   rule_line(decision);
-  text_line("cause", print_member_text(decision, "cause"));
+  text_line("cause", value_member_text(decision, "cause"));
   if (moved_to)
     time_line("due again", moved_to);
   else
@@ -181,7 +181,7 @@ static void not_run_block(struct str decision) {
 }
 
 static void suppression_block(struct str decision, struct str kind) {
-  struct str channel = print_member_text(decision, "channel"), reason = print_member_text(decision, "reason");
+  struct str channel = value_member_text(decision, "channel"), reason = value_member_text(decision, "reason");
   bool all = str_equal(channel, STR("*"));
   printf("%.*s on ", STR_ARG(kind));
   print_text(stdout, all ? STR("every channel") : channel, 0);
@@ -191,9 +191,9 @@ static void suppression_block(struct str decision, struct str kind) {
 }
 
 static void consent_block(struct str decision, struct str kind) {
-  struct str channel = print_member_text(decision, "channel"), source = print_member_text(decision, "source");
+  struct str channel = value_member_text(decision, "channel"), source = value_member_text(decision, "source");
   printf("%.*s: ", STR_ARG(kind));
-  print_text(stdout, print_member_text(decision, "purpose"), 0);
+  print_text(stdout, value_member_text(decision, "purpose"), 0);
   printf(" on ");
   print_text(stdout, str_equal(channel, STR("*")) ? STR("every channel") : channel, 0);
   printf(" (");
@@ -202,7 +202,7 @@ static void consent_block(struct str decision, struct str kind) {
 }
 
 static void membership_block(struct str decision, struct str kind) {
-  struct str segment = print_member_text(decision, "segment");
+  struct str segment = value_member_text(decision, "segment");
   const char *said = str_equal(kind, STR("entered"))  ? "entered the segment "
                      : str_equal(kind, STR("left"))   ? "left the segment "
                      : str_equal(kind, STR("filled")) ? "was found in the new segment "
@@ -214,9 +214,9 @@ static void membership_block(struct str decision, struct str kind) {
 
 static void exposure_block(struct str decision, struct str kind) {
   bool goal = str_equal(kind, STR("goal"));
-  struct str variant = print_member_text(decision, "variant");
+  struct str variant = value_member_text(decision, "variant");
   printf(goal ? "reached the goal of the experiment " : "came into the experiment ");
-  print_text(stdout, print_member_text(decision, "experiment"), 0);
+  print_text(stdout, value_member_text(decision, "experiment"), 0);
   printf(": ");
   print_text(stdout,
              str_equal(variant, STR("*holdout")) ? STR("held out by it")
@@ -228,38 +228,38 @@ static void exposure_block(struct str decision, struct str kind) {
 
 /** Why nothing followed. */
 static void journey_end_block(struct str decision) {
-  struct str key = print_member_text(decision, "key"), reason = print_member_text(decision, "reason"),
-             step = print_member_text(decision, "step");
-  print_text(stdout, print_member_text(decision, "campaign"), 0);
+  struct str key = value_member_text(decision, "key"), reason = value_member_text(decision, "reason"),
+             step = value_member_text(decision, "step");
+  print_text(stdout, value_member_text(decision, "campaign"), 0);
   printf("'s journey");
   if (key.len) putchar(' ');
   print_text(stdout, key, 0);
   printf(" ended: ");
-  print_text(stdout, print_member_text(decision, "ended"), 0);
+  print_text(stdout, value_member_text(decision, "ended"), 0);
   if (reason.len) printf(", ");
   print_text(stdout, reason, INDENT);
   putchar('\n');
-  time_line("begun", print_member_integer(decision, "begun"));
+  time_line("begun", value_member_integer(decision, "begun"));
   if (step.len) text_line("it stood at", step);
 }
 
 static void emitted_block(struct str decision) {
-  print_text(stdout, print_member_text(decision, "campaign"), 0);
+  print_text(stdout, value_member_text(decision, "campaign"), 0);
   printf(" emitted ");
-  print_text(stdout, print_member_text(decision, "event_type"), 0);
+  print_text(stdout, value_member_text(decision, "event_type"), 0);
   putchar('\n');
-  text_line("event", print_member_text(decision, "event_id"));
+  text_line("event", value_member_text(decision, "event_id"));
 }
 
 /** What a rule that ran looked at, and why that came to nothing. */
 static void run_block(struct str row) {
-  struct str decision = print_member_text(row, "decision"), reason = print_member_text(row, "reason");
+  struct str decision = value_member_text(row, "decision"), reason = value_member_text(row, "reason");
   bool ran = value_head(member(row, "ran")).boolean;
-  struct str segment = print_member_text(row, "segment");
-  print_text(stdout, segment.len ? segment : print_member_text(row, "campaign"), 0);
+  struct str segment = value_member_text(row, "segment");
+  print_text(stdout, segment.len ? segment : value_member_text(row, "campaign"), 0);
   bool journey = member(row, "journey").len > 0;
-  if (journey) printf("'s journey%s", print_member_text(row, "journey").len ? " " : "");
-  print_text(stdout, print_member_text(row, "journey"), 0);
+  if (journey) printf("'s journey%s", value_member_text(row, "journey").len ? " " : "");
+  print_text(stdout, value_member_text(row, "journey"), 0);
   if (segment.len)
     printf(": the segment was judged: %.*s", STR_ARG(decision));
   else if (!ran)
@@ -278,12 +278,12 @@ static void run_block(struct str row) {
   print_text(stdout, reason, INDENT);
   putchar('\n');
   rule_line(row);
-  text_line("cause", print_member_text(row, "cause"));
+  text_line("cause", value_member_text(row, "cause"));
   if (ran) map_lines("facts", member(row, "facts"), "none read");
 }
 
 static void decision_block(struct str decision) {
-  struct str kind = print_member_text(decision, "decision");
+  struct str kind = value_member_text(decision, "decision");
   if (str_equal(kind, STR("failed")))
     failure_block(decision);
   else if (str_equal(kind, STR("none")))
@@ -312,7 +312,7 @@ static void show(struct str list, uint32_t most, void (*block)(struct str item))
     struct str item = value_slice(&reader);
     if (count - i > most) continue;
     if (i && count - i < most) putchar('\n');
-    print_time(stdout, print_member_integer(item, "at"));
+    print_time(stdout, value_member_integer(item, "at"));
     printf("  ");
     block(item);
   }
@@ -346,7 +346,7 @@ static void list_templates(struct str decisions) {
   struct buf known;
   buf_init(&known);
   for (uint32_t left = value_read(&reader).count; left > 0; left--) {
-    struct str template = print_member_text(value_slice(&reader), "template");
+    struct str template = value_member_text(value_slice(&reader), "template");
     struct reader earlier = reader_of(buf_str(&known));
     bool there = !template.len;
     while (!there && reader_left(&earlier)) there = str_equal(reader_str(&earlier), template);

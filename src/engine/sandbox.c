@@ -121,12 +121,17 @@ _Noreturn static void raise_text(lua_State *lua, int code, const char *text) {
   abort(); // lua_error does not return
 }
 
+/** What is wrong, behind file and line. `text` has room for an error's message. */
+static void say_where(lua_State *lua, char *text, const char *format, va_list arguments) {
+  size_t size = sizeof((struct error *)NULL)->message, at = sandbox_where(lua, text, size / 2);
+  vsnprintf(text + at, size - at, format, arguments);
+}
+
 void sandbox_raise(lua_State *lua, int code, const char *format, ...) {
   char text[sizeof((struct error *)NULL)->message];
-  size_t at = sandbox_where(lua, text, sizeof text / 2);
   va_list arguments;
   va_start(arguments, format);
-  vsnprintf(text + at, sizeof text - at, format, arguments);
+  say_where(lua, text, format, arguments);
   va_end(arguments);
   raise_text(lua, code, text);
 }
@@ -134,10 +139,9 @@ void sandbox_raise(lua_State *lua, int code, const char *format, ...) {
 void sandbox_end(lua_State *lua, int code, const char *format, ...) {
   struct sandbox *sandbox = sandbox_of(lua);
   char text[sizeof((struct error *)NULL)->message];
-  size_t at = sandbox_where(lua, text, sizeof text / 2);
   va_list arguments;
   va_start(arguments, format);
-  vsnprintf(text + at, sizeof text - at, format, arguments);
+  say_where(lua, text, format, arguments);
   va_end(arguments);
   error_set(&sandbox->failure, code, "%.700s", text);
   traceback_add(lua, 0, &sandbox->failure);

@@ -224,6 +224,18 @@ bool value_member(struct str bytes, struct str key, struct str *out) {
   return found;
 }
 
+struct str value_member_text(struct str map, const char *name) {
+  struct str found;
+  if (!value_member(map, str_from(name), &found) || value_head(found).type != VALUE_STRING) return STR("");
+  return value_head(found).string;
+}
+
+int64_t value_member_integer(struct str map, const char *name) {
+  struct str found;
+  if (!value_member(map, str_from(name), &found) || value_head(found).type != VALUE_INTEGER) return 0;
+  return value_head(found).integer;
+}
+
 /** The element whose position `step` spells, from 0. */
 static bool find_element(struct str bytes, struct str step, struct str *out) {
   struct reader reader = reader_of(bytes);

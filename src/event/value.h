@@ -42,6 +42,10 @@ bool value_valid(struct str bytes);
 /** The value under `key` of the map `bytes`; of equal keys the last. @return false if not a map or not there.
  */
 bool value_member(struct str bytes, struct str key, struct str *out);
+/** The text, or the whole number, under this name in a map; "" or 0 if there is none, or it is something
+ * else. */
+struct str value_member_text(struct str map, const char *name);
+int64_t value_member_integer(struct str map, const char *name);
 /** Follow a dotted path ("items.0.sku"; array steps are numbers, from 0); the empty path is the value itself.
  * @return false if it leads nowhere. */
 bool value_find(struct str bytes, struct str path, struct str *out);

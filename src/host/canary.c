@@ -286,13 +286,6 @@ static int run_child(struct canary *canary, char *const arguments[]) {
 
 /* ---- what it says ---- */
 
-static struct str text_of(struct str map, const char *name) {
-  struct str found;
-  if (!value_member(map, str_from(name), &found)) return STR("");
-  struct value value = value_head(found);
-  return value.type == VALUE_STRING ? value.string : STR("");
-}
-
 static int64_t number_of(struct str map, const char *name) {
   struct str found;
   double number;
@@ -335,9 +328,9 @@ static int check_refused(struct canary *canary, struct str answer) {
   int64_t errors = number_of(answer, "errors");
   for (; count > 0; count--) {
     struct str problem = value_slice(&reader);
-    if (!str_equal(text_of(problem, "severity"), STR("error"))) continue;
-    struct str file = text_of(problem, "file"), message = text_of(problem, "message"),
-               instead = text_of(problem, "instead");
+    if (!str_equal(value_member_text(problem, "severity"), STR("error"))) continue;
+    struct str file = value_member_text(problem, "file"), message = value_member_text(problem, "message"),
+               instead = value_member_text(problem, "instead");
     char more[64] = "", line[24] = "";
     if (errors > 1) snprintf(more, sizeof more, " (and %lld more: `kairos check`)", (long long)errors - 1);
     if (number_of(problem, "line"))
@@ -372,9 +365,10 @@ static int spec_failed(struct canary *canary, struct str answer) {
     struct str file = value_slice(&reader);
     struct reader inside = list_of(file, "tests", &tests);
     for (; tests > 0; tests--) {
-      struct str test = value_slice(&inside), status = text_of(test, "status"), name = text_of(test, "name");
+      struct str test = value_slice(&inside), status = value_member_text(test, "status"),
+                 name = value_member_text(test, "name");
       if (!str_equal(status, STR("failed")) && !str_equal(status, STR("error"))) continue;
-      struct str path = text_of(file, "file"), message = text_of(test, "message");
+      struct str path = value_member_text(file, "file"), message = value_member_text(test, "message");
       int64_t line = number_of(test, "failed_line");
       if (!line) line = number_of(test, "line");
       char more[64] = "";

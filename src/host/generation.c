@@ -40,11 +40,6 @@ static struct value member(struct str bytes, const char *name) {
   return value_member(bytes, str_from(name), &found) ? value_head(found) : (struct value){.type = VALUE_NIL};
 }
 
-static int64_t member_integer(struct str bytes, const char *name) {
-  struct value value = member(bytes, name);
-  return value.type == VALUE_INTEGER ? value.integer : 0;
-}
-
 static struct str member_slice(struct str bytes, const char *name, enum value_type type) {
   struct str found;
   bool there = value_member(bytes, str_from(name), &found) && value_head(found).type == type;
@@ -59,12 +54,12 @@ int generation_facts_decode(struct generation_facts *out, struct str bytes, stru
       files.type != VALUE_STRING || !hash128_from_hex(sources.string, &out->sources) ||
       !hash128_from_hex(files.string, &out->files))
     return error_set(err, ERROR_CORRUPT, "what is kept of the generation does not check out");
-  out->number = (uint32_t)member_integer(bytes, "generation");
+  out->number = (uint32_t)value_member_integer(bytes, "generation");
   for (int i = 0; i < GENERATION_CAUSES; i++)
     if (str_equal(cause.string, str_from(cause_names[i]))) out->cause = (enum generation_cause)i;
-  out->at = member_integer(bytes, "at");
+  out->at = value_member_integer(bytes, "at");
   out->by = by.type == VALUE_STRING ? by.string : STR("");
-  out->restores = (uint32_t)member_integer(bytes, "restores");
+  out->restores = (uint32_t)value_member_integer(bytes, "restores");
   out->paused = member_slice(bytes, "paused", VALUE_ARRAY);
   out->flights = member_slice(bytes, "flights", VALUE_ARRAY);
   out->changes = member_slice(bytes, "changes", VALUE_MAP);
@@ -93,14 +88,7 @@ static void read_windows(struct generation *generation) {
   generation->besides = memory_zalloc((count + 1) * sizeof *generation->besides);
   for (uint32_t i = 0; i < count; i++) {
     struct str map = value_slice(&besides);
-    struct window_declaration *window = &generation->besides[generation->besides_count++];
-    *window = (struct window_declaration){.kind = (enum window_kind)member_integer(map, "kind"),
-                                          .of = member(map, "of").string,
-                                          .by = member(map, "by").string,
-                                          .value = member(map, "value").string,
-                                          .over = member_integer(map, "over")};
-    window_identify(window);
-    window_begin(window, (uint32_t)member_integer(map, "since"));
+    generation->besides[generation->besides_count++] = generation_window(map);
   }
 }
 
@@ -114,7 +102,7 @@ static void read_quiet(struct generation *generation) {
     struct str map = value_slice(&rows), folder = member(map, "folder").string;
     struct generation_segment *segment = &generation->quiet[generation->quiet_count++];
     segment->name = member(map, "name").string;
-    segment->since = (uint32_t)member_integer(map, "since");
+    segment->since = (uint32_t)value_member_integer(map, "since");
     segment->id = hash64(segment->name, segment->since);
     if (!str_equal(folder, last)) buf_put_str(&generation->quiet_folders, folder);
     last = folder;
@@ -128,14 +116,29 @@ void generation_put_quiet(struct buf *out, const struct engine_segment *segment,
   value_put_member_integer(out, "since", since);
 }
 
-void generation_put_beside(struct buf *out, const struct window_declaration *window, struct str words) {
-  value_put_map(out, 7);
+void generation_put_window(struct buf *out, const struct window_declaration *window) {
   value_put_member_integer(out, "kind", window->kind);
   value_put_member_text(out, "of", window->of);
   value_put_member_text(out, "by", window->by);
   value_put_member_text(out, "value", window->value);
   value_put_member_integer(out, "over", window->over);
   value_put_member_integer(out, "since", window->since);
+}
+
+struct window_declaration generation_window(struct str map) {
+  struct window_declaration window = {.kind = (enum window_kind)value_member_integer(map, "kind"),
+                                      .of = value_member_text(map, "of"),
+                                      .by = value_member_text(map, "by"),
+                                      .value = value_member_text(map, "value"),
+                                      .over = value_member_integer(map, "over")};
+  window_identify(&window);
+  window_begin(&window, (uint32_t)value_member_integer(map, "since"));
+  return window;
+}
+
+void generation_put_beside(struct buf *out, const struct window_declaration *window, struct str words) {
+  value_put_map(out, GENERATION_WINDOW_MEMBERS + 1);
+  generation_put_window(out, window);
   value_put_member_text(out, "words", words);
 }
 

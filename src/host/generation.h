@@ -97,6 +97,11 @@ void generation_windows(const struct generation *generation, struct buf *out);
 struct engine_options generation_engine(const struct generation *generation, const struct config *config);
 /** Append one of facts.quiet. */
 void generation_put_quiet(struct buf *out, const struct engine_segment *segment, uint32_t since);
+/** What is kept of a window's declaration: append so many members of a map, and read them back. The
+ * declaration borrows from the map. */
+enum { GENERATION_WINDOW_MEMBERS = 6 };
+void generation_put_window(struct buf *out, const struct window_declaration *window);
+struct window_declaration generation_window(struct str map);
 /** Append one of facts.besides. */
 void generation_put_beside(struct buf *out, const struct window_declaration *window, struct str words);
 /** Whether other sources wait until its windows are filled. */

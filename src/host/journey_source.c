@@ -28,26 +28,12 @@ bool journey_source_key(struct str key, struct str *campaign, struct hash128 *ve
   return hash128_from_hex((struct str){key.data + key.len - HEX, HEX}, version);
 }
 
-static int64_t integer_of(struct str map, const char *name) {
-  struct str found;
-  if (!value_member(map, str_from(name), &found)) return 0;
-  struct value value = value_head(found);
-  return value.type == VALUE_INTEGER ? value.integer : 0;
-}
-
-static struct str text_of(struct str map, const char *name) {
-  struct str found;
-  if (!value_member(map, str_from(name), &found)) return STR("");
-  struct value value = value_head(found);
-  return value.type == VALUE_STRING ? value.string : STR("");
-}
-
 struct journey_source_facts journey_source_facts(struct str bytes) {
   if (!value_valid(bytes)) return (struct journey_source_facts){.windows = STR("")};
-  struct journey_source_facts facts = {.at = integer_of(bytes, "at"),
-                                       .until = integer_of(bytes, "until"),
-                                       .people = integer_of(bytes, "people"),
-                                       .empty = integer_of(bytes, "empty"),
+  struct journey_source_facts facts = {.at = value_member_integer(bytes, "at"),
+                                       .until = value_member_integer(bytes, "until"),
+                                       .people = value_member_integer(bytes, "people"),
+                                       .empty = value_member_integer(bytes, "empty"),
                                        .windows = STR("")};
   struct str found;
   if (value_member(bytes, STR("windows"), &found) && value_head(found).type == VALUE_ARRAY)
@@ -72,13 +58,8 @@ static void put_windows(const struct engine *engine, uint32_t rule, struct buf *
   value_put_array(out, (uint32_t)count);
   for (size_t i = 0; i < count; i++) {
     const struct window_declaration *window = &windows[indices[i]];
-    value_put_map(out, 6);
-    value_put_member_integer(out, "kind", window->kind);
-    value_put_member_text(out, "of", window->of);
-    value_put_member_text(out, "by", window->by);
-    value_put_member_text(out, "value", window->value);
-    value_put_member_integer(out, "over", window->over);
-    value_put_member_integer(out, "since", window->since);
+    value_put_map(out, GENERATION_WINDOW_MEMBERS);
+    generation_put_window(out, window);
   }
 }
 
@@ -224,8 +205,9 @@ static bool next_listed(struct reader *reader, uint32_t *left, struct listed *ou
   if (*left == 0) return false;
   --*left;
   struct str map = value_slice(reader);
-  *out = (struct listed){.campaign = text_of(map, "campaign"), .people = integer_of(map, "people")};
-  return hash128_from_hex(text_of(map, "version"), &out->version);
+  *out = (struct listed){.campaign = value_member_text(map, "campaign"),
+                         .people = value_member_integer(map, "people")};
+  return hash128_from_hex(value_member_text(map, "version"), &out->version);
 }
 
 static uint32_t listed_count(struct reader *reader) {
@@ -233,13 +215,7 @@ static uint32_t listed_count(struct reader *reader) {
 }
 
 static void add_window(struct journey_sources *sources, struct str map) {
-  struct window_declaration window = {.kind = (enum window_kind)integer_of(map, "kind"),
-                                      .of = text_of(map, "of"),
-                                      .by = text_of(map, "by"),
-                                      .value = text_of(map, "value"),
-                                      .over = integer_of(map, "over")};
-  window_identify(&window);
-  window_begin(&window, (uint32_t)integer_of(map, "since"));
+  struct window_declaration window = generation_window(map);
   for (size_t i = 0; i < sources->window_count; i++)
     if (sources->windows[i].id == window.id) return;
   sources->windows = memory_realloc(sources->windows, (sources->window_count + 1) * sizeof *sources->windows);

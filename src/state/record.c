@@ -467,7 +467,8 @@ bool record_timer_next(const struct record *record, struct timer *out) {
   return found;
 }
 
-bool record_timer_needs(const struct record *record, size_t *at, struct timer *out) {
+bool record_timer_next_of(const struct record *record, size_t *at, bool (*is)(const struct timer *timer),
+                          struct timer *out) {
   struct reader reader = reader_of(buf_str(&record->bytes));
   struct entry entry;
   reader_take(&reader, *at);
@@ -475,9 +476,13 @@ bool record_timer_needs(const struct record *record, size_t *at, struct timer *o
     *at = (size_t)(reader.at - record->bytes.data);
     if (entry.type != ENTRY_TIMER) continue;
     struct reader body = reader_of(entry.body);
-    if (timer_decode(out, &body) && timer_needs(out)) return true;
+    if (timer_decode(out, &body) && is(out)) return true;
   }
   return false;
+}
+
+bool record_timer_needs(const struct record *record, size_t *at, struct timer *out) {
+  return record_timer_next_of(record, at, timer_needs, out);
 }
 
 bool record_timer_cancelled_by(const struct record *record, struct str event_type, struct timer *out) {

@@ -88,6 +88,10 @@ static inline size_t entry_size(size_t len) {
   return 1 + varint_size(len) + len;
 }
 
+/** The first timer at `*at` or behind it that is one of these; `*at` is then behind it. */
+bool record_timer_next_of(const struct record *record, size_t *at, bool (*is)(const struct timer *timer),
+                          struct timer *out);
+
 /** Bytes that the entry takes now. */
 static inline size_t entry_taken(const struct entry *entry) {
   return entry->start ? (size_t)((const uint8_t *)entry->body.data + entry->body.len - entry->start) : 0;

@@ -62,14 +62,5 @@ bool record_segment_next(const struct record *record, size_t *at, struct str *na
 }
 
 bool record_timer_segment(const struct record *record, size_t *at, struct timer *out) {
-  struct reader reader = reader_of(buf_str(&record->bytes));
-  struct entry entry;
-  reader_take(&reader, *at);
-  while (entry_next(&reader, &entry)) {
-    *at = (size_t)(reader.at - record->bytes.data);
-    if (entry.type != ENTRY_TIMER) continue;
-    struct reader body = reader_of(entry.body);
-    if (timer_decode(out, &body) && timer_segment(out)) return true;
-  }
-  return false;
+  return record_timer_next_of(record, at, timer_segment, out);
 }
