@@ -41,17 +41,7 @@ static void show_list(struct str letters) {
       {"ID", "id", 0, false},      {"KIND", "kind", 0, false},          {"AT", "at", 0, true},
       {"USER", "user", 32, false}, {"CAMPAIGN", "campaign", 32, false}, {"WHY", "why", 100, false},
   };
-  struct buf rows;
-  buf_init(&rows);
-  struct reader reader = reader_of(letters);
-  uint32_t count = value_read(&reader).count;
-  value_put_array(&rows, count);
-  for (uint32_t i = 0; i < count; i++) put_row(value_slice(&reader), &rows);
-  if (count)
-    print_table(stdout, buf_str(&rows), columns, sizeof columns / sizeof *columns);
-  else
-    printf("No dead letters.\n");
-  buf_deinit(&rows);
+  print_rows(stdout, letters, put_row, columns, sizeof columns / sizeof *columns, "No dead letters.");
 }
 
 static void show_letter(struct str letter) {

@@ -51,17 +51,7 @@ static void show_list(struct str fan_outs) {
       {"EVENT", "event", 40, false}, {"OVER", "over", 40, false},   {"REACHED", "reached", 0, false},
       {"PACE", "pace", 0, false},    {"STATE", "state", 60, false},
   };
-  struct buf rows;
-  buf_init(&rows);
-  struct reader reader = reader_of(fan_outs);
-  uint32_t count = value_read(&reader).count;
-  value_put_array(&rows, count);
-  for (uint32_t i = 0; i < count; i++) put_row(value_slice(&reader), &rows);
-  if (count)
-    print_table(stdout, buf_str(&rows), columns, sizeof columns / sizeof *columns);
-  else
-    printf("No fan-outs.\n");
-  buf_deinit(&rows);
+  print_rows(stdout, fan_outs, put_row, columns, sizeof columns / sizeof *columns, "No fan-outs.");
 }
 
 static void show_one(struct str fan_outs) {

@@ -57,14 +57,7 @@ static void show_counts(struct str counts) {
       {"SOURCE", "source", 0, false},      {"STATE", "state", 0, false},
       {"JOURNEYS", "journeys", 0, false},  {"NEXT WAKES", "next", 0, false},
   };
-  struct buf rows;
-  buf_init(&rows);
-  struct reader reader = reader_of(counts);
-  uint32_t count = value_read(&reader).count;
-  value_put_array(&rows, count);
-  for (uint32_t i = 0; i < count; i++) put_row(value_slice(&reader), &rows);
-  print_table(stdout, buf_str(&rows), columns, sizeof columns / sizeof *columns);
-  buf_deinit(&rows);
+  print_rows(stdout, counts, put_row, columns, sizeof columns / sizeof *columns, NULL);
 }
 
 static void show_parked(struct str parked, int64_t all) {

@@ -230,3 +230,18 @@ void print_table(FILE *out, struct str rows, const struct print_column *columns,
   }
   buf_deinit(&cell);
 }
+
+void print_rows(FILE *out, struct str list, void (*put_row)(struct str item, struct buf *out),
+                const struct print_column *columns, size_t count, const char *none) {
+  struct buf rows;
+  buf_init(&rows);
+  struct reader reader = reader_of(list);
+  uint32_t items = value_read(&reader).count;
+  value_put_array(&rows, items);
+  for (uint32_t i = 0; i < items; i++) put_row(value_slice(&reader), &rows);
+  if (items || !none)
+    print_table(out, buf_str(&rows), columns, count);
+  else
+    fprintf(out, "%s\n", none);
+  buf_deinit(&rows);
+}

@@ -25,3 +25,7 @@ struct print_column {
 };
 /** An array of maps as a table. */
 void print_table(FILE *out, struct str rows, const struct print_column *columns, size_t count);
+/** The same of the maps that `put_row` makes of a list's items; `none` where there are none, and it is not
+ * null. */
+void print_rows(FILE *out, struct str list, void (*put_row)(struct str item, struct buf *out),
+                const struct print_column *columns, size_t count, const char *none);
