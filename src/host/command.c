@@ -1,6 +1,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "decide/campaign_list.h"
+#include "host/command_input.h"
 #include "host/command_journeys.h"
 #include "host/experiments.h"
 #include "host/fan_out.h"
@@ -11,56 +12,44 @@
 
 /** A command under way: a job off the loop, an input of a user's owner, or one after the other. */
 struct operation {
-  struct mail mail; /**< first: the way back to main */
-  struct host *host;
-  struct host_command *command;
+  struct command_input base; /**< first */
   uv_work_t work;
-  struct worker_task task;
-  struct worker_input input;
   struct entity entity;
-  struct buf letter_bytes, log_input;
+  struct buf letter_bytes;
   struct dead_letter letter;
   struct hash128 *ids; /**< dead letters still to do */
   size_t id_count, id_next, succeeded, failed;
 };
 
 static void answer(struct operation *operation, int status) {
-  struct host_command *command = operation->command;
+  struct host_command *command = operation->base.command;
   command->status = status;
   buf_deinit(&operation->letter_bytes);
-  buf_deinit(&operation->log_input);
+  buf_deinit(&operation->base.log_input);
   memory_free(operation->ids);
   memory_free(operation);
   command->done(command);
 }
 
-static void answer_mail(struct mail *mail, bool cancelled) {
-  (void)cancelled;
-  struct operation *operation = (struct operation *)mail;
-  answer(operation, operation->command->status);
-}
-
-static void answer_later(struct operation *operation, int status) {
-  operation->command->status = status;
-  operation->mail.run = answer_mail;
-  mailbox_send(operation->host->mailbox, &operation->mail);
+static void answer_base(struct command_input *base, int status) {
+  answer((struct operation *)base, status);
 }
 
 /* ---- jobs: reading the store, off every loop ---- */
 
 static void job_why(struct operation *operation) {
-  struct host_command *command = operation->command;
+  struct host_command *command = operation->base.command;
   struct why *why = why_new(command->text);
-  struct log_position durable = log_durable(operation->host->shared.log);
-  command->status = history_scan(operation->host->shared.store, operation->host->log_directory, &durable,
-                                 operation->entity, why_add, why, &command->err);
+  struct log_position durable = log_durable(operation->base.host->shared.log);
+  command->status = history_scan(operation->base.host->shared.store, operation->base.host->log_directory,
+                                 &durable, operation->entity, why_add, why, &command->err);
   if (command->status == 0) why_result(why, &command->result);
   why_free(why);
 }
 
 static void job_replay(struct operation *operation) {
-  struct host_command *command = operation->command;
-  struct host *host = operation->host;
+  struct host_command *command = operation->base.command;
+  struct host *host = operation->base.host;
   struct log_position durable = log_durable(host->shared.log);
   struct replay_options options = {.store = host->shared.store,
                                    .log_directory = host->log_directory,
@@ -94,10 +83,10 @@ static int list_letter(void *context, const struct dead_letter *letter) {
 }
 
 static void job_dead_list(struct operation *operation) {
-  struct host_command *command = operation->command;
+  struct host_command *command = operation->base.command;
   struct listing listing = {.filter = command->text};
   buf_init(&listing.letters);
-  command->status = store_scan_dead(operation->host->shared.store, list_letter, &listing, &command->err);
+  command->status = store_scan_dead(operation->base.host->shared.store, list_letter, &listing, &command->err);
   value_put_array(&command->result, listing.count);
   buf_append(&command->result, listing.letters.data, listing.letters.len);
   buf_deinit(&listing.letters);
@@ -106,38 +95,39 @@ static void job_dead_list(struct operation *operation) {
 
 static int load_letter(struct operation *operation, struct hash128 id) {
   buf_clear(&operation->letter_bytes);
-  int rc =
-      store_get_dead(operation->host->shared.store, id, &operation->letter_bytes, &operation->command->err);
+  int rc = store_get_dead(operation->base.host->shared.store, id, &operation->letter_bytes,
+                          &operation->base.command->err);
   if (rc) return rc;
-  return dead_letter_decode(&operation->letter, buf_str(&operation->letter_bytes), &operation->command->err);
+  return dead_letter_decode(&operation->letter, buf_str(&operation->letter_bytes),
+                            &operation->base.command->err);
 }
 
 static int parse_id(struct operation *operation, struct hash128 *id) {
-  if (hash128_from_hex(operation->command->id, id)) return 0;
-  return error_set(&operation->command->err, ERROR_INVALID,
+  if (hash128_from_hex(operation->base.command->id, id)) return 0;
+  return error_set(&operation->base.command->err, ERROR_INVALID,
                    "\"%.*s\" is no dead letter's id: 32 hex digits, as `dead list` shows them",
-                   STR_ARG(operation->command->id));
+                   STR_ARG(operation->base.command->id));
 }
 
 static void job_dead_show(struct operation *operation) {
   struct hash128 id;
   int rc = parse_id(operation, &id);
   if (rc == 0) rc = load_letter(operation, id);
-  if (rc == 0) dead_describe(&operation->letter, true, &operation->command->result);
-  operation->command->status = rc;
+  if (rc == 0) dead_describe(&operation->letter, true, &operation->base.command->result);
+  operation->base.command->status = rc;
 }
 
 static void job_backup(struct operation *operation) {
-  struct host_command *command = operation->command;
+  struct host_command *command = operation->base.command;
   char *target = memory_dup(command->text.data, command->text.len);
-  command->status = store_backup(operation->host->shared.store, operation->host->log_directory,
-                                 operation->host->shared.log, target, &command->err);
+  command->status = store_backup(operation->base.host->shared.store, operation->base.host->log_directory,
+                                 operation->base.host->shared.log, target, &command->err);
   memory_free(target);
 }
 
 static void job_work(uv_work_t *work) {
   struct operation *operation = work->data;
-  switch (operation->command->type) {
+  switch (operation->base.command->type) {
   case HOST_WHY:
     job_why(operation);
     break;
@@ -161,12 +151,12 @@ static void job_work(uv_work_t *work) {
 static void job_worked(uv_work_t *work, int status) {
   struct operation *operation = work->data;
   (void)status;
-  if (operation->command->type == HOST_BACKUP) operation->host->maintenance = MAINTENANCE_IDLE;
-  answer(operation, operation->command->status);
+  if (operation->base.command->type == HOST_BACKUP) operation->base.host->maintenance = MAINTENANCE_IDLE;
+  answer(operation, operation->base.command->status);
 }
 
 static void job_start(struct operation *operation) {
-  uv_queue_work(operation->host->loop, &operation->work, job_work, job_worked);
+  uv_queue_work(operation->base.host->loop, &operation->work, job_work, job_worked);
 }
 
 void command_backup(struct host *host) {
@@ -179,32 +169,7 @@ void command_backup(struct host *host) {
 /* ---- inputs: what changes or shows one user's record ---- */
 
 static struct operation *of_input(struct worker_input *input) {
-  return (struct operation *)((char *)input - offsetof(struct operation, input));
-}
-
-static void input_run(struct worker *worker, struct worker_task *task) {
-  struct operation *operation = (struct operation *)((char *)task - offsetof(struct operation, task));
-  worker_submit(worker, &operation->input);
-}
-
-static void input_start(struct operation *operation) {
-  operation->input.entity = operation->entity;
-  operation->input.needs_record = true;
-  operation->task.run = input_run;
-  struct worker_shared *shared = &operation->host->shared;
-  worker_post(shared->workers[worker_of(shared, operation->entity)], &operation->task);
-}
-
-static void input_settled(struct worker_input *input, struct worker *worker, int status) {
-  (void)worker;
-  struct operation *operation = of_input(input);
-  if (status) {
-    operation->command->err = input->err;
-    if (!input->err.code)
-      error_set(&operation->command->err, status,
-                "the host is not running just now; nothing was changed, try again");
-  }
-  answer_later(operation, status);
+  return (struct operation *)((char *)input - offsetof(struct operation, base.input));
 }
 
 static int decide_show(struct worker_input *input, struct decider *decider, struct record *record,
@@ -212,14 +177,14 @@ static int decide_show(struct worker_input *input, struct decider *decider, stru
   (void)wall;
   (void)out;
   (void)err;
-  user_describe(decider_engine(decider), record, &of_input(input)->command->result);
+  user_describe(decider_engine(decider), record, &of_input(input)->base.command->result);
   return 1;
 }
 
 static int decide_suppress(struct worker_input *input, struct decider *decider, struct record *record,
                            int64_t wall, struct decision *out, struct error *err) {
   struct operation *operation = of_input(input);
-  const struct host_command *command = operation->command;
+  const struct host_command *command = operation->base.command;
   struct effect effect = {
       .type = command->type == HOST_SUPPRESS ? EFFECT_SUPPRESS : EFFECT_UNSUPPRESS,
       .suppress = {command->channel, command->text.len ? command->text : STR("operator"), wall}};
@@ -230,7 +195,7 @@ static int decide_suppress(struct worker_input *input, struct decider *decider, 
 static int decide_consent(struct worker_input *input, struct decider *decider, struct record *record,
                           int64_t wall, struct decision *out, struct error *err) {
   struct operation *operation = of_input(input);
-  const struct host_command *command = operation->command;
+  const struct host_command *command = operation->base.command;
   struct effect effect = {.type = EFFECT_CONSENT,
                           .consent = {.purpose = command->text,
                                       .channel = command->channel,
@@ -241,8 +206,8 @@ static int decide_consent(struct worker_input *input, struct decider *decider, s
 }
 
 static int check_consent(struct operation *operation) {
-  struct host_command *command = operation->command;
-  const struct config *config = operation->host->config;
+  struct host_command *command = operation->base.command;
+  const struct config *config = operation->base.host->config;
   if (config_channel(command->channel) < 0 && !str_equal(command->channel, STR("*")))
     return error_set(&command->err, ERROR_INVALID,
                      "there is no channel \"%.*s\"; there are email, sms, push, webhook",
@@ -260,30 +225,30 @@ static int check_consent(struct operation *operation) {
 }
 
 static void consent_start(struct operation *operation) {
-  const struct host_command *command = operation->command;
+  const struct host_command *command = operation->base.command;
   int rc = check_consent(operation);
   if (rc) {
-    answer_later(operation, rc);
+    command_answer_later(&operation->base, rc);
     return;
   }
-  operation->input.type = LOG_COMMAND;
-  operation->input.decide = decide_consent;
-  operation->input.settled = input_settled;
-  buf_printf(&operation->log_input, "%s %.*s %.*s", command->type == HOST_GRANT ? "grant" : "withdraw",
+  operation->base.input.type = LOG_COMMAND;
+  operation->base.input.decide = decide_consent;
+  operation->base.input.settled = command_input_settled;
+  buf_printf(&operation->base.log_input, "%s %.*s %.*s", command->type == HOST_GRANT ? "grant" : "withdraw",
              STR_ARG(command->text), STR_ARG(command->channel));
-  operation->input.log_input = buf_str(&operation->log_input);
-  input_start(operation);
+  operation->base.input.log_input = buf_str(&operation->base.log_input);
+  command_input_start(&operation->base, operation->entity);
 }
 
 static void suppress_start(struct operation *operation) {
-  const struct host_command *command = operation->command;
-  operation->input.type = LOG_COMMAND;
-  operation->input.decide = decide_suppress;
-  operation->input.settled = input_settled;
-  buf_printf(&operation->log_input, "%s %.*s", command->type == HOST_SUPPRESS ? "suppress" : "unsuppress",
-             STR_ARG(command->channel));
-  operation->input.log_input = buf_str(&operation->log_input);
-  input_start(operation);
+  const struct host_command *command = operation->base.command;
+  operation->base.input.type = LOG_COMMAND;
+  operation->base.input.decide = decide_suppress;
+  operation->base.input.settled = command_input_settled;
+  buf_printf(&operation->base.log_input, "%s %.*s",
+             command->type == HOST_SUPPRESS ? "suppress" : "unsuppress", STR_ARG(command->channel));
+  operation->base.input.log_input = buf_str(&operation->base.log_input);
+  command_input_start(&operation->base, operation->entity);
 }
 
 /* ---- dead letters: one, or all of them one after the other ---- */
@@ -294,7 +259,7 @@ static int decide_dead(struct worker_input *input, struct decider *decider, stru
                        int64_t wall, struct decision *out, struct error *err) {
   struct operation *operation = of_input(input);
   const struct dead_letter *letter = &operation->letter;
-  if (operation->command->type == HOST_DEAD_DROP)
+  if (operation->base.command->type == HOST_DEAD_DROP)
     return decide_effect(decider, record, letter->entity,
                          &(struct effect){.type = EFFECT_DEAD_CLEAR, .dead_id = letter->id}, wall, out, err);
   if (letter->kind == DEAD_RULE)
@@ -316,8 +281,8 @@ static void dead_advance(struct mail *mail, bool cancelled) {
 
 static void dead_written(void *context) {
   struct operation *operation = context;
-  operation->mail.run = dead_advance;
-  mailbox_send(operation->host->mailbox, &operation->mail);
+  operation->base.mail.run = dead_advance;
+  mailbox_send(operation->base.host->mailbox, &operation->base.mail);
 }
 
 /** The answer waits until the letter is gone from the store: who asks again then finds none, and sends
@@ -331,37 +296,37 @@ static void dead_settled(struct worker_input *input, struct worker *worker, int 
     return;
   }
   operation->failed++;
-  operation->command->err = input->err;
+  operation->base.command->err = input->err;
   if (!input->err.code)
-    error_set(&operation->command->err, status, "the host is not running just now; try again");
+    error_set(&operation->base.command->err, status, "the host is not running just now; try again");
   dead_written(operation);
 }
 
 static void dead_loaded(uv_work_t *work, int status) {
   struct operation *operation = work->data;
   (void)status;
-  if (operation->command->status) {
+  if (operation->base.command->status) {
     operation->failed++;
     dead_next(operation);
     return;
   }
   operation->entity = operation->letter.entity;
-  operation->input = (struct worker_input){
-      .type = operation->command->type == HOST_DEAD_DROP ? LOG_COMMAND : LOG_RETRY,
+  operation->base.input = (struct worker_input){
+      .type = operation->base.command->type == HOST_DEAD_DROP ? LOG_COMMAND : LOG_RETRY,
       .decide = decide_dead,
       .settled = dead_settled,
-      .log_input = operation->command->type == HOST_DEAD_DROP ? STR("dead drop") : STR("dead retry")};
-  input_start(operation);
+      .log_input = operation->base.command->type == HOST_DEAD_DROP ? STR("dead drop") : STR("dead retry")};
+  command_input_start(&operation->base, operation->entity);
 }
 
 static void dead_load(uv_work_t *work) {
   struct operation *operation = work->data;
-  operation->command->status = load_letter(operation, operation->ids[operation->id_next++]);
+  operation->base.command->status = load_letter(operation, operation->ids[operation->id_next++]);
 }
 
 static void dead_finish(struct operation *operation) {
-  operation->host->dead_busy = false;
-  struct buf *out = &operation->command->result;
+  operation->base.host->dead_busy = false;
+  struct buf *out = &operation->base.command->result;
   buf_clear(out);
   value_put_map(out, 2);
   value_put_string(out, STR("done"));
@@ -369,22 +334,22 @@ static void dead_finish(struct operation *operation) {
   value_put_string(out, STR("failed"));
   value_put_integer(out, (int64_t)operation->failed);
   bool one = operation->id_count == 1;
-  answer(operation, one && operation->failed ? operation->command->err.code : 0);
+  answer(operation, one && operation->failed ? operation->base.command->err.code : 0);
 }
 
 static void dead_next(struct operation *operation) {
   if (operation->id_next == operation->id_count)
     dead_finish(operation);
   else
-    uv_queue_work(operation->host->loop, &operation->work, dead_load, dead_loaded);
+    uv_queue_work(operation->base.host->loop, &operation->work, dead_load, dead_loaded);
 }
 
 static void dead_list_ids(uv_work_t *work) {
   struct operation *operation = work->data;
   struct listing listing = {0};
   buf_init(&listing.letters);
-  operation->command->status =
-      store_scan_dead(operation->host->shared.store, list_letter, &listing, &operation->command->err);
+  operation->base.command->status = store_scan_dead(operation->base.host->shared.store, list_letter, &listing,
+                                                    &operation->base.command->err);
   buf_deinit(&listing.letters);
   operation->ids = listing.ids;
   operation->id_count = listing.id_count;
@@ -393,41 +358,43 @@ static void dead_list_ids(uv_work_t *work) {
 static void dead_listed(uv_work_t *work, int status) {
   (void)status;
   struct operation *operation = work->data;
-  if (operation->command->status) {
-    operation->host->dead_busy = false;
-    answer(operation, operation->command->status);
+  if (operation->base.command->status) {
+    operation->base.host->dead_busy = false;
+    answer(operation, operation->base.command->status);
   } else {
     dead_next(operation);
   }
 }
 
 static void dead_start(struct operation *operation) {
-  if (operation->host->dead_busy) { /* two at once could both find a letter, and send it twice */
-    answer_later(operation,
-                 error_set(&operation->command->err, ERROR_UNAVAILABLE,
-                           "another `dead retry` or `dead drop` is under way; try again when it is done"));
+  if (operation->base.host->dead_busy) { /* two at once could both find a letter, and send it twice */
+    command_answer_later(
+        &operation->base,
+        error_set(&operation->base.command->err, ERROR_UNAVAILABLE,
+                  "another `dead retry` or `dead drop` is under way; try again when it is done"));
     return;
   }
-  operation->host->dead_busy = true;
-  if (str_equal(operation->command->id, STR("all"))) {
-    uv_queue_work(operation->host->loop, &operation->work, dead_list_ids, dead_listed);
+  operation->base.host->dead_busy = true;
+  if (str_equal(operation->base.command->id, STR("all"))) {
+    uv_queue_work(operation->base.host->loop, &operation->work, dead_list_ids, dead_listed);
     return;
   }
   operation->ids = memory_alloc(sizeof *operation->ids);
   operation->id_count = 1;
   int rc = parse_id(operation, operation->ids);
   if (rc) {
-    operation->host->dead_busy = false;
-    answer_later(operation, rc);
+    operation->base.host->dead_busy = false;
+    command_answer_later(&operation->base, rc);
   } else {
     dead_next(operation);
   }
 }
 
 static int pause_providers(struct operation *operation) {
-  struct host_command *command = operation->command;
-  if (deliver_pause(operation->host->shared.deliver, command->channel, command->type == HOST_PAUSE)) return 0;
-  const struct config *config = operation->host->config;
+  struct host_command *command = operation->base.command;
+  if (deliver_pause(operation->base.host->shared.deliver, command->channel, command->type == HOST_PAUSE))
+    return 0;
+  const struct config *config = operation->base.host->config;
   struct buf names;
   buf_init(&names);
   for (size_t i = 0; i < config->provider_count; i++)
@@ -442,8 +409,8 @@ static int pause_providers(struct operation *operation) {
 
 /** Declarations do not change and figures are atomic: no worker is asked. */
 static void describe_campaigns(struct operation *operation) {
-  const struct generation *serving = reload_serving(operation->host);
-  struct buf *out = &operation->command->result;
+  const struct generation *serving = reload_serving(operation->base.host);
+  struct buf *out = &operation->base.command->result;
   value_put_map(out, 3);
   value_put_member_integer(out, "generation", serving->facts.number);
   value_put_string(out, STR("gone"));
@@ -454,21 +421,22 @@ static void describe_campaigns(struct operation *operation) {
 
 void host_command(struct host *host, struct host_command *command) {
   struct operation *operation = memory_zalloc(sizeof *operation);
-  operation->host = host;
-  operation->command = command;
+  operation->base.host = host;
+  operation->base.command = command;
+  operation->base.answer = answer_base;
   operation->work.data = operation;
   operation->entity = (struct entity){ENTITY_USER, command->user};
   buf_init(&operation->letter_bytes);
-  buf_init(&operation->log_input);
+  buf_init(&operation->base.log_input);
   command->err = (struct error){0};
   if (command->type == HOST_STATUS) {
     gauges_describe(host, &command->result);
-    answer_later(operation, 0);
+    command_answer_later(&operation->base, 0);
     return;
   }
   if (host_phase(host) != HOST_RUNNING) {
-    answer_later(operation,
-                 error_set(&command->err, ERROR_UNAVAILABLE, "the host is not running just now; try again"));
+    command_answer_later(&operation->base, error_set(&command->err, ERROR_UNAVAILABLE,
+                                                     "the host is not running just now; try again"));
     return;
   }
   switch (command->type) {
@@ -508,7 +476,7 @@ void host_command(struct host *host, struct host_command *command) {
     break;
   case HOST_CAMPAIGNS:
     describe_campaigns(operation);
-    answer_later(operation, 0);
+    command_answer_later(&operation->base, 0);
     break;
   case HOST_EXPERIMENTS:
     memory_free(operation);
@@ -516,16 +484,17 @@ void host_command(struct host *host, struct host_command *command) {
     break;
   case HOST_BACKUP:
     if (host->backup_waiting) {
-      answer_later(operation, error_set(&command->err, ERROR_EXISTS, "a backup is about to start already"));
+      command_answer_later(&operation->base,
+                           error_set(&command->err, ERROR_EXISTS, "a backup is about to start already"));
       break;
     }
     host->backup_waiting = operation;
     command_backup(host);
     break;
   case HOST_USER:
-    operation->input.decide = decide_show;
-    operation->input.settled = input_settled;
-    input_start(operation);
+    operation->base.input.decide = decide_show;
+    operation->base.input.settled = command_input_settled;
+    command_input_start(&operation->base, operation->entity);
     break;
   case HOST_SUPPRESS:
   case HOST_UNSUPPRESS:
@@ -537,7 +506,7 @@ void host_command(struct host *host, struct host_command *command) {
     break;
   case HOST_PAUSE:
   case HOST_RESUME:
-    answer_later(operation, pause_providers(operation));
+    command_answer_later(&operation->base, pause_providers(operation));
     break;
   case HOST_DEAD_RETRY:
   case HOST_DEAD_DROP:

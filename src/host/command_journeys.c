@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/thread.h"
 #include "decide/journey_indexed.h"
+#include "host/command_input.h"
 #include "host/journey_source.h"
 #include "host/journey_tell.h"
 #include "host/reload.h"
@@ -32,14 +33,8 @@ struct campaign {
 };
 
 struct asked {
-  struct mail mail; /**< first: the way back to main */
-  struct host *host;
-  struct host_command *command;
+  struct command_input base; /**< first */
   uv_work_t work;
-  struct worker_task task;
-  struct worker_input input;
-  struct buf log_input;
-  struct hash128 id; /**< of the journey that is steered */
   /* counting */
   struct campaign *campaigns;
   size_t campaign_count, campaign_at;
@@ -52,7 +47,7 @@ struct asked {
 };
 
 static void answer(struct asked *asked, int status) {
-  struct host_command *command = asked->command;
+  struct host_command *command = asked->base.command;
   command->status = status;
   for (size_t i = 0; i < asked->campaign_count; i++) memory_free((char *)asked->campaigns[i].name.data);
   for (size_t i = 0; i < asked->row_count; i++) {
@@ -63,27 +58,19 @@ static void answer(struct asked *asked, int status) {
   memory_free(asked->rows);
   buf_deinit(&asked->cursor);
   buf_deinit(&asked->parked);
-  buf_deinit(&asked->log_input);
+  buf_deinit(&asked->base.log_input);
   memory_free(asked);
   command->done(command);
 }
 
-static void answer_mail(struct mail *mail, bool cancelled) {
-  (void)cancelled;
-  struct asked *asked = (struct asked *)mail;
-  answer(asked, asked->command->status);
-}
-
-static void answer_later(struct asked *asked, int status) {
-  asked->command->status = status;
-  asked->mail.run = answer_mail;
-  mailbox_send(asked->host->mailbox, &asked->mail);
+static void answer_base(struct command_input *base, int status) {
+  answer((struct asked *)base, status);
 }
 
 /* ---- counting: off every loop, so much at once ---- */
 
 static void add_campaign(struct asked *asked, struct str name, struct hash128 serves) {
-  struct str only = asked->command->id;
+  struct str only = asked->base.command->id;
   if (only.len && !str_equal(only, name)) return;
   for (size_t i = 0; i < asked->campaign_count; i++)
     if (str_equal(asked->campaigns[i].name, name)) return;
@@ -103,14 +90,14 @@ static int add_kept(void *context, struct str key, struct str value) {
 /** Those that serve, on main's thread; journeys of others may be under way too, which meta knows. */
 static void add_serving(struct asked *asked) {
   const struct engine_rule *rules;
-  size_t count = engine_rules(reload_serving(asked->host)->workers[0].engine, &rules);
+  size_t count = engine_rules(reload_serving(asked->base.host)->workers[0].engine, &rules);
   for (size_t i = 0; i < count; i++)
     if (rules[i].journey) add_campaign(asked, rules[i].campaign, rules[i].version);
 }
 
 static struct row *row_of(struct asked *asked, const struct campaign *campaign,
                           const struct journey_indexed *one) {
-  struct buf *scratch = &asked->log_input;
+  struct buf *scratch = &asked->base.log_input;
   struct str step = one->step;
   for (int again = 0;; again++) {
     buf_clear(scratch);
@@ -144,7 +131,7 @@ static void list_parked(struct asked *asked, struct str campaign, struct entity 
   struct record record;
   struct journey head, journey;
   record_init(&record);
-  if (store_get_user(asked->host->shared.store, entity, &record, NULL) == 0) {
+  if (store_get_user(asked->base.host->shared.store, entity, &record, NULL) == 0) {
     for (size_t at = 0; record_journey_next(&record, &at, &head) && asked->parked_listed < PARKED_MAX;) {
       if (head.state != JOURNEY_PARKED || !str_equal(head.campaign, campaign) ||
           !record_journey(&record, head.id, &journey))
@@ -185,8 +172,8 @@ static int count_user(void *context, const struct index_user *user) {
 
 static void *count_some(void *context) {
   struct asked *asked = context;
-  struct host_command *command = asked->command;
-  struct store *store = asked->host->shared.store;
+  struct host_command *command = asked->base.command;
+  struct store *store = asked->base.host->shared.store;
   pthread_setname_np(pthread_self(), "kairos-count");
   thread_modest();
   if (!asked->cursor.len && asked->campaign_at == 0) {
@@ -211,7 +198,8 @@ static void count_work(uv_work_t *work) {
   struct asked *asked = work->data;
   pthread_t thread;
   if (pthread_create(&thread, NULL, count_some, asked))
-    asked->command->status = error_set(&asked->command->err, ERROR_LIMIT, "there is no thread to count on");
+    asked->base.command->status =
+        error_set(&asked->base.command->err, ERROR_LIMIT, "there is no thread to count on");
   else
     pthread_join(thread, NULL);
 }
@@ -225,7 +213,7 @@ static int by_place(const void *a, const void *b) {
 }
 
 static void put_counts(struct asked *asked) {
-  struct buf *out = &asked->command->result;
+  struct buf *out = &asked->base.command->result;
   if (asked->row_count) qsort(asked->rows, asked->row_count, sizeof *asked->rows, by_place);
   value_put_map(out, 3);
   value_put_string(out, STR("counts"));
@@ -254,13 +242,13 @@ static void put_counts(struct asked *asked) {
 
 static void counted(uv_work_t *work, int status) {
   struct asked *asked = work->data;
-  struct host_command *command = asked->command;
+  struct host_command *command = asked->base.command;
   (void)status;
-  if (command->status == 0 && host_phase(asked->host) != HOST_RUNNING)
+  if (command->status == 0 && host_phase(asked->base.host) != HOST_RUNNING)
     command->status =
         error_set(&command->err, ERROR_UNAVAILABLE, "the host is not running just now; try again");
   if (command->status == 0 && asked->campaign_at < asked->campaign_count) {
-    uv_queue_work(asked->host->loop, &asked->work, count_work, counted);
+    uv_queue_work(asked->base.host->loop, &asked->work, count_work, counted);
     return;
   }
   if (command->status == 0 && command->id.len && !asked->campaign_count)
@@ -274,7 +262,7 @@ static void counted(uv_work_t *work, int status) {
 /* ---- one person's ---- */
 
 static struct asked *of_input(struct worker_input *input) {
-  return (struct asked *)((char *)input - offsetof(struct asked, input));
+  return (struct asked *)((char *)input - offsetof(struct asked, base.input));
 }
 
 static int decide_tell(struct worker_input *input, struct decider *decider, struct record *record,
@@ -282,7 +270,7 @@ static int decide_tell(struct worker_input *input, struct decider *decider, stru
   (void)wall;
   (void)out;
   (void)err;
-  struct host_command *command = of_input(input)->command;
+  struct host_command *command = of_input(input)->base.command;
   journey_tell(decider_engine(decider), record, command->id, &command->result);
   return 1;
 }
@@ -324,7 +312,7 @@ static int find_journey(const struct host_command *command, const struct record 
 static int decide_steer(struct worker_input *input, struct decider *decider, struct record *record,
                         int64_t wall, struct decision *out, struct error *err) {
   struct asked *asked = of_input(input);
-  struct host_command *command = asked->command;
+  struct host_command *command = asked->base.command;
   struct journey journey;
   int rc = find_journey(command, record, &journey, err);
   if (rc) return rc;
@@ -338,53 +326,30 @@ static int decide_steer(struct worker_input *input, struct decider *decider, str
                              wall, out, err);
 }
 
-static void settled(struct worker_input *input, struct worker *worker, int status) {
-  (void)worker;
-  struct asked *asked = of_input(input);
-  if (status) {
-    asked->command->err = input->err;
-    if (!input->err.code)
-      error_set(&asked->command->err, status,
-                "the host is not running just now; nothing was changed, try again");
-  }
-  answer_later(asked, status);
-}
-
-static void input_run(struct worker *worker, struct worker_task *task) {
-  struct asked *asked = (struct asked *)((char *)task - offsetof(struct asked, task));
-  worker_submit(worker, &asked->input);
-}
-
-static void input_start(struct asked *asked) {
-  struct worker_shared *shared = &asked->host->shared;
-  asked->input.entity = (struct entity){ENTITY_USER, asked->command->user};
-  asked->input.needs_record = true;
-  asked->input.settled = settled;
-  asked->task.run = input_run;
-  worker_post(shared->workers[worker_of(shared, asked->input.entity)], &asked->task);
-}
-
 void command_journeys(struct host *host, struct host_command *command) {
   struct asked *asked = memory_zalloc(sizeof *asked);
-  asked->host = host;
-  asked->command = command;
+  asked->base.host = host;
+  asked->base.command = command;
+  asked->base.answer = answer_base;
+  asked->base.input.settled = command_input_settled;
   asked->work.data = asked;
+  struct entity user = {ENTITY_USER, command->user};
   switch (command->type) {
   case HOST_JOURNEYS:
     add_serving(asked);
     uv_queue_work(host->loop, &asked->work, count_work, counted);
     break;
   case HOST_JOURNEY:
-    asked->input.decide = decide_tell;
-    input_start(asked);
+    asked->base.input.decide = decide_tell;
+    command_input_start(&asked->base, user);
     break;
   default:
-    asked->input.type = LOG_COMMAND;
-    asked->input.decide = decide_steer;
-    buf_printf(&asked->log_input, "journey %s %.*s", command->type == HOST_JOURNEY_MOVE ? "move" : "end",
+    asked->base.input.type = LOG_COMMAND;
+    asked->base.input.decide = decide_steer;
+    buf_printf(&asked->base.log_input, "journey %s %.*s", command->type == HOST_JOURNEY_MOVE ? "move" : "end",
                STR_ARG(command->id));
-    asked->input.log_input = buf_str(&asked->log_input);
-    input_start(asked);
+    asked->base.input.log_input = buf_str(&asked->base.log_input);
+    command_input_start(&asked->base, user);
     break;
   }
 }

@@ -1,5 +1,5 @@
-/** A host's insides, shared by host.c (start, drain), maintain.c (checkpoint, sealing, recovery), command.c
- * and gauges.c. */
+/** A host's insides, shared by host.c (start, drain), maintain.c (checkpoint, sealing, recovery), command*.c
+ * (operators), outcome.c and gauges.c. */
 #pragma once
 
 #include "host/host.h"
