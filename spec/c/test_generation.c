@@ -3,28 +3,7 @@
 #include "host/changes.h"
 #include "host/generation.h"
 #include "host/replay.h"
-#include "store_support.h"
-#include "test_engine_support.h"
-
-static const char yaml[] = "rules:\n  budget: 200ms\n  memory: 16MB\n";
-
-struct world {
-  struct bench bench;
-  struct support_loop loop;
-  struct store *store;
-};
-
-static void world_init(struct world *world) {
-  support_loop_init(&world->loop);
-  world->store = support_open_store();
-  bench_init(&world->bench, yaml);
-}
-
-static void world_deinit(struct world *world) {
-  bench_deinit(&world->bench);
-  store_close(world->store);
-  support_loop_deinit(&world->loop);
-}
+#include "kept_world.h"
 
 /** Write the campaign anew, build it, keep it as generation `number` of that moment. @return its templates'
  * hash */

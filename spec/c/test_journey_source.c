@@ -2,30 +2,9 @@
 /* What journeys under way keep: their source by content, as long as somebody is on it, and what it declares.
  */
 #include "host/generation.h"
-#include "store_support.h"
-#include "test_engine_support.h"
-
-static const char yaml[] = "rules:\n  budget: 200ms\n  memory: 16MB\n";
+#include "kept_world.h"
 
 static const int64_t KEEP = 30 * (int64_t)SUPPORT_DAY;
-
-struct world {
-  struct bench bench;
-  struct support_loop loop;
-  struct store *store;
-};
-
-static void world_init(struct world *world) {
-  support_loop_init(&world->loop);
-  world->store = support_open_store();
-  bench_init(&world->bench, yaml);
-}
-
-static void world_deinit(struct world *world) {
-  bench_deinit(&world->bench);
-  store_close(world->store);
-  support_loop_deinit(&world->loop);
-}
 
 static void load(struct world *world, const char *of) {
   char text[512];

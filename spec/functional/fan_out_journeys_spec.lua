@@ -1,7 +1,6 @@
 -- Journeys that an event about a thing begins: one for each who cares for it.
 local fan_outs = require "spec.functional.support.fan_outs"
 local Host = require "spec.functional.support.host"
-local files = require "spec.functional.support.files"
 
 --- Who looked at a product is told twice that its price dropped.
 -- @param start  more of its start
@@ -123,23 +122,7 @@ describe("a fan-out over a journey", function()
 
   it("says the same in a simulation", function()
     start { rules = { price_drop = price_drop 'pace = "50/s",' } }
-    local lines, moment = {}, Host.now()
-    for index = 1, 60 do
-      lines[#lines + 1] = Host.event { type = "product.viewed", user = "w" .. index, at = moment + index, id = "v" .. index,
-        payload = { sku = index % 3 == 0 and "K2" or "K1" } }
-    end
-    lines[#lines + 1] = Host.event { type = "price.dropped", subject = "K1", id = "d1", at = moment + 100,
-      payload = { sku = "K1", price = 9 } }
-    local path = host.directory .. "/events.ndjson"
-    files.write(path, Host.ndjson(lines))
-    local simulated = host:command("simulate", "--events", path, "--until", tostring(moment + 60000))
-    assert.equal(0, simulated.status, simulated.err)
-    local expected = {}
-    for line in simulated.out:gmatch "[^\n]+" do
-      local id, user = line:match '"message_id":"(%x+)"', line:match '"user_id":"(w%d+)"'
-      if id then expected[id] = user end
-    end
-    fan_outs.accept_in_batches(host, lines)
+    local expected = fan_outs.simulated(host)
     local found = {}
     for _, message in ipairs(host:await_messages(80, 20)) do found[message.message_id] = message.user_id end
     assert.same(expected, found)

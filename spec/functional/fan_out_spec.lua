@@ -5,7 +5,7 @@ local files = require "spec.functional.support.files"
 local look = require "spec.functional.support.look"
 local process = require "spec.functional.support.process"
 
-local accept_in_batches, watch, await_fan_out, is = fan_outs.accept_in_batches, fan_outs.watch, fan_outs.await, fan_outs.is
+local watch, await_fan_out, is = fan_outs.watch, fan_outs.await, fan_outs.is
 
 --- @param more  further fields of the rule
 local function price_drop(more)
@@ -292,23 +292,7 @@ return {
 
   it("says the same in a simulation", function()
     start {}
-    local lines, moment = {}, Host.now()
-    for index = 1, 60 do
-      lines[#lines + 1] = Host.event { type = "product.viewed", user = "w" .. index, at = moment + index, id = "v" .. index,
-        payload = { sku = index % 3 == 0 and "K2" or "K1" } }
-    end
-    lines[#lines + 1] = Host.event { type = "price.dropped", subject = "K1", id = "d1", at = moment + 100,
-      payload = { sku = "K1", price = 9 } }
-    local path = host.directory .. "/events.ndjson"
-    files.write(path, Host.ndjson(lines))
-    local simulated = host:command("simulate", "--events", path, "--until", tostring(moment + 60000))
-    assert.equal(0, simulated.status, simulated.err)
-    local expected = {}
-    for line in simulated.out:gmatch "[^\n]+" do
-      local id, user = line:match '"message_id":"(%x+)"', line:match '"user_id":"(w%d+)"'
-      expected[id] = user
-    end
-    accept_in_batches(host, lines)
+    local expected = fan_outs.simulated(host)
     await_fan_out(host, is "done")
     local found = {}
     for _, message in ipairs(host:await_messages(40)) do found[message.message_id] = message.user_id end
