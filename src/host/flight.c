@@ -262,7 +262,23 @@ struct store_write *flight_store(struct worker *worker) {
   return &flight->beside->write;
 }
 
-void flight_index(struct worker *worker, struct entity entity, struct str effects) {
+/** A journey ended early: what it sent may wait still, and is to be recalled when the end is durable. */
+static void note_recalled(struct worker *worker, struct entity user, const struct effect *effect) {
+  struct flight *flight = flight_current(worker);
+  buf_clear(&worker->scratch);
+  journey_recall_reason(&effect->journey_ended, &worker->scratch);
+  buf_put_u64(&flight->suppressed, flight->outbox.len);
+  buf_put_u8(&flight->suppressed, (uint8_t)user.kind);
+  buf_put_str(&flight->suppressed, user.id);
+  buf_put_str(&flight->suppressed, STR("*"));
+  buf_put_str(&flight->suppressed, STR(""));
+  buf_put_str(&flight->suppressed, buf_str(&worker->scratch));
+  buf_put_u64(&flight->suppressed, effect->journey_ended.id.high);
+  buf_put_u64(&flight->suppressed, effect->journey_ended.id.low);
+}
+
+void flight_index(struct worker *worker, struct entity entity, const struct record *record,
+                  struct str effects) {
   struct reader reader = reader_of(effects);
   struct effect effect;
   while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) {
@@ -273,28 +289,10 @@ void flight_index(struct worker *worker, struct entity entity, struct str effect
       if (effect.fan_out.step != FAN_OUT_BEGINS) continue;
       buf_put_u64_be(&flight_current(worker)->fan_outs, effect.fan_out.id.high);
       buf_put_u64_be(&flight_current(worker)->fan_outs, effect.fan_out.id.low);
+    } else if (effect.type == EFFECT_JOURNEY_END && record &&
+               record_journey_recalled(record, effect.journey_ended.id)) {
+      note_recalled(worker, entity, &effect);
     }
-  }
-}
-
-void flight_recall(struct worker *worker, const struct slot *slot, struct str effects) {
-  struct reader reader = reader_of(effects);
-  struct effect effect;
-  while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) {
-    if (effect.type != EFFECT_JOURNEY_END || !record_journey_recalled(&slot->record, effect.journey_ended.id))
-      continue;
-    struct flight *flight = flight_current(worker);
-    struct entity user = slot_entity(slot);
-    buf_clear(&worker->scratch);
-    journey_recall_reason(&effect.journey_ended, &worker->scratch);
-    buf_put_u64(&flight->suppressed, flight->outbox.len);
-    buf_put_u8(&flight->suppressed, (uint8_t)user.kind);
-    buf_put_str(&flight->suppressed, user.id);
-    buf_put_str(&flight->suppressed, STR("*"));
-    buf_put_str(&flight->suppressed, STR(""));
-    buf_put_str(&flight->suppressed, buf_str(&worker->scratch));
-    buf_put_u64(&flight->suppressed, effect.journey_ended.id.high);
-    buf_put_u64(&flight->suppressed, effect.journey_ended.id.low);
   }
 }
 

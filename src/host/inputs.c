@@ -100,8 +100,7 @@ static void conclude(struct worker *worker, struct slot *slot, enum log_record_t
   if (__builtin_expect(worker->taps != NULL, 0))
     tail_effects(worker, slot_entity(slot), input, decision->effects);
   flight_record(worker, type, slot_entity(slot), input, decision->effects, seq);
-  if (decision->indexed) flight_index(worker, slot_entity(slot), decision->effects);
-  if (decision->indexed) flight_recall(worker, slot, decision->effects);
+  if (decision->indexed) flight_index(worker, slot_entity(slot), &slot->record, decision->effects);
   if (decision->record_changed) {
     slot->record.seq = seq;
     table_changed(worker->table, slot, true);
@@ -212,7 +211,7 @@ static void conclude_without(struct worker *worker, const struct worker_input *i
     tail_effects(worker, input->entity, input->log_input, decision->effects);
   flight_record(worker, input->type, input->entity, input->log_input, decision->effects,
                 worker_next_seq(worker->shared));
-  if (decision->indexed) flight_index(worker, input->entity, decision->effects);
+  if (decision->indexed) flight_index(worker, input->entity, NULL, decision->effects);
 }
 
 static void decide_input(struct worker *worker, struct slot *slot, struct worker_input *input) {

@@ -357,8 +357,9 @@ void worker_resume(struct worker *worker, struct seen *seen, struct timers *time
 void worker_failed(struct worker *worker, const char *what, int code) {
   bool first = !worker->parked;
   worker->parked = true;
-  if (first && worker->flight) flight_submit(worker); // who waits for its writes is answered
-  if (first) worker->shared->failed(worker->shared, what, code);
+  if (!first) return;
+  if (worker->flight) flight_submit(worker); // who waits for its writes is answered
+  worker->shared->failed(worker->shared, what, code);
 }
 
 void worker_settle_park(struct worker *worker) {

@@ -158,10 +158,11 @@ void flight_record(struct worker *worker, enum log_record_type type, struct enti
                    struct str effects, uint64_t seq);
 /** For what an input puts into the store by key: written when the turn's flight is durable, not before. */
 struct store_write *flight_store(struct worker *worker);
-/** What an input's effects change in indexes and fan-outs. */
-void flight_index(struct worker *worker, struct entity entity, struct str effects);
-/** Journeys that its effects ended early, and what they sent may wait: to be recalled when it is durable. */
-void flight_recall(struct worker *worker, const struct slot *slot, struct str effects);
+/** What an input's effects change in indexes and fan-outs, and whom its journeys' early ends recall messages
+ * of.
+ * @param record  the user's, behind the input; null: it was decided without */
+void flight_index(struct worker *worker, struct entity entity, const struct record *record,
+                  struct str effects);
 /** Put dirty records, up to so many bytes, into writes that go with the turn's flight. @return how many. */
 size_t flight_write_behind(struct worker *worker, size_t max_bytes);
 /** One share of the pass under way, and the flush that waits for its end. */

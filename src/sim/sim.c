@@ -232,7 +232,7 @@ static void apply_index(struct sim *sim, struct entity entity, struct str effect
     if (effect.type == EFFECT_INDEX) user_index_apply(sim->index, entity, &effect.index);
 }
 
-/** As flight_recall() does live. */
+/** As flight_index() does live. */
 static void recall(struct sim *sim, const struct slot *slot, struct str effects) {
   struct reader reader = reader_of(effects);
   struct effect effect;
