@@ -112,10 +112,19 @@ static void load(struct fan_outs *fan_outs, bool adds) {
   }
 }
 
-/** After a failed write: nothing of it is under way, and the host runs again, on what the log has. */
+/** At a start, and after a failed write when nothing is under way any more: each is opened again, on what the
+ * log has. None that is known is forgotten: one that began just now is in the log, and not in the store yet.
+ */
 static void load_anew(struct fan_outs *fan_outs) {
   if (fan_outs->handed || fan_outs->changes || fan_outs->barrier || fan_outs->forgetting) return;
-  while (fan_outs->job_count) free_job(fan_outs, 0);
+  for (size_t i = 0; i < fan_outs->job_count; i++) {
+    struct job *job = fan_outs->jobs[i];
+    job_close(job);
+    job->phase = JOB_WAITS;
+    job->failed[0] = job->held[0] = 0;
+    job->held_until = 0;
+    atomic_store(&job->halted, job->state != FAN_OUT_RUNS);
+  }
   load(fan_outs, true);
 }
 
