@@ -139,9 +139,25 @@ function Walk:use_name(kind, node)
   end
 end
 
+--- A type that begins with segment. where it is written out: "segment.entered:vip" names a segment, as kairos.segment.entered
+--- does, and of others than the host's own no event ever comes.
+local function written_type(facts, use)
+  if use.how == "emit" or use.node[1] ~= use.name or not use.name:find "^segment%." then return end
+  local what, name = use.name:match "^segment%.(%a+):(.+)$"
+  if what == "entered" or what == "left" then
+    table.insert(facts.names_used, { kind = "segment", name = name, node = use.node, source = use.source })
+  elseif use.name ~= "segment.entered" and use.name ~= "segment.left" then
+    name = name or use.name:match "^segment%.%a+%.(.+)$"
+    use.source:problem("error", "event-type", use.node, ("there are no events `%s`: the host tells who entered a segment and "
+      .. "who left it"):format(use.name), ('write kairos.segment.%s%s'):format(use.name:find "^segment%.[lg]" and "left"
+      or "entered", (' "%s"'):format(name or "its name")))
+  end
+end
+
 --- Names that nothing declares, when all files have been read.
 function Walk.names(facts, types)
   local known, unclear = {}, {}
+  for _, use in ipairs(facts.uses) do written_type(facts, use) end
   for _, rule in ipairs(types.rules) do
     known[rule.kind] = known[rule.kind] or {}
     if rule.name then known[rule.kind][rule.name] = true end

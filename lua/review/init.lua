@@ -180,8 +180,8 @@ local function merge(input, types, problems)
       if problem.severity == "error" then
         local alike = false
         for word in pairs(words_in_quotes(problem.message)) do
-          alike = alike or words[word] or found.line == 0 and word:find "^[%w_]+$"
-            and found.message:find("%f[%w_]" .. word .. "%f[^%w_]") ~= nil
+          alike = alike or words[word] or found.line == 0 and word:find "^[%w_.:-]+$"
+            and found.message:find("%f[%w_]" .. word:gsub("%p", "%%%0") .. "%f[^%w_]") ~= nil
         end
         same = same or problem.line == found.line or found.line > 0 and problem.line >= from and problem.line <= to and alike
           or found.line == 0 and (alike or problem.code == "no-rule" or problem.code == "duplicate" or problem.code == "syntax")

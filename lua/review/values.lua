@@ -222,7 +222,11 @@ local function check_value(self, wanted, node, what, name, description)
     if wanted.kind == "function" and (node.tag == "Call" or node.tag == "Invoke") then
       return called_now(source, node, what, name, instead)
     end
-    if one.kind == "class" and one.class.name == "kairos.Segment" then instead = 'kairos.segment.entered "its name"' end
+    if one.kind == "class" and one.class.name == "kairos.Segment" then
+      instead = name == "for_each" and 'kairos.segment.members "its name"' or 'kairos.segment.entered "its name"'
+    elseif name == "for_each" and one.kind == "string" and one.value then
+      instead = ('kairos.segment.members "%s"'):format(one.value)
+    end
     if one.kind == "string" and wanted.kind == "class" and self.locals[one.value] then
       self.meant[one.value] = true
       instead = one.value .. ", without quotes"

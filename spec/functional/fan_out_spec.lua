@@ -156,6 +156,9 @@ describe("a fan-out", function()
     local before = fan_out.reached
     fan_out = await_fan_out(host, function(found) return found.reached > before end)
     assert.truthy(host:command("fanouts").out:find("of 300", 1, true))
+    local one = host:command("fanouts", fan_out.id:sub(1, 6)).out
+    assert.truthy(one:find("began%s+%d%d%d%d%-%d%d%-%d%d "), one)
+    assert.truthy(one:find("reached%s+%d+ of 300 %("), one)
     assert.equal(0, host:command("fanouts", "stop", fan_out.id).status)
     fan_out = await_fan_out(host, function(found) -- who was under way when it stopped is counted as he comes home
       return found.state == "stopped" and found.reached == #host:messages()

@@ -59,6 +59,68 @@ return kairos.segment { name = "suspect", when = function(user) return user.vip 
     "2:43: error: kairos.segment has no field `when`; write member = function(user) return … end" },
   { "a segment that is not there", on 'kairos.segment.entered "regular"',
     '3:50: error: there is no segment `regular`; write "regulars"', files = OTHER },
+  { "in_segment of a segment that is not there", [[
+local kairos = require "kairos"
+local NAME = "reguars"
+return kairos.rule { on = "order.completed", when = function(_, user) return user:in_segment "regular" end,
+  act = function(_, user) user:set("seen", user:in_segment(NAME)) end }
+]],
+    '3:94: error: there is no segment `regular`; write "regulars"',
+    '4:60: error: there is no segment `reguars`; write "regulars"', files = OTHER },
+  { "in_segment where no segment is", [[
+local kairos = require "kairos"
+return kairos.rule { on = "order.completed", when = function(_, user) return user:in_segment "vip" end,
+  act = function(_, user) user:set("seen", true) end }
+]],
+    '2:94: error: there is no segment `vip`; declare it in a rule.lua: return kairos.segment { name = "vip", … }' },
+  { "a segment that is not there, asked for in a module", [[
+local kairos = require "kairos"
+local regular = require "regular"
+return kairos.rule { on = "order.completed", when = function(_, user) return regular(user) end,
+  act = function(_, user) user:set("seen", true) end }
+]],
+    'regular.lua:2:58: error: there is no segment `reglars`; write "regulars"',
+    files = { ["../other/rule.lua"] = OTHER["../other/rule.lua"], ["regular.lua"] = [[
+---@param user kairos.User
+return function(user) return user.vip or user:in_segment "reglars" end
+]] } },
+  { "a journey begins and ends with segments that are not there", [[
+local kairos = require "kairos"
+local segment = kairos.segment
+return kairos.journey {
+  start = { on = segment.entered "regulers" },
+  exit  = { on = segment.left "regular" },
+  goal  = { on = { segment.entered "rgulars" }, within = "3d" },
+  run   = function(journey, user)
+    journey:wait_for { on = segment.left "reguars", within = "3d" }
+    journey:set("seen", user:in_segment "regularss")
+  end,
+}
+]],
+    '4:34: error: there is no segment `regulers`; write "regulars"',
+    '5:31: error: there is no segment `regular`; write "regulars"',
+    '6:36: error: there is no segment `rgulars`; write "regulars"',
+    '8:42: error: there is no segment `reguars`; write "regulars"',
+    '9:41: error: there is no segment `regularss`; write "regulars"', files = OTHER },
+  { "a segment's event written out, of one that is not there", on '{ "segment.entered:regular", "segment.left:regulars" }',
+    '3:29: error: there is no segment `regular`; write "regulars"', files = OTHER },
+  { "a segment's event by another word", on '{ "segment.entred", "segment.leave:regulars" }',
+    '3:29: error: there are no events `segment.entred`: the host tells who entered a segment and who left it; write '
+      .. 'kairos.segment.entered "its name"',
+    '3:47: error: there are no events `segment.leave:regulars`: the host tells who entered a segment and who left it; write '
+      .. 'kairos.segment.left "regulars"', files = OTHER },
+  { "members of a segment that is not there", [[
+local kairos = require "kairos"
+return kairos.rule { on = "sale.began", for_each = kairos.segment.members "regular",
+  act = function(_, user) user:set("seen", true) end }
+]],
+    '2:75: error: there is no segment `regular`; write "regulars"', files = OTHER },
+  { "a segment's name for its members", [[
+local kairos = require "kairos"
+return kairos.rule { on = "sale.began", for_each = "regulars", act = function(_, user) user:set("seen", true) end }
+]],
+    "2:52: error: `for_each` of kairos.rule must be a function or what an interest's :of(…) or kairos.segment.members answers, "
+      .. 'not "regulars"; write for_each = kairos.segment.members "regulars"', files = OTHER },
   { "a number answers", member([[
     return user:count(orders)]], 'local orders = kairos.window { of = "order.completed", over = "90d" }'),
     "6:12: warning: a number is true, even 0; write > 0 behind it" },

@@ -183,9 +183,10 @@ describe("a segment", function()
     end)
     local before = row.members - 150
     assert.same({ "lookers", "lookers/rule.lua" }, { row.campaign, row.rule })
-    local found, pages, after = {}, 0, nil
+    local found, pages, after, last = {}, 0
     repeat
       local page = host:ask("segments", "gold", after)
+      last = page.members[#page.members].user
       for _, member in ipairs(page.members) do found[member.user] = member.since end
       pages, after = pages + 1, page.next ~= cjson.null and page.next or nil
     until not after
@@ -197,6 +198,10 @@ describe("a segment", function()
     assert.equal("yes", process.eventually(10 * Host.patience, function()
       return not host:command("segments", "gold", "--all").out:find("page-001", 1, true) and "yes"
     end))
+    local shown = host:command("segments").out
+    assert.truthy(shown:find("count order.completed 1h, count product.viewed 2s by sku", 1, true), shown)
+    assert.truthy(shown:find("gold, lookers\n", 1, true), shown)
+    assert.truthy(host:command("segments", "gold", last).err:find("Nobody is in gold behind that user.", 1, true))
     local missing = host:command("segments", "golt")
     assert.same({ 3, true }, { missing.status, missing.err:find("did you mean `gold`?", 1, true) ~= nil })
   end)

@@ -54,9 +54,42 @@ static void show_list(struct str fan_outs) {
   print_rows(stdout, fan_outs, put_row, columns, sizeof columns / sizeof *columns, "No fan-outs.");
 }
 
+/** Whether a member says something to somebody who reads it; how many there are in all stands beside how many
+ * were reached. */
+static bool is_said(struct str name, struct str value) {
+  struct value head = value_head(value);
+  return head.type != VALUE_NIL && (head.type != VALUE_STRING || head.string.len) &&
+         !str_equal(name, STR("total"));
+}
+
 static void show_one(struct str fan_outs) {
   struct reader reader = reader_of(fan_outs);
-  if (value_read(&reader).count) print_map(stdout, value_slice(&reader), 0);
+  if (!value_read(&reader).count) return;
+  struct str fan_out = value_slice(&reader);
+  struct buf shown, progress;
+  buf_init(&shown);
+  buf_init(&progress);
+  put_progress(fan_out, &progress);
+  uint32_t said = 0;
+  for (int pass = 0; pass < 2; pass++) {
+    reader = reader_of(fan_out);
+    uint32_t count = value_read(&reader).count;
+    if (pass) value_put_map(&shown, said);
+    for (uint32_t i = 0; i < count; i++) {
+      struct str name = value_read(&reader).string, value = value_slice(&reader);
+      if (!is_said(name, value)) continue;
+      said++;
+      if (!pass) continue;
+      value_put_string(&shown, name);
+      if (str_equal(name, STR("reached")))
+        value_put_string(&shown, buf_str(&progress));
+      else
+        buf_append(&shown, value.data, value.len);
+    }
+  }
+  print_map(stdout, buf_str(&shown), 0);
+  buf_deinit(&progress);
+  buf_deinit(&shown);
 }
 
 /* ---- changing ---- */

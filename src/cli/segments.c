@@ -13,8 +13,10 @@ static struct str member(struct str map, const char *name) {
 static void put_joined(struct str list, struct buf *out) {
   struct reader reader = reader_of(list);
   uint32_t count = list.len ? value_read(&reader).count : 0;
-  for (uint32_t i = 0; i < count; i++)
-    buf_printf(out, "%s%.*s", i ? ", " : "", STR_ARG(value_read(&reader).string));
+  for (uint32_t i = 0; i < count; i++) {
+    struct str name = value_read(&reader).string; // STR_ARG names what it is given twice
+    buf_printf(out, "%s%.*s", i ? ", " : "", STR_ARG(name));
+  }
 }
 
 static void show_list(struct str rows) {
@@ -46,15 +48,18 @@ static void show_list(struct str rows) {
   buf_deinit(&joined);
 }
 
-static void show_members(struct str result) {
+/** @return how many they are. */
+static uint32_t show_members(struct str result) {
   struct reader reader = reader_of(member(result, "members"));
-  for (uint32_t left = value_read(&reader).count; left > 0; left--) {
+  uint32_t count = value_read(&reader).count;
+  for (uint32_t left = count; left > 0; left--) {
     struct str user = value_slice(&reader);
     print_time(stdout, value_member_integer(user, "since"));
     printf("  ");
     print_text(stdout, value_member_text(user, "user"), 0);
     putchar('\n');
   }
+  return count;
 }
 
 /** One page. @return CLI_DONE with the last user in `next` ("" if there are no more). */
@@ -71,8 +76,9 @@ static int show_page(const struct cli_arguments *arguments, const char *after, s
     buf_append(next, last.data, last.len);
     if (arguments->json)
       print_json(stdout, buf_str(&result));
-    else
-      show_members(buf_str(&result));
+    else if (!show_members(buf_str(&result)))
+      fprintf(stderr, "Nobody is in %s%s.\n", arguments->words[0],
+              after && *after ? " behind that user" : "");
   }
   buf_deinit(&result);
   return rc;

@@ -4,6 +4,7 @@
 #include "host/fan_out_internal.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { PREFIX_MIN = 4 /**< digits of an id that are enough if they name one */ };
@@ -77,12 +78,28 @@ static int find(struct fan_outs *fan_outs, struct host_command *command, struct 
 
 /* ---- showing ---- */
 
+/** Where a fan-out stands in `listing.rows`, and what it is listed by. */
+struct listed {
+  int64_t began;
+  bool ended;
+  size_t from, len;
+};
+
 struct listing {
   struct fan_outs *fan_outs;
   struct str id; /**< "" all */
   struct buf rows;
+  struct listed *listed;
   uint32_t count;
 };
+
+/** Those under way before those that ended, the newest first. */
+static int by_began(const void *left, const void *right) {
+  const struct listed *a = left, *b = right;
+  if (a->ended != b->ended) return a->ended ? 1 : -1;
+  if (a->began != b->began) return a->began < b->began ? 1 : -1;
+  return a->from < b->from ? -1 : 1;
+}
 
 static void put_pace(struct buf *out, const struct rate *pace) {
   char text[64];
@@ -122,7 +139,10 @@ static int list_one(void *context, const struct store_fan_out *fan_out) {
   struct reader reader = reader_of(fan_out->spec.event);
   if (listing->id.len && !is_meant(listing->id, fan_out->id)) return 0;
   if (event_decode(&event, &reader, NULL)) event = (struct event){.id = STR(""), .type = STR("")};
-  listing->count++;
+  listing->listed = memory_realloc(listing->listed, (listing->count + 1) * sizeof *listing->listed);
+  struct listed *listed = &listing->listed[listing->count++];
+  *listed =
+      (struct listed){.began = fan_out->spec.began, .ended = fan_out_ended(fan_out->state), .from = out->len};
   value_put_map(out, 15);
   value_put_member_hash(out, "id", fan_out->id);
   value_put_member_text(out, "campaign", fan_out->spec.campaign);
@@ -140,6 +160,7 @@ static int list_one(void *context, const struct store_fan_out *fan_out) {
   else
     value_put_nil(out);
   put_progress(out, fan_out, fan_outs_find(listing->fan_outs, fan_out->id));
+  listed->len = out->len - listed->from;
   return 0;
 }
 
@@ -150,9 +171,12 @@ static int list(struct fan_outs *fan_outs, struct host_command *command) {
   int rc = command->id.len ? find(fan_outs, command, &search) : 0;
   if (rc == 0) rc = store_scan_fan_outs(fan_outs->shared->store, list_one, &listing, &command->err);
   if (rc == 0) {
+    if (listing.count) qsort(listing.listed, listing.count, sizeof *listing.listed, by_began);
     value_put_array(&command->result, listing.count);
-    buf_append(&command->result, listing.rows.data, listing.rows.len);
+    for (uint32_t i = 0; i < listing.count; i++)
+      buf_append(&command->result, listing.rows.data + listing.listed[i].from, listing.listed[i].len);
   }
+  memory_free(listing.listed);
   buf_deinit(&listing.rows);
   return rc;
 }
