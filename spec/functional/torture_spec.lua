@@ -3,7 +3,7 @@ local Host = require "spec.functional.support.host"
 local process = require "spec.functional.support.process"
 
 describe("tools/torture", function()
-  it("kills the host at moments drawn by lot, and accounts for everything", function()
+  it("kills the host at moments drawn by lot, sets its clock both ways, and accounts for everything", function()
     local result = process.run {
       command = { "tools/torture", "--cycles", 9, "--binary", Host.binary },
       env = { KAIROS_PATIENCE = Host.patience }, seconds = 300 * Host.patience,
@@ -13,6 +13,7 @@ describe("tools/torture", function()
     assert.truthy(result.out:find "\nevents +%d%d+ posted")
     assert.truthy(result.out:find "\ntimers fired +%d")
     assert.truthy(result.out:find "\nlook%-ups +%d.*fresh %d")
+    assert.truthy(result.out:find "\nclock +set forwards [1-9]%d* times and back [1-9]", result.out)
   end)
 end)
 

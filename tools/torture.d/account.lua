@@ -1,5 +1,6 @@
 --- The accounting: what the host says of each user by its own doors, held against what was posted (clients), what was
---- answered, what the providers saw (sink) and what the rules must have made of it (model).
+--- answered, what the providers saw (sink) and what the rules must have made of it (model). The host's times are by its own
+--- clock, which was set (wall); they are compared with times from outside by what that clock can have shown then.
 local cjson = require "cjson"
 local drops = require "drops"
 local files = require "spec.functional.support.files"
@@ -14,9 +15,10 @@ account.__index = account
 local SHOWN = 25 -- faults of a kind
 local TOLD_LATE_MS = 2000 -- how long a suppression may take to reach what waits for its provider
 local RANG_LATE_MS = 3000 -- and a timer to ring; one that was overdue when it was set is held back for a second of these
+local SET_MS = 2000 -- so long after the clock was set something may still come by what it showed before
 
 --- @param options  clients, operator, socket = path, data = directory, requests = the sink's file, stops = {from, till}
---   in ms, each a time in which the host died or failed, patience
+--   in ms, each a time in which the host died or failed, wall, patience
 function account.new(options)
   return setmetatable({ options = options, faults = {}, fault_count = 0, rows = {} }, account)
 end
@@ -91,6 +93,17 @@ end
 
 -- ---- one user's past ----
 
+--- An event from after its receipt, by the host's clock, is judged as of its receipt.
+local function check_moment(self, user, event, at)
+  if at == event.at then return end
+  local first, last = self.options.wall:shown(at)
+  if at > event.at or not first or last < event.first_at or first > (event.acknowledged_at or math.huge) then
+    self:fault("events", "%s: event %s, of %.0f, was taken as of %.0f", user, event.id, event.at, at)
+  end
+  event.at = at
+  self.as_received = self.as_received + 1
+end
+
 --- The model, moved through all that the host says it took.
 local function replay(self, user, rows)
   local clients = self.options.clients
@@ -104,7 +117,7 @@ local function replay(self, user, rows)
     elseif row.campaign == "books" and event then
       if taken[row.cause] then self:fault("events", "%s: event %s took effect twice", user, row.cause) end
       if event.user ~= user then self:fault("events", "%s: event %s is of %s", user, row.cause, event.user) end
-      if row.at ~= event.at then self:fault("events", "%s: event %s was taken as of %.0f", user, row.cause, row.at) end
+      check_moment(self, user, event, row.at)
       taken[row.cause] = true
       books:event(event)
     elseif row.campaign == "books" then
@@ -222,11 +235,13 @@ local function check_held(self, decision, outcome, requests)
   end
   local last = requests[#requests]
   local detail = outcome.detail
+  local from = attempt and self.options.wall:earliest(attempt.at)
+  local till = self.options.wall:latest(outcome.at)
   local explained
   if not attempt then
     explained = false
   elseif detail:find("^interrupted") then
-    explained = interrupted(self, attempt.at, outcome.at)
+    explained = interrupted(self, from, till)
   elseif detail:find("^injected") then
     explained = self.options.injected
   elseif detail:find("^timeout") then
@@ -234,7 +249,7 @@ local function check_held(self, decision, outcome, requests)
   else
     explained = false
     for _, request in ipairs(requests) do
-      explained = explained or request.answer == "closed" and request.at >= attempt.at and request.at <= outcome.at
+      explained = explained or request.answer == "closed" and request.at >= from and request.at <= till
     end
   end
   if not explained then
@@ -248,7 +263,7 @@ local function check_attempts(self, decision, requests)
   for index, request in ipairs(requests) do
     local logged = 0
     for _, attempt in ipairs(decision.attempts) do
-      if attempt.at <= request.at then logged = logged + 1 end
+      if self.options.wall:earliest(attempt.at) <= request.at then logged = logged + 1 end
     end
     if index > logged and decision.provider ~= "keyed" then
       self:fault("attempts", "message %s: request %d, and %d attempts were logged by then", decision.message_id, index, logged)
@@ -337,6 +352,22 @@ local function check_delivery(self, user, decision, wanted, requests)
   if final == "held" or final == "rejected" then self.letters[decision.message_id] = final end
 end
 
+--- What was put off for quiet hours does not come in others, unless the clock has just been set.
+local function check_quiet(self, user, decision)
+  if not decision.not_before then return end
+  self.put_off = self.put_off + 1
+  local wall, attempt = self.options.wall, decision.attempts[1]
+  if not wall:is_quiet(decision.accepted) or wall:is_quiet(decision.not_before) then
+    self:fault("quiet hours", "%s: message %s, decided at %.0f, waits until %.0f", user, decision.message_id, decision.accepted,
+      decision.not_before)
+  end
+  local first, last = wall:shown(attempt and attempt.at or 0)
+  if first and attempt.at < decision.not_before and not wall:was_set(first - SET_MS * self.options.patience, last) then
+    self:fault("quiet hours", "%s: message %s went at %.0f, and was to wait until %.0f", user, decision.message_id, attempt.at,
+      decision.not_before)
+  end
+end
+
 local function check_message(self, user, decision, wanted, facts)
   self.decided = self.decided + 1
   local label = ("%s: %s of %s"):format(user, decision.template, decision.cause)
@@ -371,41 +402,52 @@ local function check_message(self, user, decision, wanted, facts)
   end
   if decision.provider == "files" and not file then self:fault("lost", "%s: there is no file", label) end
   check_delivery(self, user, decision, wanted, requests)
+  check_quiet(self, user, decision)
 end
 
---- A timer rings when it is due, or when its event has come, unless the host was down.
+--- A timer rings when it is due by the host's clock, or when its event has come, unless the host was down or the clock was set
+--- meanwhile.
 local function check_in_time(self, user, decision, number)
+  local wall, late = self.options.wall, RANG_LATE_MS * self.options.patience
   local due = tonumber(decision.cause:match "@(%d+)$")
   local event = self.options.clients.events[number]
-  local could = math.max(due, event.sent_at)
-  if decision.accepted < due then
+  local first, last = wall:shown(decision.accepted)
+  if not first then
+    self:fault("timers", "%s: %s rang at %.0f, which the host's clock never showed", user, decision.cause, decision.accepted)
+    return
+  end
+  if decision.accepted < due and not wall:was_set(first - SET_MS * self.options.patience, last) then
     self:fault("timers", "%s: %s rang %.0f ms too early", user, decision.cause, due - decision.accepted)
-  elseif decision.accepted > could + RANG_LATE_MS * self.options.patience and not interrupted(self, could, decision.accepted) then
-    self:fault("timers", "%s: %s rang %.0f ms too late", user, decision.cause, decision.accepted - could)
+  end
+  for _, could in ipairs(wall:passes(due, event.sent_at)) do
+    if first > could + late and not interrupted(self, could, could + late) and not wall:was_set(could + 1, could + late) then
+      self:fault("timers", "%s: %s rang %.0f ms too late", user, decision.cause, first - could)
+      return
+    end
   end
 end
 
 --- Who has said no gets nothing more, but for what was on its way; and of that nothing after a restart.
-local function check_suppressed(self, user, decisions)
-  local since
-  for _, decision in ipairs(decisions) do
-    if decision.decision == "suppressed" and decision.channel == "webhook" then
-      since = math.min(since or math.huge, decision.at)
-    end
+local function check_suppressed(self, user, decisions, taken)
+  local since = math.huge
+  for id in pairs(taken) do
+    local event = self.options.clients.by_id[id]
+    if event.type == "message.unsubscribed" then since = math.min(since, event.acknowledged_at or math.huge) end
   end
-  if not since then return end
+  if since == math.huge then return end
   local death = math.huge
   for _, stop in ipairs(self.options.stops) do
     if stop.till >= since then death = math.min(death, stop.till) end
   end
   for _, decision in ipairs(decisions) do
     for _, attempt in ipairs(decision.channel == "webhook" and decision.attempts or {}) do
-      if attempt.at > death then
+      local at = self.options.wall:earliest(attempt.at)
+      if at > death then
         self:fault("suppressed", "%s: message %s was tried after a restart, although the user had said no", user,
           decision.message_id)
-      elseif attempt.at > since + TOLD_LATE_MS * self.options.patience then
+      elseif at > since + TOLD_LATE_MS * self.options.patience then
         self:fault("suppressed", "%s: message %s was tried %.0f ms after the user said no", user, decision.message_id,
-          attempt.at - since)
+          at - since)
       end
     end
   end
@@ -459,7 +501,7 @@ local function check_user(self, user)
   check_record(self, user, books, record)
   check_segment(self, user, ask("replay", "busy"), decisions, record)
   check_commands(self, user, record, decisions)
-  check_suppressed(self, user, decisions)
+  check_suppressed(self, user, decisions, taken)
   local said = {}
   for _, decision in ipairs(decisions) do
     local key = decision.template and decision.cause .. "|" .. decision.template
@@ -567,8 +609,10 @@ function account:run()
   self.answers, self.ends, self.ends_of, self.skips, self.reasons, self.letters = {}, {}, {}, {}, {}, {}
   self.needs = {}
   self.exposed, self.goals, self.moves = 0, 0, 0
-  self.travels = travels.new(function(...) self:fault(...) end)
-  self.drops = drops.new(function(...) self:fault(...) end)
+  self.as_received, self.put_off = 0, 0
+  self.travels = travels.new { fault = function(...) self:fault(...) end, wall = self.options.wall }
+  self.drops = drops.new { fault = function(...) self:fault(...) end, wall = self.options.wall,
+    orders = self.options.operator.fan_outs, patience = self.options.patience }
   self.decided, self.expected, self.failures, self.fired, self.resent, self.commands = 0, 0, 0, 0, 0, 0
   local request_count
   self.requests, request_count = read_requests(self)
@@ -630,7 +674,11 @@ function account:run()
   self:row("timers fired", "%d", self.fired)
   self:row("journeys", "%d begun, %d turned by an event; %d times one went on with newer source", self.travels.begun,
     self.travels.turned, self.travels.moved)
-  self:row("fan-outs", "%d, which reached %d users", self.drops.count, self.drops.reached)
+  self:row("  asleep", "%d begun that sleep for longer than the run, and are woken by the clock", self.travels.asleep)
+  self:row("fan-outs", "%d, which reached %d users; %d were paused, %d stopped", self.drops.count,
+    self.drops.reached, self.drops.paused, self.drops.stopped)
+  self:row("clock", "set forwards %d times and back %d times; %d events judged as of their receipt, %d messages put off",
+    self.options.wall.forwards, self.options.wall.backwards, self.as_received, self.put_off)
   self:row("look-ups", "%d: %s", sum(self.needs), list(self.needs))
   self:row("operator's commands", "%d, %d without an answer", commands.count, commands.unanswered)
   return records

@@ -60,8 +60,16 @@ local function flags(self, user, at, payload)
   if random:chance(3) then payload.off = true end
   if random:chance(2) then payload.fails = true end
   if random:chance(20) then payload.waits = random:to(40) end
+  if random:chance(8) then payload.hushed = true end
   payload.trip = random:chance(6)
+  -- Some sleep for longer than the run: they wake when the clock is set forwards.
+  local sleepy = payload.trip and random:chance(30)
+  if payload.trip then
+    payload.sleeps = sleepy and random:between(5, 120) .. "m" or "200ms"
+    payload.listens = sleepy and random:chance(50) and random:between(5, 120) .. "m" or "400ms"
+  end
   local soon, later, chain = random:between(100, 900), random:between(1000, 5000), random:to(4)
+  if random:chance(25) then later = later * 1000 end
   if random:chance(10) and claim(self.soon, user, at + soon, 0, 1) then payload.soon = soon .. "ms" end
   if random:chance(5) and claim(self.later, user, at + later, 0, 1) then payload.later = later .. "ms" end
   if random:chance(2) and claim(self.chain, user, at + 150, 150, chain + 1) then payload.chain = chain end

@@ -1,11 +1,15 @@
 --- Fan-outs of rules/drops: each that began came to its end, and reached everybody once who had acted at its shelf before,
---- and nobody who never had.
+--- and nobody who never had. One that the operator stopped reached each of them once or not at all; and whoever was told that
+--- one is paused or stopped saw it reach nobody from then on.
 local drops = {}
 drops.__index = drops
 
---- @param fault  function(kind, format, …)
-function drops.new(fault)
-  return setmetatable({ fault = fault, replayed_by = {}, told_by = {}, count = 0, reached = 0 }, drops)
+local HALTS_MS = 1500 -- what had been handed over before may take so long
+
+--- @param options  fault = function(kind, format, …), orders = the operator's to fan-outs, wall, patience
+function drops.new(options)
+  return setmetatable({ fault = options.fault, orders = options.orders, wall = options.wall, patience = options.patience,
+    replayed_by = {}, told_by = {}, reached_at = {}, count = 0, reached = 0, paused = 0, stopped = 0 }, drops)
 end
 
 local function note(map, cause, user)
@@ -32,6 +36,34 @@ function drops:told(user, decision, text, event)
     self.fault("fan-outs", "%s: message %s of %s says %q", user, decision.message_id, decision.cause, tostring(text))
   end
   if note(self.told_by, decision.cause, user) > 1 then self.fault("fan-outs", "%s was told twice by %s", user, decision.cause) end
+  local reached_at = self.reached_at[decision.cause] or {}
+  self.reached_at[decision.cause] = reached_at
+  reached_at[#reached_at + 1] = decision.accepted
+end
+
+--- From an answer that it is halted until somebody asks that it goes on, it reached nobody. @return whether it must, and whether
+--- it may have been stopped
+function drops:obeys(cause, orders)
+  local must, may, paused = false, false, false
+  for index, order in ipairs(orders) do
+    if order.what == "stop" then
+      may, must = true, must or order.done
+    elseif order.what == "pause" then
+      paused = true
+    end
+    local from, till = order.done and order.what ~= "resume" and order.answered + HALTS_MS * self.patience, math.huge
+    for later = index + 1, #orders do
+      if orders[later].what == "resume" and order.what == "pause" then till = math.min(till, orders[later].asked) end
+    end
+    for _, at in ipairs(from and self.reached_at[cause] or {}) do
+      if self.wall:earliest(at) > from and self.wall:latest(at) < till then
+        self.fault("fan-outs", "that of %s reached somebody at %.0f, %.0f ms after the answer that it was to %s", cause, at,
+          self.wall:earliest(at) - order.answered, order.what)
+      end
+    end
+  end
+  if paused then self.paused = self.paused + 1 end
+  return must, may
 end
 
 --- When somebody had acted at a shelf for sure: shelf -> user -> when the first such event was acknowledged (math.huge: it
@@ -56,13 +88,16 @@ function drops:account(events, by_id, taken, list)
     self.count = self.count + 1
     if known[cause] then self.fault("fan-outs", "%s began two", cause) end
     known[cause] = true
-    if fan_out.state ~= "done" then
-      self.fault("fan-outs", "that of %s is %s: %s", cause, fan_out.state, fan_out.reason)
+    local must, may = self:obeys(cause, self.orders[fan_out.id] or {})
+    local stopped = fan_out.state == "stopped" and may
+    if not stopped and (fan_out.state ~= "done" or must) then
+      self.fault("fan-outs", "that of %s is %s: %s%s", cause, fan_out.state, fan_out.reason, must and ", and was stopped" or "")
     end
+    if stopped then self.stopped = self.stopped + 1 end
     local told, replayed, count = self.told_by[cause] or {}, self.replayed_by[cause] or {}, 0
     local shelf = shelves[event.payload.shelf] or {}
     for user, since in pairs(shelf) do
-      if since < event.first_at and not told[user] then
+      if since < event.first_at and not told[user] and not stopped then
         self.fault("fan-outs", "%s, who had acted at %s, is not reached by %s", user, event.payload.shelf, cause)
       end
     end

@@ -121,7 +121,7 @@ function model:acted(event)
     return { p.number, a.total, a.digest, ask(self.all, now, "count"), ask(self.all, now, "cents"),
       ask_things(self.things, self.all.newest or now, now), ask(self.shelves[p.shelf], now, "count"), a.paced or 0, a.firsts or 0 }
   end
-  local texts = (p.told or p.held or p.again or p.once or a.total % 5 == 0) and books()
+  local texts = (p.told or p.held or p.again or p.once or p.hushed or a.total % 5 == 0) and books()
   if p.told and p.refused then texts[#texts + 1] = "refused" end
   if p.told then self:say(event.id, "told", texts, now, { refused = p.refused }) end
   if p.held then self:say(event.id, "held", texts, now, { channel = "email", refused = p.refused }) end
@@ -129,6 +129,7 @@ function model:acted(event)
     self:say(event.id, "again", texts, now, { channel = "email", provider = "resending", refused = p.refused })
   end
   if p.once then self:say(event.id, "once", texts, now, { once = true }) end
+  if p.hushed then self:say(event.id, "hushed", texts, now, { channel = "push", provider = "files" }) end
   if a.total % 5 == 0 then self:say(event.id, "fifth", texts, now, { refused = p.refused }) end
   if p.soon then self:set_timer("soon", now + milliseconds(p.soon), p.number, nil, "calmed") end
   if p.later then self:set_timer("later", now + milliseconds(p.later), p.number) end

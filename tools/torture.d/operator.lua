@@ -1,4 +1,5 @@
---- The operator: by the control socket he suppresses users and lets them go again, and sends held messages once more.
+--- The operator: by the control socket he suppresses users and lets them go again, sends held messages once more, and pauses,
+--- resumes and stops fan-outs.
 --- What he was told stands, whatever happens to the host.
 local cjson = require "cjson"
 local socket = require "socket"
@@ -16,6 +17,7 @@ function operator.new(options)
     path = options.path, random = options.random, users = options.users, flowing = true, busy = false,
     suppressions = {}, -- of each user, in order: {on, done}
     resent = {}, -- message id -> {done = how often, perhaps = how often that is not known}
+    fan_outs = {}, -- id -> in order: {what = "pause", "resume" or "stop", done, asked, answered = ms}
     count = 0, unanswered = 0,
   }, operator)
 end
@@ -88,13 +90,53 @@ local function resend(self)
   end
 end
 
+local function now_ms()
+  return math.floor(socket.gettime() * 1000)
+end
+
+local function order(self, id, what, answer, asked)
+  local list = self.fan_outs[id] or {}
+  self.fan_outs[id] = list
+  local done = answer and answer.ok or false
+  list[#list + 1] = { what = what, done = done, asked = asked, answered = now_ms() }
+  self.count = self.count + 1
+  if not done then self.unanswered = self.unanswered + 1 end
+end
+
+local function change_fan_out(self)
+  local answer = ask(self.path, { command = "fanouts" })
+  if not answer or not answer.ok then return end
+  local open = {}
+  for _, fan_out in ipairs(answer.result) do
+    if fan_out.state == "runs" or fan_out.state == "waits" or fan_out.state == "paused" then open[#open + 1] = fan_out end
+  end
+  if #open == 0 then return end
+  local one = self.random:any(open)
+  local what = self.random:chance(12) and "stop" or one.state == "paused" and "resume" or "pause"
+  local asked = now_ms()
+  local changed = ask(self.path, { command = "fanout_" .. what, id = one.id, text = "as the operator likes" })
+  if changed ~= nil then order(self, one.id, what, changed, asked) end
+end
+
+--- Outside of conversations: what is paused goes on.
+function operator:resume_all()
+  for _, fan_out in ipairs(operator.ask(self.path, { command = "fanouts" })) do
+    if fan_out.state == "paused" then
+      local asked = now_ms()
+      operator.ask(self.path, { command = "fanout_resume", id = fan_out.id })
+      order(self, fan_out.id, "resume", { ok = true }, asked)
+    end
+  end
+end
+
 function operator:start()
   loop.spawn(function()
     while true do
       loop.sleep(self.random:between(50, 400) / 1000)
       if self.flowing then
         self.busy = true
-        if self.random:chance(70) then suppress(self) else resend(self) end
+        local draw = self.random:to(100)
+        if draw <= 35 then suppress(self) elseif draw <= 50 then resend(self) else change_fan_out(self) end
         self.busy = false
       end
     end

@@ -5,9 +5,10 @@ travels.__index = travels
 
 local STAGES = { leaves = 1, travels = 2, arrives = 3, turns = 3 }
 
---- @param fault  function(kind, format, …)
-function travels.new(fault)
-  return setmetatable({ fault = fault, trips = {}, begun = 0, moved = 0, turned = 0, messages = {}, runs = {} }, travels)
+--- @param options  fault = function(kind, format, …), wall
+function travels.new(options)
+  return setmetatable({ fault = options.fault, wall = options.wall, trips = {}, begun = 0, asleep = 0, moved = 0, turned = 0,
+    messages = {}, runs = {} }, travels)
 end
 
 --- A replay came by a step that sends; each of them sends one message.
@@ -35,7 +36,7 @@ function travels:told(user, decision, text)
     self.fault("journeys", "%s: trip %s %s twice: %s and %s", user, trip, stage, stages[number].id, decision.message_id)
   end
   self.messages[user] = (self.messages[user] or 0) + 1
-  stages[number] = { at = decision.at, source = source, id = decision.message_id }
+  stages[number] = { at = decision.accepted, source = source, id = decision.message_id }
   if stage == "turns" then self.turned = self.turned + 1 end
 end
 
@@ -43,13 +44,14 @@ end
 function travels:account(wanted)
   for number, event in pairs(wanted) do
     self.begun = self.begun + 1
+    if event.payload.sleeps:find "m$" and not event.payload.sleeps:find "ms$" then self.asleep = self.asleep + 1 end
     local stages = self.trips[number] or {}
     for stage, name in ipairs { "leaves", "travels", "arrives" } do
       if not stages[stage] then self.fault("journeys", "%s: trip %d never %s", event.user, number, name) end
     end
     for stage = 2, 3 do
       local before, now = stages[stage - 1], stages[stage]
-      if before and now and now.at < before.at then
+      if before and now and self.wall:latest(now.at) < self.wall:earliest(before.at) then
         self.fault("journeys", "%s: stage %d of trip %d came before the one before it", event.user, stage, number)
       end
       if before and now and now.source ~= before.source then

@@ -44,6 +44,7 @@ local function acted(event, user)
     say(user, "again", books, { channel = "email", to = "somebody@mail.example", provider = "resending" })
   end
   if p.once then say(user, "once", books, { once_per = "2s" }) end
+  if p.hushed then say(user, "hushed", books, { channel = "push", purpose = "quietly" }) end
   if user.total % 5 == 0 then say(user, "fifth", books) end
   if p.soon then user:after(p.soon, { name = "soon", data = { number = p.number }, cancel_on = "calmed" }) end
   if p.later then user:after(p.later, { name = "later", data = { number = p.number } }) end

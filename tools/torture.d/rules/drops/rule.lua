@@ -7,7 +7,7 @@ return kairos.rule {
   name     = "drops",
   on       = "dropped",
   for_each = function(event) return shoppers:of(event.payload.shelf) end,
-  pace     = "200/s",
+  pace     = "60/s",
   act      = function(event, user)
     user:send { channel = "push", template = "dropped", data = { text = event.payload.number .. " " .. event.payload.shelf } }
   end,

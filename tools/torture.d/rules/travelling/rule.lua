@@ -27,12 +27,12 @@ return kairos.journey {
     end
     if stage < 1 then
       tell "leaves"
-      journey:wait "200ms"
+      journey:wait(event.payload.sleeps)
     end
     local called
     if stage < 2 then
       tell "travels"
-      called = journey:wait_for { on = "calmed", within = "400ms" }
+      called = journey:wait_for { on = "calmed", within = event.payload.listens }
     end
     tell(called and "turns" or "arrives")
   end,
