@@ -171,6 +171,23 @@ describe("a fan-out", function()
     assert.truthy(host:command("fanouts", "stop", "xyz").err:find("no fan-out's id", 1, true))
   end)
 
+  it("begins, and is steered, in a host that has just started", function()
+    -- Its thread has not read yet which there are, and the store is behind with its writes.
+    local slow = "fanout.tick=error*200,store.write=sleep:300@1*4"
+    start { more = 'pace = "50/s",' }
+    watch(host, 100)
+    host:restart { KAIROS_FAILPOINTS = slow }
+    host:accept(drop())
+    local fan_out = await_fan_out(host, function(found) return found.reached >= 1 end)
+    host:restart { KAIROS_FAILPOINTS = slow }
+    local paused = host:command("fanouts", "pause", fan_out.id)
+    assert.equal(0, paused.status, paused.err)
+    assert.equal("paused", host:ask("fanouts")[1].state)
+    local stopped = host:command("fanouts", "stop", fan_out.id)
+    assert.equal(0, stopped.status, stopped.err)
+    assert.equal("stopped", host:ask("fanouts")[1].state)
+  end)
+
   it("ends when its time is over", function()
     start { more = 'pace = "20/s", expires_in = "1s",' }
     watch(host, 200)

@@ -233,6 +233,7 @@ static void command_run(struct mail *mail, bool cancelled) {
   struct fan_outs *fan_outs = asked->fan_outs;
   int rc = cancelled ? error_set(&command->err, ERROR_UNAVAILABLE, "the host is stopping") : 0;
   if (rc == 0) {
+    if (fan_outs->reload) fan_outs_turn(fan_outs); // just after a start it does not know yet which there are
     switch (command->type) {
     case HOST_FAN_OUT_PAUSE:
       rc = change(fan_outs, command, FAN_OUT_PAUSED, asked->reply);

@@ -155,11 +155,19 @@ static void change_home(struct mail *mail, bool cancelled) {
   memory_free(change);
 }
 
+static void change_written(void *context) {
+  struct change *change = context;
+  fan_outs_send(change->fan_outs, &change->home);
+}
+
+/** The answer waits until the store has it: who lists fan-outs then sees it. */
 static void change_settled(struct worker_input *input, struct worker *worker, int status) {
   struct change *change = CONTAINER_OF(input, struct change, input);
-  (void)worker;
   change->status = status;
-  fan_outs_send(change->fan_outs, &change->home);
+  if (status)
+    change_written(change);
+  else
+    worker_written(worker, change_written, change);
 }
 
 static void change_run(struct worker *worker, struct worker_task *task) {
