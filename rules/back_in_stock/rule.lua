@@ -49,7 +49,8 @@ return {
     pace       = "200/s",
     expires_in = "6h",
     when       = function(event, user)
-      return (user.waiting_for or {})[event.payload.sku] ~= nil
+      local left = event.payload.stock -- none again by now: who waits goes on waiting
+      return (type(left) ~= "number" or left >= 1) and (user.waiting_for or {})[event.payload.sku] ~= nil
     end,
     act        = function(event, user)
       local product = event.payload
@@ -61,7 +62,7 @@ return {
       user:send {
         channel = sms and "sms" or "email", template = sms and "here_again_sms" or "here_again",
         data = {
-          sku = product.sku, name = product.name, price = prices.show(product.price, product.currency),
+          sku = product.sku, name = product.name or product.sku, price = prices.show(product.price, product.currency),
           few = type(product.stock) == "number" and product.stock <= 20 and product.stock or nil,
         },
         purpose = "transactional", expires_in = "6h",

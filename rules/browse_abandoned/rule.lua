@@ -12,8 +12,9 @@ return kairos.journey {
   start      = {
     on   = "product.viewed",
     when = function(event, user)
-      local sku = event.payload.sku
-      return type(sku) == "string" and user:count(views, sku) >= 2 and user:count(orders) == 0
+      local product = event.payload
+      return type(product.sku) == "string" and type(product.name) == "string"
+        and user:count(views, product.sku) >= 2 and user:count(orders) == 0
     end,
   },
   again      = "restart",

@@ -1,6 +1,6 @@
 -- Accompany a company that asked about coffee for its office, until it books a tasting: the guide at once, its best page if it was
--- not opened, what it would cost, an invitation. On weekday mornings, where the lead works. Who looks at the prices again and again
--- is reported to the sales team the moment it happens.
+-- not opened, what it would cost, an invitation. On weekday mornings, where the lead works. Who then
+-- looks at the prices again and again is reported to the sales team the moment it happens.
 local kairos = require "kairos"
 local money = kairos.money
 

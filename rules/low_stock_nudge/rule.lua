@@ -1,8 +1,7 @@
 -- Tell a customer who keeps coming back to a product that few are left: there were plenty at the first look, now there are five or
 -- fewer. An hour later, unless something was ordered meanwhile. Never about what is sold out.
 local kairos = require "kairos"
-
-local money = kairos.money
+local prices = require "shared.prices"
 
 local FEW = 5
 
@@ -15,7 +14,7 @@ return kairos.rule {
   on   = "product.viewed",
   when = function(event, user)
     local product = event.payload
-    return type(product.stock) == "number" and product.stock >= 1 and product.stock <= FEW
+    return type(product.name) == "string" and type(product.stock) == "number" and product.stock >= 1 and product.stock <= FEW
       and user:count(looks, product.sku) >= 2
       and (user:first(before, product.sku) or 0) > FEW
       and user:count(orders) == 0
@@ -29,7 +28,7 @@ return kairos.rule {
       late_after = "6h",
       data       = {
         sku = product.sku, name = product.name, stock = product.stock, last_one = product.stock == 1,
-        price = product.price and money(product.price, product.currency or "EUR"):format(),
+        price = prices.show(product.price, product.currency),
       },
     })
   end,

@@ -5,6 +5,17 @@ local kairos = require "kairos"
 
 local orders = kairos.window { of = "order.completed", over = "365d" }
 
+--- Those of an order's items that a review can be about.
+local function reviewable(order)
+  local items = {}
+  for _, item in ipairs(type(order.items) == "table" and order.items or {}) do
+    if type(item) == "table" and item.sku and item.name then
+      items[#items + 1] = item
+    end
+  end
+  return items
+end
+
 --- The event is about the journey's order.
 local function of_this_order(event, journey)
   return event.payload.order_id == journey.key
@@ -35,7 +46,10 @@ return kairos.journey {
 
     journey:wait "10d"
     journey:wait_until("next weekend 10:00", { late = "exit", late_after = "14d" })
-    local items = type(order.items) == "table" and order.items or {}
+    local items = reviewable(order)
+    if #items == 0 then
+      return
+    end
     journey:send {
       channel = "email", template = "review",
       data = { order_id = order.order_id, items = items, one = #items == 1 and items[1].name or nil },

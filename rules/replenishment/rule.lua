@@ -71,7 +71,7 @@ return kairos.rule {
       local days = known and learn(known, item.sku, now, user) or LASTS[item.sku]
       local gone = date.add(now, math.floor(days * pieces) .. " days", user)
       supplies[item.sku] = {
-        name = item.name, last = now, pieces = pieces, days = days,
+        name = type(item.name) == "string" and item.name or item.sku, last = now, pieces = pieces, days = days,
         -- The first morning of the days in which to order.
         due = date.next("09:00", user, math.max(date.add(gone, "-" .. NOTICE, user), now)),
       }

@@ -5,6 +5,8 @@ local kairos = require "kairos"
 
 local date = kairos.date
 
+local WEEK = 7 * 24 * 3600 * 1000 -- milliseconds
+
 local users = kairos.interest { name = "service_users", of = "service.used", by = "payload.service", over = "30d" }
 
 --- Whom it is about.
@@ -29,9 +31,29 @@ local function note(event, user, told)
   user:set("outages", outages)
 end
 
---- "14:05", where the customer lives; nil if it is no moment.
+--- When it began; as far as the shop says.
+local function since_of(event)
+  local since = event.payload.since
+  return type(since) == "number" and math.abs(event.timestamp - since) < WEEK and since or event.timestamp
+end
+
+--- "14:05", where the customer lives, of another day "Tuesday 14:05"; nil if it is no moment of this week.
 local function clock(ms, user)
-  return type(ms) == "number" and date(ms, user):format "%R" or nil
+  if type(ms) == "number" and math.abs(ms - kairos.now()) < WEEK then
+    local moment = date(ms, user)
+    return moment:format(moment:format "%F" == date(kairos.now(), user):format "%F" and "%R" or "%A %R")
+  end
+end
+
+--- When it will be over, as far as the shop says; a time that has passed is none.
+local function expected_of(event, user)
+  local expected = event.payload.expected
+  return type(expected) == "number" and expected > kairos.now() and clock(expected, user) or nil
+end
+
+--- As customers know the service.
+local function title_of(outage)
+  return type(outage.title) == "string" and outage.title or outage.service
 end
 
 --- By email, and by SMS as well while it is day there.
@@ -62,7 +84,7 @@ return {
       local outage = event.payload
       note(event, user, true)
       tell(user, "down", {
-        title = outage.title, since = clock(outage.since or event.timestamp, user), expected = clock(outage.expected, user),
+        title = title_of(outage), since = clock(since_of(event), user), expected = expected_of(event, user),
       })
     end,
   },
@@ -79,7 +101,7 @@ return {
       note(event, user, false)
       if told then
         tell(user, "back", {
-          title = outage.title, lasted = date.words(event.timestamp - (outage.since or event.timestamp)),
+          title = title_of(outage), lasted = date.words(math.max(event.timestamp - since_of(event), 0)),
         })
       end
     end,

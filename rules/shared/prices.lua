@@ -5,7 +5,7 @@ local money = kairos.money
 
 local prices = {}
 
---- "84,50 €" of what an event's payload says; nil if it says no price.
+--- "84,50 €" of what an event's payload says; nil if it says no price, or none that there is: a campaign does without then.
 ---@param amount any
 ---@param currency any
 ---@return string?
@@ -13,7 +13,8 @@ function prices.show(amount, currency)
   if type(amount) ~= "number" then
     return nil
   end
-  return money(amount, type(currency) == "string" and currency or "EUR"):format()
+  local known, price = pcall(money, amount, type(currency) == "string" and currency:upper() or "EUR")
+  return known and price:format() or nil
 end
 
 return prices

@@ -46,7 +46,9 @@ describe("the shipped campaigns", function()
   end)
 
   it("high_interest: the third look at one product within ten minutes, unless it was bought", function()
-    local function look(user, sku, at) return { type = "product.viewed", user = user, at = at, payload = { sku = sku } } end
+    local function look(user, sku, at)
+      return { type = "product.viewed", user = user, at = at, payload = { sku = sku, name = sku } }
+    end
     local sent, skipped = 2 * MINUTE .. " ada still_interested send", 9 * MINUTE .. " ada still_interested skip once_per"
     assert.same({ sent, skipped }, play("high_interest", HOUR, {
       look("ada", "A", 0), look("ada", "A", MINUTE), look("ada", "B", MINUTE), look("ada", "A", 2 * MINUTE),

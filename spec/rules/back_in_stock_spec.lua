@@ -73,4 +73,19 @@ describe("back_in_stock", function()
     back "K21"
     assert.sent(host, 2)
   end)
+
+  it("does not take back what it promised when it was sold out again at once", function()
+    ask("ada", "K1")
+    back("K1", 0)
+    assert.not_sent(host)
+    back("K1", 3)
+    assert.sent(host, { to = "ada", text_has = "3 of them", times = 1 })
+  end)
+
+  it("keeps the promise where the shop does not say what it is, or in a currency that there is not", function()
+    ask("ada", "K1")
+    host:event { type = "stock.back", subject = "K1", payload = { sku = "K1", price = 5, currency = "EURO" } }
+    host:advance "1m"
+    assert.sent(host, { to = "ada", subject = "K1 is here again", times = 1 })
+  end)
 end)

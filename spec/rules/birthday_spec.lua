@@ -77,4 +77,14 @@ describe("birthday", function()
     host:at "2026-07-20 12:00 UTC"
     assert.not_sent(host)
   end)
+
+  it("does not come when it is too late: wishes on the day after, as after an outage", function()
+    start "2026-07-14 23:00 Europe/Berlin"
+    host:event { type = "identify", user = "ada", at = "2026-07-13 12:00 Europe/Berlin",
+      payload = { email = "ada@mail.example", birthday = "1990-07-14", time_zone = "Europe/Berlin" } }
+    host:advance "300d"
+    assert.not_sent(host)
+    host:at "2027-07-14 09:00 Europe/Berlin"
+    assert.sent(host, { to = "ada", template = "present", times = 1 })
+  end)
 end)

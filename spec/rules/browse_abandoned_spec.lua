@@ -92,4 +92,10 @@ describe("browse_abandoned", function()
     host:advance "2h"
     assert.sent(host, { to = "bob", channel = "push", text_has = "Grinder: 30 days", times = 1 })
   end)
+
+  it("says nothing of what has no name", function()
+    for _ = 1, 2 do host:event { type = "product.viewed", user = "ada", payload = { sku = "G1" } } end
+    host:advance "1d"
+    assert.not_sent(host)
+  end)
 end)

@@ -41,6 +41,13 @@ describe("cart_abandoned", function()
       assert.sent(host, 1)
     end)
 
+    it("of a cart in a currency that there is not, without its sum", function()
+      cart(20, "c1", { payload = { cart_id = "c1", total = 20, currency = "EURO", items = { { quantity = 1, name = "Cup" } } } })
+      host:advance "2h"
+      assert.sent(host, { to = "ada", text_has = "1 × Cup", times = 1 })
+      assert.not_sent(host, { text_has = "Together" })
+    end)
+
     it("of one cart a day, however many there are", function()
       cart(20, "c1")
       host:advance "30m"
@@ -176,6 +183,17 @@ describe("cart_abandoned", function()
       click() -- all links within seconds: no person
       host:advance "3d"
       assert.sent(host, 2)
+    end)
+
+    it("and an unsubscribe that only a scanner has looked at is none", function()
+      cart(20)
+      host:advance "1h"
+      host:advance "2s"
+      host:event { type = "message.clicked", user = "ada", payload = { campaign = "cart_abandoned", template = "reminder",
+        channel = "email", url = "https://shop.example/preferences" } }
+      host:advance "3d"
+      assert.sent(host, 2)
+      assert.not_held_back(host)
     end)
 
     it("not to whom has clicked on something of another campaign", function()

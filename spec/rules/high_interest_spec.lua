@@ -20,7 +20,7 @@ describe("high_interest", function()
     assert.not_sent(host)
     look "K1"
     assert.sent(host, { to = "ada", template = "still_interested", subject = "Can we help you with the Kettle K1?",
-      text_has = "It is 59 EUR" })
+      text_has = "It is 59,00\194\160€" })
   end)
 
   it("does not if the looks are further apart", function()
@@ -57,6 +57,19 @@ describe("high_interest", function()
     assert.held_back(host, { to = "ada", by = "once_per", times = 1 })
     host:advance "7d"
     for _ = 1, 3 do look "K2" end
+    assert.sent(host, 2)
+  end)
+
+  it("tells the price in its currency, and nothing of what has no name, or no price that there is", function()
+    for i, product in ipairs { { price = 12.5, currency = "usd", name = "Mug" }, { price = 12.5, currency = "EURO", name = "Mug" },
+      { price = 12.5 } } do
+      local user = "user-" .. i
+      product.sku = "M1"
+      host:profile { user = user, email = user .. "@mail.example" }
+      for _ = 1, 3 do host:event { type = "product.viewed", user = user, payload = product } end
+    end
+    assert.sent(host, { to = "user-1", text_has = "It is $12.50" })
+    assert.not_sent(host, { to = "user-2", text_has = "It is" })
     assert.sent(host, 2)
   end)
 end)

@@ -91,9 +91,15 @@ describe("the library", function()
   end)
 
   it("minds no event that lacks what it should have, or has it otherwise", function()
-    local broken = { {}, { sku = true, category = 3, query = {}, results = "many", cart_id = {}, total = "much", items = "none",
-      order_id = {}, service = false, incident = {}, company = 7, people = "all", stock = "few", price = "low", was = {}, lat = "x",
-      campaign = 1, birthday = {}, time_zone = 9 }, { items = { {}, 3, "x" }, total = 1, cart_id = "c", order_id = "o" } }
+    local broken = {
+      {},
+      { sku = true, category = 3, query = {}, results = "many", cart_id = {}, total = "much", items = "none", order_id = {},
+        service = false, incident = {}, company = 7, people = "all", stock = "few", price = "low", was = {}, lat = "x",
+        campaign = 1, birthday = {}, time_zone = 9, currency = "EURO", since = "noon", title = {}, name = 5 },
+      { items = { {}, 3, "x" }, total = 1, cart_id = "c", order_id = "o" },
+      { sku = "K1", service = "app", name = "Kettle", price = 5, was = 9, total = 5, currency = {}, stock = 0, since = -1,
+        expected = 1e300, items = { { sku = "coffee-250g", quantity = -1 } }, cart_id = "d", order_id = "p" },
+    }
     for _, payload in ipairs(broken) do
       for _, name in ipairs { "identify", "search.performed", "category.viewed", "product.viewed", "product.favourited",
         "cart.updated", "order.completed", "order.delivered", "review.submitted", "stock.requested", "service.used", "guide.opened",

@@ -76,4 +76,14 @@ describe("low_stock_nudge", function()
     assert.sent(host, 1)
     assert.held_back(host, { to = "ada", template = "few_left", by = "once_per" })
   end)
+
+  it("says nothing any more when it hears of the looks half a day late, as after an outage", function()
+    local function late(stock, at)
+      host:event { type = "product.viewed", user = "ada", at = at, payload = { sku = "G1", name = "Grinder", stock = stock } }
+    end
+    late(40, "2026-05-31 20:00 UTC")
+    late(3, "2026-06-01 04:00 UTC")
+    host:advance "1d"
+    assert.not_sent(host)
+  end)
 end)

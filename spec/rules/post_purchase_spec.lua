@@ -97,4 +97,13 @@ describe("post_purchase", function()
     host:advance "2d"
     assert.not_sent(host, { template = "first_brew" })
   end)
+
+  it("asks for no review where the shop does not say of what", function()
+    for i, list in ipairs { { 3 }, { { sku = "BN-03" } }, {} } do
+      event("order.completed", "o" .. i, { items = list })
+      event("order.delivered", "o" .. i)
+    end
+    host:advance "60d"
+    assert.not_sent(host, { template = "review" })
+  end)
 end)

@@ -82,6 +82,17 @@ describe("price_drop", function()
     assert.not_sent(host)
   end)
 
+  it("says nothing of what is a slip in the shop's prices: nobody is promised a kettle for 49 cents", function()
+    shopper "ada"
+    look("ada", "K1")
+    drop("K1", 59, 0.49)
+    drop("K1", 59, 0)
+    drop("K1", 59, -49)
+    assert.not_sent(host)
+    drop("K1", 59, 49)
+    assert.sent(host, 1)
+  end)
+
   it("tells of one price in three days", function()
     shopper "ada"
     look("ada", "K1")
@@ -99,5 +110,33 @@ describe("price_drop", function()
     drop("K1", 59, 49)
     assert.not_sent(host)
     assert.held_back(host, { to = "ada", by = "suppressed" })
+  end)
+
+  it("wakes nobody: the telephone says it in the morning, unless something was ordered meanwhile", function()
+    for _, user in ipairs { "ada", "bob" } do
+      shopper(user, { push_token = "token-" .. user, time_zone = "Europe/Berlin" })
+      look(user, "K1")
+    end
+    host:at "2026-06-02 02:00 Europe/Berlin"
+    drop("K1", 59, 49)
+    assert.not_sent(host)
+    host:event { type = "order.completed", user = "bob" }
+    host:at "2026-06-02 08:00 Europe/Berlin"
+    assert.sent(host, { to = "ada", channel = "push", subject = "Kettle now 49,00\194\160€", times = 1 })
+    host:advance "1d"
+    assert.sent(host, 1)
+  end)
+
+  it("goes out no faster than its provider bears, and all of it", function()
+    for i = 1, 2500 do
+      local user = "user-" .. i
+      host:profile { user = user, email = user .. "@mail.example" }
+      look(user, "K1")
+    end
+    drop("K1", 59, 49) -- and a minute: 500 a second were reached
+    local first = #host:sent()
+    assert.is_true(first >= 1000 and first <= 2001, first)
+    host:advance "2m"
+    assert.sent(host, 2500)
   end)
 end)

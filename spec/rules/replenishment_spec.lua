@@ -84,4 +84,10 @@ describe("replenishment", function()
     assert.not_sent(host)
     assert.why(host, { to = "ada", decision = "none", because = "`when` said no" })
   end)
+
+  it("calls what comes without a name by its number", function()
+    host:event { type = "order.completed", user = "ada", payload = { items = { { sku = "descaler" } } } }
+    host:advance "120d"
+    assert.sent(host, { to = "ada", subject = "Running low on descaler?", times = 1 })
+  end)
 end)

@@ -72,4 +72,13 @@ describe("search_abandoned", function()
     assert.sent(host, 1)
     assert.held_back(host, { to = "ada", template = "found", by = "cap", times = 2 })
   end)
+
+  it("waits for the morning, where the customer lives", function()
+    host:profile { user = "ada", time_zone = "Europe/Berlin" }
+    host:at "2026-06-01 20:30 Europe/Berlin"
+    search("moka pot", 0)
+    host:advance "2d"
+    assert.sent(host, { to = "ada", at = "2026-06-02 08:00 Europe/Berlin", times = 1 })
+    assert.not_sent(host, { text_has = "today" })
+  end)
 end)

@@ -128,4 +128,26 @@ describe("service_outage", function()
     assert.sent(host, 1)
     assert.held_back(host, { to = "bob", channel = "sms", times = 1 })
   end)
+
+  it("names the day of what is not today, and no time that has passed", function()
+    use "ada"
+    host:event { type = "service.outage", subject = "app", payload = { service = "app", title = "Our app", incident = "i1",
+      since = host:now() - 13 * 3600000, expected = host:now() + 20 * 3600000 } }
+    host:advance "1m"
+    assert.sent(host, { text_has = "since Sunday 23:00", times = 1 })
+    assert.sent(host, { text_has = "back at about Tuesday 08:00", times = 1 })
+    outage("i2", "app", host:now() - 1000)
+    assert.sent(host, { template = "down", times = 2 })
+    assert.sent(host, { text_has = "We expect it back", times = 1 })
+  end)
+
+  it("makes do with shops that do not say what it is called, nor since when", function()
+    use "ada"
+    for _, name in ipairs { "service.outage", "service.restored" } do
+      host:event { type = name, subject = "app", payload = { service = "app", incident = "i1", since = "noon", expected = "soon" } }
+      host:advance "5m"
+    end
+    assert.sent(host, { template = "down", subject = "app is not working at the moment", times = 1 })
+    assert.sent(host, { template = "back", subject = "app works again", times = 1 })
+  end)
 end)
