@@ -58,6 +58,7 @@ local goal_schema = {
 ---@field op "wait"|"wait_until"|"wait_for"|"send"|"split"|"set"|"emit"|"goal"|"read"  what it was
 ---@field step string  the same in words: "wait 1h"
 ---@field answer any  what it gave: the event of a wait_for, the side of a split, …; nil where there is nothing to say
+---@field error? string  it failed with this, and a pcall of the journey's caught it
 
 ---@alias kairos.Flight "pin"|"adopt"|fun(journey: kairos.Journey, history: kairos.JourneyStep[], user: kairos.User): table?
 

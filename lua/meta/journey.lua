@@ -15,6 +15,7 @@ local Journey = {}
 ---@field op "wait"|"wait_until"|"wait_for"|"send"|"split"|"set"|"emit"|"goal"|"read"
 ---@field step string  in words: 'wait "1h"'
 ---@field answer any  of a wait_for the event that came; nil if nothing did
+---@field error string?  it failed with this, and a pcall of the journey's caught it
 
 --- As the `flight` of a newer source: the state with which a journey under way begins there anew; nil: it stays where it is.
 ---@alias kairos.Migration fun(journey: kairos.Journey, history: kairos.JourneyStep[], user: kairos.User): any

@@ -19,9 +19,11 @@ static inline struct journey journey_sample(void) {
     event_encode(&start, &event);
     journey_put_type(&types, STR("order.completed"));
     journey_answer_encode(&(struct journey_answer){1760000000009, buf_str(&event)}, &answer);
-    journey_step_encode(&(struct journey_step){JOURNEY_READ, 77, STR("count x 1h"), STR("\x05")}, &history);
-    journey_step_encode(&(struct journey_step){JOURNEY_WAIT_FOR, 78, STR("wait_for click"), buf_str(&answer)},
+    journey_step_encode(&(struct journey_step){JOURNEY_READ, 77, STR("count x 1h"), STR("\x05"), false},
                         &history);
+    journey_step_encode(
+        &(struct journey_step){JOURNEY_WAIT_FOR, 78, STR("wait_for click"), buf_str(&answer), false},
+        &history);
     buf_deinit(&answer);
   }
   return (struct journey){.id = {1, 2},

@@ -49,7 +49,8 @@ static void test_gets_on(void **state) {
   struct buf more = {0}, whole = {0};
   record_init(&record);
   must(&record, journey_effect(sample, JOURNEY_BEGINS));
-  journey_step_encode(&(struct journey_step){JOURNEY_SEND, 5, STR("send email/m"), STR("\xc3")}, &more);
+  journey_step_encode(&(struct journey_step){JOURNEY_SEND, 5, STR("send email/m"), STR("no `m`"), true},
+                      &more);
   next.steps = 1;
   next.history = buf_str(&more);
   next.wait.due += 1000;

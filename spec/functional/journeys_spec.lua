@@ -493,19 +493,112 @@ describe("a journey", function()
         event("x", {})
         assert.equal("1,2", said())]])
     end)
-    it("sends under ids of their own behind a phrase that it caught itself, and is parked where history lacks it", function()
+    it("sends under ids of their own behind a phrase that it caught itself", function()
       passes(start, 'pcall(function() journey:wait_until "next blue moon" end) say(1) say(2) journey:wait "1h" say(3)', [[
         event("go", {})
         host:advance "2h"
-        assert.equal("1,2", said())
-        assert.not_equal(host:sent()[1].message_id, host:sent()[2].message_id)
-        assert.equal("parked", journeys()[1].state)]])
+        assert.equal("1,2,3", said())
+        assert.not_equal(host:sent()[1].message_id, host:sent()[2].message_id)]])
+    end)
+    it("goes on by what it caught, each time it resumes", function()
+      passes(start, [[
+        local sent, no = pcall(journey.send, journey, { channel = "push", to = "p", template = user.which })
+        local waited, when = pcall(journey.wait_until, journey, "next blue moon")
+        local big, large = pcall(journey.set, journey, "big", string.rep("x", 5000))
+        say(tostring(sent) .. tostring(waited) .. tostring(big))
+        say(no) say(when)
+        journey:wait "1h"
+        say(no) say(when)
+        journey:wait "1h"
+        say(tostring(sent) .. tostring(waited) .. tostring(big) .. #journey.event.payload.x)]], [[
+        host:event { type = "identify", user = "ada", payload = { which = "sad" } }
+        event("go", { x = "y" })
+        host:advance "3h"
+        assert.same({}, host:dead())
+        local all = {}
+        for i, message in ipairs(host:sent()) do all[i] = message.text:gsub("%s+$", "") end
+        assert.equal(6, #all)
+        assert.equal("falsefalsefalse", all[1])
+        assert.truthy(all[2]:find("rule.lua:%d+: there is no template `sad`"), all[2])
+        assert.truthy(all[3]:find "next blue moon", all[3])
+        assert.equal(all[2], all[4])
+        assert.equal(all[3], all[5])
+        assert.equal("falsefalsefalse1", all[6])]])
+    end)
+    it("goes on behind the message too many that it caught", function()
+      passes(start, [[
+        local refused
+        for i = 1, 101 do
+          local ok, why = pcall(say, i)
+          if not ok then refused = why end
+        end
+        journey:wait "1h"
+        say(refused)]], [[
+        event("go", {})
+        host:advance "2h"
+        assert.same({}, host:dead())
+        assert.equal(101, #host:sent())
+        assert.truthy(host:sent()[101].text:find "more than 100 messages for one event")]])
+    end)
+    it("is parked by a `where` that fails, though it would catch that", function()
+      passes(start, [[
+        say(tostring(pcall(journey.wait_for, journey, { on = "x", where = function(e) return e.payload.n.m > 1 end })))
+        journey:wait "1h"
+        say "on"]], [[
+        event("go", {})
+        event("x", {})
+        event("x", { n = { m = 2 } })
+        assert.equal("", said())
+        assert.equal("parked", journeys()[1].state)
+        assert.truthy(journeys()[1].why:find "`where` of journey:wait_for failed: rules/j/rule.lua:%d+: attempt to index")]])
     end)
     it("must continue after 1,000 steps or 32 KB", function()
       fails(start, 'for i = 1, 1100 do local _ = user:count(seen) end',
         "the journey has 1000 steps; write journey:continue(state) before")
       fails(start, 'for i = 1, 20 do journey:set("big", string.rep("x", 3000)) local _ = user.big end journey:wait "1h"',
-        "the journey's history is larger than 32 KB; write journey:continue(state) before")
+        "the journey's history is larger than 32 KB: ")
+      fails(start, 'for i = 1, 20 do journey:set("big", string.rep("x", 3000)) local _ = user.big end journey:wait "1h"',
+        " bytes with what big gave (3003 bytes); write journey:continue(state) before")
+    end)
+    it("keeps the cart of a Black Friday, that of its start and one that it waits for", function()
+      local cart = [[
+        local function cart(count)
+          local items = {}
+          for i = 1, count do
+            items[i] = { sku = ("SKU-%06d"):format(i), name = "A thing with a name of some length, number " .. i, qty = i % 4 + 1,
+              price = 19.99, currency = "EUR", image = ("https://cdn.shop.example/p/%06d.jpg"):format(i) }
+          end
+          return { items = items }
+        end
+      ]]
+      local run = [[
+        say(#event.payload.items)
+        local newer = journey:wait_for { on = "cart", within = "1d" }
+        journey:wait "1h"
+        say(#newer.payload.items .. newer.payload.items[#newer.payload.items].sku)
+        journey:continue { items = #newer.payload.items }]]
+      local again = 'if journey.state then journey:wait_for { on = "cart" } say(#event.payload.items) return end\n'
+      passes(start, again .. run, cart .. [[
+        event("go", cart(150))
+        host:advance "1h"
+        event("cart", cart(150))
+        host:advance "2h"
+        event("cart", cart(150))
+        assert.same({}, host:dead())
+        assert.equal("150,150SKU-000150,150", said())]])
+      fails(start, run, "bytes; a journey keeps the event it begins with, of at most 24 KB", cart .. 'event("go", cart(300))')
+      fails(start, run, "the event that the journey waited for has ", cart .. 'event("go", cart(1)) event("cart", cart(300))')
+      fails('start = { on = "go" }, hours = "09:00-18:00",', run, "bytes; a journey keeps one of at most 24 KB", cart .. [[
+        host:at "2026-06-02 10:00"
+        event("go", cart(1))
+        host:at "2026-06-02 20:00"
+        event("cart", cart(300))]])
+    end)
+    it("says how many a user may have", function()
+      passes('start = { on = "go" }, key = "payload.id",', 'journey:wait "1d"', [[
+        for i = 1, 33 do event("go", { id = i }) end
+        assert.equal(1, #host:dead())
+        assert.truthy(host:story("ada"):find("the user has 32 journeys under way already", 1, true), host:story("ada"))]])
     end)
     it("must wait between continues", function()
       fails(start, "journey:continue()", "the journey continues 10 times without waiting; let it wait in between")

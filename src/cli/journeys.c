@@ -92,13 +92,17 @@ static int count_all(const struct cli_arguments *arguments) {
 
 /* ---- one person's ---- */
 
-/** What a step came to: "→ no", "→ free_shipping", "→ message.clicked". */
+/** What a step came to: "→ no", "→ free_shipping", "→ message.clicked", "→ failed: rules/…". */
 static void show_answer(struct str answer) {
   struct value head = value_head(answer);
   if (head.type == VALUE_NIL) return;
   struct str event = head.type == VALUE_MAP ? part(answer, "event") : STR("");
+  struct str failed = head.type == VALUE_MAP ? value_member_text(answer, "failed") : STR("");
   printf("  → ");
-  if (!event.len)
+  if (failed.len) {
+    printf("failed: ");
+    print_text(stdout, failed, 0);
+  } else if (!event.len)
     print_value(stdout, answer);
   else if (value_head(event).count)
     print_text(stdout, value_member_text(event, "type"), 0);

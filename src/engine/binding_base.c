@@ -156,6 +156,7 @@ static int base_pcall(lua_State *lua) {
   sandbox_descend(sandbox, lua);
   int status = sandbox_try(lua, lua_gettop(lua) - 1, LUA_MULTRET);
   sandbox_ascend(sandbox);
+  if (status && sandbox->caught) sandbox->caught(lua);
   budget_charge(&sandbox->budget, lua, status ? FAILURE_STEPS : 1);
   lua_pushboolean(lua, status == 0);
   lua_insert(lua, 1);

@@ -24,7 +24,8 @@ static bool same(const struct journey_step *a, enum journey_op op, uint32_t argu
   return a->op == op && a->arguments == arguments;
 }
 
-/** The next step of the history, which must be what is asked. @return false if it has no more. */
+/** The next step of the history, which must be what is asked. Raises what it raised if it failed.
+ * @return false if the history has no more. */
 static bool next_step(lua_State *lua, struct journey_step *step) {
   struct engine_replay *replay = &engine_of(lua)->replay;
   const struct journey_step *asked = &replay->asked;
@@ -38,24 +39,19 @@ static bool next_step(lua_State *lua, struct journey_step *step) {
         "the journey does not fit its source any more: step %u of its history is %.*s, and here the source "
         "asks for %.*s",
         replay->done, STR_ARG(step->label), STR_ARG(asked->label));
-  return true;
+  if (!step->failed) return true;
+  lua_pushlstring(lua, step->answer.data, step->answer.len);
+  lua_error(lua);
+  return true; // it does not
 }
 
 /** A step is about to be added. */
 static void check_room(lua_State *lua) {
-  const struct engine *engine = engine_of(lua);
-  const struct engine_journey_call *call = engine->call->journey;
-  if (engine->replay.done >= JOURNEY_STEPS_MAX)
+  if (engine_of(lua)->replay.done >= JOURNEY_STEPS_MAX)
     sandbox_end(lua, ERROR_LIMIT,
                 "the journey has %d steps; write journey:continue(state) before: it starts afresh, with "
                 "journey.state",
                 JOURNEY_STEPS_MAX);
-  if (call->journey->history.len + call->history.len > JOURNEY_HISTORY_MAX)
-    sandbox_end(
-        lua, ERROR_LIMIT,
-        "the journey's history is larger than %d KB; write journey:continue(state) before: it starts afresh, "
-        "with journey.state",
-        JOURNEY_HISTORY_MAX >> 10);
 }
 
 /** A wait comes first that nothing has ended. */
@@ -77,6 +73,7 @@ bool history_answers(lua_State *lua, enum journey_op op, struct str label, uint6
   if (!next_step(lua, &step)) {
     check_not_waiting(lua);
     check_room(lua);
+    engine->replay.open = true;
     return false;
   }
   if (op == JOURNEY_READ || op == JOURNEY_SPLIT)
@@ -92,6 +89,30 @@ static void add_step(lua_State *lua, struct str answer) {
   journey_step_encode(&engine->replay.asked, &call->history);
   call->steps++;
   engine->replay.done++;
+  engine->replay.open = false;
+  size_t len = call->journey->history.len + call->history.len;
+  if (len > JOURNEY_HISTORY_MAX)
+    sandbox_end(
+        lua, ERROR_LIMIT,
+        "the journey's history is larger than %d KB: %zu bytes with what %.*s gave (%zu bytes); write "
+        "journey:continue(state) before: it starts afresh, with journey.state",
+        JOURNEY_HISTORY_MAX >> 10, len, STR_ARG(engine->replay.asked.label), answer.len);
+}
+
+void history_failed(lua_State *lua) {
+  struct engine *engine = engine_of(lua);
+  struct str text;
+  if (!engine->replay.on || !engine->replay.open) return;
+  if (lua_type(lua, -1) != LUA_TSTRING) {
+    lua_pushfstring(lua, "an error that is a %s", luaL_typename(lua, -1));
+    lua_replace(lua, -2);
+  } else if (lua_objlen(lua, -1) > JOURNEY_FAILURE_MAX) {
+    lua_pushlstring(lua, lua_tostring(lua, -1), JOURNEY_FAILURE_MAX);
+    lua_replace(lua, -2);
+  }
+  text.data = lua_tolstring(lua, -1, &text.len);
+  engine->replay.asked.failed = true;
+  add_step(lua, text);
 }
 
 int history_note(lua_State *lua) {
@@ -139,7 +160,16 @@ bool history_waited(lua_State *lua, enum journey_op op, struct str label, uint64
     *pending = true;
   }
   check_room(lua);
+  engine->replay.open = true;
   return false;
+}
+
+void history_check_event(lua_State *lua, size_t len) {
+  if (len > JOURNEY_EVENT_MAX)
+    sandbox_end(lua, ERROR_LIMIT,
+                "the event that the journey waited for has %zu bytes; a journey keeps one of at most %d KB "
+                "(`kairos journeys move` gets it on without it)",
+                len, JOURNEY_EVENT_MAX >> 10);
 }
 
 void history_wait_over(lua_State *lua, const struct event *event) {
@@ -150,10 +180,7 @@ void history_wait_over(lua_State *lua, const struct event *event) {
     event_encode(event, &engine->data);
     answer.event = buf_str(&engine->data);
   }
-  if (answer.event.len > JOURNEY_EVENT_MAX)
-    sandbox_end(lua, ERROR_LIMIT,
-                "the event that the journey waited for has %zu bytes; a journey keeps at most %d KB",
-                answer.event.len, JOURNEY_EVENT_MAX >> 10);
+  history_check_event(lua, answer.event.len);
   buf_clear(&engine->map);
   journey_answer_encode(&answer, &engine->map);
   note_wait(engine, &engine->replay.asked, answer.event);

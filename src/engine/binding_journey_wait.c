@@ -75,23 +75,26 @@ static void end(lua_State *lua, const struct event *event) {
   history_wait_over(lua, event);
 }
 
-/** A wait for a time. The label is in the call's text. */
-static void wait_for_time(lua_State *lua, const struct waiting *waiting, uint64_t arguments) {
-  struct engine *engine = engine_of(lua);
-  struct engine_journey_call *call = engine->call->journey;
+/** A wait for a time, whose label is in the call's text. @return whether it is over; else it is to begin. */
+static bool is_over(lua_State *lua, const struct waiting *waiting, uint64_t arguments) {
+  struct engine_journey_call *call = engine_of(lua)->call->journey;
   struct journey_answer answer;
   bool pending;
-  if (history_waited(lua, waiting->op, buf_str(&call->text), arguments, &answer, &pending)) return;
+  if (history_waited(lua, waiting->op, buf_str(&call->text), arguments, &answer, &pending)) return true;
   if (pending && !call->timed) go_on_waiting(lua);
-  if (pending) {
-    end(lua, NULL);
-    return;
-  }
+  if (pending) end(lua, NULL);
+  return pending;
+}
+
+/** It begins, unless its time has passed already. */
+static void wait_for_time(lua_State *lua, const struct waiting *waiting) {
+  struct engine *engine = engine_of(lua);
+  struct engine_journey_call *call = engine->call->journey;
   if (waiting->due > engine->call->now) {
     call->text.len = engine->replay.asked.label.len;
     begin(lua, waiting, call->text.len);
   }
-  history_wait_over(lua, NULL); // the time has passed already
+  history_wait_over(lua, NULL);
 }
 
 int64_t binding_upcoming(lua_State *lua, struct str phrase) {
@@ -118,13 +121,6 @@ int64_t binding_upcoming(lua_State *lua, struct str phrase) {
   return due;
 }
 
-/** Whether history or a pending wait make it pointless to work out a time anew. */
-static bool is_known(const struct engine *engine) {
-  return reader_left(&engine->replay.history) ||
-         (engine->call->journey->journey->wait.op != JOURNEY_NONE &&
-          engine->replay.done == engine->call->journey->journey->steps);
-}
-
 /** wait("1h"[, { late = "skip", late_after = "2h" }]) */
 static int journey_wait(lua_State *lua) {
   struct engine_journey_call *call = binding_journey_call(lua, "journey:wait");
@@ -137,25 +133,23 @@ static int journey_wait(lua_State *lua) {
   waiting.due = engine_of(lua)->call->now + length;
   buf_clear(&call->text);
   buf_printf(&call->text, "wait \"%.*s\"", STR_ARG(text));
-  wait_for_time(lua, &waiting, (uint64_t)length);
+  if (!is_over(lua, &waiting, (uint64_t)length)) wait_for_time(lua, &waiting);
   return 0;
 }
 
 /** wait_until(ms since the epoch, or a phrase such as "next weekday 09:00"[, { late = … }]) */
 static int journey_wait_until(lua_State *lua) {
-  struct engine *engine = engine_of(lua);
   struct engine_journey_call *call = binding_journey_call(lua, "journey:wait_until");
   struct waiting waiting = {.method = "journey:wait_until", .op = JOURNEY_WAIT_UNTIL};
+  struct str phrase = {NULL, 0};
   uint64_t arguments;
   if (!lua_isnoneornil(lua, 3)) binding_check_fields(lua, 3, late_fields, waiting.method);
   take_late(lua, 3, &waiting);
   buf_clear(&call->text);
   if (lua_type(lua, 2) == LUA_TSTRING) {
-    struct str phrase;
     phrase.data = lua_tolstring(lua, 2, &phrase.len);
     arguments = hash64(phrase, 0);
     buf_printf(&call->text, "wait_until \"%.60s\"", phrase.data);
-    if (!is_known(engine)) waiting.due = binding_upcoming(lua, phrase);
   } else {
     lua_Number due = lua_type(lua, 2) == LUA_TNUMBER ? lua_tonumber(lua, 2) : NAN;
     if (!(due >= 0 && due < 0x1p53))
@@ -167,7 +161,9 @@ static int journey_wait_until(lua_State *lua) {
     arguments = (uint64_t)waiting.due;
     buf_printf(&call->text, "wait_until %.0f", due);
   }
-  wait_for_time(lua, &waiting, arguments);
+  if (is_over(lua, &waiting, arguments)) return 0;
+  if (phrase.data) waiting.due = binding_upcoming(lua, phrase);
+  wait_for_time(lua, &waiting);
   return 0;
 }
 
@@ -216,14 +212,19 @@ static bool is_meant(lua_State *lua, struct str types, int index) {
   lua_pushvalue(lua, index);
   event_table_push(lua);
   lua_rawgeti(lua, LUA_REGISTRYINDEX, engine->refs.journey);
-  lua_call(lua, 2, 1);
+  int status = sandbox_try(lua, 2, 1);
   bool meant = lua_toboolean(lua, -1);
-  lua_pop(lua, 1);
   engine->call->now = now;
   engine->sandbox.random = random;
   engine->phase = ENGINE_ACT;
   engine->replay.on = true;
   sandbox_ascend(&engine->sandbox);
+  // Caught, it would end the wait by an event of which nobody knows whether it is meant.
+  if (status && engine->sandbox.depth)
+    sandbox_end(lua, ERROR_SCRIPT, "`where` of journey:wait_for failed: %s",
+                lua_type(lua, -1) == LUA_TSTRING ? lua_tostring(lua, -1) : luaL_typename(lua, -1));
+  if (status) lua_error(lua);
+  lua_pop(lua, 1);
   return meant;
 }
 
@@ -300,6 +301,9 @@ static int journey_wait_for(lua_State *lua) {
   }
   if (wait->got.len || !is_meant(lua, types, where)) go_on_waiting(lua);
   if (call->held) {
+    buf_clear(&engine->data);
+    event_encode(engine->call->event, &engine->data);
+    history_check_event(lua, engine->data.len);
     call->came = ENGINE_JOURNEY_GOT;
     sandbox_suspend(lua);
   }

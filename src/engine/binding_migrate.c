@@ -6,6 +6,10 @@
 static void push_answer(lua_State *lua, const struct journey_step *step) {
   struct journey_answer answer;
   struct event event;
+  if (step->failed) {
+    lua_pushnil(lua);
+    return;
+  }
   if (!journey_op_waits(step->op)) {
     convert_push_lent(lua, step->answer);
     return;
@@ -19,7 +23,7 @@ static void push_answer(lua_State *lua, const struct journey_step *step) {
     lua_pushnil(lua);
 }
 
-/** { { op, step, answer }, … }, oldest first. */
+/** { { op, step, answer, error }, … }, oldest first. */
 static void push_history(lua_State *lua, const struct journey *journey) {
   struct reader reader = reader_of(journey->history);
   struct journey_step step;
@@ -32,6 +36,10 @@ static void push_history(lua_State *lua, const struct journey *journey) {
     lua_setfield(lua, -2, "step");
     push_answer(lua, &step);
     lua_setfield(lua, -2, "answer");
+    if (step.failed) {
+      lua_pushlstring(lua, step.answer.data, step.answer.len);
+      lua_setfield(lua, -2, "error");
+    }
     lua_rawseti(lua, -2, i);
   }
 }

@@ -255,8 +255,6 @@ int binding_send(lua_State *lua) {
   if (call->entity.kind != ENTITY_USER)
     sandbox_raise(lua, ERROR_SCRIPT,
                   "%s: this event is about a subject, not a user, so there is nobody to write to", method);
-  if (call->message_count == MESSAGES_MAX)
-    sandbox_raise(lua, ERROR_LIMIT, "%s: more than %d messages for one event", method, MESSAGES_MAX);
   lua_settop(lua, 2);
   binding_check_fields(lua, 2, fields, method);
   struct message message = {.user = call->entity,
@@ -269,6 +267,8 @@ int binding_send(lua_State *lua) {
   message.channel = binding_field(lua, 2, "channel", true, method);
   message.template_name = binding_field(lua, 2, "template", true, method);
   if (call->journey && answered(lua, message.channel, message.template_name)) return give_answer(lua);
+  if (call->message_count == MESSAGES_MAX)
+    sandbox_raise(lua, ERROR_LIMIT, "%s: more than %d messages for one event", method, MESSAGES_MAX);
   if (call->journey) message.journey = call->journey->journey->id;
   message.provider = check_provider(lua, message.channel, binding_field(lua, 2, "provider", false, method));
   int index = check_template(lua, message.template_name);

@@ -15,6 +15,7 @@ int engine_new(struct engine **out, const struct engine_options *options, struct
   facts_init(&engine->facts);
   bytecode_notes_init(&engine->notes);
   sandbox_init(&engine->sandbox, options->config->rules.memory, options->counted_budget);
+  engine->sandbox.caught = history_failed;
   engine->sandbox.sources = options->ruleset;
   int rc = engine_load(engine, err);
   if (rc == 0) rc = engine_settle_segments(engine, err);

@@ -53,7 +53,8 @@ struct engine_replay {
   uint32_t done;             /**< steps answered and made */
   int64_t input_now;         /**< what time it is by the input; call.now is the journey's own */
   struct reader history;     /**< what is left of it */
-  struct journey_step asked; /**< a step without answer yet; its label is in … */
+  bool open;                 /**< `asked` has no answer yet: an error now is the answer */
+  struct journey_step asked; /**< a step; its label is in … */
   char label[JOURNEY_LABEL_MAX];
 };
 
@@ -255,8 +256,10 @@ void event_table_push_whole(lua_State *lua, const struct event *event);
  *   … push the answer …
  *   return history_note(lua);
  *
- * Outside of a journey's function neither does anything. An effect without an answer notes nil. A step that
- * is not the one in the history, or one too many, ends the call, and no pcall catches that.
+ * Outside of a journey's function neither does anything. An effect without an answer notes nil. What raises
+ * an error between the two, and is caught by a pcall of the rule's, is kept as a step that failed: a replay
+ * raises the same text there. So whatever depends on more than the arguments is looked at between the two. A
+ * step that is not the one in the history, or one too many, ends the call, and no pcall catches that.
  * @param label  what is asked, in words, op included where it says more than that: "count product.viewed 10m
  * [X1]"
  * @param arguments  hash of all that is asked but the op. @return true with the answer pushed. */
@@ -269,8 +272,13 @@ int history_note(lua_State *lua);
  * `*pending` says which. */
 bool history_waited(lua_State *lua, enum journey_op op, struct str label, uint64_t arguments,
                     struct journey_answer *answer, bool *pending);
+/** Raises for an encoded event that is longer than a journey keeps, and no pcall catches that. */
+void history_check_event(lua_State *lua, size_t len);
 /** The wait is over now: note it. `event` may be null. */
 void history_wait_over(lua_State *lua, const struct event *event);
+/** A pcall of the rule's has caught the error on top, which becomes text if it is none: if a step was asked
+ * for and had no answer yet, that is its answer. */
+void history_failed(lua_State *lua);
 /** The function has returned. Raises if the history has more. */
 void history_finish(lua_State *lua);
 

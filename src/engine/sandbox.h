@@ -59,6 +59,8 @@ struct sandbox {
   struct str file;      /**< whose call it is, for errors of which no line is known; "" if nobody's */
   const char *raised;   /**< the last text that sandbox_raise raised, and its code */
   int raised_code;
+  void (*caught)(
+      lua_State *lua); /**< its owner's, or null: a pcall of a rule's has caught the error on top */
   int (*entry)(lua_State *lua, void *context); /**< what sandbox_run runs … */
   void *entry_context;                         /**< … with this */
   const void *original;                        /**< table that was made from … */

@@ -56,7 +56,7 @@ static void put_history(const struct journey *journey, struct buf *out) {
     struct journey_answer answer;
     if (!journey_step_next(&reader, &step))
       step = (struct journey_step){.label = STR("?"), .answer = STR("")};
-    bool wait = journey_op_waits(step.op) && journey_answer_decode(&answer, step.answer);
+    bool wait = !step.failed && journey_op_waits(step.op) && journey_answer_decode(&answer, step.answer);
     if (wait) at = answer.at;
     value_put_map(out, 4);
     value_put_member_integer(out, "at", at);
@@ -66,6 +66,9 @@ static void put_history(const struct journey *journey, struct buf *out) {
     if (wait) {
       value_put_map(out, 1);
       put_event(out, "event", answer.event);
+    } else if (step.failed) {
+      value_put_map(out, 1);
+      value_put_member_text(out, "failed", step.answer);
     } else if (step.answer.len) {
       buf_append(out, step.answer.data, step.answer.len);
     } else {

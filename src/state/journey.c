@@ -45,8 +45,10 @@ static uint32_t read_u32(struct reader *reader) {
 
 /* ---- history ---- */
 
+enum { STEP_FAILED = 0x80 };
+
 void journey_step_encode(const struct journey_step *step, struct buf *out) {
-  buf_put_u8(out, (uint8_t)step->op);
+  buf_put_u8(out, (uint8_t)(step->op | (step->failed ? STEP_FAILED : 0)));
   buf_put_u32(out, step->arguments);
   buf_put_str(out, step->label);
   buf_put_str(out, step->answer);
@@ -54,8 +56,9 @@ void journey_step_encode(const struct journey_step *step, struct buf *out) {
 
 bool journey_step_next(struct reader *reader, struct journey_step *step) {
   if (!reader_left(reader)) return false;
-  uint8_t op = reader_u8(reader);
+  uint8_t first = reader_u8(reader), op = first & ~STEP_FAILED;
   step->op = op;
+  step->failed = first & STEP_FAILED;
   step->arguments = reader_u32(reader);
   step->label = reader_str(reader);
   step->answer = reader_str(reader);
@@ -289,6 +292,7 @@ static bool event_valid(struct str bytes) {
 
 static bool step_valid(const struct journey_step *step) {
   struct journey_answer answer;
+  if (step->failed) return true; // text
   if (!journey_op_waits(step->op)) return value_valid(step->answer);
   return journey_answer_decode(&answer, step->answer) && (!answer.event.len || event_valid(answer.event));
 }

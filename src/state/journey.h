@@ -13,10 +13,13 @@
 
 enum {
   JOURNEYS_A_USER = 32, /**< in flight at once, of all campaigns */
-  JOURNEY_EVENT_MAX =
-      8 << 10, /**< bytes of an event that a journey keeps: that of its start, those it waited for */
+  /** Bytes of an event that a journey keeps: that of its start, those it waited for. The first stands beside
+   * the history for as long as the journey lasts; the others are part of it. Both and what is handed on leave
+   * some KB of a record's 64 to all else that is known of the user. */
+  JOURNEY_EVENT_MAX = 24 << 10,
   JOURNEY_STEPS_MAX = 1000,       /**< in its history, and … */
   JOURNEY_HISTORY_MAX = 32 << 10, /**< … bytes of it; then it must continue afresh */
+  JOURNEY_FAILURE_MAX = 1000,     /**< bytes of an error that a pcall of the journey's caught */
   JOURNEY_HANDED_MAX = 4 << 10,   /**< bytes that a journey hands on to itself when it continues */
   JOURNEY_LABEL_MAX = 96,         /**< bytes of a step in words */
   JOURNEY_WHY_MAX = 400           /**< bytes of why it is parked */
@@ -46,7 +49,8 @@ struct journey_step {
   enum journey_op op;
   uint32_t arguments; /**< hash of what was asked */
   struct str label;   /**< the same in words, as far as JOURNEY_LABEL_MAX goes */
-  struct str answer;  /**< of a wait journey_answer's bytes, else a value */
+  struct str answer;  /**< of a wait journey_answer's bytes, else a value; of what failed the error's text */
+  bool failed;        /**< it raised an error, which the journey caught */
 };
 /** How a wait ended. */
 struct journey_answer {
@@ -54,7 +58,7 @@ struct journey_answer {
   struct str event; /**< event_encode() of what it waited for; "": its time came */
 };
 
-/** A step's stored form: op:u8 arguments:u32 label:str answer:str. */
+/** A step's stored form: op:u8 (128 more if it failed) arguments:u32 label:str answer:str. */
 void journey_step_encode(const struct journey_step *step, struct buf *out);
 /** Borrows from the reader's bytes. @return false at the end, or with `reader->bad`. */
 bool journey_step_next(struct reader *reader, struct journey_step *step);

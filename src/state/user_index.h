@@ -11,7 +11,7 @@
 #include "base/buf.h"
 #include "event/event.h"
 
-enum { INDEX_NAME_MAX = 300, INDEX_KEY_MAX = 256, INDEX_VALUE_MAX = 1024 }; /**< bytes */
+enum { INDEX_NAME_MAX = 300, INDEX_KEY_MAX = 256, INDEX_VALUE_MAX = 8192 }; /**< bytes */
 
 /** What an input does to one entry of its user. Neither `remove` nor `extend`: put it, whatever was there. */
 struct index_change {
