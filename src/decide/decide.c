@@ -26,6 +26,7 @@ struct decider *decider_new(const struct decider_options *options) {
   engine_journey_call_init(&decider->journey_call);
   buf_init(&decider->journey_bytes);
   buf_init(&decider->journey_message);
+  buf_init(&decider->journey_aside);
   buf_init(&decider->journey_event);
   buf_init(&decider->journey_name);
   decider->campaigns = campaigns_new(options->engine, options->config, options->paused, !options->uncounted);
@@ -41,6 +42,7 @@ void decider_free(struct decider *decider) {
   engine_journey_call_deinit(&decider->journey_call);
   buf_deinit(&decider->journey_bytes);
   buf_deinit(&decider->journey_message);
+  buf_deinit(&decider->journey_aside);
   buf_deinit(&decider->journey_event);
   buf_deinit(&decider->journey_name);
   campaigns_free(decider->campaigns);
@@ -83,7 +85,7 @@ static const struct journey *journey_of(const struct engine_call *call) {
 }
 
 /** The failed input, so that `dead retry` can run the rule on it again: its log type and its bytes; of a
- * journey, its id behind them. */
+ * journey, behind them where it is (decide_journey_retry()). */
 static void encode_input(struct decider *decider, const struct engine_call *call, struct str campaign) {
   const struct event *event = call->event;
   const struct timer *timer = call->timer;
@@ -101,9 +103,13 @@ static void encode_input(struct decider *decider, const struct engine_call *call
     buf_put_u8(&decider->input, LOG_TIMER);
     effect_encode(&(struct effect){.type = EFFECT_TIMER_SET, .timer = *timer}, &decider->input);
   }
-  if (!journey_of(call)) return;
-  buf_put_varint(&decider->input, sizeof(struct hash128));
-  stored_put_hash(&decider->input, journey_of(call)->id);
+  const struct journey *journey = journey_of(call);
+  if (!journey) return;
+  buf_clear(&decider->key);
+  stored_put_hash(&decider->key, journey->id);
+  buf_put_varint(&decider->key, journey->run);
+  buf_put_varint(&decider->key, journey->steps);
+  buf_put_str(&decider->input, buf_str(&decider->key));
 }
 
 static struct hash128 failure_id(struct decider *decider, struct entity entity, struct str cause,
@@ -491,7 +497,7 @@ static int retry_reached(struct decider *decider, struct entity entity, struct s
   return run_rule(decider, (uint32_t)rule, &decider->call, err);
 }
 
-/** @param journey  the id of the one that failed; "": a rule did, or the start of a journey */
+/** @param journey  where the one is that failed; "": a rule did, or the start of a journey */
 static int retry_rule(struct decider *decider, struct entity entity, const struct event *event,
                       const struct timer *timer, struct str needs, struct str journey,
                       const struct failure *failure, int64_t wall, struct decision *out, struct error *err) {
@@ -550,7 +556,7 @@ int decide_retry(struct decider *decider, struct record *record, struct entity e
                                  : effect_decode(&timer, &reader, err);
   bool of_timer = type != LOG_EVENT && type != LOG_LOOKUP;
   struct str journey = type == LOG_LOOKUP || type == LOG_FAN_OUT || rc ? STR("") : reader_str(&reader);
-  if (journey.len != sizeof(struct hash128)) journey = STR("");
+  if (journey.len < sizeof(struct hash128)) journey = STR("");
   if (rc == 0 && type == LOG_FAN_OUT)
     rc = retry_reached(decider, entity, rest, wall, err);
   else if (rc == 0)

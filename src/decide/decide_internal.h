@@ -71,6 +71,7 @@ struct decider {
   struct buf journey_bytes, journey_event,
       journey_name;           /**< of the journey under way, which moves in the record */
   struct buf journey_message; /**< that it sends: what of it is the user's would move, too */
+  struct buf journey_aside;   /**< the record before that */
 };
 
 /* decide_plan.c */

@@ -67,7 +67,7 @@ static bool reach_goal(struct decider *decider, struct journey *journey, struct 
     decide_journey_end(decider, journey, JOURNEY_FINISHED, type, decider->call.now);
     return true;
   }
-  decide_journey_put(decider, &reached);
+  decide_journey_put(decider, &reached, 0);
   return false;
 }
 
@@ -181,7 +181,7 @@ void decide_journey_timer(struct decider *decider, const struct timer *timer) {
     if (hold > 0) {
       struct journey held = decide_journey_same(&journey);
       held.wait.held = hold;
-      decide_journey_put(decider, &held);
+      decide_journey_put(decider, &held, 0);
     } else if (hold == 0 && !is_too_late(decider, &journey, call)) {
       call->timed = true;
       decide_journey_resume(decider, &journey, &source, false, 0, &err);
@@ -227,26 +227,15 @@ static bool name_it(struct decider *decider, const struct journey_source *source
   return false;
 }
 
-/** What those under way with this key have to say. @return false: it does not begin. */
-static bool may_begin(struct decider *decider, const struct journey_source *source) {
-  const struct engine_journey *declared = source->asked->journey;
-  struct str name = buf_str(&decider->journey_name);
-  struct journey one;
+/** One with the key of the start under way. @return false if there is none. */
+static bool find_same(const struct decider *decider, const struct journey_source *source,
+                      struct journey *out) {
   size_t at = 0;
-  while (declared->again != ENGINE_AGAIN_PARALLEL && record_journey_next(decider->draft.record, &at, &one)) {
-    if (one.state == JOURNEY_WATCHING || !str_equal(one.name, name) ||
-        !str_equal(one.campaign, source->asked->campaign))
-      continue;
-    if (declared->again == ENGINE_AGAIN_IGNORE) {
-      decide_journey_not_run(decider, source,
-                             STR("one with this key is under way already, and `again` is \"ignore\""));
-      return false;
-    }
-    if (decide_journey_take(decider, one.id, &one))
-      decide_journey_end(decider, &one, JOURNEY_RESTARTED, decider->call.event->id, decider->call.now);
-    at = 0; // the record has moved
-  }
-  return true;
+  while (record_journey_next(decider->draft.record, &at, out))
+    if (out->state != JOURNEY_WATCHING && str_equal(out->name, buf_str(&decider->journey_name)) &&
+        str_equal(out->campaign, source->asked->campaign))
+      return true;
+  return false;
 }
 
 static size_t count_journeys(const struct record *record) {
@@ -267,58 +256,121 @@ static struct hash128 identify(struct decider *decider, struct str campaign) {
   return hash128(buf_str(key), 0);
 }
 
-static int begin(struct decider *decider, const struct journey_source *source, struct error *err) {
-  struct engine_call *call = &decider->call;
+/** The event as it keeps it. @return 0, or ERROR_LIMIT. */
+static int keep_start(struct decider *decider, struct error *err) {
   struct buf *event = &decider->journey_event;
   buf_clear(event);
-  event_encode(call->event, event);
+  event_encode(decider->call.event, event);
   if (event->len > JOURNEY_EVENT_MAX)
     return error_set(err, ERROR_LIMIT,
                      "the event has %zu bytes; a journey keeps the event it begins with, of at most %d KB",
                      event->len, JOURNEY_EVENT_MAX >> 10);
+  return 0;
+}
+
+static int begin(struct decider *decider, const struct journey_source *source, int64_t at,
+                 struct error *err) {
+  struct engine_call *call = &decider->call;
   if (count_journeys(decider->draft.record) >= JOURNEYS_A_USER)
-    return error_set(err, ERROR_LIMIT, "the user has %d journeys under way already, the most there may be",
-                     JOURNEYS_A_USER);
+    return error_set(
+        err, ERROR_LIMIT,
+        "the user has %d journeys under way already (of all campaigns, those whose goal is still "
+        "waited for included), the most there may be",
+        JOURNEYS_A_USER);
   struct journey journey = {.id = identify(decider, source->asked->campaign),
                             .state = JOURNEY_WAITING,
                             .campaign = source->asked->campaign,
                             .name = buf_str(&decider->journey_name),
                             .version = source->own->version,
                             .begun = call->now,
-                            .at = call->now,
+                            .at = at,
                             .exits = source->asked->journey->types,
                             .wait = {.label = STR(""), .due = INT64_MAX, .on = STR(""), .got = STR("")},
                             .why = STR(""),
-                            .event = buf_str(event),
+                            .event = buf_str(&decider->journey_event),
                             .handed = STR(""),
                             .history = STR("")};
   decide_journey_ask(decider, ENGINE_JOURNEY_RUN, &journey);
-  decide_journey_count(decider, journey.campaign, "started");
-  return decide_journey_resume(decider, &journey, source, true, 0, err);
+  int rc = decide_journey_resume(decider, &journey, source, true, 0, err);
+  if (rc == 0) decide_journey_count(decider, journey.campaign, "started");
+  return rc;
+}
+
+/** It takes the place of those with its key, or, if it has no room itself, leaves them there. */
+static int restart(struct decider *decider, const struct journey_source *source, int64_t at,
+                   struct error *err) {
+  struct draft *draft = &decider->draft;
+  struct journey one;
+  struct buf record; // a copy of its own: what runs sets marks of the draft's
+  size_t before = draft->effects.len;
+  int ended = 0;
+  buf_init(&record);
+  record_save(draft->record, &record);
+  for (; find_same(decider, source, &one) && decide_journey_take(decider, one.id, &one); ended++)
+    decide_journey_end_uncounted(decider, &one, JOURNEY_RESTARTED, decider->call.event->id,
+                                 decider->call.now);
+  int rc = begin(decider, source, at, err);
+  if (rc && ended) {
+    record_restore(draft->record, &record);
+    draft->effects.len = before;
+    error_prefix(err, "the one with this key that is under way goes on, for there is no room for another");
+  }
+  for (; rc == 0 && ended; ended--)
+    decide_journey_count(decider, source->asked->campaign, journey_end_name(JOURNEY_RESTARTED));
+  buf_deinit(&record);
+  return rc;
+}
+
+/** @param at  from when its waits count, ms */
+static int start(struct decider *decider, uint32_t rule, int64_t at, struct error *err) {
+  struct journey_source source = decide_journey_present(decider, rule);
+  enum engine_again again = source.asked->journey->again;
+  struct journey same;
+  if (decider->call.entity.kind != ENTITY_USER) {
+    decide_journey_not_run(decider, &source, STR("the event is about a subject, and a journey is a user's"));
+    return 0;
+  }
+  int rc = starts(decider, &source, err);
+  if (rc != 1) return rc;
+  if (!name_it(decider, &source)) return 0;
+  bool other = again != ENGINE_AGAIN_PARALLEL && find_same(decider, &source, &same);
+  if (other && again == ENGINE_AGAIN_IGNORE) {
+    decide_journey_not_run(decider, &source,
+                           STR("one with this key is under way already, and `again` is \"ignore\""));
+    return 0;
+  }
+  rc = keep_start(decider, err);
+  if (rc) return rc;
+  return other ? restart(decider, &source, at, err) : begin(decider, &source, at, err);
+}
+
+/** When a start that is tried again counts from: as of its event, or, as any resume, from now if that is long
+ * ago. */
+static int64_t begins_at(const struct engine_call *call, const struct engine_journey *declared) {
+  int64_t late_after = declared->late_after ? declared->late_after : LATE_MS;
+  return call->event && call->wall - call->event->received > late_after ? call->wall : call->now;
 }
 
 int decide_journey_start_again(struct decider *decider, uint32_t rule, struct error *err) {
-  struct journey_source source = decide_journey_present(decider, rule);
-  int rc = 0;
-  if (decider->call.entity.kind != ENTITY_USER)
-    decide_journey_not_run(decider, &source, STR("the event is about a subject, and a journey is a user's"));
-  else if ((rc = starts(decider, &source, err)) == 1)
-    rc = name_it(decider, &source) && may_begin(decider, &source) ? begin(decider, &source, err) : 0;
+  int rc = start(decider, rule, begins_at(&decider->call, decider->rules[rule].journey), err);
   decider->call.journey = NULL;
   return rc;
 }
 
 void decide_journey_start(struct decider *decider, uint32_t rule, struct engine_call *call) {
   struct error err = {0};
-  if (decide_journey_start_again(decider, rule, &err))
-    decide_fail(decider, call, decider->rules[rule].campaign, decider->rules[rule].path, &err);
+  int rc = start(decider, rule, call->now, &err);
+  call->journey = NULL;
+  if (rc) decide_fail(decider, call, decider->rules[rule].campaign, decider->rules[rule].path, &err);
 }
 
 /* ---- again, by an operator ---- */
 
-int decide_journey_retry(struct decider *decider, struct str id, struct error *err) {
+int decide_journey_retry(struct decider *decider, struct str where, struct error *err) {
+  static const char gone_on[] =
+      "the journey has gone on since, and does not wait for this %s any more; drop the letter";
   struct engine_call *call = &decider->call;
-  struct reader reader = reader_of(id);
+  struct reader reader = reader_of(where);
   struct journey journey;
   struct journey_source source;
   if (!decide_journey_take(decider, stored_hash(&reader), &journey))
@@ -326,9 +378,7 @@ int decide_journey_retry(struct decider *decider, struct str id, struct error *e
   if (journey.state != JOURNEY_PARKED)
     return error_set(err, ERROR_INVALID, "the journey goes on already; drop the letter");
   if (call->timer && call->timer->due != (journey.wait.held ? journey.wait.held : journey.wait.due))
-    return error_set(
-        err, ERROR_INVALID,
-        "the journey has gone on since, and does not wait for this time any more; drop the letter");
+    return error_set(err, ERROR_INVALID, gone_on, "time");
   int rc = decide_journey_source(decider, &journey, &source, err);
   if (rc) return rc;
   decide_journey_ask(decider, ENGINE_JOURNEY_RUN, &journey);
@@ -340,11 +390,20 @@ int decide_journey_retry(struct decider *decider, struct str id, struct error *e
                ? error_set(err, ERROR_SCRIPT, "its exit fails still")
                : 0;
   }
+  // An exit is meant at any step; what the wait is to end by is not.
+  if (reader_left(&reader) &&
+      (reader_varint(&reader) != journey.run || reader_varint(&reader) != journey.steps))
+    return error_set(err, ERROR_INVALID, gone_on, call->event ? "event" : "time");
   struct engine_journey_call *asked = decide_journey_ask(decider, ENGINE_JOURNEY_RUN, &journey);
   asked->timed = call->timer != NULL;
   bool over = call->timer && is_too_late(decider, &journey, asked);
   // An event has come in time, and what follows it keeps its distance all the same.
   if (call->event && call->wall - call->event->received > late_after(&journey.wait)) call->now = call->wall;
+  if (begins && journey.wait.op == JOURNEY_NONE && !journey.steps) {
+    call->now = journey.begun;
+    journey.at = begins_at(call, source.own->journey);
+    if (journey.at != journey.begun) decide_journey_put(decider, &journey, JOURNEY_CONTINUES);
+  }
   if (!over) rc = decide_journey_go_on(decider, &journey, &source, false, 0, err);
   call->journey = NULL;
   return rc;

@@ -20,6 +20,7 @@ void decide_journey_timer(struct decider *decider, const struct timer *timer);
  * journey of it. The value: an array of how many he is on, and for each that has room [key, state, version
  * (hex), due (nil if there is none), step, line, begun], as record_describe() says them. */
 void decide_journey_index(struct decider *decider, struct str campaign);
-/** A parked one gets on with the input on which it failed. @param id  16 bytes: the journey's.
- * @return 0, or why it is parked still. */
-int decide_journey_retry(struct decider *decider, struct str id, struct error *err);
+/** A parked one gets on with the input on which it failed, unless it has gone on since.
+ * @param where  16 bytes of the journey's id, and how far it had come, if that is known: its run and steps,
+ * varints. @return 0, or why it is parked still. */
+int decide_journey_retry(struct decider *decider, struct str where, struct error *err);

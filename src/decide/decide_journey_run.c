@@ -66,7 +66,7 @@ static void count_goals(const struct decider *decider, struct str campaign, stru
   buf_init(&labels);
   while (journey_step_next(&reader, &step)) {
     size_t prefix = sizeof "goal " - 1;
-    if (step.op != JOURNEY_GOAL || step.label.len < prefix) continue;
+    if (step.op != JOURNEY_GOAL || step.failed || step.label.len < prefix) continue;
     buf_clear(&labels);
     campaigns_label(&labels, campaign);
     buf_printf(&labels, ",goal=\"");
@@ -118,8 +118,8 @@ static int note_sent(struct decider *decider, const struct message *message, str
   return draft_add(&decider->draft, &(struct effect){.type = EFFECT_ONCE, .once = {key, until}}, err);
 }
 
-void decide_journey_end(struct decider *decider, const struct journey *journey, enum journey_end how,
-                        struct str reason, int64_t at) {
+void decide_journey_end_uncounted(struct decider *decider, const struct journey *journey,
+                                  enum journey_end how, struct str reason, int64_t at) {
   struct effect effect = {.type = EFFECT_JOURNEY_END,
                           .journey_ended = {.id = journey->id,
                                             .campaign = journey->campaign,
@@ -133,6 +133,11 @@ void decide_journey_end(struct decider *decider, const struct journey *journey, 
   draft_add(&decider->draft, &effect, NULL);
   if (!journey_end_recalls(how)) let_go(decider, journey->id);
   decide_journey_index(decider, journey->campaign);
+}
+
+void decide_journey_end(struct decider *decider, const struct journey *journey, enum journey_end how,
+                        struct str reason, int64_t at) {
+  decide_journey_end_uncounted(decider, journey, how, reason, at);
   decide_journey_count(decider, journey->campaign, journey_end_name(how));
 }
 
@@ -144,9 +149,9 @@ static int put(struct decider *decider, const struct journey *journey, unsigned 
   return rc;
 }
 
-void decide_journey_put(struct decider *decider, const struct journey *journey) {
+void decide_journey_put(struct decider *decider, const struct journey *journey, unsigned changes) {
   decider->draft.record_max = SIZE_MAX;
-  put(decider, journey, 0, NULL);
+  put(decider, journey, changes, NULL);
   decider->draft.record_max = decider->options.record_max;
 }
 
@@ -181,7 +186,7 @@ int decide_journey_park(struct decider *decider, const struct journey *journey, 
   parked.state = JOURNEY_PARKED;
   parked.why = (struct str){err->message, len < JOURNEY_WHY_MAX ? len : JOURNEY_WHY_MAX};
   if (!fresh)
-    decide_journey_put(decider, &parked);
+    decide_journey_put(decider, &parked, 0);
   else if (put(decider, &parked, JOURNEY_BEGINS, NULL))
     return err->code; // no room to be parked in: the event begins it again when it is retried
   decide_fail(decider, &decider->call, journey->campaign, path, err);
@@ -190,6 +195,22 @@ int decide_journey_park(struct decider *decider, const struct journey *journey, 
 }
 
 /* ---- getting on ---- */
+
+/** Nothing of it stays if it fails: a pcall of the function's may catch that. */
+static int judge(struct decider *decider, struct message *message, struct verdict *verdict,
+                 struct error *err) {
+  size_t before = decider->draft.effects.len;
+  record_save(decider->draft.record, &decider->journey_aside);
+  int rc = decide_judge(decider, decider->journey_asked, decider->journey_index, message,
+                        decider->journey_call.skips ? "it is too late for it: see `late` of the wait" : NULL,
+                        verdict, err);
+  if (rc == 0 && verdict->pass && message->not_before) rc = note_sent(decider, message, err);
+  if (rc) {
+    record_restore(decider->draft.record, &decider->journey_aside);
+    decider->draft.effects.len = before;
+  }
+  return rc;
+}
 
 /** The gate's answer, for the function to go by. A shadow goes on as if the message had gone. */
 static int send_message(void *context, struct message *message, bool *passed, struct str *reason,
@@ -203,10 +224,7 @@ static int send_message(void *context, struct message *message, bool *passed, st
   int rc = message_decode(message, &reader, err);
   if (rc) return rc;
   message->journey = journey;
-  rc = decide_judge(decider, decider->journey_asked, decider->journey_index, message,
-                    decider->journey_call.skips ? "it is too late for it: see `late` of the wait" : NULL,
-                    &verdict, err);
-  if (rc == 0 && verdict.pass && message->not_before) rc = note_sent(decider, message, err);
+  rc = judge(decider, message, &verdict, err);
   *passed = verdict.pass || str_equal(verdict.reason, STR("shadow"));
   *reason = verdict.reason;
   return rc;

@@ -30,9 +30,12 @@ bool decide_journey_take(struct decider *decider, struct hash128 id, struct jour
 /** It is in flight no more. @param at  what time it is for it, ms */
 void decide_journey_end(struct decider *decider, const struct journey *journey, enum journey_end how,
                         struct str reason, int64_t at);
+/** The same, and it is not counted: it may be taken back. */
+void decide_journey_end_uncounted(struct decider *decider, const struct journey *journey,
+                                  enum journey_end how, struct str reason, int64_t at);
 /** What is new about it goes into the record, which must succeed: it was there before, and has hardly grown.
- */
-void decide_journey_put(struct decider *decider, const struct journey *journey);
+ * @param changes  enum journey_change */
+void decide_journey_put(struct decider *decider, const struct journey *journey, unsigned changes);
 /** As it stands, with nothing new in its history. */
 struct journey decide_journey_same(const struct journey *journey);
 /** The call is about this journey, which lives as long as the call. */
