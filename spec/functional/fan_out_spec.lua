@@ -262,11 +262,14 @@ return {
     start {}
     watch(host, 3)
     local output = host.directory .. "/tail.out"
-    local words = process.start { command = { Host.binary, "tail", "--config", host.config_file, "--decisions" }, output = output }
+    local words = process.start { command = { Host.binary, "tail", "--config", host.config_file }, output = output }
+    assert.truthy(process.eventually(10 * Host.patience, function()
+      host:accept { type = "identify", user = "w1" }
+      return files.read(output):find("identify", 1, true)
+    end), files.read(output))
     local stream, answer = look.connect(host, { command = "tail", unmask = true, events = false })
     assert(answer.ok, answer.error)
     local of_type = look.connect(host, { command = "tail", unmask = true, type = "price.dropped" })
-    process.eventually(0.5, function() return false end) -- the other is there, too
     host:accept(drop { id = "d1" })
     local began, ended, reached, sent = nil, nil, {}, 0
     repeat

@@ -38,7 +38,7 @@ describe("SIGTERM", function()
     link:send(http.request_bytes { body = Host.json(event) })
     socket.sleep(0.1)
     host.process:signal "TERM"
-    socket.sleep(0.1)
+    process.eventually(10 * Host.patience, function() return host:output():find 'msg="draining"' end)
     -- A connection that was there already is told; a new one may find nobody.
     local refused = other:request { body = Host.json(Host.event { type = "tell", user = "bob" }) }
     assert.is_true(refused == nil or refused.status == 503)

@@ -30,15 +30,22 @@ busted.subscribe({ "test", "end" }, function(_, _, status)
   return nil, true
 end)
 
---- A port that nobody listens on, below those that the kernel hands out by itself.
+--- A port that nobody listens on, below those that the kernel hands out by itself. As long as this process holds the UDP
+--- port of the same number no other's specs take it, not even while the host that listens on it is down for a moment.
 local next_port = 10000 + (unistd.getpid() * 61) % 20000
+local reserved, RESERVED = {}, 100
 function Host.free_port()
   while true do
     next_port = next_port >= 30000 and 10000 or next_port + 1
-    local probe = socket.tcp()
-    local bound = probe:bind("127.0.0.1", next_port)
+    local reservation, probe = socket.udp(), socket.tcp()
+    local bound = reservation:setsockname("127.0.0.1", next_port) and probe:bind("127.0.0.1", next_port)
     probe:close()
-    if bound then return next_port end
+    if bound then
+      reserved[#reserved + 1] = reservation
+      if #reserved > RESERVED then table.remove(reserved, 1):close() end
+      return next_port
+    end
+    reservation:close()
   end
 end
 

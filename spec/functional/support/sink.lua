@@ -17,7 +17,7 @@ function sink.start(options)
     },
     output = self.directory .. "/log",
   }
-  self.port = assert(process.eventually(5, function() return tonumber(files.read(self.directory .. "/port")) end),
+  self.port = assert(process.eventually(20, function() return tonumber(files.read(self.directory .. "/port")) end),
     "the sink did not start")
   self.tls = options.certificate and { mode = "client", protocol = "any", verify = "none" }
   self.url = (options.certificate and "https" or "http") .. "://127.0.0.1:" .. self.port .. "/hook"
