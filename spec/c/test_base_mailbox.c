@@ -181,6 +181,32 @@ static void mail_may_send(void **state) {
   }
 }
 
+/** What goes together is read together and in order, between what was sent before and behind it. */
+static void a_bundle_keeps_its_order(void **state) {
+  (void)state;
+  struct office office;
+  struct mail_bundle bundle = {0};
+  office_open(&office, 1000);
+  mailbox_send_bundle(office.mailbox, &bundle);
+  assert_int_equal(uv_run(&office.loop, UV_RUN_NOWAIT) && office.read, 0);
+  for (int i = 0; i < 12; i++) {
+    struct letter *letter = memory_alloc(sizeof *letter);
+    *letter = (struct letter){{NULL, letter_run}, &office, 0, i};
+    if (i < 2 || i >= 10) {
+      mailbox_send(office.mailbox, &letter->mail);
+      continue;
+    }
+    mail_bundle_add(&bundle, &letter->mail);
+    if (i % 4 == 1) mailbox_send_bundle(office.mailbox, &bundle); // 2 to 5, 6 to 9
+    assert_true(bundle.newest || i % 4 == 1);
+  }
+  mailbox_send_bundle(office.mailbox, &bundle);
+  uv_run(&office.loop, UV_RUN_ONCE);
+  assert_int_equal(office.read, 12);
+  assert_int_equal(office.disorder, 0);
+  office_close(&office);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(each_senders_order_holds),
@@ -188,6 +214,7 @@ int main(void) {
       cmocka_unit_test(unread_mail_is_cancelled_in_order),
       cmocka_unit_test(mail_may_close_its_mailbox),
       cmocka_unit_test(mail_may_send),
+      cmocka_unit_test(a_bundle_keeps_its_order),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -87,12 +87,25 @@ void mailbox_free(struct mailbox *mailbox) {
   uv_close((uv_handle_t *)&mailbox->wake, on_closed);
 }
 
-void mailbox_send(struct mailbox *mailbox, struct mail *mail) {
-  struct mail *newest = atomic_load_explicit(&mailbox->sent, memory_order_relaxed);
-  do mail->next = newest;
-  while (!atomic_compare_exchange_weak_explicit(&mailbox->sent, &newest, mail, memory_order_release,
+void mail_bundle_add(struct mail_bundle *bundle, struct mail *mail) {
+  mail->next = bundle->newest;
+  bundle->newest = mail;
+  if (!bundle->oldest) bundle->oldest = mail;
+}
+
+void mailbox_send_bundle(struct mailbox *mailbox, struct mail_bundle *bundle) {
+  struct mail_bundle sent = *bundle;
+  if (!sent.newest) return;
+  *bundle = (struct mail_bundle){0};
+  struct mail *before = atomic_load_explicit(&mailbox->sent, memory_order_relaxed);
+  do sent.oldest->next = before;
+  while (!atomic_compare_exchange_weak_explicit(&mailbox->sent, &before, sent.newest, memory_order_release,
                                                 memory_order_relaxed));
   // Whoever found it empty wakes the reader for everyone who comes before the reader does.
   static const uint64_t once = 1;
-  while (!newest && write(mailbox->event, &once, sizeof once) < 0 && errno == EINTR) continue;
+  while (!before && write(mailbox->event, &once, sizeof once) < 0 && errno == EINTR) continue;
+}
+
+void mailbox_send(struct mailbox *mailbox, struct mail *mail) {
+  mailbox_send_bundle(mailbox, &(struct mail_bundle){mail, mail});
 }

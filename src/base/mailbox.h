@@ -26,3 +26,13 @@ struct mailbox *mailbox_new(uv_loop_t *loop, const char *name);
 void mailbox_free(struct mailbox *mailbox);
 /** Any thread. */
 void mailbox_send(struct mailbox *mailbox, struct mail *mail);
+
+/** Mail for one mailbox that leaves together: its reader, which the first letter wakes, and which then may
+ * run at once in the sender's place, is woken once for all. All zero: empty. One thread's own. */
+struct mail_bundle {
+  struct mail *newest, *oldest;
+};
+/** It is read in the order in which it was put in. */
+void mail_bundle_add(struct mail_bundle *bundle, struct mail *mail);
+/** Sends what is in it, if anything is, and empties it. Any thread. */
+void mailbox_send_bundle(struct mailbox *mailbox, struct mail_bundle *bundle);

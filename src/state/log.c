@@ -216,15 +216,34 @@ static void write_group(struct log *log, struct gathered *group) {
   (void)FAILPOINT("log.durable"); // nobody knows yet
 }
 
+/** Takes the answers for the first one's mailbox out of the list, to which they go together: who reads them
+ * may run at once, and would do so for each. @return what is left */
+static struct log_batch *answer_mailbox(struct log_batch *batches) {
+  struct mailbox *reply = batches->reply;
+  struct mail_bundle answers = {0};
+  struct log_batch *left = NULL, **end = &left;
+  for (struct log_batch *batch = batches; batch; batch = batch->next) {
+    if (batch->reply == reply) {
+      mail_bundle_add(&answers, &batch->mail);
+    } else {
+      *end = batch;
+      end = &batch->next;
+    }
+  }
+  *end = NULL;
+  mailbox_send_bundle(reply, &answers);
+  return left;
+}
+
 static void answer(struct log *log, const struct gathered *group) {
   struct log_position end = {log->segment.number, log->offset};
   pthread_mutex_lock(&log->durable_lock);
-  for (struct log_batch *batch = group->first, *next; batch != group->behind; batch = next) {
-    next = batch->next;
+  for (struct log_batch *batch = group->first; batch; batch = batch->next) {
     batch->status = log->failed;
     batch->end = end;
-    mailbox_send(batch->reply, &batch->mail);
+    if (batch->next == group->behind) batch->next = NULL;
   }
+  for (struct log_batch *batch = group->first; batch; batch = answer_mailbox(batch)) continue;
   log->durable = end;
   pthread_mutex_unlock(&log->durable_lock);
 }
@@ -391,13 +410,16 @@ void log_close(struct log *log) {
 void log_submit(struct log *log, struct log_batch *batch) {
   batch->next = NULL;
   pthread_mutex_lock(&log->lock);
-  if (log->last)
-    log->last->next = batch;
-  else
+  bool first = !log->first;
+  if (first)
     log->first = batch;
+  else
+    log->last->next = batch;
   log->last = batch;
-  pthread_cond_signal(&log->submitted);
   pthread_mutex_unlock(&log->lock);
+  // Not before, for the thread may run at once, and would find the lock taken. It does not close meanwhile:
+  // its answer is read by the thread that is here.
+  if (first) pthread_cond_signal(&log->submitted);
 }
 
 struct log_position log_durable(struct log *log) {
