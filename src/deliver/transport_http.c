@@ -40,6 +40,7 @@ struct http {
   uint32_t beginning;         /**< running, and not a byte has left */
   bool due;                   /**< libcurl wants to be called at once */
   bool gathers;
+  bool wears_out;       /**< handles do; see handles_wear_out() */
   bool proxied;         /**< the environment names a proxy */
   int64_t second;       /**< of the last signature … */
   char second_text[24]; /**< … in digits */
@@ -488,7 +489,7 @@ struct http_transfer *http_acquire(struct http *http, const struct http_account 
     transfer = transfer_new(http, account);
   } else {
     *link = transfer->next;
-    if (handles_wear_out()) {
+    if (http->wears_out) {
       curl_easy_cleanup(transfer->easy);
       set_up(http, transfer);
     }
@@ -536,6 +537,7 @@ int http_new(struct http **out, uv_loop_t *loop, long connections, struct error 
     return error_set(err, ERROR_IO, "libcurl does not start");
   }
   http->proxied = names_proxy();
+  http->wears_out = handles_wear_out();
   uv_timer_init(loop, &http->timer);
   uv_timer_init(loop, &http->late);
   http->timer.data = http->late.data = http;
