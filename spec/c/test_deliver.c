@@ -350,8 +350,7 @@ static void test_handed_over_before_the_start(void **state) {
   assert_int_equal(fixture_flush(fixture), 0);
   fixture_crash(fixture);
   struct error err;
-  struct deliver_port port = {
-      .context = fixture, .outcome = fixture_outcome, .next_seq = fixture_seq, .scripts = fixture_scripts};
+  struct deliver_port port = fixture_port(fixture);
   assert_int_equal(deliver_new(&fixture->deliver, fixture->config, fixture->store, &port, &err), 0);
   fixture_send(fixture, 2, "hook");
   fixture_send(fixture, 3, "hook");
@@ -650,8 +649,7 @@ static void test_never_started(void **state) {
   struct server *server = server_start(0);
   struct fixture *fixture = two_hooks(server, "");
   struct error err;
-  struct deliver_port port = {
-      .context = fixture, .outcome = fixture_outcome, .next_seq = fixture_seq, .scripts = fixture_scripts};
+  struct deliver_port port = fixture_port(fixture);
   assert_int_equal(deliver_new(&fixture->deliver, fixture->config, fixture->store, &port, &err), 0);
   fixture_send(fixture, 1, "hook");
   deliver_reset(fixture->deliver);

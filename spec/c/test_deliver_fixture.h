@@ -261,7 +261,8 @@ struct fixture {
   pthread_mutex_t lock;
   struct seen_outcome outcomes[8192];
   atomic_uint count;
-  bool unsettled; /**< outcomes are noted, and not settled */
+  bool unsettled;               /**< outcomes are noted, and not settled */
+  struct deliver_settled *held; /**< outcomes of a turn of deliver's, the newest first; its thread */
   struct hash128 template;
 };
 
@@ -347,7 +348,30 @@ static inline void fixture_outcome(void *context, const struct message *message,
                        hash128_equal(decoded.id, outcome->message_id);
   atomic_store(&fixture->count, count + 1);
   pthread_mutex_unlock(&fixture->lock);
-  if (!fixture->unsettled) fixture_settle(fixture, outcome->message_id, outcome->kind);
+  if (fixture->unsettled) return;
+  struct deliver_settled *settled = memory_alloc(sizeof *settled);
+  *settled = (struct deliver_settled){.message_id = outcome->message_id,
+                                      .kind = outcome->kind,
+                                      .done = fixture_settled,
+                                      .next = fixture->held};
+  fixture->held = settled;
+}
+
+/** Not before are they durable, as the host has it. */
+static inline void fixture_outcomes_end(void *context) {
+  struct fixture *fixture = context;
+  struct deliver_settled *in_order = NULL;
+  while (fixture->held) {
+    struct deliver_settled *settled = fixture->held;
+    fixture->held = settled->next;
+    settled->next = in_order;
+    in_order = settled;
+  }
+  while (in_order) {
+    struct deliver_settled *settled = in_order;
+    in_order = settled->next;
+    deliver_settled(fixture->deliver, settled);
+  }
 }
 
 static inline uint64_t fixture_seq(void *context) {
@@ -363,10 +387,17 @@ static inline void fixture_open_log(struct fixture *fixture, struct log_position
   if (log_open(&fixture->log, &options, end, &err)) fail_msg("%s", err.message);
 }
 
+static inline struct deliver_port fixture_port(struct fixture *fixture) {
+  return (struct deliver_port){.context = fixture,
+                               .outcome = fixture_outcome,
+                               .outcomes_end = fixture_outcomes_end,
+                               .next_seq = fixture_seq,
+                               .scripts = fixture_scripts};
+}
+
 static inline void fixture_start(struct fixture *fixture) {
   struct error err;
-  struct deliver_port port = {
-      .context = fixture, .outcome = fixture_outcome, .next_seq = fixture_seq, .scripts = fixture_scripts};
+  struct deliver_port port = fixture_port(fixture);
   if (deliver_new(&fixture->deliver, fixture->config, fixture->store, &port, &err))
     fail_msg("%s", err.message);
   if (deliver_start(fixture->deliver, fixture->log, &err)) fail_msg("%s", err.message);

@@ -23,9 +23,14 @@ struct provider *deliver_provider(struct deliver *deliver, const struct entry *e
   return entry->provider < 0 ? NULL : &deliver->providers[entry->provider];
 }
 
+void deliver_report_end(struct deliver *deliver) {
+  if (deliver->port.outcomes_end) deliver->port.outcomes_end(deliver->port.context);
+}
+
 /* ---- calls that wait ---- */
 
 void call_done(struct call *call) {
+  deliver_report_end(call->deliver);
   uv_sem_post(&call->done);
 }
 

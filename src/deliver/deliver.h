@@ -52,6 +52,9 @@ struct deliver_port {
   /** An outcome for the user's owner to log. All pointers are borrowed for the call. Deliver's thread.
    * `message` is what it is about. */
   void (*outcome)(void *context, const struct message *message, const struct outcome *outcome);
+  /** What was reported so far may go on its way: at the end of a turn, and before who waits for a call goes
+   * on. Deliver's thread. May be null. */
+  void (*outcomes_end)(void *context);
   uint64_t (*next_seq)(void *context); /**< for ATTEMPT records; any thread */
   /** The log failed an attempt's batch: the host must recover, for no worker may have noticed. May be null.
    */

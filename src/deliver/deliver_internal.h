@@ -193,4 +193,6 @@ void later_measure(const struct deliver *deliver, uint64_t *count, int64_t *next
 /** Go on with every entry that was settled. */
 void deliver_settle(struct deliver *deliver, bool cancelled);
 void call_done(struct call *call);
+/** What was reported goes on its way. */
+void deliver_report_end(struct deliver *deliver);
 struct provider *deliver_provider(struct deliver *deliver, const struct entry *entry);

@@ -399,4 +399,5 @@ void turn_run(struct deliver *deliver) {
   if (gather && http_running(deliver->http) && mono > now_us + GATHER_MS * 1000)
     mono = now_us + GATHER_MS * 1000;
   wake_at(deliver, wall, mono, now_ms, now_us);
+  deliver_report_end(deliver);
 }

@@ -98,6 +98,7 @@ static int start(struct host *host, struct error *err) {
   host->mappings = ruleset_share(reload_sources(host));
   struct deliver_port port = {.context = host,
                               .outcome = outcome_report,
+                              .outcomes_end = outcome_send,
                               .next_seq = port_next_seq,
                               .failed = port_failed,
                               .scripts = port_scripts};
@@ -120,6 +121,7 @@ int host_start(struct host **out, uv_loop_t *loop, const struct config *config, 
   host->shared.failed = maintain_failed;
   host->shared.scrape = gauges_scrape;
   host->shared.workers = memory_zalloc(config->workers * sizeof *host->shared.workers);
+  host->outcomes = memory_zalloc(config->workers * sizeof *host->outcomes);
   host->seen = memory_zalloc(config->workers * sizeof *host->seen);
   host->timers = memory_zalloc(config->workers * sizeof *host->timers);
   host->log_directory = join(config->data_dir, "log");
@@ -278,6 +280,7 @@ void host_free(struct host *host) {
   uv_close((uv_handle_t *)&host->clockwork, NULL);
   uv_close((uv_handle_t *)&host->recover_timer, NULL);
   uv_run(host->loop, UV_RUN_NOWAIT);
+  memory_free(host->outcomes);
   memory_free(host->seen);
   memory_free(host->timers);
   memory_free(shared->workers);

@@ -24,6 +24,7 @@ struct host {
   uint64_t checkpoint_seq;
   struct deliver_flush deliver_flush;
   struct outcome_input *spare_outcomes; /**< deliver's thread */
+  struct mail_bundle *outcomes;         /**< … reported in its turn, a worker each */
   atomic_uint barrier;                  /**< workers that have not answered yet */
   void (*barrier_done)(struct host *host);
   uv_work_t work;
@@ -76,6 +77,8 @@ void command_segments(struct host *host, struct host_command *command);
 
 /* outcome.c */
 void outcome_report(void *host, const struct message *message, const struct outcome *outcome);
+/** Those reported go to their owners: many of one turn make one flight of the worker's. */
+void outcome_send(void *host);
 /** When deliver is gone. */
 void outcome_deinit(struct host *host);
 

@@ -119,7 +119,14 @@ void outcome_report(void *context, const struct message *message, const struct o
   outcome->settled.kind = reported->kind;
   outcome->settled.done = outcome_home;
   outcome->task.run = outcome_run;
-  worker_post(host->shared.workers[worker_of(&host->shared, outcome->message.user)], &outcome->task);
+  uint32_t owner = worker_of(&host->shared, outcome->message.user);
+  worker_bundle(host->shared.workers[owner], &host->outcomes[owner], &outcome->task);
+}
+
+void outcome_send(void *context) {
+  struct host *host = context;
+  for (uint32_t i = 0; i < host->shared.worker_count; i++) // a worker may be gone, if there is none for it
+    if (host->outcomes[i].newest) worker_post_bundle(host->shared.workers[i], &host->outcomes[i]);
 }
 
 void outcome_deinit(struct host *host) {

@@ -333,9 +333,19 @@ static void task_run(struct mail *mail, bool cancelled) {
 }
 
 void worker_post(struct worker *worker, struct worker_task *task) {
+  struct mail_bundle bundle = {0};
+  worker_bundle(worker, &bundle, task);
+  worker_post_bundle(worker, &bundle);
+}
+
+void worker_bundle(struct worker *worker, struct mail_bundle *bundle, struct worker_task *task) {
   task->mail.run = task_run;
   task->worker = worker;
-  mailbox_send(worker->mailbox, &task->mail);
+  mail_bundle_add(bundle, &task->mail);
+}
+
+void worker_post_bundle(struct worker *worker, struct mail_bundle *bundle) {
+  mailbox_send_bundle(worker->mailbox, bundle);
 }
 
 struct worker_shared *worker_shared_of(struct worker *worker) {

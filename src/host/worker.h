@@ -75,6 +75,9 @@ struct worker_task {
 };
 /** Any thread. */
 void worker_post(struct worker *worker, struct worker_task *task);
+/** Several together: those put into the bundle are this worker's when it is posted. Any thread. */
+void worker_bundle(struct worker *worker, struct mail_bundle *bundle, struct worker_task *task);
+void worker_post_bundle(struct worker *worker, struct mail_bundle *bundle);
 
 /* ---- on the worker's own thread, from tasks ---- */
 
