@@ -13,9 +13,9 @@ local account = {}
 account.__index = account
 
 local SHOWN = 25 -- faults of a kind
-local TOLD_LATE_MS = 2000 -- how long a suppression may take to reach what waits for its provider
-local RANG_LATE_MS = 3000 -- and a timer to ring; one that was overdue when it was set is held back for a second of these
-local SET_MS = 2000 -- so long after the clock was set something may still come by what it showed before
+local TOLD_LATE_MS = 5000 -- how long a suppression may take to reach what waits for its provider
+local RANG_LATE_MS = 8000 -- and a timer to ring; one that was overdue when it was set is held back for a second of these
+local SET_MS = 4000 -- so long after the clock was set something may still come by what it showed before
 
 --- @param options  clients, operator, socket = path, data = directory, requests = the sink's file, stops = {from, till}
 --   in ms, each a time in which the host died or failed, wall, patience

@@ -4,7 +4,7 @@
 local drops = {}
 drops.__index = drops
 
-local HALTS_MS = 1500 -- what had been handed over before may take so long
+local HALTS_MS = 5000 -- what had been handed over before may take so long
 
 --- @param options  fault = function(kind, format, …), orders = the operator's to fan-outs, wall, patience
 function drops.new(options)
