@@ -122,7 +122,8 @@ struct deliver {
   } flushes;
 
   struct call *resetting, *stopping, *quitting;
-  int64_t stop_at; /**< monotonic us */
+  int64_t stop_at;    /**< monotonic us */
+  int64_t wall_ahead; /**< of the monotonic clock, ms, when it last looked */
 };
 
 /* turn.c */

@@ -36,7 +36,9 @@ void turn_place(struct deliver *deliver, struct entry *entry, const struct messa
   int64_t deadline = entry->age_from + provider->account->max_age;
   if (entry->expires && entry->expires < deadline) deadline = entry->expires;
   outbox_set_deadline(&deliver->outbox, entry, deadline);
-  if (entry->retry_at > clock_wall_ms())
+  // A first attempt waits for what the gate said, and for no clock that was set back since.
+  int64_t due = entry->attempts || entry->not_before ? entry->retry_at : 0;
+  if (due > clock_wall_ms())
     queue_delay(&provider->queue, entry);
   else
     queue_add(&provider->queue, &deliver->limits, entry, message, entry->attempts > 0);
@@ -292,6 +294,32 @@ static int64_t go_on_stopping(struct deliver *deliver, int64_t now_us) {
 
 /* ---- the turn ---- */
 
+/** Where the wall clock was set back, retries wait no longer for it than they were to; deferred messages have
+ * a moment of their own. */
+static void follow_clock(struct deliver *deliver, int64_t now_ms, int64_t now_us) {
+  int64_t ahead = now_ms - now_us / 1000, back = deliver->wall_ahead - ahead;
+  deliver->wall_ahead = ahead;
+  if (back < LOOK_AGAIN_MS) return;
+  for (uint32_t i = 0; i < deliver->config->provider_count; i++) {
+    struct heap *delayed = &deliver->providers[i].queue.delayed;
+    struct list all = {0};
+    struct heap_item *first;
+    while ((first = heap_first(delayed))) {
+      heap_remove(delayed, first);
+      list_append(&all, &CONTAINER_OF(first, struct entry, delay)->queue);
+    }
+    while (all.first) {
+      struct entry *entry = CONTAINER_OF(all.first, struct entry, queue);
+      list_remove(&all, all.first);
+      if (entry->attempts || entry->retry_at != entry->not_before) {
+        entry->retry_at -= back;
+        outbox_changed(&deliver->outbox, entry);
+      }
+      heap_put(delayed, &entry->delay, entry->retry_at);
+    }
+  }
+}
+
 static void show(struct provider *provider) {
   struct queue *queue = &provider->queue;
   metric_set(provider->waiting,
@@ -375,6 +403,7 @@ void turn_run(struct deliver *deliver) {
   for (int i = 0; i < ROUNDS_MAX && more; i++) {
     now_ms = clock_wall_ms();
     now_us = clock_mono_us();
+    follow_clock(deliver, now_ms, now_us);
     wall = mono = INT64_MAX;
     more = run_round(deliver, now_ms, now_us, &wall, &mono);
   }

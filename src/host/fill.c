@@ -116,7 +116,7 @@ static bool stopping(const struct fill *fill) {
 
 static void wait_home(struct fill *fill) {
   struct timespec until;
-  clock_gettime(CLOCK_REALTIME, &until);
+  clock_gettime(CLOCK_MONOTONIC, &until); // the wall clock may be set meanwhile
   until.tv_nsec += POLL_US * 1000;
   if (until.tv_nsec >= 1000000000) {
     until.tv_nsec -= 1000000000;
@@ -445,7 +445,11 @@ struct fill *fill_start(const struct fill_options *options) {
     fill->segment_ids[i] = options->segments[i].id;
   }
   pthread_mutex_init(&fill->lock, NULL);
-  pthread_cond_init(&fill->home, NULL);
+  pthread_condattr_t monotonic;
+  pthread_condattr_init(&monotonic);
+  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+  pthread_cond_init(&fill->home, &monotonic);
+  pthread_condattr_destroy(&monotonic);
   fill->ended.run = main_told;
   fill->began = clock_wall_ms();
   fill->log_begins = INT64_MAX;

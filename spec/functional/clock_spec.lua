@@ -1,0 +1,64 @@
+-- The host's wall clock is set back while it runs: what waits for a length of time waits no longer for that. (What is due at a
+-- moment is due when the clock shows it; tools/torture holds all of that to account.)
+local Host = require "spec.functional.support.host"
+local Clock = require "spec.functional.support.clock"
+local files = require "spec.functional.support.files"
+local sink = require "spec.functional.support.sink"
+
+local HOUR = 3600 * 1000
+
+local telling = [[
+local kairos = require "kairos"
+return kairos.rule {
+  name = "telling",
+  on = "tell",
+  act = function(event, user)
+    user:send { channel = event.payload.channel, template = "said", data = { text = "told" } }
+  end,
+}
+]]
+
+describe("a clock that is set back by hours", function()
+  local host, clock, directory, provider
+  local function start(config)
+    local env = clock:env()
+    env.HOOK_SECRET = "whsec_" .. ("a"):rep(32)
+    host = Host.start { rules = { telling = telling }, config = config, env = env }
+  end
+  before_each(function()
+    directory = files.temporary()
+    clock = Clock.new(directory)
+    clock:set(5 * HOUR)
+  end)
+  after_each(function()
+    host:remove()
+    if provider then provider:remove() end
+    provider = nil
+    files.remove(directory)
+  end)
+
+  it("does not have a message wait that is to be tried again", function()
+    provider = sink.start()
+    provider:answer { next = { { status = 503, headers = { ["Retry-After"] = "2" } } } }
+    start {
+      providers = { { name = "hook", type = "webhook", url = provider.url, secret_env = "HOOK_SECRET" } },
+      routes = { webhook = "hook" },
+    }
+    host:accept { type = "tell", user = "ada", payload = { channel = "webhook" } }
+    assert.equal(1, #provider:await(1, 10 * Host.patience))
+    clock:set(0)
+    assert.equal(2, #provider:await(2, 20 * Host.patience))
+  end)
+
+  it("does not have messages wait that nobody put off, through a restart either", function()
+    start()
+    host:ask("pause", "files")
+    host:accept({ type = "tell", user = "ada", payload = { channel = "push" } },
+      { type = "tell", user = "bob", payload = { channel = "push" } })
+    clock:set(0)
+    host:accept { type = "tell", user = "cem", payload = { channel = "push" } }
+    assert.same({}, host:messages())
+    host:restart() -- a pause ends with the host
+    assert.equal(3, #host:await_messages(3, 20))
+  end)
+end)
