@@ -69,9 +69,10 @@ function Walk:check_interest(node)
   if fields then self:use_types(fields.of, "of") end
 end
 
---- kairos.experiment { variants = { a = 50, b = 50 }, … }
+--- kairos.experiment { variants = { a = 50, b = 50 }, goal = { on = … }, … }
 function Walk:check_experiment(node)
   local fields = options_of(self, node[2])
+  if fields then self:use_on(fields.goal, "goal") end
   local one = fields and fields.variants and self.types:of(self.source, fields.variants)
   for _, item in ipairs(one and one.kind == "table" and one.source == self.source and one.node or {}) do
     if item.tag == "Pair" and item[1].tag == "String" and item[2].tag == "String" then

@@ -57,7 +57,7 @@ local function review_types(facts, schemas)
   for name in pairs(facts.types) do names[#names + 1] = name end
   table.sort(names)
   local known = next(schemas) ~= nil
-  local rank = { emit = 4, on = 3, of = 2, exit = 1, wait_for = 1, cancel_on = 1 }
+  local rank = { emit = 4, on = 3, of = 2, exit = 1, goal = 1, worth = 1, wait_for = 1, cancel_on = 1 }
   local first = {}
   for _, use in ipairs(facts.uses) do first[use.name] = first[use.name] or use end
   for _, use in ipairs(facts.uses) do

@@ -116,6 +116,33 @@ function Walk:use_types(node, how)
   end
 end
 
+--- A table with `on`, or a list of such: what ends a journey, what it is for, the goal of an experiment.
+function Walk:use_on(node, how)
+  local one = node and self.types:of(self.source, node)
+  for _, item in ipairs(one and one.kind == "table" and one.source == self.source and one.node or {}) do
+    if item.tag == "Table" then
+      self:use_on(item, how)
+    elseif item.tag == "Pair" and item[1][1] == "on" then
+      self:use_types(item[2], how)
+    end
+  end
+end
+
+--- journey:split or user:variant as a statement: whoever gets which side, all are treated alike.
+function Walk:check_choice(node)
+  local base, name = self.types:of(self.source, node[1]), node[2][1]
+  local class = base and base.kind == "class" and base.class.name
+  if class == "kairos.Journey" and name == "split" then
+    self:warn("unused", node, "nothing is done with what journey:split answers", "write local side = journey:split { … }")
+  elseif class == "kairos.User" and name == "variant" then
+    local answer = self.types:of(self.source, node)
+    if answer and answer.choices and #answer.choices > 1 then
+      self:warn("unused", node, "nothing is done with what user:variant answers, so all variants are alike",
+        "write local variant = user:variant(…)")
+    end
+  end
+end
+
 --- journey:wait_for { on, within, where }
 function Walk:check_wait_for(node)
   local fields = options_of(self, node[3])

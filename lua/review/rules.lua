@@ -299,14 +299,7 @@ function Walk:check_rule(node)
   for _, name in ipairs(self:names_in(rule.fields.reads)) do self:use_name("segment", name) end
   for name, place in pairs(rule.on) do self.facts:use_type(self.source, place.tag == "String" and place
     or { "", tag = "String", line = place.line, offset = place.offset, end_offset = place.end_offset, name }, "on", name) end
-  if rule.kind == "journey" then
-    for _, field in ipairs { "exit", "goal" } do
-      local one = rule.fields[field] and self.types:of(self.source, rule.fields[field])
-      for _, item in ipairs(one and one.kind == "table" and one.source == self.source and one.node or {}) do
-        if item.tag == "Pair" and item[1][1] == "on" then self:use_types(item[2], "exit") end
-      end
-    end
-  end
+  for _, field in ipairs { "exit", "goal", "worth" } do self:use_on(rule.fields[field], field) end
 end
 
 local declared_classes = { ["kairos.Rule"] = true, ["kairos.JourneyRule"] = true, ["kairos.Segment"] = true }
@@ -344,6 +337,8 @@ function Walk:statement(node)
     if base and base.kind == "class" and base.class.name == "kairos.User" then
       self:warn("unused", node, ("nothing is done with what user:%s answers"):format(node[2][1]), "write it behind if or return")
     end
+  elseif tag == "Invoke" and (node[2][1] == "split" or node[2][1] == "variant") then
+    self:check_choice(node)
   elseif tag == "Call" and self.types:of(self.source, node) then
     local one = self.types:of(self.source, node)
     if one.kind == "class" and one.class.name == "kairos.Window" then

@@ -66,6 +66,13 @@ return kairos.rule {
 ]],
     "5:19: error: kairos.experiment belongs at the top of the file: the host must know it before an event comes; move it to "
       .. "the top" },
+  { "a variant that nobody asks about", act [[
+    user:variant(offer)]],
+    "8:5: warning: nothing is done with what user:variant answers, so all variants are alike; write local variant = "
+      .. "user:variant(…)" },
+  { "a goal by a type that is nearly another", act(nil, [[name = "offer", variants = { "plain", "urgent" },
+  goal = { on = "cart.update", within = "7d" }]]),
+    '4:17: warning: "cart.update" is nearly the "cart.updated" of rule.lua:7; write "cart.updated" if it is the same' },
   { "where of a goal without return", act(nil, [[name = "offer", variants = { "plain", "urgent" },
   goal = { on = "order.completed", within = "7d", where = function(event) local _ = event.payload.total end }]]),
     "4:59: error: `where` answers nothing, so no event ever fits; write return in front of its condition" },

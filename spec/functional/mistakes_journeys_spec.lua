@@ -248,6 +248,15 @@ return kairos.journey {
     '4:10: error: `goal` of kairos.journey takes a table in braces, not "order.completed"; write { on = … }' },
   { "where without return", fields [[exit = { on = "order.completed", where = function(event) local _ = event.payload.id end }]],
     "4:44: error: `where` answers nothing, so no event ever fits; write return in front of its condition" },
+  { "a split that nobody asks about", run [[
+    journey:split { name = "offer", shipping = 50, percent = 50 }]],
+    "5:5: warning: nothing is done with what journey:split answers; write local side = journey:split { … }" },
+  { "one of several exits by a type that is nearly another",
+    fields [[exit = { { on = "order.completed" }, { on = "cart.update" } }]],
+    '4:47: warning: "cart.update" is nearly the "cart.updated" of rule.lua:3; write "cart.updated" if it is the same' },
+  { "a worth by a type that is nearly another",
+    fields [[holdout = "10%", worth = { on = "cart.update", within = "7d" }]],
+    '4:35: warning: "cart.update" is nearly the "cart.updated" of rule.lua:3; write "cart.updated" if it is the same' },
   { "an event that is nearly another", run [[
     if journey:wait_for { on = "cart.update", within = "1d" } then journey:set("clicked", true) end]],
     '5:32: warning: "cart.update" is nearly the "cart.updated" of rule.lua:3; write "cart.updated" if it is the same' },
