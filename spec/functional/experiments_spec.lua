@@ -63,6 +63,42 @@ describe("a running host", function()
   local host
   after_each(function() host:remove() end)
 
+  it("adds up what goals were worth, by variant: each user's first goal, to the cent", function()
+    host = Host.start { rules = { greet = greeting():gsub("event%.payload%.total > 0 and ", "") } }
+    local worth = { 19.99, 0.01, false, "12", -5.5, 123456789.25, 0.1, 0.2, 7, 7, false, 0 }
+    visit(host, 1, #worth + 4)
+    local list = {}
+    for index, total in ipairs(worth) do
+      list[#list + 1] = { type = "order.completed", user = "user-" .. index, payload = { total = total or nil, n = index } }
+      list[#list + 1] = { type = "order.completed", user = "user-" .. index, payload = { total = 1000, n = index } }
+    end
+    host:accept(unpack(list))
+    local sums, users, goals = { plain = 0, urgent = 0 }, { plain = 0, urgent = 0 }, { plain = 0, urgent = 0 }
+    for index = 1, #worth + 4 do
+      local variant = variant_of(host, "user-" .. index)
+      users[variant] = users[variant] + 1
+      goals[variant] = goals[variant] + (index <= #worth and 1 or 0)
+      sums[variant] = sums[variant] + (tonumber(type(worth[index]) == "number" and worth[index]) or 0)
+    end
+    local function holds()
+      local _, arms = one(host)
+      for variant, sum in pairs(sums) do
+        assert.equal(users[variant], arms[variant].exposures)
+        assert.equal(goals[variant], arms[variant].goals)
+        assert.near(sum / users[variant], arms[variant].value, 1e-6)
+      end
+    end
+    holds()
+    local table_of = host:command("experiments")
+    for variant, sum in pairs(sums) do
+      local shown = sum ~= 0 and ("%.2f"):format(sum / users[variant]) or ""
+      assert.truthy(table_of.out:find("\n" .. variant .. " [^\n]*" .. shown:gsub("%p", "%%%0")), table_of.out)
+    end
+    host:kill()
+    host:run()
+    holds()
+  end)
+
   it("gives each user one variant, counts exposures and goals once, also through kill -9", function()
     host = Host.start { rules = { greet = greeting() } }
     visit(host, 1, 60, function(index) return index % 3 == 0 end)
@@ -74,6 +110,11 @@ describe("a running host", function()
     assert.is_true(arms.plain.control)
     assert.is_true(math.abs(arms.plain.exposures - 30) <= 15, tostring(arms.plain.exposures))
     assert.near(200 / 60, (arms.plain.value * arms.plain.exposures + arms.urgent.value * arms.urgent.exposures) / 60, 1e-9)
+    for _, arm in ipairs { arms.plain, arms.urgent } do -- counters of this process
+      local labels = ('experiment="subject_line",variant="%s"'):format(arm.variant)
+      assert.equal(arm.exposures, host:metric("kairos_experiment_exposures_total", labels))
+      assert.equal(arm.goals, host:metric("kairos_experiment_goals_total", labels))
+    end
     host:kill()
     host:run()
     local again, arms_again = one(host)

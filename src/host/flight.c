@@ -277,6 +277,27 @@ static void note_recalled(struct worker *worker, struct entity user, const struc
   buf_put_u64(&flight->suppressed, effect->journey_ended.id.low);
 }
 
+/** One more who came into an experiment, or reached its goal. Labels are names of declared experiments and
+ * their variants, so there are as many series as campaigns were ever served with. */
+static void count_exposure(const struct effect *effect) {
+  struct buf labels;
+  buf_init(&labels);
+  buf_printf(&labels, "experiment=\"");
+  metric_label_escape(&labels, effect->exposure.experiment);
+  buf_printf(&labels, "\",variant=\"");
+  metric_label_escape(&labels, effect->exposure.variant);
+  buf_printf(&labels, "\"");
+  buf_put_u8(&labels, 0);
+  const char *text = (const char *)labels.data;
+  metric_add(effect->type == EFFECT_GOAL
+                 ? metric_counter("kairos_experiment_goals_total",
+                                  "Users who reached an experiment's goal, by the variant they had.", text)
+                 : metric_counter("kairos_experiment_exposures_total",
+                                  "Users who came into an experiment, by the variant they got.", text),
+             1);
+  buf_deinit(&labels);
+}
+
 void flight_index(struct worker *worker, struct entity entity, const struct record *record,
                   struct str effects) {
   struct reader reader = reader_of(effects);
@@ -292,6 +313,8 @@ void flight_index(struct worker *worker, struct entity entity, const struct reco
     } else if (effect.type == EFFECT_JOURNEY_END && record &&
                record_journey_recalled(record, effect.journey_ended.id)) {
       note_recalled(worker, entity, &effect);
+    } else if (effect.type == EFFECT_EXPOSURE || effect.type == EFFECT_GOAL) {
+      count_exposure(&effect); // each with its EFFECT_INDEX
     }
   }
 }

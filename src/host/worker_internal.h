@@ -158,8 +158,8 @@ void flight_record(struct worker *worker, enum log_record_type type, struct enti
                    struct str effects, uint64_t seq);
 /** For what an input puts into the store by key: written when the turn's flight is durable, not before. */
 struct store_write *flight_store(struct worker *worker);
-/** What an input's effects change in indexes and fan-outs, and whom its journeys' early ends recall messages
- * of.
+/** What an input's effects change in indexes and fan-outs, whom its journeys' early ends recall messages of,
+ * and what they add to experiments' counters.
  * @param record  the user's, behind the input; null: it was decided without */
 void flight_index(struct worker *worker, struct entity entity, const struct record *record,
                   struct str effects);
