@@ -1,10 +1,16 @@
--- All campaigns of rules/ at once, as a customer meets them: they keep out of each other's way.
+-- The library's campaigns at once, as a customer meets them: they keep out of each other's way.
 local sim = require "kairos.spec"
+
+-- By name: a campaign that somebody writes beside them has a story of its own.
+local library = {}
+for name in ([[back_in_stock birthday browse_abandoned cart_abandoned category_abandoned geofence_offer high_interest lead_nurturing
+  low_stock_nudge next_best_offer post_purchase price_drop regulars replenishment search_abandoned service_outage third_order
+  welcome win_back]]):gmatch "%S+" do library[#library + 1] = "rules/" .. name end
 
 describe("the library", function()
   local host
   local function start(config)
-    host = sim.host { mode = "live", at = "2026-06-01 09:00 Europe/Berlin", config = config } -- a Monday
+    host = sim.host { rules = library, mode = "live", at = "2026-06-01 09:00 Europe/Berlin", config = config } -- a Monday
     host:profile { user = "ada", first_name = "Ada", email = "ada@mail.example", time_zone = "Europe/Berlin" }
   end
   before_each(function() start() end)
