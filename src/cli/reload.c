@@ -49,7 +49,8 @@ static void show_changes(struct str result) {
   struct str campaigns = part(result, "campaigns"), declared = part(result, "declared");
   show_texts(campaigns, "added", "campaign added", "");
   show_texts(campaigns, "changed", "campaign changed", "");
-  show_texts(campaigns, "removed", "campaign removed", "; its timers become dead letters when they come due");
+  show_texts(campaigns, "removed", "campaign removed",
+             "; its journeys go on, its timers become dead letters when they come due");
   show_texts(declared, "windows_added", "window added", filled);
   show_texts(declared, "windows_removed", "window removed", "");
   show_texts(declared, "templates_added", "template added", "");

@@ -415,20 +415,23 @@ static int run(const struct cli_arguments *arguments) {
 
 const struct cli_command cli_why = {
     .name = "why",
-    .words = "USER [TEMPLATE]",
+    .words = "USER [NAME]",
     .words_min = 1,
     .words_max = 2,
     .options = CLI_PLACE | CLI_REPLAY | CLI_JSON,
     .summary = "why a message went to a user, or did not",
     .help = "Every decision about the user, oldest first: which rule, which generation of\n"
             "it, on which facts, what each check of the gate answered, every attempt to\n"
-            "deliver and what came of it; rules that failed; suppressions. With TEMPLATE\n"
-            "(or a campaign's name) only what is about that.\n"
+            "deliver and what came of it; which segments he entered and left; which variant\n"
+            "of an experiment he got, and that he reached its goal; how his journeys ended;\n"
+            "rules that failed; consents and suppressions. With NAME (a template, a campaign,\n"
+            "a segment or an experiment) only what is about that.\n"
             "\n"
             "That a rule asked for no message is not stored. --replay runs the user's\n"
             "events through the rules of their time once more, sends nothing, and shows\n"
-            "each run with the facts it read (there a campaign may be named, not a\n"
-            "template). Where there is no decision this is done unasked.\n"
+            "each run with the facts it read: of rules, of journeys step by step, of segments\n"
+            "each time that he was judged (NAME is a campaign or a segment then). Where there\n"
+            "is no decision this is done unasked.\n"
             "\n"
             "A running host is asked; where none runs, the data directory is read. The exit\n"
             "is 3 when there is no decision.\n"
@@ -436,6 +439,8 @@ const struct cli_command cli_why = {
             "  kairos why ada\n"
             "  kairos why ada still_interested\n"
             "  kairos why ada high_interest --replay\n"
+            "  kairos why ada regulars            when ada entered the segment, and left it\n"
+            "  kairos why ada subject_line        the variant that ada got, and the goal\n"
             "  kairos why ada --json | jq '.[] | select(.decision == \"skip\") | .checks'\n",
     .run = run,
 };
