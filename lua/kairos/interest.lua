@@ -16,8 +16,8 @@ local schema = {
 ---@field by? kairos.Path  in what: "payload.sku"; without it everybody who had such an event is in it
 ---@field over kairos.Duration  for how long after the last of them: "30d"
 
---- An interest, for a rule's `for_each`: `for_each = function(event) return watchers:of(event.payload.sku) end`. It begins
---- empty, and fills with the events that come from then on.
+--- An interest, for a rule's `for_each`: `for_each = function(event) return watchers:of(event.payload.sku) end`. A new one is
+--- filled with what the event log holds before the rule serves.
 ---@param spec kairos.InterestSpec
 ---@return kairos.Interest
 return function(spec)
@@ -27,5 +27,6 @@ return function(spec)
     of = check.list(fields.of),
     by = fields.by and fields.by:sub(#"payload." + 1),
     over = core.duration(fields.over),
+    label = fields.over,
   }
 end

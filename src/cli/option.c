@@ -42,7 +42,7 @@ static const struct option {
      "every time a rule ran, also when it asked for nothing"},
     {"dry-run", NULL, CLI_DRY_RUN, offsetof(struct cli_arguments, dry_run), "check only; change nothing"},
     {"no-wait", NULL, CLI_NO_WAIT, offsetof(struct cli_arguments, no_wait),
-     "do not wait until new windows are filled from the event log"},
+     "do not wait until what is new is filled from the event log"},
     {"eval", "CODE", CLI_EVAL, offsetof(struct cli_arguments, eval), "run this and end; also -e CODE"},
     {"worker", "N", CLI_WORKER, offsetof(struct cli_arguments, worker),
      "the worker to run on; 0 if not given"},

@@ -23,7 +23,7 @@ static void show_texts(struct str map, const char *member, const char *heading, 
   }
 }
 
-/** What the window knows of the time before the reload. */
+/** What the window or interest knows of the time before the reload. */
 static void write_filled(struct str result, char out[160]) {
   struct str how = value_member_text(result, "result"), filled = part(result, "filled");
   int64_t from = value_member_integer(filled, "short_from");
@@ -53,6 +53,8 @@ static void show_changes(struct str result) {
              "; its journeys go on, its timers become dead letters when they come due");
   show_texts(declared, "windows_added", "window added", filled);
   show_texts(declared, "windows_removed", "window removed", "");
+  show_texts(declared, "interests_added", "interest added", filled);
+  show_texts(declared, "interests_removed", "interest removed", "");
   show_texts(declared, "templates_added", "template added", "");
   show_texts(declared, "templates_changed", "template changed", "");
   show_texts(declared, "templates_removed", "template removed", "");
@@ -72,10 +74,10 @@ static void show_result(struct str result) {
   } else if (str_equal(how, STR("checked"))) {
     printf("These rules would serve as generation %lld. Nothing was changed.\n", number);
   } else if (str_equal(how, STR("filling"))) {
-    printf(
-        "Generation %lld serves. Campaigns that read new windows go on as they were until these are filled\n"
-        "from the event log; `kairos generations` shows how far that is.\n",
-        number);
+    printf("Generation %lld serves. Campaigns that read new windows or interests go on as they were until "
+           "these\n"
+           "are filled from the event log; `kairos generations` shows how far that is.\n",
+           number);
   } else {
     printf("Generation %lld serves, after %lld ms.\n", number,
            (long long)value_member_integer(result, "milliseconds"));
@@ -228,9 +230,9 @@ const struct cli_command cli_reload = {
             "it serves, and says what is new; or says why it does not, with file and line:\n"
             "then the rules that served before go on.\n"
             "\n"
-            "A window that is new is filled first with what the event log holds; the\n"
-            "campaigns that read it go on as they were until then. This waits for it, and\n"
-            "interrupting it stops nothing; --no-wait does not.\n"
+            "A window or interest that is new is filled first with what the event log\n"
+            "holds; the campaigns that read it go on as they were until then. This waits for\n"
+            "it, and interrupting it stops nothing; --no-wait does not.\n"
             "\n"
             "The host also does so by itself when files change, unless rules.watch is off.\n"
             "--dry-run goes the same way and stops before anything is changed.\n"

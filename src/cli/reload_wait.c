@@ -17,7 +17,7 @@ static void show_progress(struct str fill) {
   if (!isatty(STDERR_FILENO)) return;
   struct str state = value_member_text(fill, "state");
   if (str_equal(state, STR("filling")))
-    fprintf(stderr, "\r\033[Kfilling new windows from the event log: %lld %%, %lld users",
+    fprintf(stderr, "\r\033[Kfilling what is new from the event log: %lld %%, %lld users",
             (long long)value_member_integer(fill, "percent"), (long long)value_member_integer(fill, "users"));
   else if (str_equal(state, STR("judging")))
     fprintf(stderr, "\r\033[Kputting users into new segments: %lld %%",
@@ -78,7 +78,7 @@ int reload_wait(const struct cli_arguments *arguments, struct buf *result) {
     struct str error = value_member_text(fill, "error");
     if (error.len) {
       end_progress();
-      fprintf(stderr, "kairos: the new windows cannot be filled from the event log: %.*s\n", STR_ARG(error));
+      fprintf(stderr, "kairos: what is new cannot be filled from the event log: %.*s\n", STR_ARG(error));
       rc = CLI_FAILED;
       break;
     }

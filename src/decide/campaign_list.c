@@ -123,6 +123,16 @@ static void put_windows(const struct listing *listing, uint32_t rule) {
   buf_deinit(&text);
 }
 
+static void put_interests(const struct listing *listing, uint32_t rule) {
+  const struct engine_interest *interests;
+  const uint32_t *indices;
+  engine_interests(listing->engine, &interests);
+  size_t count = engine_folder_interests(listing->engine, rule, &indices);
+  value_put_string(listing->out, STR("interests"));
+  value_put_array(listing->out, (uint32_t)count);
+  for (size_t i = 0; i < count; i++) value_put_string(listing->out, interests[indices[i]].words);
+}
+
 static uint32_t count_channels(const struct engine_send *sends, size_t count, struct str template) {
   uint32_t channels = 0;
   for (size_t i = 0; i < count; i++) channels += str_equal(sends[i].template_name, template);
@@ -161,7 +171,7 @@ static void put_campaign(const struct listing *listing, uint32_t index) {
   const struct engine_rule *rule = &listing->rules[index];
   struct str pause = campaign_pause(listing->paused, rule->campaign);
   struct buf *out = listing->out;
-  value_put_map(out, 16 + (listing->figures ? FIGURES : 0));
+  value_put_map(out, 17 + (listing->figures ? FIGURES : 0));
   value_put_member_text(out, "campaign", rule->campaign);
   value_put_member_text(out, "rule", rule->path);
   put_state(listing, rule, pause);
@@ -177,6 +187,7 @@ static void put_campaign(const struct listing *listing, uint32_t index) {
   put_texts(out, "on", rule->on, rule->on_count);
   put_texts(out, "timers", rule->timers, rule->timer_count);
   put_windows(listing, index);
+  put_interests(listing, index);
   put_templates(listing, index);
   value_put_string(out, STR("paused"));
   if (pause.len)

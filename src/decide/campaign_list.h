@@ -7,7 +7,7 @@
  *
  * - campaign, rule (its file), mode, rollout, starts, ends, hours, priority, competes; "" where not set
  * - state: "live", "shadow", "paused", or why it does not run now: "starts …", "ended …", "closed"
- * - on, timers, windows: arrays of texts; windows are the folder's
+ * - on, timers, windows, interests: arrays of texts; windows and interests are the folder's
  * - templates: array of {template, channels}: the folder's, with the channels that stand in the source
  * - paused: {campaign, by, reason, at}, empty if no operator paused it
  *

@@ -72,9 +72,11 @@ struct decider_options {
   const struct config *config;
   uint32_t generation;
   struct str paused; /**< what an operator has paused (decide/campaign.h); "" for none; outlives it */
-  /** Windows that it keeps beside the engine's: of rules that do not serve yet. Outlive it. */
+  /** Windows and interests that it keeps beside the engine's: of rules that do not serve yet. Outlive it. */
   const struct window_declaration *besides;
   size_t besides_count;
+  const struct engine_interest *interests;
+  size_t interest_count;
   size_t record_max;
   bool uncounted; /**< a replay: metrics are about what happened, not about looking back */
   struct decider_flights flights;
@@ -176,12 +178,14 @@ int decide_effect(struct decider *decider, struct record *record, struct entity 
                   const struct effect *effect, int64_t wall, struct decision *out, struct error *err);
 
 /** What was counted of the user from the log, for windows that were declared later, goes into his record:
- * WINDOW_STATE, once for each window and key. And he goes into these segments, or out of them, as of `wall`,
- * without a word to any rule.
- * @param logged  nothing but windows (decide/recount.h); null: none. @param refused  how many did not fit */
+ * WINDOW_STATE, once for each window and key. He is noted under the keys of interests: INDEX, which shortens
+ * nothing. And he goes into these segments, or out of them, as of `wall`, without a word to any rule.
+ * @param record  may be null if there are neither windows nor segments. @param logged  nothing but windows
+ * (decide/recount.h); null: none. @param entries  index changes, encoded; those ended by `wall` are left out.
+ * @param refused  how many windows did not fit */
 void decide_fill(struct decider *decider, struct record *record, struct entity entity,
-                 const struct record *logged, const struct str *segments, size_t segment_count, int64_t wall,
-                 struct decision *out, uint32_t *refused);
+                 const struct record *logged, struct str entries, const struct str *segments,
+                 size_t segment_count, int64_t wall, struct decision *out, uint32_t *refused);
 /** An operator lets a journey go on now, as if the time of its wait had come: it is due at `wall`. A parked
  * one tries again. @return 0, ERROR_NOT_FOUND, or ERROR_INVALID for one that has come to its end */
 int decide_journey_move(struct decider *decider, struct record *record, struct hash128 id, int64_t wall,

@@ -1,5 +1,6 @@
 /* Events about many: interests noted under their key, fan-outs that begin, and each user whom one reaches. */
 #include "decide/decide_journey.h"
+#include "decide/window_take.h"
 
 #include <stdio.h>
 
@@ -7,26 +8,14 @@
 
 static int note_interest(struct decider *decider, const struct engine_interest *interest,
                          const struct event *event, int64_t wall, struct error *err) {
-  struct str found;
-  buf_clear(&decider->key);
-  if (interest->by.len &&
-      (!value_find(event->payload, interest->by, &found) || !value_key(found, &decider->key)))
-    return 0;
-  int64_t expires = event_now(event) + interest->over;
-  if (decider->key.len > INDEX_KEY_MAX || expires <= wall) return 0;
-  struct effect effect = {.type = EFFECT_INDEX,
-                          .index = {.index = interest->index,
-                                    .key = buf_str(&decider->key),
-                                    .value = STR(""),
-                                    .expires = expires,
-                                    .extend = true}};
+  struct effect effect = {.type = EFFECT_INDEX};
+  if (!interest_take(interest, event, wall, &decider->key, &effect.index)) return 0;
   return draft_add(&decider->draft, &effect, err);
 }
 
 int decide_interests(struct decider *decider, const struct plan *plan, const struct event *event,
                      int64_t wall, struct error *err) {
   int rc = 0;
-  if (event->entity.kind != ENTITY_USER) return 0;
   for (size_t i = 0; i < plan->interest_count; i++) {
     int one = note_interest(decider, plan->interests[i], event, wall, err);
     if (one) rc = one;
@@ -79,8 +68,9 @@ int decide_fan_out_begins(struct decider *decider, uint32_t index, struct engine
   if (rc) {
     draft_rollback(&decider->draft);
   } else if (call->acted) {
-    int len = snprintf(text, sizeof text, "%.*s%s%.*s", STR_ARG(call->audience_index),
-                       call->audience_key.len ? ", " : "", STR_ARG(call->audience_key));
+    struct str over = index_shown(call->audience_index);
+    int len = snprintf(text, sizeof text, "%.*s%s%.*s", STR_ARG(over), call->audience_key.len ? ", " : "",
+                       STR_ARG(call->audience_key));
     run.fan_out = (struct str){text, (size_t)len < sizeof text ? (size_t)len : sizeof text - 1};
     out->fans_out = true;
   } else {

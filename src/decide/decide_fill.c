@@ -1,4 +1,4 @@
-/* What the log held of a user's past goes into his record. */
+/* What the log held of a user's past goes into his record, and into the user index. */
 #include "decide/decide_internal.h"
 
 struct filling {
@@ -19,12 +19,20 @@ static void fill_window(void *context, const struct window_held *logged) {
   if (draft_add(&decider->draft, &effect, NULL)) filling->refused++;
 }
 
+static void fill_entries(struct decider *decider, struct str entries, int64_t wall) {
+  struct reader reader = reader_of(entries);
+  struct effect effect = {.type = EFFECT_INDEX};
+  while (reader_left(&reader) && index_change_decode(&effect.index, &reader))
+    if (!index_expired(effect.index.expires, wall)) draft_add(&decider->draft, &effect, NULL);
+}
+
 void decide_fill(struct decider *decider, struct record *record, struct entity entity,
-                 const struct record *logged, const struct str *segments, size_t segment_count, int64_t wall,
-                 struct decision *out, uint32_t *refused) {
+                 const struct record *logged, struct str entries, const struct str *segments,
+                 size_t segment_count, int64_t wall, struct decision *out, uint32_t *refused) {
   struct filling filling = {.decider = decider};
   decide_begin(decider, record, out);
   if (logged) record_each_window(logged, fill_window, &filling);
+  fill_entries(decider, entries, wall);
   if (segment_count && entity.kind == ENTITY_USER)
     decide_fill_segments(decider, entity, segments, segment_count, wall, out);
   decide_finish(decider, out);

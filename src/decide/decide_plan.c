@@ -46,11 +46,23 @@ static void plan_segment(struct plan *plan, const struct window_declaration *win
     }
 }
 
+static void plan_interest(struct plan *plan, const struct engine_interest *interest) {
+  for (size_t i = 0; i < plan->interest_count; i++)
+    if (plan->interests[i]->form == interest->form) return;
+  plan->interests = memory_realloc(plan->interests, (plan->interest_count + 1) * sizeof *plan->interests);
+  plan->interests[plan->interest_count++] = interest;
+}
+
+/** As with windows. */
 static void plans_interest(struct decider *decider, const struct engine_interest *interest) {
   for (size_t i = 0; i < interest->of_count; i++) {
-    struct plan *plan = plan_of(decider, interest->of[i]);
-    plan->interests = memory_realloc(plan->interests, (plan->interest_count + 1) * sizeof *plan->interests);
-    plan->interests[plan->interest_count++] = interest;
+    struct str type = interest->of[i];
+    plan_interest(plan_of(decider, type), interest);
+    for (size_t j = 0; event_type_is_host(type) && j < decider->segments.count; j++) {
+      const struct engine_segment *segment = &decider->segments.all[j];
+      if (event_type_is(type, segment->entered)) plan_interest(plan_of(decider, segment->entered), interest);
+      if (event_type_is(type, segment->left)) plan_interest(plan_of(decider, segment->left), interest);
+    }
   }
 }
 
@@ -81,7 +93,9 @@ void decide_plans_build(struct decider *decider) {
   size_t interest_count = engine_interests(decider->options.engine, &interests);
   size_t types =
       window_count + flights->window_count + decider->options.besides_count + 2 * segment_count + 1;
+  const struct engine_interest *besides = decider->options.interests;
   for (size_t i = 0; i < interest_count; i++) types += interests[i].of_count;
+  for (size_t i = 0; i < decider->options.interest_count; i++) types += besides[i].of_count;
   size_t experiment_count = engine_experiments(decider->options.engine, &decider->experiments);
   types += experiment_count;
   for (size_t i = 0; i < decider->rule_count; i++) types += decider->rules[i].on_count;
@@ -93,6 +107,7 @@ void decide_plans_build(struct decider *decider) {
   for (size_t i = 0; i < decider->options.besides_count; i++)
     plans_window(decider, &decider->options.besides[i]);
   for (size_t i = 0; i < interest_count; i++) plans_interest(decider, &interests[i]);
+  for (size_t i = 0; i < decider->options.interest_count; i++) plans_interest(decider, &besides[i]);
   for (size_t i = 0; i < decider->plan_slots; i++)
     for (size_t j = 0; j < segment_count; j++)
       plan_segment(&decider->plans[i], windows, &segments[j], (uint32_t)j);

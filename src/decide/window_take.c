@@ -34,3 +34,16 @@ bool window_take(const struct window_declaration *window, const struct event *ev
   }
   return true;
 }
+
+bool interest_take(const struct engine_interest *interest, const struct event *event, int64_t wall,
+                   struct buf *key, struct index_change *out) {
+  struct str found;
+  int64_t expires = event_now(event) + interest->over;
+  buf_clear(key);
+  if (event->entity.kind != ENTITY_USER || expires <= wall) return false;
+  if (interest->by.len && (!value_find(event->payload, interest->by, &found) || !value_key(found, key)))
+    return false;
+  *out = (struct index_change){
+      .index = interest->index, .key = buf_str(key), .value = STR(""), .expires = expires, .extend = true};
+  return key->len <= INDEX_KEY_MAX;
+}

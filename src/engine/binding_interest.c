@@ -86,11 +86,23 @@ static bool same_interest(const struct engine_interest *one, const struct engine
   return true;
 }
 
-/** What was declared under this name before is the same interest, or a mistake. */
+static uint32_t note_interest(struct engine *engine, uint32_t interest) {
+  struct engine_folder *folder = &engine->folders[engine->loading_folder];
+  for (size_t i = 0; i < folder->interest_count; i++)
+    if (folder->interests[i] == interest) return interest;
+  folder->interests =
+      memory_realloc(folder->interests, (folder->interest_count + 1) * sizeof *folder->interests);
+  folder->interests[folder->interest_count++] = interest;
+  return interest;
+}
+
+/** What was declared under this name before is the same interest, or a mistake; but not beside sources that
+ * wait until theirs is filled. */
 static uint32_t keep_interest(lua_State *lua, struct engine *engine, struct engine_interest *interest) {
   for (size_t i = 0; i < engine->interest_count; i++) {
     if (!str_equal(engine->interests[i].name, interest->name)) continue;
     bool same = same_interest(&engine->interests[i], interest);
+    if (!same && engine->loading_quiet) continue;
     memory_free((void *)interest->of);
     if (!same)
       sandbox_raise(
@@ -98,7 +110,7 @@ static uint32_t keep_interest(lua_State *lua, struct engine *engine, struct engi
           "kairos.interest: `%.*s` is declared already, with another `of`, `by` or `over`; give this one "
           "another name, or declare it once in rules/shared",
           STR_ARG(interest->name));
-    return (uint32_t)i;
+    return note_interest(engine, (uint32_t)i);
   }
   if (engine->interest_count - engine->folder_interests >= INTERESTS_MAX) {
     memory_free((void *)interest->of);
@@ -107,7 +119,7 @@ static uint32_t keep_interest(lua_State *lua, struct engine *engine, struct engi
   size_t index = engine->interest_count++;
   engine->interests = memory_realloc(engine->interests, engine->interest_count * sizeof *engine->interests);
   engine->interests[index] = *interest;
-  return (uint32_t)index;
+  return note_interest(engine, (uint32_t)index);
 }
 
 /** interest:of(key), or interest:of() of one without `by` -> whom it holds. */
@@ -145,8 +157,30 @@ static void push_metatable(lua_State *lua) {
   lua_setfield(lua, -2, "__metatable");
 }
 
-/** interest{ name, of = { types }, by, over (ms) }: checked by lua/kairos/interest.lua; the path is within
- * the payload. */
+/** What else follows from the declaration; `text` is scratch. */
+static void identify(struct engine *engine, struct engine_interest *interest, struct str label) {
+  struct buf *text = &engine->text;
+  buf_clear(text);
+  for (size_t i = 0; i < interest->of_count; i++) buf_put_str(text, interest->of[i]);
+  buf_put_str(text, interest->by);
+  buf_put_zigzag(text, interest->over);
+  uint32_t digits = (uint32_t)hash64(buf_str(text), 0);
+  buf_clear(text);
+  buf_printf(text, "interest:%.*s@%08x", STR_ARG(interest->name), digits);
+  interest->index = engine_keep(engine, buf_str(text));
+  interest->since = binding_since(engine, hash64(interest->index, 0));
+  engine_interest_identify(interest);
+  buf_clear(text);
+  buf_printf(text, "%.*s:", STR_ARG(interest->name));
+  for (size_t i = 0; i < interest->of_count; i++)
+    buf_printf(text, "%s %.*s", i ? "," : "", STR_ARG(interest->of[i]));
+  buf_printf(text, " %.*s", STR_ARG(label));
+  if (interest->by.len) buf_printf(text, " by %.*s", STR_ARG(interest->by));
+  interest->words = engine_keep(engine, buf_str(text));
+}
+
+/** interest{ name, of = { types }, by, over (ms), label }: checked by lua/kairos/interest.lua; the path is
+ * within the payload. */
 int binding_declare_interest(lua_State *lua) {
   luaL_checktype(lua, 1, LUA_TTABLE);
   struct engine *engine = engine_of(lua);
@@ -155,11 +189,8 @@ int binding_declare_interest(lua_State *lua) {
         lua, ERROR_SCRIPT,
         "kairos.interest belongs at the top of the file, outside of functions: the host must know it before "
         "an event comes");
-  struct str name = field(lua, "name"), by = field(lua, "by");
+  struct str name = field(lua, "name"), by = field(lua, "by"), label = field(lua, "label");
   struct engine_interest interest = {.name = engine_keep(engine, name), .by = engine_keep(engine, by)};
-  buf_clear(&engine->text);
-  buf_printf(&engine->text, "interest:%.*s", STR_ARG(name));
-  interest.index = engine_keep(engine, buf_str(&engine->text));
   lua_getfield(lua, 1, "over");
   interest.over = (int64_t)lua_tonumber(lua, -1);
   lua_getfield(lua, 1, "of");
@@ -173,6 +204,7 @@ int binding_declare_interest(lua_State *lua) {
     lua_pop(lua, 1);
   }
   interest.of = types;
+  identify(engine, &interest, label);
   uint32_t index = keep_interest(lua, engine, &interest);
   struct interest_object *object = lua_newuserdata(lua, sizeof *object);
   *object = (struct interest_object){.object.type = object_interest, .index = index};

@@ -69,8 +69,7 @@ static uint32_t keep_window(lua_State *lua, const struct window_declaration *dec
   return note_window(engine, (uint32_t)index);
 }
 
-/** The generation since which a window has been declared without a break. */
-static uint32_t since_of(const struct engine *engine, uint64_t form) {
+uint32_t binding_since(const struct engine *engine, uint64_t form) {
   for (size_t i = 0; i < engine->options.known_count; i++)
     if (engine->options.known[i].form == form) return engine->options.known[i].since;
   return engine->options.since;
@@ -89,7 +88,7 @@ int binding_declare_window(lua_State *lua) {
   lua_getfield(lua, 1, "over");
   declaration.over = (int64_t)lua_tonumber(lua, -1);
   window_identify(&declaration);
-  window_begin(&declaration, since_of(engine_of(lua), declaration.form));
+  window_begin(&declaration, binding_since(engine_of(lua), declaration.form));
   struct window_object *window = lua_newuserdata(lua, sizeof *window);
   *window =
       (struct window_object){.object.type = object_window, .index = keep_window(lua, &declaration, label)};

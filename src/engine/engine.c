@@ -40,6 +40,7 @@ void engine_free(struct engine *engine) {
   engine_free_segments(engine);
   for (size_t i = 0; i < engine->folder_count; i++) {
     memory_free(engine->folders[i].windows);
+    memory_free(engine->folders[i].interests);
     memory_free(engine->folders[i].sends);
     memory_free(engine->folders[i].experiments);
   }
@@ -95,6 +96,11 @@ size_t engine_windows(const struct engine *engine, const struct window_declarati
   return engine->window_count;
 }
 
+void engine_interest_identify(struct engine_interest *interest) {
+  interest->form = hash64(interest->index, 0);
+  interest->id = hash64(interest->index, interest->since);
+}
+
 size_t engine_interests(const struct engine *engine, const struct engine_interest **interests) {
   *interests = engine->interests;
   return engine->interest_count;
@@ -104,6 +110,12 @@ size_t engine_folder_windows(const struct engine *engine, uint32_t rule, const u
   const struct engine_folder *folder = &engine->folders[engine->codes[rule].folder];
   *windows = folder->windows;
   return folder->window_count;
+}
+
+size_t engine_folder_interests(const struct engine *engine, uint32_t rule, const uint32_t **interests) {
+  const struct engine_folder *folder = &engine->folders[engine->codes[rule].folder];
+  *interests = folder->interests;
+  return folder->interest_count;
 }
 
 size_t engine_folder_sends(const struct engine *engine, uint32_t rule, const struct engine_send **sends) {

@@ -23,7 +23,7 @@ struct engine_options {
   const struct ruleset *ruleset; /**< outlives the engine */
   const struct config *config;   /**< rules.budget, rules.memory, routes, providers; outlives the engine */
   uint32_t generation;
-  /** Windows declared already: `form` and `since` of each. Others begin with `since`. */
+  /** Windows and interests declared already: `form` and `since` of each. Others begin with `since`. */
   const struct window_declaration *known;
   size_t known_count;
   uint32_t since;
@@ -57,12 +57,19 @@ struct engine_need {
 /** Who did one of these things lately, under the thing it was about (lua/kairos/interest.lua). */
 struct engine_interest {
   struct str name;
-  struct str index;     /**< "interest:NAME": its name in the user index */
+  struct str index; /**< "interest:NAME@1c2d3e4f": its name in the user index. The digits follow from `of`,
+                       `by` and `over`: with others it is another interest */
+  struct str words; /**< for people */
+  uint64_t form;    /**< of `index` */
+  uint64_t id;      /**< of both: */
+  uint32_t since;   /**< generation since which it is declared without a break */
   const struct str *of; /**< event types */
   size_t of_count;
   struct str by; /**< path within the payload, the key; "": all under one */
   int64_t over;  /**< ms from the event on */
 };
+/** Set `form` and `id` from `index` and `since`. */
+void engine_interest_identify(struct engine_interest *interest);
 /** Each once. */
 size_t engine_interests(const struct engine *engine, const struct engine_interest **interests);
 
@@ -109,6 +116,8 @@ size_t engine_segments(const struct engine *engine, const struct engine_segment 
 int engine_segment_of(const struct engine *engine, struct str name);
 /** Windows that any rule declared, each once. */
 size_t engine_windows(const struct engine *engine, const struct window_declaration **windows);
+/** Interests that the files of a rule's folder declared: indices into engine_interests(). */
+size_t engine_folder_interests(const struct engine *engine, uint32_t rule, const uint32_t **interests);
 /** Indices into engine_rules() of the rules that want events of this type: the higher priority first, then by
  * name. */
 size_t engine_subscribers(const struct engine *engine, struct str event_type, const uint32_t **rules);

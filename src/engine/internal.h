@@ -27,6 +27,8 @@ struct engine_folder {
   size_t first_template, template_count; /**< in the engine */
   uint32_t *windows;                     /**< that its files declare: in the engine */
   size_t window_count;
+  uint32_t *interests; /**< likewise */
+  size_t interest_count;
   struct engine_send *sends;
   size_t send_count;
   uint32_t *experiments; /**< in the engine */
@@ -297,6 +299,8 @@ struct engine_journey_call *binding_journey_call(lua_State *lua, const char *met
 /** kairos.core.window and kairos.core.throttle. */
 int binding_declare_window(lua_State *lua);
 int binding_declare_throttle(lua_State *lua);
+/** The generation since which a window or interest of this form has been declared without a break. */
+uint32_t binding_since(const struct engine *engine, uint64_t form);
 /** kairos.core.experiment. */
 int binding_declare_experiment(lua_State *lua);
 /** Take an experiment into the engine, with its variants; raises if another has its name. @return its index

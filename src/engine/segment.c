@@ -263,17 +263,29 @@ static int check_type(struct engine *engine, struct str path, struct str type, s
   return tell(engine, err);
 }
 
+/** What the folder's windows and interests are of. */
+static int check_folder(struct engine *engine, const struct engine_folder *folder, struct error *err) {
+  buf_clear(&engine->data);
+  buf_printf(&engine->data, "%.*s/rule.lua", STR_ARG(folder->name));
+  struct str path = buf_str(&engine->data);
+  int rc = 0;
+  for (size_t i = 0; rc == 0 && i < folder->window_count; i++)
+    rc = check_type(engine, path, engine->windows[folder->windows[i]].of, err);
+  for (size_t i = 0; rc == 0 && i < folder->interest_count; i++) {
+    const struct engine_interest *interest = &engine->interests[folder->interests[i]];
+    for (size_t j = 0; rc == 0 && j < interest->of_count; j++)
+      rc = check_type(engine, path, interest->of[j], err);
+  }
+  return rc;
+}
+
 static int check_types(struct engine *engine, struct error *err) {
   int rc = 0;
   for (size_t i = 0; rc == 0 && i < engine->rule_count; i++)
     for (size_t j = 0; rc == 0 && j < engine->rules[i].on_count; j++)
       rc = check_type(engine, engine->rules[i].path, engine->rules[i].on[j], err);
   for (size_t i = 0; rc == 0 && i < engine->folder_count; i++)
-    for (size_t j = 0; rc == 0 && j < engine->folders[i].window_count; j++) {
-      buf_clear(&engine->data);
-      buf_printf(&engine->data, "%.*s/rule.lua", STR_ARG(engine->folders[i].name));
-      rc = check_type(engine, buf_str(&engine->data), engine->windows[engine->folders[i].windows[j]].of, err);
-    }
+    rc = check_folder(engine, &engine->folders[i], err);
   return rc;
 }
 

@@ -111,6 +111,16 @@ static void windows_missing(const struct engine *of, const struct engine *in, st
   }
 }
 
+static void interests_missing(const struct engine *of, const struct engine *in, struct texts *texts) {
+  const struct engine_interest *interests, *others;
+  size_t count = engine_interests(of, &interests), other_count = in ? engine_interests(in, &others) : 0;
+  for (size_t i = 0; i < count; i++) {
+    size_t j = 0;
+    while (j < other_count && others[j].form != interests[i].form) j++;
+    if (j == other_count) texts_add(texts, interests[i].words);
+  }
+}
+
 static const struct engine_template *find_template(const struct engine *engine,
                                                    const struct engine_template *like) {
   const struct engine_template *templates;
@@ -139,18 +149,23 @@ static void templates_missing(const struct engine *of, const struct engine *in, 
 }
 
 void changes_of_declarations(const struct engine *before, const struct engine *after, struct buf *out) {
-  struct texts new_windows = {0}, old_windows = {0}, new_templates = {0}, changed = {0}, old_templates = {0};
+  struct texts new_windows = {0}, old_windows = {0}, new_interests = {0}, old_interests = {0};
+  struct texts new_templates = {0}, changed = {0}, old_templates = {0};
   struct buf scratch;
   buf_init(&scratch);
   windows_missing(after, before, &new_windows, &scratch);
+  interests_missing(after, before, &new_interests);
   templates_missing(after, before, &new_templates, &changed, &scratch);
   if (before) {
     windows_missing(before, after, &old_windows, &scratch);
+    interests_missing(before, after, &old_interests);
     templates_missing(before, after, &old_templates, NULL, &scratch);
   }
-  value_put_map(out, 5);
+  value_put_map(out, 7);
   texts_end(&new_windows, "windows_added", out);
   texts_end(&old_windows, "windows_removed", out);
+  texts_end(&new_interests, "interests_added", out);
+  texts_end(&old_interests, "interests_removed", out);
   texts_end(&new_templates, "templates_added", out);
   texts_end(&changed, "templates_changed", out);
   texts_end(&old_templates, "templates_removed", out);

@@ -149,7 +149,7 @@ static int list_one(void *context, const struct store_fan_out *fan_out) {
   value_put_member_text(out, "event_type", event.type);
   value_put_member_text(out, "event_id", event.id);
   value_put_member_text(out, fan_out->origin.kind == ENTITY_SUBJECT ? "subject" : "user", fan_out->origin.id);
-  value_put_member_text(out, "over", fan_out->spec.index);
+  value_put_member_text(out, "over", index_shown(fan_out->spec.index));
   value_put_member_text(out, "key", fan_out->spec.key);
   put_pace(out, &fan_out->spec.pace);
   value_put_member_integer(out, "began", fan_out->spec.began);

@@ -12,15 +12,16 @@
 #include <unistd.h>
 
 enum {
-  FILL_NICE = 10,       /**< of its thread, as of those that build and seal */
-  IN_FLIGHT_MAX = 8,    /**< batches on their way while nobody else is there … */
-  IN_FLIGHT_BUSY = 1,   /**< … and while events come in */
-  PAUSE_MAX_US = 20000, /**< between two batches */
-  CHUNK_USERS = 1024,   /**< read from the store … */
-  CHUNK_US = 20000,     /**< … or for so long, before it may close again */
-  NOTE_US = 2000000,    /**< how often the place is noted */
-  POLL_US = 10000,      /**< between two looks at what is waited for */
-  RETRY_US = 100000,    /**< after a batch that was not taken */
+  FILL_NICE = 10,           /**< of its thread, as of those that build and seal */
+  IN_FLIGHT_MAX = 8,        /**< batches on their way while nobody else is there … */
+  IN_FLIGHT_BUSY = 1,       /**< … and while events come in */
+  PAUSE_MAX_US = 20000,     /**< between two batches */
+  CHUNK_USERS = 1024,       /**< read from the store … */
+  CHUNK_US = 20000,         /**< … or for so long, before it may close again */
+  NOTE_US = 2000000,        /**< how often the place is noted */
+  POLL_US = 10000,          /**< between two looks at what is waited for */
+  RETRY_US = 100000,        /**< after a batch that was not taken */
+  ENTRIES_BYTES = 16 << 10, /**< entries of interests that one input takes, of a user who has more */
   CURSOR_MAX = EVENT_ID_MAX + 3
 };
 
@@ -40,6 +41,7 @@ struct filling {
   struct chunk chunk;
   enum note note;          /**< which of the two ways it is on */
   struct buf cursor, sure; /**< where it is; where it may begin again after a crash */
+  struct buf entries;      /**< of the user at hand */
   int64_t noted_at;
 };
 
@@ -192,21 +194,35 @@ static int take_event(void *context, const struct log_record *record) {
 }
 
 /** The batch that the next user goes into: all of one are of one worker. */
-static void chunk_add(struct filling *filling, struct entity entity, const struct record *logged) {
+static void chunk_add(struct filling *filling, struct entity entity, const struct fill_found *found) {
   struct chunk *chunk = &filling->chunk;
   struct fill_batch *last = chunk->count ? chunk->batches[chunk->count - 1] : NULL;
   struct worker_shared *shared = &filling->fill->options.host->shared;
   if (last) {
     struct str id = {(const char *)last->bytes.data + last->users[0].id_at, last->users[0].id_len};
     struct entity first = {last->users[0].input.entity.kind, id};
-    if (worker_of(shared, first) == worker_of(shared, entity) && fill_batch_add(last, entity, logged)) return;
+    if (worker_of(shared, first) == worker_of(shared, entity) && fill_batch_add(last, entity, found)) return;
   }
   if (chunk->count == chunk->cap) {
     chunk->cap = chunk->cap ? chunk->cap * 2 : 64;
     chunk->batches = memory_realloc(chunk->batches, chunk->cap * sizeof(struct fill_batch *));
   }
   last = chunk->batches[chunk->count++] = batch_obtain(filling->fill, filling->note == NOTE_SEGMENTS);
-  fill_batch_add(last, entity, logged);
+  fill_batch_add(last, entity, found);
+}
+
+/** What was found of a user, in as many inputs as it takes. */
+static void chunk_add_found(struct filling *filling, struct entity entity, struct str windows) {
+  struct reader reader = reader_of(buf_str(&filling->entries));
+  struct fill_found found = {.windows = windows};
+  do {
+    const uint8_t *begin = reader.at;
+    struct index_change change;
+    while (reader_left(&reader) && reader.at - begin < ENTRIES_BYTES) index_change_decode(&change, &reader);
+    found.entries = (struct str){(const char *)begin, (size_t)(reader.at - begin)};
+    chunk_add(filling, entity, &found);
+    found = (struct fill_found){.more = true};
+  } while (reader_left(&reader));
 }
 
 /** The users behind the cursor. @return 1 if there may be more, 0 at the end, or a negative code. */
@@ -224,11 +240,13 @@ static int read_chunk(struct filling *filling, struct error *err) {
     recount_begin(filling->recount, now);
     rc = event_walk_next(walk, &filling->cursor, take_event, filling, err);
     const struct record *logged = recount_end(filling->recount);
-    if (rc != 1 || !logged->bytes.len) continue;
+    buf_clear(&filling->entries);
+    recount_entries(filling->recount, &filling->entries);
+    if (rc != 1 || (!logged->bytes.len && !filling->entries.len)) continue;
     /* A key of the store: partition, kind, id, 0. */
     struct entity entity = {filling->cursor.data[1],
                             {(const char *)filling->cursor.data + 2, filling->cursor.len - 3}};
-    chunk_add(filling, entity, logged);
+    chunk_add_found(filling, entity, buf_str(&logged->bytes));
   } while (rc == 1 && ++users < CHUNK_USERS && clock_mono_us() - began < CHUNK_US);
   event_walk_close(walk);
   return rc;
@@ -275,8 +293,7 @@ static int settle(struct filling *filling, bool now, struct error *err) {
 }
 
 static void take_user(void *context, struct entity user) {
-  static const struct record nothing;
-  chunk_add(context, user, &nothing);
+  chunk_add(context, user, &(struct fill_found){0});
 }
 
 static int read_users(struct filling *filling, struct error *err) {
@@ -335,7 +352,7 @@ static int fill_all(struct filling *filling, struct error *err) {
   struct fill *fill = filling->fill;
   int rc = 0;
   atomic_store(&fill->log_begins, store_log_begins(fill->options.host->shared.store));
-  if (filling->note == NOTE_WINDOWS && fill->options.count) {
+  if (filling->note == NOTE_WINDOWS && (fill->options.count || fill->interest_count)) {
     atomic_store(&fill->step, FILL_READING);
     rc = walk(filling, read_chunk, err);
   }
@@ -383,11 +400,14 @@ static int run(struct fill *fill, struct error *err) {
   const struct config *config = fill->options.host->config;
   struct recount_options options = {.windows = fill->windows,
                                     .count = fill->options.count,
+                                    .interests = fill->interests,
+                                    .interest_count = fill->interest_count,
                                     .record_max = config->state.record_max,
                                     .max_past = config->ingest.max_past};
   struct filling filling = {.fill = fill, .recount = recount_new(&options), .noted_at = clock_mono_us()};
   buf_init(&filling.cursor);
   buf_init(&filling.sure);
+  buf_init(&filling.entries);
   (void)FAILPOINT("fill.begin");
   int rc = load_place(&filling, err);
   if (!rc) rc = wait_sealed(fill, err);
@@ -406,6 +426,7 @@ static int run(struct fill *fill, struct error *err) {
   memory_free(filling.chunk.batches);
   buf_deinit(&filling.cursor);
   buf_deinit(&filling.sure);
+  buf_deinit(&filling.entries);
   return rc;
 }
 
@@ -437,6 +458,9 @@ struct fill *fill_start(const struct fill_options *options) {
     window->value = (struct str){memory_dup(window->value.data, window->value.len), window->value.len};
   }
   fill->options.windows = fill->windows;
+  struct str interests = options->interests;
+  fill->options.interests = (struct str){memory_dup(interests.data, interests.len), interests.len};
+  fill->interests = generation_read_interests(fill->options.interests, &fill->interest_count);
   fill->segments = memory_zalloc((options->segment_count + 1) * sizeof *fill->segments);
   fill->segment_ids = memory_zalloc((options->segment_count + 1) * sizeof *fill->segment_ids);
   for (size_t i = 0; i < options->segment_count; i++) {
@@ -453,15 +477,17 @@ struct fill *fill_start(const struct fill_options *options) {
   fill->ended.run = main_told;
   fill->began = clock_wall_ms();
   fill->log_begins = INT64_MAX;
-  fill->filled_total = metric_counter("kairos_filled_users_total",
-                                      "Users whose new windows were filled from the event log.", NULL);
+  fill->filled_total =
+      metric_counter("kairos_filled_users_total",
+                     "Users whose new windows and interests were filled from the event log.", NULL);
   fill->filling_gauge =
-      metric_gauge("kairos_filling", "1 while new windows or segments are being filled.", NULL);
+      metric_gauge("kairos_filling", "1 while new windows, interests or segments are being filled.", NULL);
   fill->percent_gauge = metric_gauge("kairos_filling_percent", "How far that is, or was.", NULL);
   metric_set(fill->filling_gauge, 1);
   metric_set(fill->percent_gauge, 0);
-  LOG_INFO("fill", "new windows and segments are being filled", LOG_INT("windows", options->count),
-           LOG_INT("segments", options->segment_count), LOG_INT("generation", options->generation));
+  LOG_INFO("fill", "what is new is being filled from the log", LOG_INT("windows", options->count),
+           LOG_INT("interests", fill->interest_count), LOG_INT("segments", options->segment_count),
+           LOG_INT("generation", options->generation));
   if (uv_thread_create(&fill->thread, thread_main, fill)) {
     fill->joined = true;
     fill_free(fill);
@@ -495,6 +521,8 @@ void fill_free(struct fill *fill) {
     memory_free((char *)fill->windows[i].value.data);
   }
   for (size_t i = 0; i < fill->options.segment_count; i++) memory_free((char *)fill->segments[i].data);
+  generation_free_interests(fill->interests, fill->interest_count);
+  memory_free((char *)fill->options.interests.data);
   memory_free(fill->segments);
   memory_free(fill->segment_ids);
   memory_free(fill->windows);
@@ -506,6 +534,7 @@ void fill_free(struct fill *fill) {
 
 bool fill_is_of(const struct fill *fill, const struct generation *generation) {
   if (generation->besides_count != fill->options.count ||
+      !str_equal(generation->facts.interests, fill->options.interests) ||
       generation->quiet_count != fill->options.segment_count || stopping(fill))
     return false;
   for (size_t i = 0; i < fill->options.count; i++)
@@ -521,6 +550,7 @@ bool fill_wants_checkpoint(const struct fill *fill) {
 
 void fill_put_ids(const struct fill *fill, struct buf *out) {
   for (size_t i = 0; i < fill->options.count; i++) buf_put_u64(out, fill->windows[i].id);
+  for (size_t i = 0; i < fill->interest_count; i++) buf_put_u64(out, fill->interests[i].id);
   for (size_t i = 0; i < fill->options.segment_count; i++) buf_put_u64(out, fill->segment_ids[i]);
 }
 
@@ -533,5 +563,7 @@ struct fill_progress fill_progress(const struct fill *fill) {
                                    .log_begins = atomic_load(&fill->log_begins)};
   for (size_t i = 0; i < fill->options.count; i++)
     if (fill->windows[i].over > progress.longest) progress.longest = fill->windows[i].over;
+  for (size_t i = 0; i < fill->interest_count; i++)
+    if (fill->interests[i].over > progress.longest) progress.longest = fill->interests[i].over;
   return progress;
 }

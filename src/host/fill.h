@@ -1,13 +1,13 @@
-/** Filling: windows that were declared later get what the event log holds of the time before, and then users
- * are put into the segments that are new, without a word to any rule.
+/** Filling: windows and interests that were declared later get what the event log holds of the time before,
+ * and then users are put into the segments that are new, without a word to any rule.
  *
  * A job with a thread of its own ("kairos-fill", nicer than those that serve). It begins a new segment of the
  * log, waits until all before it is sealed, and walks over the users who have events there. What it counts of
  * each goes to the user's worker as an input (LOG_FILL) and is durable with its record, once: a window that
- * has been filled says so in its own state. The job's place is noted every few seconds (meta "fill"); after a
- * crash it goes on from there, and whoever comes again is passed over. While the host recovers from a failed
- * write it waits. Whoever posts events goes first: where they come, every batch waits as long as the one
- * before it took.
+ * has been filled says so in its own state, and noting an interest again changes nothing. The job's place is
+ * noted every few seconds (meta "fill"); after a crash it goes on from there, and whoever comes again is
+ * passed over. While the host recovers from a failed write it waits. Whoever posts events goes first: where
+ * they come, every batch waits as long as the one before it took.
  *
  * Main thread, unless said otherwise.
  */
@@ -22,6 +22,7 @@ struct fill_options {
   struct host *host;
   const struct window_declaration *windows; /**< with `since`; copied */
   size_t count;
+  struct str interests; /**< facts.interests; copied */
   const struct generation_segment
       *segments; /**< that users are put into when the windows are filled; copied */
   size_t segment_count;
@@ -44,7 +45,7 @@ bool fill_is_of(const struct fill *fill, const struct generation *generation);
 /** Whether the users in the store should be as new as the log: somebody is to see to a checkpoint. */
 bool fill_wants_checkpoint(const struct fill *fill);
 
-/** Append the ids of windows and segments, u64 each. */
+/** Append the ids of windows, interests and segments, u64 each. */
 void fill_put_ids(const struct fill *fill, struct buf *out);
 
 enum fill_step { FILL_SEALING, FILL_READING, FILL_JUDGING };
@@ -54,12 +55,12 @@ struct fill_progress {
   uint64_t users;     /**< whose records were filled by this run */
   uint64_t refused;   /**< windows of users whose records had no room */
   int64_t began;      /**< wall clock, ms */
-  int64_t longest;    /**< length of the longest window, ms */
+  int64_t longest;    /**< length of the longest window or interest, ms */
   int64_t log_begins; /**< from when on the log holds events, ms; INT64_MAX: it holds none that are sealed */
 };
 struct fill_progress fill_progress(const struct fill *fill);
 
-/* ---- kept in meta "fill": the job's windows and place; blocking, any thread but a worker's ---- */
+/* ---- kept in meta "fill": what the job fills, and its place; blocking, any thread but a worker's ---- */
 
-/** @param ids  appended: of the windows that the last job filled to its end. @return 0 or an error. */
+/** @param ids  appended: of what the last job filled to its end. @return 0 or an error. */
 int fill_load_done(struct store *store, struct buf *ids, struct error *err);

@@ -30,10 +30,11 @@ static int user_decide(struct worker_input *input, struct decider *decider, stru
   bool judges = user->batch->judges;
   (void)err;
   (void)FAILPOINT("fill.decide");
-  decide_fill(decider, record, input->entity, judges ? NULL : &user->logged, fill->segments,
-              judges ? fill->options.segment_count : 0, wall, out, &refused);
+  decide_fill(decider, record, input->entity, user->logged.bytes.len ? &user->logged : NULL,
+              user->found.entries, fill->segments, judges ? fill->options.segment_count : 0, wall, out,
+              &refused);
   user->batch->refused += refused;
-  user->batch->filled += out->effects.len > 0;
+  user->batch->filled += out->effects.len > 0 && !user->found.more;
   return out->effects.len ? 0 : 1;
 }
 
@@ -56,32 +57,33 @@ static void batch_run(struct worker *worker, struct worker_task *task) {
   for (unsigned i = 0; i < count; i++) worker_submit(worker, &batch->users[i].input);
 }
 
-bool fill_batch_add(struct fill_batch *batch, struct entity entity, const struct record *logged) {
-  size_t bytes = entity.id.len + logged->bytes.len;
+bool fill_batch_add(struct fill_batch *batch, struct entity entity, const struct fill_found *found) {
+  size_t bytes = entity.id.len + found->windows.len + found->entries.len;
   if (batch->count == FILL_BATCH_USERS || (batch->count && batch->bytes.len + bytes > FILL_BATCH_BYTES))
     return false;
   struct fill_user *user = &batch->users[batch->count++];
-  *user = (struct fill_user){.batch = batch, .id_at = batch->bytes.len, .id_len = entity.id.len};
+  *user =
+      (struct fill_user){.batch = batch, .id_at = batch->bytes.len, .id_len = entity.id.len, .found = *found};
   user->input.entity.kind = entity.kind;
   buf_append(&batch->bytes, entity.id.data, entity.id.len);
-  user->windows_at = batch->bytes.len;
-  user->windows_len = logged->bytes.len;
-  buf_append(&batch->bytes, logged->bytes.data, logged->bytes.len);
+  buf_append(&batch->bytes, found->windows.data, found->windows.len);
+  buf_append(&batch->bytes, found->entries.data, found->entries.len);
   return true;
 }
 
 void fill_batch_send(struct fill_batch *batch, struct worker *worker) {
   for (unsigned i = 0; i < batch->count; i++) {
     struct fill_user *user = &batch->users[i];
-    uint8_t *bytes = batch->bytes.data;
-    struct entity entity = {user->input.entity.kind, {(const char *)bytes + user->id_at, user->id_len}};
-    user->logged = (struct record){.bytes = {bytes + user->windows_at, user->windows_len, 0}};
+    uint8_t *id = batch->bytes.data + user->id_at, *windows = id + user->id_len;
+    struct entity entity = {user->input.entity.kind, {(const char *)id, user->id_len}};
+    user->logged = (struct record){.bytes = {windows, user->found.windows.len, 0}};
+    user->found.entries.data = (const char *)windows + user->found.windows.len;
     user->input = (struct worker_input){.decide = user_decide,
                                         .settled = user_settled,
                                         .entity = entity,
                                         .type = LOG_FILL,
                                         .log_input = buf_str(&batch->fill->input),
-                                        .needs_record = true};
+                                        .needs_record = batch->judges || user->found.windows.len};
   }
   batch->task.run = batch_run;
   worker_post(worker, &batch->task);

@@ -10,11 +10,20 @@ enum { FILL_BATCH_USERS = 32, FILL_BATCH_BYTES = 64 << 10 };
 struct fill_batch;
 
 /** What the log held of one user. */
+struct fill_found {
+  struct str windows; /**< a record with nothing else (decide/recount.h); "": none */
+  struct str entries; /**< of interests: index changes, encoded */
+  bool more;          /**< of one who has been added already */
+};
+
+/** One user, or a part of him: of many entries each input takes some. */
 struct fill_user {
   struct worker_input input;
   struct fill_batch *batch;
-  size_t id_at, id_len, windows_at, windows_len; /**< in the batch's bytes */
-  struct record logged;                          /**< borrows from them */
+  size_t id_at; /**< in the batch's bytes: the id, and behind it what was found */
+  size_t id_len;
+  struct fill_found found;
+  struct record logged; /**< borrows from them */
 };
 
 /** Users of one worker: one letter. */
@@ -37,6 +46,8 @@ struct fill_batch {
 struct fill {
   struct fill_options options;
   struct window_declaration *windows;
+  struct engine_interest *interests; /**< borrow from options.interests */
+  size_t interest_count;
   struct str *segments; /**< their names … */
   uint64_t *segment_ids;
   uv_thread_t thread;
@@ -70,7 +81,7 @@ struct fill {
 /* fill_input.c */
 
 /** Add a user to a batch. @return false if it has no room. */
-bool fill_batch_add(struct fill_batch *batch, struct entity entity, const struct record *logged);
+bool fill_batch_add(struct fill_batch *batch, struct entity entity, const struct fill_found *found);
 /** To the worker that owns its users. */
 void fill_batch_send(struct fill_batch *batch, struct worker *worker);
 /** Ask a worker to have a new segment begun: fill.rolled. */

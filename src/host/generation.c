@@ -17,7 +17,7 @@ const char *generation_cause_name(enum generation_cause cause) {
 
 /** @param windows  null: what people look at. */
 static void encode(const struct generation_facts *facts, const struct str *windows, struct buf *out) {
-  value_put_map(out, windows ? 14 : 10);
+  value_put_map(out, windows ? 15 : 10);
   value_put_member_integer(out, "generation", facts->number);
   value_put_member_text(out, "cause", str_from(generation_cause_name(facts->cause)));
   value_put_member_integer(out, "at", facts->at);
@@ -31,6 +31,7 @@ static void encode(const struct generation_facts *facts, const struct str *windo
   if (!windows) return;
   value_put_member_value(out, "windows", *windows);
   value_put_member_value(out, "besides", facts->besides);
+  value_put_member_value(out, "interests", facts->interests);
   value_put_member_value(out, "quiet", facts->quiet);
   value_put_member_hash(out, "target", facts->target);
 }
@@ -65,6 +66,7 @@ int generation_facts_decode(struct generation_facts *out, struct str bytes, stru
   out->changes = member_slice(bytes, "changes", VALUE_MAP);
   out->windows = member_slice(bytes, "windows", VALUE_ARRAY);
   out->besides = member_slice(bytes, "besides", VALUE_ARRAY);
+  out->interests = member_slice(bytes, "interests", VALUE_ARRAY);
   out->quiet = member_slice(bytes, "quiet", VALUE_ARRAY);
   struct value target = member(bytes, "target");
   if (target.type == VALUE_STRING && !hash128_from_hex(target.string, &out->target))
@@ -90,6 +92,7 @@ static void read_windows(struct generation *generation) {
     struct str map = value_slice(&besides);
     generation->besides[generation->besides_count++] = generation_window(map);
   }
+  generation->interests = generation_read_interests(generation->facts.interests, &generation->interest_count);
 }
 
 static void read_quiet(struct generation *generation) {
@@ -142,20 +145,73 @@ void generation_put_beside(struct buf *out, const struct window_declaration *win
   value_put_member_text(out, "words", words);
 }
 
+void generation_put_interest(struct buf *out, const struct engine_interest *interest) {
+  value_put_map(out, 6);
+  value_put_member_text(out, "index", interest->index);
+  value_put_string(out, STR("of"));
+  value_put_array(out, (uint32_t)interest->of_count);
+  for (size_t i = 0; i < interest->of_count; i++) value_put_string(out, interest->of[i]);
+  value_put_member_text(out, "by", interest->by);
+  value_put_member_integer(out, "over", interest->over);
+  value_put_member_integer(out, "since", interest->since);
+  value_put_member_text(out, "words", interest->words);
+}
+
+struct engine_interest *generation_read_interests(struct str facts, size_t *count) {
+  struct reader rows = reader_of(facts);
+  *count = facts.len ? value_read(&rows).count : 0;
+  struct engine_interest *interests = memory_zalloc((*count + 1) * sizeof *interests);
+  for (size_t i = 0; i < *count; i++) {
+    struct str map = value_slice(&rows);
+    struct reader types = reader_of(member_slice(map, "of", VALUE_ARRAY));
+    struct engine_interest *interest = &interests[i];
+    size_t of_count = reader_left(&types) ? value_read(&types).count : 0;
+    struct str *of = memory_zalloc((of_count + 1) * sizeof *of);
+    for (size_t j = 0; j < of_count; j++) of[j] = value_read(&types).string;
+    *interest = (struct engine_interest){.index = value_member_text(map, "index"),
+                                         .words = value_member_text(map, "words"),
+                                         .of = of,
+                                         .of_count = of_count,
+                                         .by = value_member_text(map, "by"),
+                                         .over = value_member_integer(map, "over"),
+                                         .since = (uint32_t)value_member_integer(map, "since")};
+    engine_interest_identify(interest);
+  }
+  return interests;
+}
+
+void generation_free_interests(struct engine_interest *interests, size_t count) {
+  for (size_t i = 0; i < count; i++) memory_free((void *)interests[i].of);
+  memory_free(interests);
+}
+
+static void put_known(struct buf *out, uint64_t form, uint32_t since) {
+  value_put_integer(out, (int64_t)form);
+  value_put_integer(out, since);
+}
+
 static void put_window(struct buf *out, const struct window_declaration *window) {
-  value_put_integer(out, (int64_t)window->form);
-  value_put_integer(out, window->since);
+  put_known(out, window->form, window->since);
 }
 
 void generation_windows(const struct generation *generation, struct buf *out) {
   const struct window_declaration *windows = generation->known;
   size_t count = generation->known_count;
   if (generation->workers[0].engine) count = engine_windows(generation->workers[0].engine, &windows);
+  const struct engine_interest *interests;
+  size_t interest_count = 0;
+  if (generation->workers[0].engine)
+    interest_count = engine_interests(generation->workers[0].engine, &interests);
   const struct journey_sources *flights = &generation->flights;
-  value_put_array(out, (uint32_t)(count + flights->window_count + generation->besides_count) * 2);
+  value_put_array(out, (uint32_t)(count + flights->window_count + generation->besides_count + interest_count +
+                                  generation->interest_count) *
+                           2);
   for (size_t i = 0; i < count; i++) put_window(out, &windows[i]);
   for (size_t i = 0; i < flights->window_count; i++) put_window(out, &flights->windows[i]);
   for (size_t i = 0; i < generation->besides_count; i++) put_window(out, &generation->besides[i]);
+  for (size_t i = 0; i < interest_count; i++) put_known(out, interests[i].form, interests[i].since);
+  for (size_t i = 0; i < generation->interest_count; i++)
+    put_known(out, generation->interests[i].form, generation->interests[i].since);
 }
 
 /* ---- the object ---- */
@@ -184,6 +240,7 @@ void generation_free(struct generation *generation) {
   memory_free(generation->workers);
   memory_free(generation->known);
   memory_free(generation->besides);
+  generation_free_interests(generation->interests, generation->interest_count);
   memory_free(generation->quiet);
   buf_deinit(&generation->quiet_folders);
   ruleset_free(generation->ruleset);
@@ -236,6 +293,8 @@ int generation_build(struct generation *generation, const struct config *config,
                                                          .paused = generation->facts.paused,
                                                          .besides = generation->besides,
                                                          .besides_count = generation->besides_count,
+                                                         .interests = generation->interests,
+                                                         .interest_count = generation->interest_count,
                                                          .record_max = config->state.record_max,
                                                          .flights = generation_flights(generation),
                                                          .observer = worker_observer(worker)});

@@ -40,9 +40,11 @@ struct generation_facts {
                         reason, at} */
   struct str flights; /**< value: array of the earlier sources that journeys are on (journey_source.h) */
   struct str changes; /**< value: map {added, changed, removed}: arrays of folders; against the one before */
-  struct str windows; /**< value: array {form, since, …} of the windows declared; "" before there were such */
+  struct str windows; /**< value: array {form, since, …} of the windows and interests declared; "" before
+                         there were such */
   struct str besides; /**< value: array of maps {kind, of, by, value, over, since, words}: windows that are
                          being filled from the log, and counted beside those that its rules declare */
+  struct str interests; /**< value: array of maps {index, of, by, over, since, words}: interests, likewise */
   struct str quiet; /**< value: array of maps {name, folder, since}: segments of `target` that users are being
                        put into, and that nobody is told of */
   struct hash128 target; /**< sources that serve when they are filled; zero: these do already */
@@ -60,14 +62,16 @@ struct generation {
   struct buf bytes;
   struct ruleset *ruleset;
   struct ruleset *target;           /**< what facts.target names, while it is new, or facts.quiet needs it */
-  struct window_declaration *known; /**< form and since: declared before */
+  struct window_declaration *known; /**< form and since: windows and interests declared before */
   size_t known_count;
   struct window_declaration *besides; /**< facts.besides */
   size_t besides_count;
+  struct engine_interest *interests; /**< facts.interests */
+  size_t interest_count;
   struct generation_segment *quiet; /**< facts.quiet */
   size_t quiet_count;
   struct buf quiet_folders; /**< strings */
-  uint32_t since;           /**< of windows not known; set before it is built */
+  uint32_t since;           /**< of those not known; set before it is built */
   struct buf written;       /**< the facts with what is declared: generation_store() */
   struct journey_sources
       flights;                  /**< facts.flights, as deciders want to have them; from the first build on */
@@ -91,7 +95,8 @@ struct decider_flights generation_flights(const struct generation *generation);
 int generation_build(struct generation *generation, const struct config *config, struct worker *worker,
                      uint32_t index, struct error *err);
 
-/** Append facts.windows and facts.besides as they are now; the first worker's rules should be built. */
+/** Append facts.windows as they are now, those of facts.besides and facts.interests too; the first worker's
+ * rules should be built. */
 void generation_windows(const struct generation *generation, struct buf *out);
 /** What its engine is made with. */
 struct engine_options generation_engine(const struct generation *generation, const struct config *config);
@@ -104,6 +109,11 @@ void generation_put_window(struct buf *out, const struct window_declaration *win
 struct window_declaration generation_window(struct str map);
 /** Append one of facts.besides. */
 void generation_put_beside(struct buf *out, const struct window_declaration *window, struct str words);
+/** Append one of facts.interests. */
+void generation_put_interest(struct buf *out, const struct engine_interest *interest);
+/** Read facts.interests: borrows from it. To be freed by generation_free_interests(). */
+struct engine_interest *generation_read_interests(struct str facts, size_t *count);
+void generation_free_interests(struct engine_interest *interests, size_t count);
 /** Whether other sources wait until its windows are filled. */
 static inline bool generation_holds(const struct generation *generation) {
   return generation->facts.target.high || generation->facts.target.low;

@@ -154,7 +154,7 @@ static void note_effect(struct seen *seen, const struct effect *effect) {
   case EFFECT_FAN_OUT:
     value_put_map(out, 4);
     value_put_member_text(out, "fan_out", effect->fan_out.spec.campaign);
-    value_put_member_text(out, "over", effect->fan_out.spec.index);
+    value_put_member_text(out, "over", index_shown(effect->fan_out.spec.index));
     value_put_member_text(out, "key", effect->fan_out.spec.key);
     value_put_member_integer(out, "users", count_audience(seen->store, &effect->fan_out.spec));
     break;

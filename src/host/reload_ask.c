@@ -235,7 +235,7 @@ void reload_describe(const struct host *host, struct buf *out) {
   bool aside = !hash128_equal(facts->files, facts->sources);
   value_put_member_text(out, "files",
                         reload->failed                      ? STR("do not serve")
-                        : generation_holds(reload->serving) ? STR("wait for windows to be filled")
+                        : generation_holds(reload->serving) ? STR("wait until what they declare is filled")
                         : aside                             ? STR("set aside by a rollback")
                                                             : STR("serve"));
   if (reload->failed) value_put_member_text(out, "error", str_from(reload->failed_reason));

@@ -1,5 +1,5 @@
-/* Windows that are new to what serves: which they are, what serves while they are filled from the log, and
- * the job that does it. */
+/* Windows, interests and segments that are new to what serves: which they are, what serves while they are
+ * filled from the log, and the job that does it. */
 #include "base/clock.h"
 #include "base/logger.h"
 #include "base/memory.h"
@@ -18,6 +18,8 @@ static bool is_filled(struct str filled, uint64_t id) {
 bool reload_fill_lacks(struct str filled, const struct generation *generation) {
   for (size_t i = 0; i < generation->besides_count; i++)
     if (!is_filled(filled, generation->besides[i].id)) return true;
+  for (size_t i = 0; i < generation->interest_count; i++)
+    if (!is_filled(filled, generation->interests[i].id)) return true;
   for (size_t i = 0; i < generation->quiet_count; i++)
     if (!is_filled(filled, generation->quiet[i].id)) return true;
   return false;
@@ -55,6 +57,33 @@ static uint32_t put_wanting(const struct reload *reload, const struct generation
   buf_append(out, rows.data, rows.len);
   buf_deinit(&rows);
   buf_deinit(&words);
+  return wanting;
+}
+
+static bool interest_wants(const struct reload *reload, const struct engine_interest *interest,
+                           uint32_t number) {
+  if (interest->since == number) return true;
+  for (size_t i = 0; i < reload->serving->interest_count; i++)
+    if (reload->serving->interests[i].id == interest->id)
+      return !is_filled(buf_str(&reload->attempt.filled), interest->id);
+  return false;
+}
+
+static uint32_t put_interests(const struct reload *reload, const struct generation *candidate,
+                              struct buf *out) {
+  const struct engine_interest *interests;
+  size_t count = engine_interests(candidate->workers[0].engine, &interests);
+  struct buf rows;
+  uint32_t wanting = 0;
+  buf_init(&rows);
+  for (size_t i = 0; i < count; i++) {
+    if (!interest_wants(reload, &interests[i], candidate->facts.number)) continue;
+    generation_put_interest(&rows, &interests[i]);
+    wanting++;
+  }
+  value_put_array(out, wanting);
+  buf_append(out, rows.data, rows.len);
+  buf_deinit(&rows);
   return wanting;
 }
 
@@ -118,7 +147,19 @@ static bool is_read(const struct reload *reload, const struct generation *candid
   return false;
 }
 
-/** The folders of campaigns that read one of the windows, or declare or name one of the segments: strings. */
+/** Whether a file of the rule's folder declares an interest that is not filled. */
+static bool is_asked(const struct reload *reload, const struct generation *candidate, uint32_t rule) {
+  const struct engine_interest *interests;
+  const uint32_t *asked;
+  engine_interests(candidate->workers[0].engine, &interests);
+  size_t count = engine_folder_interests(candidate->workers[0].engine, rule, &asked);
+  for (size_t i = 0; i < count; i++)
+    if (interest_wants(reload, &interests[asked[i]], candidate->facts.number)) return true;
+  return false;
+}
+
+/** The folders of campaigns that read one of the windows, ask for one of the interests, or declare or name
+ * one of the segments: strings. */
 static void put_folders(const struct reload *reload, const struct generation *candidate,
                         const struct ruleset *sources, struct str quiet, struct buf *out) {
   const struct engine *engine = candidate->workers[0].engine;
@@ -130,7 +171,8 @@ static void put_folders(const struct reload *reload, const struct generation *ca
     size_t windows = engine_folder_windows(engine, (uint32_t)i, &read);
     const char *slash = memchr(rules[i].path.data, '/', rules[i].path.len);
     struct str folder = {rules[i].path.data, slash ? (size_t)(slash - rules[i].path.data) : 0};
-    if (folder.len && (is_read(reload, candidate, read, windows) || names_quiet(sources, folder, quiet)))
+    if (folder.len && (is_read(reload, candidate, read, windows) ||
+                       is_asked(reload, candidate, (uint32_t)i) || names_quiet(sources, folder, quiet)))
       buf_put_str(out, folder);
   }
   count = engine_segments(engine, &segments);
@@ -149,6 +191,11 @@ static bool is_new_type(const struct generation *candidate, struct str bytes) {
   if (event_decode(&event, &reader, NULL)) return false;
   for (size_t i = 0; i < count; i++)
     if (windows[i].since == candidate->facts.number && event_type_is(windows[i].of, event.type)) return true;
+  const struct engine_interest *interests;
+  count = engine_interests(candidate->workers[0].engine, &interests);
+  for (size_t i = 0; i < count; i++)
+    for (size_t j = 0; interests[i].since == candidate->facts.number && j < interests[i].of_count; j++)
+      if (event_type_is(interests[i].of[j], event.type)) return true;
   return false;
 }
 
@@ -194,16 +241,22 @@ static struct ruleset *mixed(const struct reload *reload, const struct ruleset *
   return mix;
 }
 
+/** What is to be filled: as facts have it. */
+struct wanting {
+  struct buf besides, interests, quiet;
+};
+
 static int hold_back(struct reload *reload, struct ruleset *sources, struct ruleset *meanwhile,
-                     struct str besides, struct str quiet, struct error *err) {
+                     const struct wanting *wanting, bool quiet, struct error *err) {
   struct buf changes;
   buf_init(&changes);
   changes_of_sources(reload->serving->ruleset, meanwhile, &changes);
   int rc = reload_make(reload,
                        &(struct reload_making){.ruleset = meanwhile,
                                                .target = sources,
-                                               .besides = besides,
-                                               .quiet = quiet,
+                                               .besides = buf_str(&wanting->besides),
+                                               .interests = buf_str(&wanting->interests),
+                                               .quiet = quiet ? buf_str(&wanting->quiet) : STR(""),
                                                .changes = buf_str(&changes)},
                        err);
   buf_deinit(&changes);
@@ -213,33 +266,37 @@ static int hold_back(struct reload *reload, struct ruleset *sources, struct rule
 int reload_fill_plan(struct reload *reload, struct ruleset *sources, bool may_wait, struct error *err) {
   const struct generation *serving = reload->serving, *candidate = reload->attempt.candidate;
   if (!serving) return 0;
-  struct buf besides, quiet;
+  struct wanting wanting;
   struct ruleset *meanwhile = NULL;
   int rc = 0;
-  buf_init(&besides);
-  buf_init(&quiet);
-  uint32_t windows = put_wanting(reload, candidate, &besides);
-  uint32_t segments = put_quiet(reload, candidate, &quiet);
+  buf_init(&wanting.besides);
+  buf_init(&wanting.interests);
+  buf_init(&wanting.quiet);
+  uint32_t from_log = put_wanting(reload, candidate, &wanting.besides);
+  from_log += put_interests(reload, candidate, &wanting.interests);
+  uint32_t segments = put_quiet(reload, candidate, &wanting.quiet);
   bool wait = may_wait && serving->workers[0].engine &&
-              (segments || (windows && (reload_fill_lacks(buf_str(&reload->attempt.filled), serving) ||
-                                        log_may_hold(reload->host, candidate))));
+              (segments || (from_log && (reload_fill_lacks(buf_str(&reload->attempt.filled), serving) ||
+                                         log_may_hold(reload->host, candidate))));
   if (wait) {
-    meanwhile = mixed(reload, sources, buf_str(&quiet));
+    meanwhile = mixed(reload, sources, buf_str(&wanting.quiet));
     // Two campaigns may stand in each other's way between the old and the new: then all stay. And where what
     // serves cannot stand the new segments beside it, they are judged only when they serve.
-    rc = hold_back(reload, sources, meanwhile, buf_str(&besides), buf_str(&quiet), err);
-    if (rc) rc = hold_back(reload, sources, serving->ruleset, buf_str(&besides), buf_str(&quiet), err);
-    if (rc) rc = hold_back(reload, sources, serving->ruleset, buf_str(&besides), STR(""), err);
-  } else if (windows) { // it serves at once; what the log holds follows
+    rc = hold_back(reload, sources, meanwhile, &wanting, true, err);
+    if (rc) rc = hold_back(reload, sources, serving->ruleset, &wanting, true, err);
+    if (rc) rc = hold_back(reload, sources, serving->ruleset, &wanting, false, err);
+  } else if (from_log) { // it serves at once; what the log holds follows
     rc = reload_make(reload,
                      &(struct reload_making){.ruleset = sources,
-                                             .besides = buf_str(&besides),
+                                             .besides = buf_str(&wanting.besides),
+                                             .interests = buf_str(&wanting.interests),
                                              .changes = buf_str(&reload->attempt.changes)},
                      err);
   }
   ruleset_free(meanwhile);
-  buf_deinit(&besides);
-  buf_deinit(&quiet);
+  buf_deinit(&wanting.besides);
+  buf_deinit(&wanting.interests);
+  buf_deinit(&wanting.quiet);
   return rc;
 }
 
@@ -256,7 +313,7 @@ static void ended(void *context, int status, const struct error *err) {
   struct fill_progress progress = reload->fill_was = fill_progress(fill);
   reload->fill = NULL;
   if (status == 0) {
-    LOG_INFO("fill", "new windows and segments are filled", LOG_INT("users", progress.users),
+    LOG_INFO("fill", "what is new is filled", LOG_INT("users", progress.users),
              LOG_INT("milliseconds", clock_wall_ms() - progress.began));
     if (progress.refused)
       LOG_WARN("fill", "records had no room for all that the log holds of their users",
@@ -264,7 +321,7 @@ static void ended(void *context, int status, const struct error *err) {
     buf_clear(&reload->filled);
     fill_put_ids(fill, &reload->filled);
   } else if (status != ERROR_UNAVAILABLE) {
-    LOG_ERROR("fill", "new windows and segments cannot be filled; the rules before them go on",
+    LOG_ERROR("fill", "what is new cannot be filled; the rules before it go on",
               LOG_TEXT("error", err->message));
     note_failed(reload, err->message);
   }
@@ -286,6 +343,7 @@ void reload_fill_update(struct reload *reload) {
     reload->fill = fill_start(&(struct fill_options){.host = reload->host,
                                                      .windows = serving->besides,
                                                      .count = serving->besides_count,
+                                                     .interests = serving->facts.interests,
                                                      .segments = serving->quiet,
                                                      .segment_count = serving->quiet_count,
                                                      .generation = serving->facts.number,
@@ -318,8 +376,8 @@ void reload_fill_halt(const struct host *host) {
 
 /* ---- for people ---- */
 
-/** From when on the log has what the longest of the windows asks for, where that is longer than the log is
- * kept; 0: all of it. */
+/** From when on the log has what the longest of the windows and interests asks for, where that is longer than
+ * the log is kept; 0: all of it. */
 static int64_t short_from(const struct reload *reload, const struct fill_progress *progress) {
   int64_t keep = reload->host->config->log.keep;
   if (progress->longest <= keep || progress->log_begins == INT64_MAX) return 0;
@@ -327,14 +385,13 @@ static int64_t short_from(const struct reload *reload, const struct fill_progres
   return progress->log_begins > kept ? progress->log_begins : kept;
 }
 
-static void put_words(const struct reload *reload, struct buf *out) {
-  struct reader besides = reader_of(reload->serving->facts.besides);
-  uint32_t count = value_read(&besides).count;
+/** @param rows  facts.besides or facts.interests */
+static void put_words(struct str rows, const char *name, struct buf *out) {
+  struct reader reader = reader_of(rows);
+  uint32_t count = rows.len ? value_read(&reader).count : 0;
+  value_put_string(out, str_from(name));
   value_put_array(out, count);
-  while (count-- > 0) {
-    struct str words, row = value_slice(&besides);
-    value_put_string(out, value_member(row, STR("words"), &words) ? value_head(words).string : STR(""));
-  }
+  while (count-- > 0) value_put_string(out, value_member_text(value_slice(&reader), "words"));
 }
 
 bool reload_fill_describe(const struct reload *reload, struct buf *out) {
@@ -343,7 +400,7 @@ bool reload_fill_describe(const struct reload *reload, struct buf *out) {
   if (!holds && !reload_fill_lacks(buf_str(&reload->filled), serving)) return false;
   struct fill_progress progress = reload->fill ? fill_progress(reload->fill) : reload->fill_was;
   bool going_live = holds && !reload_fill_lacks(buf_str(&reload->filled), serving);
-  value_put_map(out, 9);
+  value_put_map(out, 10);
   value_put_member_text(out, "state",
                         reload->fill_failed                             ? STR("failed")
                         : going_live                                    ? STR("going live")
@@ -354,11 +411,8 @@ bool reload_fill_describe(const struct reload *reload, struct buf *out) {
   value_put_member_integer(out, "users", (int64_t)progress.users);
   value_put_string(out, STR("holds_back"));
   value_put_bool(out, holds);
-  value_put_string(out, STR("windows"));
-  if (serving->facts.besides.len)
-    put_words(reload, out);
-  else
-    value_put_array(out, 0);
+  put_words(serving->facts.besides, "windows", out);
+  put_words(serving->facts.interests, "interests", out);
   value_put_string(out, STR("segments"));
   value_put_array(out, (uint32_t)serving->quiet_count);
   for (size_t i = 0; i < serving->quiet_count; i++) value_put_string(out, serving->quiet[i].name);

@@ -79,7 +79,7 @@ struct reload {
   void (*job_done)(struct reload *reload);
   metric_id failed_gauge;
 
-  /** Windows that the log is to fill (reload_fill.c). */
+  /** What the log is to fill (reload_fill.c). */
   struct fill *fill;             /**< under way; else null */
   struct buf filled;             /**< ids of those that the last job filled, u64 each */
   bool fill_asked;               /**< the sources that waited for them have been asked for */
@@ -112,11 +112,12 @@ void reload_note_failure(struct reload *reload);
 /* reload_fill.c */
 
 /** Build thread, or main at the start: where the candidate, whose rules for the first worker are built,
- * declares windows that the log is to fill, put another in its place, in which the campaigns that read them
- * stay as they are, and the windows are counted besides. @param may_wait  false: it serves at once, and what
- * the log holds follows. */
+ * declares windows, interests or segments that the log is to fill, put another in its place, in which the
+ * campaigns that read them stay as they are, and they are kept besides. @param may_wait  false: it serves at
+ * once, and what the log holds follows. */
 int reload_fill_plan(struct reload *reload, struct ruleset *sources, bool may_wait, struct error *err);
-/** Whether a window or segment of the generation is not filled yet. @param filled  ids of those that are */
+/** Whether a window, interest or segment of the generation is not filled yet. @param filled  ids of those
+ * that are */
 bool reload_fill_lacks(struct str filled, const struct generation *generation);
 /** Main, after anything that may have changed it: begin, end or follow the job that is called for. */
 void reload_fill_update(struct reload *reload);
@@ -125,7 +126,8 @@ void reload_fill_again(struct reload *reload);
 /** The sources that waited for it are tried. @param reason  why they do not serve, or null */
 void reload_fill_tried(struct reload *reload, const char *reason);
 void reload_fill_stop(struct reload *reload);
-/** Append a value map {state, percent, users, holds_back, windows, segments, short_from, log_keep, error}.
+/** Append a value map {state, percent, users, holds_back, windows, interests, segments, short_from, log_keep,
+ * error}.
  * @return false, and nothing is appended, if nothing is being filled. */
 bool reload_fill_describe(const struct reload *reload, struct buf *out);
 /** The same of the job that ended last: {at, users, refused, short_from, log_keep}. */
@@ -136,9 +138,9 @@ bool reload_fill_describe_last(const struct reload *reload, struct buf *out);
 /** What a generation is made of. */
 struct reload_making {
   struct ruleset *ruleset;
-  struct ruleset *target;     /**< that waits for `besides` to be filled; null: none */
+  struct ruleset *target;     /**< that waits for what follows to be filled; null: none */
   struct hash128 target_hash; /**< … where it is kept already */
-  struct str besides, quiet, changes;
+  struct str besides, interests, quiet, changes;
 };
 /** The attempt's candidate, in place of the one before, with its rules for the first worker. */
 int reload_make(struct reload *reload, const struct reload_making *making, struct error *err);

@@ -197,6 +197,7 @@ int reload_make(struct reload *reload, const struct reload_making *making, struc
                                    .flights = buf_str(&attempt->flights),
                                    .changes = making->changes,
                                    .besides = making->besides,
+                                   .interests = making->interests,
                                    .quiet = making->quiet,
                                    .target = making->target ? making->target->hash : making->target_hash};
   struct buf windows;
@@ -223,7 +224,10 @@ static int make_all(struct reload *reload, struct ruleset *sources, struct error
   if (same) making.target_hash = serving->facts.target;
   if (same) making.target = serving->target;
   if (same) making.quiet = serving->facts.quiet;
-  if (same && reload_fill_lacks(buf_str(&attempt->filled), serving)) making.besides = serving->facts.besides;
+  if (same && reload_fill_lacks(buf_str(&attempt->filled), serving)) {
+    making.besides = serving->facts.besides;
+    making.interests = serving->facts.interests;
+  }
   int rc = reload_make(reload, &making, err);
   if (rc) return rc;
   changes_of_declarations(serving ? serving->workers[0].engine : NULL, attempt->candidate->workers[0].engine,

@@ -192,6 +192,8 @@ static int past_build(struct replay *replay, struct past *past, const struct gen
       .paused = generation->facts.paused,
       .besides = generation->besides,
       .besides_count = generation->besides_count,
+      .interests = generation->interests,
+      .interest_count = generation->interest_count,
       .record_max = config->state.record_max,
       .uncounted = true,
       .flights = generation_flights(generation),
@@ -209,8 +211,8 @@ static int past_find(struct replay *replay, const struct generation_facts *facts
     const struct generation_facts *of = &past->generation->facts;
     if (!hash128_equal(of->sources, facts->sources) || !str_equal(of->paused, facts->paused) ||
         !str_equal(of->windows, facts->windows) || !str_equal(of->besides, facts->besides) ||
-        !str_equal(of->quiet, facts->quiet) || !hash128_equal(of->target, facts->target) ||
-        !str_equal(of->flights, facts->flights))
+        !str_equal(of->interests, facts->interests) || !str_equal(of->quiet, facts->quiet) ||
+        !hash128_equal(of->target, facts->target) || !str_equal(of->flights, facts->flights))
       continue;
     replay->now = past;
     return 0;

@@ -177,7 +177,7 @@ static void tail_fan_out(struct worker *worker, struct entity entity, const stru
   value_put_member_text(line, "reason", about.reason);
   if (begins) {
     value_put_member_text(line, "campaign", change->spec.campaign);
-    value_put_member_text(line, "over", change->spec.index);
+    value_put_member_text(line, "over", index_shown(change->spec.index));
     value_put_member_text(line, "key", change->spec.key);
   } else {
     value_put_member_integer(line, "reached", (int64_t)change->reached);

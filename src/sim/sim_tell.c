@@ -255,7 +255,7 @@ static void tell_effect(struct story *story, const struct log_record *record, co
     if (effect->fan_out.step != FAN_OUT_BEGINS) return;
     out = row(story, record->at, "fan_out", 3);
     value_put_member_text(out, "campaign", effect->fan_out.spec.campaign);
-    value_put_member_text(out, "over", effect->fan_out.spec.index);
+    value_put_member_text(out, "over", index_shown(effect->fan_out.spec.index));
     value_put_member_text(out, "key", effect->fan_out.spec.key);
     return;
   case EFFECT_MESSAGE:

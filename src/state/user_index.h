@@ -28,6 +28,13 @@ void index_change_encode(const struct index_change *change, struct buf *out);
 /** Borrows from the reader's bytes. @return false if malformed. */
 bool index_change_decode(struct index_change *change, struct reader *reader);
 
+/** An index's name for people: an interest's without what its declaration adds to it (engine.h). */
+static inline struct str index_shown(struct str index) {
+  const char *at =
+      index.len > 9 && memcmp(index.data, "interest:", 9) == 0 ? memchr(index.data, '@', index.len) : NULL;
+  return at ? (struct str){index.data, (size_t)(at - index.data)} : index;
+}
+
 /** A user who stands under a key. */
 struct index_user {
   struct entity entity;
