@@ -488,6 +488,20 @@ end)
     assert.truthy(files.read(host.directory .. "/reload.log"):find("the host is stopping", 1, true))
   end)
 
+  -- It computes in pieces with pauses between them, and pauses no more than it gets on.
+  it("comes to its end on a core that another process keeps busy", function()
+    local first = tonumber(files.read "/proc/self/status":match "Cpus_allowed_list:%s*(%d+)")
+    local busy = process.start { command = { "sh", "-c", "while :; do :; done" }, core = first }
+    finally(function() busy:kill() end)
+    host = Host.start { rules = { telling = telling "one" }, config = unwatched, core = first }
+    write_spec("telling", saying "two")
+    write(host, "telling", telling "two")
+    local answer = host:ask "reload"
+    assert.equal("serving", answer.result)
+    assert.same({ files = 1, passed = 1, pending = 0 }, answer.specs)
+    assert.is_true(busy:alive())
+  end)
+
   it("has no secrets in its environment, and none of the host's sockets", function()
     host = Host.start { rules = { telling = telling "one" }, env = { SHOP_SECRET = "whsec_" .. ("c2"):rep(16) },
       config = { rules = { watch = false },

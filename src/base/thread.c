@@ -1,12 +1,24 @@
 #include "base/thread.h"
 
+#include <errno.h>
+#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { SLICE_NS = 100000 }; // the least that the kernel takes
+enum {
+  SLICE_NS = 100000, // the least that the kernel takes
+  NICE = 10,         // as the store's own work behind the events
+  PIECE_NS = 250000, // of computing, between two pauses
+  PIECE_MOST_NS = 1000000,
+  PAUSE_NS = 50000,
+};
 
 /** As in linux/sched/types.h; Debian 12's libc has no call for it. */
 struct attributes {
@@ -26,6 +38,87 @@ void thread_prompt(void) {
 }
 
 void thread_modest(void) {
-  enum { NICE = 10 }; // as the store's own work behind the events
+  const struct sched_param none = {0};
   setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE);
+  sched_setscheduler(0, SCHED_BATCH, &none);
+}
+
+/* ---- pauses ---- */
+
+/** This thread's. */
+static _Thread_local struct {
+  timer_t timer;
+  volatile bool on;
+  int64_t paused_cpu; /**< its CPU time at the last pause, ns */
+  int64_t piece;      /**< until the next, ns */
+} pace;
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static int pace_signal(void) {
+  return SIGRTMIN; // used by nothing else in the host
+}
+
+static int64_t read_clock(clockid_t clock) {
+  struct timespec now;
+  clock_gettime(clock, &now);
+  return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void arm(int64_t ns) {
+  struct itimerspec next = {.it_value = {0, ns}};
+  timer_settime(pace.timer, 0, &next, NULL);
+}
+
+/** A piece is counted in CPU time: who did not get the core has not used it up, and would never get on if he
+ * paused all the same. Who waited for the core may keep it the longer. */
+static void pause_now(int signal) {
+  (void)signal;
+  int saved = errno;
+  int64_t left = pace.paused_cpu + pace.piece - read_clock(CLOCK_THREAD_CPUTIME_ID);
+  if (pace.on && left < PIECE_NS / 5) {
+    struct timespec moment = {0, PAUSE_NS};
+    int64_t began = read_clock(CLOCK_MONOTONIC);
+    nanosleep(&moment, NULL);
+    int64_t waited = (read_clock(CLOCK_MONOTONIC) - began - PAUSE_NS) / 2;
+    left = pace.piece = waited < PIECE_NS ? PIECE_NS : waited > PIECE_MOST_NS ? PIECE_MOST_NS : waited;
+    pace.paused_cpu = read_clock(CLOCK_THREAD_CPUTIME_ID);
+  }
+  if (pace.on) arm(left);
+  errno = saved;
+}
+
+static void forked(void) {
+  pace.on = false; // a child process has this thread, but not its timer
+}
+
+static void prepare(void) {
+  struct sigaction action = {.sa_handler = pause_now, .sa_flags = SA_RESTART};
+  sigemptyset(&action.sa_mask);
+  sigaction(pace_signal(), &action, NULL);
+  pthread_atfork(NULL, NULL, forked);
+}
+
+void thread_pace(void) {
+  if (pace.on || sched_getscheduler(0) != SCHED_BATCH) return;
+  pthread_once(&once, prepare);
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, pace_signal());
+  pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+  struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = pace_signal()};
+  event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
+  if (timer_create(CLOCK_MONOTONIC, &event, &pace.timer)) return;
+  prctl(PR_SET_TIMERSLACK, 1UL);
+  pace.piece = PIECE_NS;
+  pace.paused_cpu = read_clock(CLOCK_THREAD_CPUTIME_ID);
+  pace.on = true;
+  arm(PIECE_NS);
+}
+
+void thread_unpace(void) {
+  if (!pace.on) return;
+  pace.on = false;
+  timer_delete(pace.timer);
+  prctl(PR_SET_TIMERSLACK, 0UL);
 }

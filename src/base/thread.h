@@ -9,6 +9,25 @@
  * nothing happens there. */
 void thread_prompt(void);
 
-/** The calling thread computes for a while, and others go first. For good: without privileges none can take
- * its priority back. */
+/** The calling thread computes for a while, and others go first: nice 10, and SCHED_BATCH, so that its waking
+ * takes the processor from nobody. For good: without privileges none can take its priority back. What it
+ * starts is as modest.
+ *
+ * SCHED_IDLE would be more modest still, but has no way back: to leave it takes RLIMIT_NICE (sched(7)), so on
+ * a full core such a thread would keep for seconds whatever lock it holds. And it would not help the kernel's
+ * own threads: where the processor is shared by session or by control group, what they are weighed against is
+ * the group, which is not idle. */
 void thread_modest(void);
+
+/** From here on, and until thread_unpace(), a modest thread computes in pieces of 0.25 ms of CPU time and
+ * sleeps 0.05 ms in between; nothing happens on any other. For computing alone: it interrupts system calls
+ * as a signal does (SA_RESTART), of which some, such as poll(2), return early, and a wait is no use of it.
+ * A lock that the thread holds it keeps while it sleeps. Not inherited by a fork.
+ *
+ * Somebody who wakes and has used up his share, as the kernel's block thread has, behind each fdatasync, is
+ * passed over by EEVDF, and asked again only when whoever runs sleeps or at the next tick: with 250 ticks a
+ * second a flight of events waited 4 to 8 ms for a busy canary on its core, at any nice value (perf sched).
+ * So it sleeps. A piece grows up to 1 ms with the time that its thread waits for the core after a pause: on
+ * one that others keep full it gets on at some two thirds of the pace that it would have without pauses. */
+void thread_pace(void);
+void thread_unpace(void);

@@ -1,3 +1,4 @@
+#include "base/thread.h"
 #include "cli/cli.h"
 #include "cli/problems.h"
 #include "cli/review.h"
@@ -89,6 +90,7 @@ static void print_summary(const struct problems *problems, size_t campaigns) {
 
 static int run(const struct cli_arguments *arguments) {
   logger_init(LOGGER_WARN, LOGGER_LOGFMT, false);
+  thread_pace();
   struct check check = {0};
   problems_init(&check.found);
   problems_init(&check.problems);

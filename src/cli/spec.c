@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/thread.h"
 #include "sim/sim_script.h"
 
 #include <dirent.h>
@@ -150,6 +151,7 @@ static int run_files(const struct cli_arguments *arguments, struct config *confi
   if (rc == 0) {
     struct spec_file *files = memory_zalloc(paths->count * sizeof *files);
     for (size_t i = 0; i < paths->count; i++) files[i].path = paths->paths[i];
+    thread_unpace(); // it waits from here on
     spec_run(&options, files, paths->count, show, (void *)arguments);
     double seconds = (double)(clock_mono_us() - began) / 1e6;
     uint32_t failed = 0, tests = 0;
@@ -178,6 +180,7 @@ static int run_files(const struct cli_arguments *arguments, struct config *confi
 
 static int run(const struct cli_arguments *arguments) {
   logger_init(LOGGER_ERROR, LOGGER_LOGFMT, false);
+  thread_pace();
   long jobs = sysconf(_SC_NPROCESSORS_ONLN), seconds = 10;
   if (jobs < 1) jobs = 1;
   if (jobs > JOBS_MAX) jobs = JOBS_MAX;

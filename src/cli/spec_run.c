@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/thread.h"
 #include "cli/print.h"
 
 #include <errno.h>
@@ -195,6 +196,7 @@ static void start(const struct spec_options *options, struct job *job, struct sp
     dup2(output[1], STDERR_FILENO);
     setvbuf(stdout, NULL, _IOLBF, 0);
     report_to = reports[1];
+    thread_pace();
     int none = open("/dev/null", O_RDONLY);
     if (none >= 0) dup2(none, STDIN_FILENO);
     run_file(options, file->path);

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/thread.h"
 #include "event/json.h"
 
 #include <dirent.h>
@@ -445,11 +446,15 @@ int canary_run(const struct canary_options *options, struct buf *specs, struct e
   struct canary canary = {.options = options, .err = err};
   buf_init(&canary.out);
   buf_init(&canary.complaint);
+  thread_pace();
   int rc = write_snapshot(&canary);
+  thread_unpace(); // from here on a child works, and this waits
   if (rc == 0) rc = check(&canary);
   if (rc == 0) rc = run_specs(&canary, specs);
   if (rc) hide_root(&canary);
+  thread_pace();
   remove_snapshot(&canary);
+  thread_unpace();
   buf_deinit(&canary.out);
   buf_deinit(&canary.complaint);
   return rc;

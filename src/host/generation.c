@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/logger.h"
 #include "base/memory.h"
+#include "base/thread.h"
 #include "event/value.h"
 #include "host/log_wait.h"
 
@@ -233,10 +234,12 @@ struct generation *generation_new(const struct generation_facts *facts, struct r
 
 void generation_free(struct generation *generation) {
   if (!generation) return;
+  thread_pace();
   for (uint32_t i = 0; i < generation->worker_count; i++) {
     decider_free(generation->workers[i].decider);
     engine_free(generation->workers[i].engine);
   }
+  thread_unpace();
   memory_free(generation->workers);
   memory_free(generation->known);
   memory_free(generation->besides);
@@ -284,7 +287,9 @@ int generation_build(struct generation *generation, const struct config *config,
   int rc = generation_load_flights(generation, worker_shared_of(worker)->store, err);
   if (rc) return rc;
   struct engine_options options = generation_engine(generation, config);
+  thread_pace();
   rc = engine_new(&rules->engine, &options, err);
+  thread_unpace();
   if (rc) return rc;
   rules->generation = generation->facts.number;
   rules->decider = decider_new(&(struct decider_options){.engine = rules->engine,

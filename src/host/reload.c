@@ -2,17 +2,13 @@
 #include "base/failpoint.h"
 #include "base/logger.h"
 #include "base/memory.h"
+#include "base/thread.h"
 #include "host/canary.h"
 #include "host/fill.h"
 #include "host/reload_internal.h"
 #include "host/watch.h"
 
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 enum {
-  BUILD_NICE = 10,        /**< of the build thread: a tenth of a core that the workers want too */
   DECIDE_TRIES = 5,       /**< of a decision that a failing log or store refused */
   KEEP_MIN_MS = 86400000, /**< what a generation means is kept for a day at least */
   COUNT_EVERY_US =
@@ -46,7 +42,7 @@ static void start_job(struct reload *reload, void (*run)(struct reload *reload),
 void reload_build_main(void *context) {
   struct reload *reload = context;
   pthread_setname_np(pthread_self(), "kairos-build");
-  setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), BUILD_NICE);
+  thread_modest();
   uv_loop_init(&reload->loop);
   reload->mailbox = mailbox_new(&reload->loop, "build");
   uv_sem_post(&reload->ready);

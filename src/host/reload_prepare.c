@@ -2,6 +2,7 @@
 #include "base/failpoint.h"
 #include "base/memory.h"
 #include "base/suggest.h"
+#include "base/thread.h"
 #include "decide/campaign.h"
 #include "host/canary.h"
 #include "host/changes.h"
@@ -15,7 +16,9 @@ int reload_fault(int errnum, struct error *err) {
 
 static int wanted_files(struct reload *reload, struct ruleset **out, struct error *err) {
   const struct config *config = reload->host->config;
+  thread_pace();
   int rc = ruleset_read_settled(out, config->rules_dir, config->library_dir, SETTLE_MAX_MS, err);
+  thread_unpace();
   if (rc) return rc;
   reload->attempt.files = (*out)->hash;
   reload->attempt.read = true;
