@@ -141,4 +141,52 @@ describe("the shipped campaigns", function()
       assert.is_true(#message.body > 100)
     end
   end)
+
+  it("reach each customer once through power cuts, though the shop then reports everything a second time", function()
+    local host = Host.new { config = { state = { checkpoint_every = "300ms", write_behind = "50ms" } } }
+    finally(function() host:remove() end)
+    for _, campaign in ipairs { "shared", "welcome", "price_drop", "back_in_stock" } do
+      process.shell(("cp -r rules/%s %s/"):format(campaign, host.rules))
+    end
+    process.shell(("sed -i 's,\"[25]00/s\",\"40/s\",' %s/*/rule.lua"):format(host.rules))
+    host:run()
+    local customers, events, now = 40, {}, Host.now()
+    local function add(fields)
+      fields.at, fields.id = now, "e" .. #events
+      events[#events + 1] = Host.event(fields)
+    end
+    for index = 1, customers do
+      local user = "c" .. index
+      add { type = "identify", user = user, payload = { email = user .. "@shop.example" } }
+      add { type = "user.registered", user = user }
+      add { type = "product.viewed", user = user, payload = { sku = "K1" } }
+      add { type = "stock.requested", user = user, payload = { sku = "K2" } }
+    end
+    add { type = "price.dropped", subject = "K1", payload = { sku = "K1", name = "Kettle", was = 59, price = 49 } }
+    add { type = "stock.back", subject = "K2", payload = { sku = "K2", name = "Mill", stock = 90 } }
+    local wanted = 3 * customers
+    for _, enough in ipairs { 0, 15, 55, 90 } do -- the shop hears nothing, so it says it all again
+      assert.equal(202, host:post(events).status)
+      assert.is_true(#host:await_messages(enough, 30) >= enough)
+      host:kill()
+      host:run()
+    end
+    host:await_messages(wanted, 30)
+    assert.is_true(process.eventually(30 * Host.patience, function()
+      local done = 0
+      for _, fan_out in ipairs(host:ask "fanouts") do done = done + (fan_out.state == "done" and fan_out.reached or 0) end
+      return done == 2 * customers
+    end))
+    local got = {}
+    for _, message in ipairs(host:messages()) do
+      local what = message.user_id .. " " .. message.template
+      got[what] = (got[what] or 0) + 1
+    end
+    for index = 1, customers do
+      for _, template in ipairs { "hello", "lower_price", "here_again" } do
+        assert.same({ [template] = 1 }, { [template] = got["c" .. index .. " " .. template] }, "c" .. index)
+      end
+    end
+    assert.equal(wanted, #host:messages())
+  end)
 end)
