@@ -63,6 +63,29 @@ function Walk:is_fan_out()
   return any
 end
 
+--- What a `for_each` answers with: an audience, or nothing.
+function Walk:check_audience(node)
+  local one = self.types:of(self.source, node)
+  local class = one and one.kind == "class" and one.class.name
+  if not one or class == "kairos.Audience" then return end
+  local wrong = { table = "a table", string = "text", number = "a number", ["function"] = "a function" }
+  local instead = 'write return watchers:of(event.payload.sku), or kairos.segment.members "NAME"'
+  if class == "kairos.Interest" then
+    local fields = one.interest and options_of({ types = self.types, source = one.interest.source }, one.interest.node)
+    local by = fields and fields.by and fields.by.tag == "String" and fields.by[1]
+    instead = ("write %s:of(%s)"):format(node.tag == "Id" and node[1] or "interest", fields and not fields.by and ""
+      or "event." .. (by or "payload.…"))
+  elseif class == "kairos.Segment" then
+    instead = 'write kairos.segment.members "its name"'
+  elseif class or not wrong[one.kind] then
+    return
+  elseif one.kind == "string" and one.value then
+    instead = ('write kairos.segment.members "%s"'):format(one.value)
+  end
+  self:error("audience", node, ("`for_each` answers whom it reaches, not %s"):format(class and (class == "kairos.Interest"
+    and "the interest" or "the segment") or wrong[one.kind]), instead)
+end
+
 --- kairos.interest { of, … }: its event types.
 function Walk:check_interest(node)
   local fields = options_of(self, node[2])

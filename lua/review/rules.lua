@@ -348,7 +348,9 @@ function Walk:statement(node)
     for index = 1, #node - 1, 2 do self:check_condition(node[index]) end
   elseif tag == "While" then
     self:check_condition(node[1])
-  elseif tag == "Return" and node[1] and self.fn and unanswered[self.fn.field] and self.fn.field ~= "for_each" then
+  elseif tag == "Return" and node[1] and self.fn and self.fn.field == "for_each" then
+    self:check_audience(node[1])
+  elseif tag == "Return" and node[1] and self.fn and unanswered[self.fn.field] then
     self:check_condition(node[1])
   elseif tag == "OpSet" then
     local name = text_of(self.source, node[2]) or "x"
