@@ -223,7 +223,8 @@ static void what_has_ended_is_dropped_in_time(void **state) {
   } entries[] = {{"for ever", 0, true},
                  {"later", now + SUPPORT_HOUR, true},
                  {"just now", now - SUPPORT_HOUR, true}, // an event may be judged by an earlier time
-                 {"long ago", now - 2 * (int64_t)SUPPORT_DAY, false}};
+                 {"long ago", now - 2 * (int64_t)SUPPORT_DAY, false},
+                 {"longer ago", now - 4 * (int64_t)SUPPORT_DAY, false}};
   struct support_loop loop;
   support_loop_init(&loop);
   struct store *store = support_open_store();
@@ -240,7 +241,17 @@ static void what_has_ended_is_dropped_in_time(void **state) {
     assert_int_equal(support_write_finish(&write, store, &loop), 0);
     for (size_t i = 0; i < sizeof entries / sizeof *entries; i++)
       assert_true(is_there(store, entries[i].key));
+    if (merged == 0) { // nobody has said yet who reads them
+      compact(store);
+      for (size_t i = 0; i < sizeof entries / sizeof *entries; i++)
+        assert_true(is_there(store, entries[i].key));
+    }
+    store_keep_index(store, now - 3 * (int64_t)SUPPORT_DAY);
     compact(store);
+    compact(store);
+    assert_true(is_there(store, "long ago"));
+    assert_false(is_there(store, "longer ago"));
+    store_keep_index(store, INT64_MAX);
     compact(store);
     for (size_t i = 0; i < sizeof entries / sizeof *entries; i++)
       assert_int_equal(is_there(store, entries[i].key), entries[i].stays);

@@ -13,7 +13,8 @@
 enum {
   TICK_MS = 10,       /**< while one is under way, or the store is to be read … */
   TICK_IDLE_MS = 250, /**< … and otherwise */
-  FORGET_MS = 3600 * 1000
+  FORGET_MS = 3600 * 1000,
+  HEARD_MS = 60 * 1000 /**< a fan-out began at most so long before this thread heard of it */
 };
 
 /* ---- which there are ---- */
@@ -65,7 +66,9 @@ struct loading {
 static int load_one(void *context, const struct store_fan_out *fan_out) {
   struct loading *loading = context;
   if (!fan_out_ended(fan_out->state)) {
-    if (loading->adds) add_job(loading->fan_outs, fan_out->id, fan_out->spec.began, fan_out->state);
+    if (loading->adds)
+      add_job(loading->fan_outs, fan_out->id, fan_out->spec.began, fan_out->state)->expires =
+          fan_out->spec.expires;
   } else if (fan_out->at + FAN_OUT_KEEP_MS < loading->now) {
     store_write_fan_out_gone(&loading->forget, fan_out->id);
     loading->forgotten++;
@@ -287,6 +290,17 @@ static void free_gone(struct fan_outs *fan_outs) {
   }
 }
 
+/** A fan-out reaches who stood under the key when it began, however long it takes: their entries stay. */
+static void keep_entries(struct fan_outs *fan_outs) {
+  int64_t since = INT64_MAX, now = clock_wall_ms();
+  for (size_t i = 0; i < fan_outs->job_count; i++) {
+    const struct job *job = fan_outs->jobs[i];
+    bool over = job->expires && job->expires <= now;
+    if (!over && job->began - HEARD_MS < since) since = job->began - HEARD_MS;
+  }
+  store_keep_index(fan_outs->shared->store, since);
+}
+
 static bool turns(struct fan_outs *fan_outs) {
   if (atomic_load(&fan_outs->stopped) || atomic_load(&fan_outs->shared->phase) != HOST_RUNNING) return false;
   if (fan_outs->reload) load_anew(fan_outs);
@@ -298,6 +312,7 @@ void fan_outs_turn(struct fan_outs *fan_outs) {
   if (!turns(fan_outs)) return;
   if (now_us >= fan_outs->forget_at) load(fan_outs, false);
   free_gone(fan_outs);
+  keep_entries(fan_outs);
   give_turns(fan_outs, now_us);
   uint32_t walking = 0;
   for (size_t i = 0; i < fan_outs->job_count; i++) walking += fan_outs->jobs[i]->phase == JOB_WALKS;

@@ -38,7 +38,8 @@ enum job_phase {
 /** A fan-out that has not ended. */
 struct job {
   struct hash128 id;
-  int64_t began; /**< the earlier goes first */
+  int64_t began;   /**< the earlier goes first */
+  int64_t expires; /**< 0: not known yet */
   enum fan_out_state state;
   enum job_phase phase;
   atomic_bool halted; /**< users of a run under way are left for later */

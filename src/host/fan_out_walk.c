@@ -22,6 +22,8 @@ void job_open(struct job *job, const struct store_fan_out *fan_out) {
   job->state = fan_out->state;
   job->failed[0] = 0;
   job->spec = *spec;
+  job->began = spec->began;
+  job->expires = spec->expires;
   buf_init(&job->bytes);
   buf_reserve(&job->bytes, fan_out->origin.id.len + spec->campaign.len + spec->index.len + spec->key.len +
                                spec->event.len);

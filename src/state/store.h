@@ -157,6 +157,10 @@ int store_scan_outbox_of(struct store *store, struct entity entity,
 int store_read_deferred(struct store *store, struct buf *cursor, int64_t until, uint32_t most, int64_t *next,
                         void (*visit)(void *context, const struct outbox_entry *entry), void *context,
                         struct error *err);
+/** Entries of the user index that had not ended by `since` (wall clock, ms) are kept for who reads them as of
+ * then, however long ago they ended; INT64_MAX: nobody does, and they go a day after their end. All are kept
+ * until this is said for the first time. Any thread. */
+void store_keep_index(struct store *store, int64_t since);
 /** Who stands under (index, key), in the order of partition, kind and id, from behind `cursor` on, which
  * follows. Entries that have ended by `now` (wall clock, ms) are passed over.
  * @param partition  that one's users alone; -1: all. @param cursor  empty: from the first; index_cursor_set()

@@ -91,11 +91,18 @@ static void merged_free(void *state, const char *value, size_t len) {
 
 static unsigned char drops(void *state, int level, const char *key, size_t key_len, const char *value,
                            size_t len, char **new_value, size_t *new_len, unsigned char *changed) {
-  (void)state, (void)level, (void)key, (void)key_len, (void)new_value, (void)new_len;
+  (void)level, (void)key, (void)key_len, (void)new_value, (void)new_len;
+  const struct store *store = state;
+  int64_t kept = atomic_load_explicit(&store->index_kept, memory_order_relaxed);
+  int64_t late = clock_wall_ms() - EXPIRED_KEEP_MS;
   struct stored_entry entry;
   *changed = 0;
   return entry_decode(&entry, (struct str){value, len}) &&
-         index_expired(entry.expires, clock_wall_ms() - EXPIRED_KEEP_MS);
+         index_expired(entry.expires, kept < late ? kept : late);
+}
+
+void store_keep_index(struct store *store, int64_t since) {
+  atomic_store_explicit(&store->index_kept, since, memory_order_relaxed);
 }
 
 static const char *merge_name(void *state) {
@@ -112,12 +119,13 @@ static void nothing_to_free(void *state) {
   (void)state;
 }
 
-rocksdb_compactionfilter_t *index_filter_set(rocksdb_options_t *options) {
+rocksdb_compactionfilter_t *index_filter_set(struct store *store, rocksdb_options_t *options) {
+  store_keep_index(store, INT64_MIN);
   rocksdb_options_set_merge_operator(options,
                                      rocksdb_mergeoperator_create(NULL, nothing_to_free, merge_full,
                                                                   merge_partial, merged_free, merge_name));
   rocksdb_compactionfilter_t *filter =
-      rocksdb_compactionfilter_create(NULL, nothing_to_free, drops, filter_name);
+      rocksdb_compactionfilter_create(store, nothing_to_free, drops, filter_name);
   rocksdb_options_set_compaction_filter(options, filter);
   return filter;
 }

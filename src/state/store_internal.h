@@ -62,6 +62,7 @@ struct store {
   rocksdb_options_t *db_options, *record_options, *small_options, *index_options,
       *slice_options[SLICE_KINDS][SLICE_PACES];
   rocksdb_compactionfilter_t *index_filter;
+  _Atomic int64_t index_kept; /**< store_keep_index() */
   rocksdb_cache_t *cache;
   rocksdb_block_based_table_options_t *tables, *slice_tables, *seen_tables;
   rocksdb_readoptions_t *get_options, *scan_options;
@@ -140,7 +141,7 @@ void index_key_put(struct buf *out, struct str index, struct str key, struct ent
 void index_value_put(struct buf *out, const struct index_change *change);
 /** Have the family's merges keep what ends later, and its compactions drop what has ended. @return to be
  * freed after the options. */
-rocksdb_compactionfilter_t *index_filter_set(rocksdb_options_t *options);
+rocksdb_compactionfilter_t *index_filter_set(struct store *store, rocksdb_options_t *options);
 
 /* store_fan_out.c */
 

@@ -154,7 +154,7 @@ static void make_options(struct store *store) {
   rocksdb_options_set_memtable_prefix_bloom_size_ratio(store->record_options, 0.02);
   store->small_options = new_options(store->tables, 8 << 20, rocksdb_lz4_compression);
   store->index_options = new_options(store->tables, 16 << 20, rocksdb_lz4_compression);
-  store->index_filter = index_filter_set(store->index_options);
+  store->index_filter = index_filter_set(store, store->index_options);
   store->get_options = rocksdb_readoptions_create();
   store->scan_options = rocksdb_readoptions_create();
   rocksdb_readoptions_set_fill_cache(store->scan_options, 0);
