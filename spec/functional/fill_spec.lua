@@ -461,9 +461,13 @@ return {
     host = Host.start { rules = { plain = saying("plain", "one") }, config = configured() }
     history_of_segments()
     write(host, "club", regulars)
+    local tried = host:command("reload", "--dry-run").out
+    assert.truthy(tried:find("segment added +regulars; each user will be judged for it, and nobody told\n"), tried)
     local answer = host:ask "reload"
     assert.equal("serving", answer.result)
     assert.equal(3, answer.generation)
+    table.sort(answer.declared.segments_added)
+    assert.same({ "gold", "gold_regulars", "regulars" }, answer.declared.segments_added)
     assert_members()
     host:accept(bought "three", bought "two")
     assert.same({ "segment.entered:regulars" }, host:said "two")

@@ -55,6 +55,12 @@ static void show_changes(struct str result) {
   show_texts(declared, "windows_removed", "window removed", "");
   show_texts(declared, "interests_added", "interest added", filled);
   show_texts(declared, "interests_removed", "interest removed", "");
+  bool later = str_equal(value_member_text(result, "result"), STR("checked"));
+  show_texts(declared, "segments_added", "segment added",
+             later                      ? "; each user will be judged for it, and nobody told"
+             : part(result, "fill").len ? "; each user is being judged for it, and nobody told"
+                                        : "; each user was judged for it, and nobody told");
+  show_texts(declared, "segments_removed", "segment removed", "; nobody is told");
   show_texts(declared, "templates_added", "template added", "");
   show_texts(declared, "templates_changed", "template changed", "");
   show_texts(declared, "templates_removed", "template removed", "");

@@ -121,6 +121,13 @@ static void interests_missing(const struct engine *of, const struct engine *in, 
   }
 }
 
+static void segments_missing(const struct engine *of, const struct engine *in, struct texts *texts) {
+  const struct engine_segment *segments;
+  size_t count = engine_segments(of, &segments);
+  for (size_t i = 0; i < count; i++)
+    if (!in || engine_segment_of(in, segments[i].name) < 0) texts_add(texts, segments[i].name);
+}
+
 static const struct engine_template *find_template(const struct engine *engine,
                                                    const struct engine_template *like) {
   const struct engine_template *templates;
@@ -150,22 +157,27 @@ static void templates_missing(const struct engine *of, const struct engine *in, 
 
 void changes_of_declarations(const struct engine *before, const struct engine *after, struct buf *out) {
   struct texts new_windows = {0}, old_windows = {0}, new_interests = {0}, old_interests = {0};
-  struct texts new_templates = {0}, changed = {0}, old_templates = {0};
+  struct texts new_segments = {0}, old_segments = {0}, new_templates = {0}, changed = {0},
+               old_templates = {0};
   struct buf scratch;
   buf_init(&scratch);
   windows_missing(after, before, &new_windows, &scratch);
   interests_missing(after, before, &new_interests);
+  segments_missing(after, before, &new_segments);
   templates_missing(after, before, &new_templates, &changed, &scratch);
   if (before) {
     windows_missing(before, after, &old_windows, &scratch);
     interests_missing(before, after, &old_interests);
+    segments_missing(before, after, &old_segments);
     templates_missing(before, after, &old_templates, NULL, &scratch);
   }
-  value_put_map(out, 7);
+  value_put_map(out, 9);
   texts_end(&new_windows, "windows_added", out);
   texts_end(&old_windows, "windows_removed", out);
   texts_end(&new_interests, "interests_added", out);
   texts_end(&old_interests, "interests_removed", out);
+  texts_end(&new_segments, "segments_added", out);
+  texts_end(&old_segments, "segments_removed", out);
   texts_end(&new_templates, "templates_added", out);
   texts_end(&changed, "templates_changed", out);
   texts_end(&old_templates, "templates_removed", out);
