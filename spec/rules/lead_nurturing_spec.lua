@@ -44,6 +44,18 @@ describe("lead_nurturing", function()
     assert.sent(host, { channel = "webhook", template = "hot_lead", data = { looks = 2, people = 30, source = "fair" }, times = 1 })
   end)
 
+  it("tells them on the first day too, once a month, and of nobody who has booked or is no lead", function()
+    lead()
+    for _ = 1, 3 do event "pricing.viewed" end
+    assert.sent(host, { channel = "webhook", template = "hot_lead", times = 1 })
+    host:event { type = "pricing.viewed", user = "bob" }
+    host:event { type = "pricing.viewed", user = "bob" }
+    event "tasting.booked"
+    host:advance "40d"
+    for _ = 1, 3 do event "pricing.viewed" end
+    assert.sent(host, { channel = "webhook", times = 1 })
+  end)
+
   it("ends with a tasting booked, or the lead closed", function()
     for i, name in ipairs { "tasting.booked", "lead.closed" } do
       lead()
