@@ -85,8 +85,8 @@ void print_time(FILE *out, int64_t ms) {
 /* ---- maps ---- */
 
 static bool is_time(struct str name, struct value value) {
-  static const char *const times[] = {"at",      "due",   "set_at",    "retry_at", "newest", "decided",
-                                      "expires", "until", "timestamp", "began",    "changed"};
+  static const char *const times[] = {"at",      "due",   "set_at",    "retry_at", "newest",  "decided",
+                                      "expires", "until", "timestamp", "began",    "changed", "goal_at"};
   if (value.type != VALUE_INTEGER) return false;
   for (size_t i = 0; i < sizeof times / sizeof *times; i++)
     if (str_equal(name, str_from(times[i]))) return true;

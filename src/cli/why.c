@@ -359,6 +359,13 @@ static void list_templates(struct str decisions) {
   buf_deinit(&known);
 }
 
+static void explain_no_run(const struct config *config, const char *filter) {
+  printf(filter ? "No rule of a campaign by that name ran for this user" : "No rule ran for this user");
+  printf(": no event that one listens to was accepted\n(`kairos user USER` shows what is known), or it was "
+         "longer ago than log.keep, %lld days.\n",
+         (long long)(config->log.keep / 86400000));
+}
+
 /** No message was asked for. The rules' "no" is not stored; they are run again, and say it again. */
 static int explain_none(const struct config *config, const char *user, const char *filter) {
   struct buf decisions, runs;
@@ -377,11 +384,8 @@ static int explain_none(const struct config *config, const char *user, const cha
     show(buf_str(&runs), RUNS_SHOWN, run_block);
     if (count > RUNS_SHOWN) printf("\n`kairos why USER --replay` shows all of them.\n");
   } else if (rc == CLI_DONE) {
-    printf(filter ? "\nNo rule of a campaign by that name ran for this user" : "\nNo rule ran for this user");
-    printf(": no event that one listens to was accepted\n(`kairos user USER` shows what is known), or it was "
-           "longer ago than "
-           "log.keep, %lld days.\n",
-           (long long)(config->log.keep / 86400000));
+    putchar('\n');
+    explain_no_run(config, filter);
   }
   buf_deinit(&decisions);
   buf_deinit(&runs);
@@ -403,6 +407,8 @@ static int run(const struct cli_arguments *arguments) {
   bool none = rc == CLI_DONE && list_count(buf_str(&result)) == 0;
   if (rc == CLI_DONE && arguments->json)
     print_json(stdout, buf_str(&result));
+  else if (rc == CLI_DONE && none && arguments->replay)
+    explain_no_run(config, filter);
   else if (rc == CLI_DONE && none)
     rc = explain_none(config, user, filter);
   else if (rc == CLI_DONE)
