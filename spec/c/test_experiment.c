@@ -282,6 +282,7 @@ static void test_verdicts(void **state) {
   fixture->experiment.control = 1;
   judge(fixture);
   says(fixture, "a does worse than b: the rate is ");
+  assert_true(str_equal(value_head(arm(fixture, "variants", 0, "variant")).string, STR("b")));
   says(fixture, " lower");
 }
 
@@ -295,7 +296,13 @@ static void test_extremes(void **state) {
   judge(fixture);
   says(fixture, "b does better than a: the rate is at least ");
   assert_true(isnan(number(fixture, "variants", 1, "lift_high"))); // nil
+  assert_true(isnan(number(fixture, "variants", 1, "lift")) &&
+              number(fixture, "variants", 1, "lift_low") > 0);
   assert_true(number(fixture, "variants", 1, "rate") == 1);
+  fixture->experiment.control = 1;
+  judge(fixture);
+  says(fixture, "a does worse than b: the rate is at least ");
+  assert_true(number(fixture, "variants", 1, "lift") == -1);
 }
 
 static void test_unsettled_users_have_no_rate_but_count_in_the_test(void **state) {
@@ -309,6 +316,18 @@ static void test_unsettled_users_have_no_rate_but_count_in_the_test(void **state
   came(fixture, "a", even, 10, 5, NOW - DAY - 1);
   judge(fixture);
   assert_true(number(fixture, "variants", 0, "rate") == 0.5);
+}
+
+/** As declared, whoever came first; what nothing declares any more is last. */
+static void test_order(void **state) {
+  static const char *const names[] = {"a", "b", "gone"};
+  struct fixture *fixture = *state;
+  came(fixture, "gone", even, 1, 0, NOW);
+  came(fixture, "b", even, 1, 0, NOW);
+  came(fixture, "a", even, 1, 0, NOW);
+  judge(fixture);
+  for (int i = 0; i < 3; i++)
+    assert_true(str_equal(value_head(arm(fixture, "variants", i, "variant")).string, str_from(names[i])));
 }
 
 /** Weights that changed meanwhile do not look like a difference, nor like a mismatch; taken together they
@@ -375,6 +394,7 @@ int main(void) {
       RESULT(test_verdicts),
       RESULT(test_extremes),
       RESULT(test_unsettled_users_have_no_rate_but_count_in_the_test),
+      RESULT(test_order),
       RESULT(test_changed_weights),
       RESULT(test_mismatch),
       RESULT(test_holdout),

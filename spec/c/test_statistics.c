@@ -142,6 +142,10 @@ static void test_interval(void **state) {
               isinf(sequential_interval(&none, 1, 0.05).high));
   interval = sequential_interval(&one_sided, 1, 0.05);
   assert_true(isinf(interval.high) && interval.high > 0 && interval.low > 0);
+  assert_true(isinf(interval.likely) && interval.likely > 0);
+  struct sequential_split other_side = {0.5, 40, 0};
+  interval = sequential_interval(&other_side, 1, 0.05);
+  assert_true(isinf(interval.likely) && interval.likely < 0 && interval.high < 0);
   near(sequential_p(sequential_evidence(&none, 1, 0)), 1, 1e-12);
   assert_true(sequential_p(sequential_evidence(&one_sided, 1, 0)) < 0.001);
 }

@@ -76,11 +76,17 @@ static double top_of(const struct sequential_split *splits, size_t count) {
 
 struct sequential_interval sequential_interval(const struct sequential_split *splits, size_t count,
                                                double alpha) {
-  uint64_t goals = 0;
-  for (size_t i = 0; i < count; i++) goals += splits[i].first + splits[i].second;
-  if (!goals) return (struct sequential_interval){-INFINITY, 0, INFINITY};
+  uint64_t first = 0, second = 0;
+  for (size_t i = 0; i < count; i++) {
+    first += splits[i].first;
+    second += splits[i].second;
+  }
+  if (!first && !second) return (struct sequential_interval){-INFINITY, 0, INFINITY};
   double least = mixture(splits, count) + log(alpha), top = top_of(splits, count);
-  return (struct sequential_interval){end_of(splits, count, least, top, -INFINITY), top,
+  return (struct sequential_interval){end_of(splits, count, least, top, -INFINITY),
+                                      !first    ? INFINITY
+                                      : !second ? -INFINITY
+                                                : top,
                                       end_of(splits, count, least, top, INFINITY)};
 }
 

@@ -36,7 +36,7 @@ double sequential_p(double evidence);
  * that holds at all times at once with chance 1 - alpha, provided that goals come after the same time in both
  * arms. Without any goals, from -INFINITY to INFINITY. */
 struct sequential_interval {
-  double low, likely, high; /**< `likely` has the most for it */
+  double low, likely, high; /**< `likely` has the most for it: infinite where one arm alone has goals */
 };
 struct sequential_interval sequential_interval(const struct sequential_split *splits, size_t count,
                                                double alpha);

@@ -40,13 +40,13 @@ static void put_rate(struct str arm, struct buf *cell) {
                100.0 * (double)value_member_integer(arm, "goals") / (double)exposures);
 }
 
-/** "+18 % (+3.1 to +36)" */
+/** "+18 % (+3.1 to +36)"; "(-86.7 to any)" where the control has no goals yet */
 static void put_lift(struct str arm, struct buf *cell) {
   double lift, low, high;
   if (flag_of(arm, "control")) buf_printf(cell, "control");
-  if (!number_of(arm, "lift", &lift)) return;
-  buf_printf(cell, "%+.1f %% (", 100 * lift);
-  if (number_of(arm, "lift_low", &low)) buf_printf(cell, "%+.1f to ", 100 * low);
+  if (!number_of(arm, "lift_low", &low)) return;
+  if (number_of(arm, "lift", &lift)) buf_printf(cell, "%+.1f %% ", fabs(lift) < 0.0005 ? 0 : 100 * lift);
+  buf_printf(cell, "(%+.1f to ", 100 * low);
   if (number_of(arm, "lift_high", &high))
     buf_printf(cell, "%+.1f)", 100 * high);
   else

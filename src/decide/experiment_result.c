@@ -324,6 +324,25 @@ static bool find_best(const struct experiment_tally *tally, uint32_t variants, d
   return true;
 }
 
+static void take_next(uint32_t *order, uint32_t *count, uint32_t arm) {
+  for (uint32_t i = 0; i < *count; i++)
+    if (order[i] == arm) return;
+  order[(*count)++] = arm;
+}
+
+/** The control first, then as declared, then those that nothing declares any more: whoever came first. */
+static void put_in_order(const struct reading *reading, uint32_t order[ARMS_MAX]) {
+  const struct engine_experiment *experiment = reading->experiment;
+  uint32_t count = 0;
+  size_t index;
+  if (experiment && find_arm(reading->tally, experiment->variants[experiment->control].name, &index))
+    take_next(order, &count, (uint32_t)index);
+  for (uint32_t i = 0; experiment && i < experiment->variant_count; i++)
+    if (find_arm(reading->tally, experiment->variants[i].name, &index))
+      take_next(order, &count, (uint32_t)index);
+  for (uint32_t i = 0; i < reading->tally->arm_count; i++) take_next(order, &count, i);
+}
+
 static void put_arms(struct reading *reading) {
   const struct experiment_tally *tally = reading->tally;
   const struct engine_experiment *experiment = reading->experiment;
@@ -332,7 +351,7 @@ static void put_arms(struct reading *reading) {
   const struct arm *with = find_arm(tally, control, &control_index);
   const struct arm *held = find_arm(tally, STR(EXPOSURE_HELD_OUT), &held_index);
   const struct arm *host = find_arm(tally, STR(EXPOSURE_HOST_HOLDOUT), &host_index);
-  uint32_t variants = 0;
+  uint32_t variants = 0, order[ARMS_MAX];
   double best[ARMS_MAX];
   for (size_t i = 0; i < tally->arm_count; i++)
     if (!hosts_own(tally->arms[i].name)) variants |= 1u << i;
@@ -340,7 +359,9 @@ static void put_arms(struct reading *reading) {
   double level = alpha / (compared > 1 ? compared : 1);
   bool ranks = find_best(tally, variants, best);
   struct beta control_beta = with ? posterior(with) : (struct beta){0.5, 0.5};
-  for (size_t i = 0; i < tally->arm_count; i++) {
+  put_in_order(reading, order);
+  for (size_t at = 0; at < tally->arm_count; at++) {
+    size_t i = order[at];
     if (hosts_own(tally->arms[i].name)) continue;
     struct comparison comparison = {0};
     bool compares = with && i != control_index;

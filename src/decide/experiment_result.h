@@ -31,10 +31,11 @@ void experiment_tally_add(struct experiment_tally *tally, const struct exposure 
 bool experiment_tally_any(const struct experiment_tally *tally);
 
 /** Append one map: {experiment, rule, on, within_ms, choose, exposures, goals, verdict, mismatch (bool),
- * mismatch_p, variants: [arm], holdout: [arm]}, where an arm is {variant, control (bool), share, exposures,
- * goals, settled, value (per exposure), and if known rate, rate_low, rate_high, best; lift, lift_low,
- * lift_high, p, credible_low, credible_high}: rates and shares from 0 to 1, lifts 0.1 for 10 %; an end that
- * nothing bounds is nil. Of the holdout, lift is what the campaign adds to those held out.
+ * mismatch_p, variants: [arm] (the control first, then as declared), holdout: [arm]}, where an arm is
+ * {variant, control (bool), share, exposures, goals, settled, value (per exposure), and if known rate,
+ * rate_low, rate_high, best; lift, lift_low, lift_high, p, credible_low, credible_high}: rates and shares
+ * from 0 to 1, lifts 0.1 for 10 %; a lift or an end that nothing bounds is nil. Of the holdout, lift is what
+ * the campaign adds to those held out.
  * @param experiment  null: nothing declares it any more */
 void experiment_result(const struct experiment_tally *tally, struct str name,
                        const struct engine_experiment *experiment, struct buf *out);
