@@ -6,7 +6,7 @@
 /** A cart's that waits for an hour, or for an order; behind it a count and an event that it waited for. Its
  * bytes live for good. */
 static inline struct journey journey_sample(void) {
-  static struct buf event, history, types;
+  static struct buf event, history, types, sent;
   if (!event.len) {
     struct event start = {.id = STR("e1"),
                           .type = STR("cart.updated"),
@@ -18,6 +18,8 @@ static inline struct journey journey_sample(void) {
     struct buf answer = {0};
     event_encode(&start, &event);
     journey_put_type(&types, STR("order.completed"));
+    journey_sent_encode(&(struct journey_sent){{5, 6}, 1760003600000, 1760007200000, 9, 3, STR("offers")},
+                        &sent);
     journey_answer_encode(&(struct journey_answer){1760000000009, buf_str(&event)}, &answer);
     journey_step_encode(&(struct journey_step){JOURNEY_READ, 77, STR("count x 1h"), STR("\x05"), false},
                         &history);
@@ -46,6 +48,7 @@ static inline struct journey journey_sample(void) {
                                    .on = buf_str(&types),
                                    .got = STR("")},
                           .why = STR(""),
+                          .sent = buf_str(&sent),
                           .event = buf_str(&event),
                           .handed = STR(""),
                           .history = buf_str(&history)};

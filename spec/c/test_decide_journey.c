@@ -2,6 +2,7 @@
 /* Journeys as the decider runs them: what the log keeps is all that recovery needs, and a history that does
  * not fit its source is parked, with the step named. */
 #include "decide/decide.h"
+#include "decide/journey_indexed.h"
 #include "test_engine_support.h"
 
 static const char yaml[] = "rules:\n  budget: 200ms\n  memory: 16MB\n";
@@ -218,6 +219,57 @@ static void test_recalled(void **state) {
   world_deinit(&world);
 }
 
+/** A deferred message's place is free as soon as it is recalled, and is given back once; not that of one that
+ * has been tried, though the clock has been set back since. */
+static void test_given_back(void **state) {
+  (void)state;
+  static const struct {
+    int before, after; /**< 0: none */
+    size_t counted;
+  } cases[] = {{0, OUTCOME_CANCELLED, 1}, {OUTCOME_ACCEPTED, 0, 2}, {OUTCOME_RETRY, OUTCOME_CANCELLED, 2}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct world world;
+    struct journey journey;
+    struct effect effect;
+    struct message message;
+    struct buf bytes = {0};
+    int64_t times[RECORD_COUNTED_MAX];
+    world_init(&world);
+    world_journey(&world, "for i = 1, 2 do journey:send { channel = 'push', to = 'p', template = 'm', "
+                          "cap = '1/2h', on_cap = 'defer' } end\njourney:wait '1h'");
+    world_event(&world, "go", NOON);
+    struct reader reader = reader_of(world.decision.effects);
+    while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0)
+      if (effect.type == EFFECT_MESSAGE && effect.message.message.not_before) {
+        buf_clear(&bytes);
+        message_encode(&effect.message.message, &bytes);
+      }
+    reader = reader_of(buf_str(&bytes));
+    assert_int_equal(message_decode(&message, &reader, NULL), 0);
+    assert_true(only(&world, &journey) && journey.sent.len > 0);
+    struct outcome outcome = {
+        .message_id = message.id, .kind = (enum outcome_kind)cases[i].before, .attempt = 1};
+    assert_true(decide_outcome_needs_record(&message, &outcome));
+    if (cases[i].before) {
+      decide_outcome(world.decider, &world.bench.record, &message, &outcome, &world.decision);
+      settle(&world);
+    }
+    assert_int_equal(record_counted(&world.bench.record, STR("campaign way"), times), 2);
+    world_event(&world, "stop", NOON + 1);
+    assert_false(only(&world, &journey));
+    assert_int_equal(record_counted(&world.bench.record, STR("campaign way"), times), cases[i].counted);
+    outcome = (struct outcome){
+        .message_id = message.id, .kind = (enum outcome_kind)cases[i].after, .attempt = cases[i].before != 0};
+    if (cases[i].after) {
+      decide_outcome(world.decider, &world.bench.record, &message, &outcome, &world.decision);
+      settle(&world);
+    }
+    assert_int_equal(record_counted(&world.bench.record, STR("campaign way"), times), cases[i].counted);
+    buf_deinit(&bytes);
+    world_deinit(&world);
+  }
+}
+
 /** A resume logs what is new, and not the history again. */
 static void test_history_is_not_repeated(void **state) {
   (void)state;
@@ -385,6 +437,39 @@ static void test_bounds(void **state) {
   struct journey journey;
   assert_true(only(&world, &journey));
   world_deinit(&world);
+}
+
+/** All of a user's are listed in the index where their keys are of usual length; else it says how many there
+ * are. */
+static void test_indexed(void **state) {
+  (void)state;
+  static const int lengths[] = {36, EVENT_ID_MAX};
+  for (size_t i = 0; i < 2; i++) {
+    struct world world;
+    struct journey_indexed one;
+    struct effect effect;
+    struct reader rows;
+    uint32_t all = 0, listed = 0, read = 0;
+    world_init(&world);
+    bench_write(&world.bench, "way/rule.lua",
+                "return require 'kairos'.journey { name = 'way', start = { on = 'go' }, key = 'payload.id',\n"
+                "run = function(journey) journey:wait_for { on = { 'cart.updated', 'order.completed' }, "
+                "within = '30d' "
+                "} end }");
+    world_load(&world);
+    for (int j = 0; j < JOURNEYS_A_USER; j++) {
+      char payload[EVENT_ID_MAX + 16];
+      snprintf(payload, sizeof payload, "{\"id\":\"%0*d\"}", lengths[i], j);
+      world_send(&world, "go", payload, NOON + j);
+    }
+    struct reader reader = reader_of(world.decision.effects);
+    while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0)
+      if (effect.type == EFFECT_INDEX) all = journey_indexed_begin(effect.index.value, &rows, &listed);
+    assert_int_equal(all, JOURNEYS_A_USER);
+    while (read < listed && journey_indexed_next(&rows, &one)) read++;
+    assert_true(read == listed && (i ? listed > 10 && listed < all : listed == all));
+    world_deinit(&world);
+  }
 }
 
 /** It began, failed, and had no room to be parked in: the letter stays till there is. */
@@ -674,11 +759,13 @@ static void test_late_retry_of_a_start(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_effects_are_all),
                                      cmocka_unit_test(test_recalled),
+                                     cmocka_unit_test(test_given_back),
                                      cmocka_unit_test(test_history_is_not_repeated),
                                      cmocka_unit_test(test_does_not_fit),
                                      cmocka_unit_test(test_clock_steps),
                                      cmocka_unit_test(test_parked_exits),
                                      cmocka_unit_test(test_bounds),
+                                     cmocka_unit_test(test_indexed),
                                      cmocka_unit_test(test_no_room_to_be_parked),
                                      cmocka_unit_test(test_restart_without_room),
                                      cmocka_unit_test(test_restart_among_many),

@@ -78,6 +78,30 @@ describe("a journey that ended early", function()
     assert.same({}, host:messages())
   end)
 
+  it("leaves its place to the one begun anew, once, also where the host is killed in between", function()
+    host = Host.start { rules = { way = way }, config = {
+      time_zone = "UTC", purposes = { { name = "offers", quiet_hours = night(), caps = { "1/7d" } } } } }
+    local anew = "cancelled: the journey ended before it could go: begun anew by "
+    go("ada", "a")
+    host:restart()
+    go("ada", "a")
+    process.eventually(10 * Host.patience, function() return ends("ada")[1] ~= "" end)
+    assert.equal(anew, ends("ada")[1]:sub(1, #anew))
+    assert.equal("", ends("ada")[2])
+    host:kill()
+    host:run()
+    assert.equal(1, deferred())
+    assert.equal(1, #host:ask("user", "ada").counted.offers)
+    go("ada", "a")
+    process.eventually(10 * Host.patience, function() return ends("ada")[2] ~= "" end)
+    assert.equal(anew, ends("ada")[2]:sub(1, #anew))
+    assert.equal("", ends("ada")[3])
+    assert.equal(1, deferred())
+    assert.equal(1, #host:ask("user", "ada").counted.offers)
+    assert.equal(0, host:command("why", "ada", "--replay").status)
+    assert.same({}, host:messages())
+  end)
+
   -- The exit comes before the second message's moment: two starts of the host are in between.
   it("sends nothing, whenever the host is killed after its end", function()
     local config = { purposes = { { name = "offers", caps = { ("1/%ds"):format(3 + Host.patience) }, on_cap = "defer" } } }

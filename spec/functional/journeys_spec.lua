@@ -359,8 +359,8 @@ describe("a journey", function()
         host:event { id = "e2", type = "go", user = "ada", payload = { id = 1, waits = true } }
         host:at "2026-06-02 08:00"
         assert.held_back(host, { by = "cancelled", because = "the journey ended before it could go: begun anew by e2" })
-        assert.held_back(host, { by = "once_per" }) -- the first one's place was taken as the second began
-        assert.sent(host, 0)]]
+        assert.sent(host, 1) -- in the first one's place
+        assert.equal("1", said())]]
     end)
     it("by reaching the end of `run` lets it go, whatever comes", function()
       of_night [[
@@ -461,6 +461,43 @@ describe("a journey", function()
       assert.equal("", said())
       host:advance "20h"
       assert.equal("5", said())]])
+  end)
+  it("gives back what a deferred message reserved before what follows in the same input is judged, and once", function()
+    local config = '{ time_zone = "UTC", default_purpose = "offers", purposes = { { name = "offers", quiet_hours = "20:00-08:00", '
+      .. 'caps = { "1/1d" } } } }'
+    local fields = 'start = { on = "go" }, again = "restart", exit = { on = "stop" },'
+    local run = [[
+      journey:send { channel = "push", to = "p", template = "said", once_per = "7d", data = { text = event.payload.text } }
+      journey:wait "1d"]]
+    passes(fields, run, [[
+      host:at "2026-06-02 21:00"
+      event("go", { text = "first" })
+      host:advance "1h"
+      event("go", { text = "second" })
+      host:advance "1h"
+      event("go", { text = "third" })
+      event("go", { text = "fourth" })
+      host:at "2026-06-03 09:00"
+      assert.equal("fourth", said())
+      event("go", { text = "fifth" })
+      host:advance "1h"
+      assert.equal("fourth", said())]], nil, config)
+    passes(fields, run, [[
+      host:at "2026-06-02 21:00"
+      event("go", { text = "first" })
+      host:at "2026-06-03 07:58" -- too near: it may be on its way, and its place is free when it is known that it is not
+      event("go", { text = "second" })
+      host:at "2026-06-03 09:00"
+      assert.equal("", said())
+      event("go", { text = "third" })
+      assert.equal("third", said())]], nil, config)
+    passes(fields, run, [[
+      host:at "2026-06-02 21:00"
+      event("go", { text = "first" })
+      host:at "2026-06-03 09:00"
+      assert.equal("first", said())
+      event("go", { text = "second" })
+      assert.equal("first", said())]], nil, config)
   end)
   it("ends with its campaign", function()
     passes('start = { on = "go" }, ends = "2026-06-02 12:00",', 'journey:wait "3d" say "no"', [[

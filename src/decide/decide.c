@@ -27,6 +27,7 @@ struct decider *decider_new(const struct decider_options *options) {
   buf_init(&decider->journey_bytes);
   buf_init(&decider->journey_message);
   buf_init(&decider->journey_aside);
+  buf_init(&decider->journey_sent);
   buf_init(&decider->journey_event);
   buf_init(&decider->journey_name);
   decider->campaigns = campaigns_new(options->engine, options->config, options->paused, !options->uncounted);
@@ -43,6 +44,7 @@ void decider_free(struct decider *decider) {
   buf_deinit(&decider->journey_bytes);
   buf_deinit(&decider->journey_message);
   buf_deinit(&decider->journey_aside);
+  buf_deinit(&decider->journey_sent);
   buf_deinit(&decider->journey_event);
   buf_deinit(&decider->journey_name);
   campaigns_free(decider->campaigns);
@@ -461,11 +463,16 @@ void decide_timer(struct decider *decider, struct record *record, struct entity 
   decide_finish(decider, out);
 }
 
-bool decide_outcome_needs_record(const struct message *message, const struct outcome *outcome) {
+/** Whether this gives back what the message reserved: not if an attempt may have arrived. */
+static bool gives_back(const struct message *message, const struct outcome *outcome) {
   if (!message->once_key && !message->reserved) return false;
   // An attempt that failed before may have arrived all the same.
   if (outcome->kind == OUTCOME_REJECTED) return outcome->attempt <= 1;
   return (outcome->kind == OUTCOME_EXPIRED || outcome->kind == OUTCOME_CANCELLED) && outcome->attempt == 0;
+}
+
+bool decide_outcome_needs_record(const struct message *message, const struct outcome *outcome) {
+  return gives_back(message, outcome) || !hash128_is_zero(message->journey);
 }
 
 void decide_outcome(struct decider *decider, struct record *record, const struct message *message,
@@ -480,8 +487,9 @@ void decide_outcome(struct decider *decider, struct record *record, const struct
   }
   draft_begin(&decider->draft, record);
   draft_add(&decider->draft, &effect, NULL);
-  if (decide_outcome_needs_record(message, outcome))
-    gate_refund(&decider->draft, message, NULL); /* taking back always fits */
+  bool gives = gives_back(message, outcome);
+  bool given = (gives || outcome->attempt) && decide_journey_settles(decider, message);
+  if (gives && !given) gate_refund(&decider->draft, message, NULL); /* taking back always fits */
   decide_finish(decider, out);
 }
 

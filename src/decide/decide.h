@@ -165,7 +165,8 @@ bool decider_waits(const struct decider *decider);
  * says no. */
 void decide_outcome(struct decider *decider, struct record *record, const struct message *message,
                     const struct outcome *outcome, struct decision *out);
-/** Whether this outcome gives something back to the user's record: not if an attempt may have arrived. */
+/** Whether this outcome changes the user's record: it gives something back (not if an attempt may have
+ * arrived), or is of a journey's deferred message. */
 bool decide_outcome_needs_record(const struct message *message, const struct outcome *outcome);
 /** Run the one failed rule again on its input; the input is not counted again. @return 0, or why it failed
  * again, or does not run now. */

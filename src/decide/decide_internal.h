@@ -72,6 +72,7 @@ struct decider {
       journey_name;           /**< of the journey under way, which moves in the record */
   struct buf journey_message; /**< that it sends: what of it is the user's would move, too */
   struct buf journey_aside;   /**< the record before that */
+  struct buf journey_sent;    /**< journey.sent as it will be */
 };
 
 /* decide_plan.c */

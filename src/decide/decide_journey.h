@@ -16,6 +16,9 @@ void decide_journey_start(struct decider *decider, uint32_t rule, struct engine_
 int decide_journey_start_again(struct decider *decider, uint32_t rule, struct error *err);
 /** A journey wakes up by itself (timer_journey()). */
 void decide_journey_timer(struct decider *decider, const struct timer *timer);
+/** A message has been tried, or will not be: if it is a journey's that was deferred, nobody gives back any
+ * more what it reserved. @return whether that has been given back already, when it was recalled. */
+bool decide_journey_settles(struct decider *decider, const struct message *message);
 /** The user's entry in the index "journey:<campaign>", key "", as his record is now; none if he is on no
  * journey of it. The value: an array of how many he is on, and for each that has room [key, state, version
  * (hex), due (nil if there is none), step, line, begun], as record_describe() says them. */

@@ -4,7 +4,10 @@
 #include "base/clock.h"
 #include "base/metric.h"
 
-enum { CONTINUES_MAX = 10 /**< without a wait between, for one input */ };
+enum {
+  CONTINUES_MAX = 10,     /**< without a wait between, for one input */
+  NEAR_MS = 5 * 60 * 1000 /**< what is due within this may be sent before it is recalled */
+};
 
 /* ---- its source ---- */
 
@@ -118,6 +121,66 @@ static int note_sent(struct decider *decider, const struct message *message, str
   return draft_add(&decider->draft, &(struct effect){.type = EFFECT_ONCE, .once = {key, until}}, err);
 }
 
+/** Its deferred message, and what that reserved. What is past the bound is given back when its end is heard
+ * of. */
+static void keep_sent(struct decider *decider, const struct message *message) {
+  struct buf *out = &decider->journey_sent;
+  size_t before = out->len;
+  journey_sent_encode(&(struct journey_sent){message->id, message->not_before, message->once_until,
+                                             message->once_key, message->reserved, message->purpose},
+                      out);
+  if (out->len > JOURNEY_SENT_MAX) out->len = before;
+}
+
+/** As it stood, without those whose time has come. */
+static void begin_sent(struct decider *decider, const struct journey *journey) {
+  struct reader reader = reader_of(journey->sent);
+  struct journey_sent sent;
+  buf_clear(&decider->journey_sent);
+  while (journey_sent_next(&reader, &sent))
+    if (sent.not_before > decider->call.wall) journey_sent_encode(&sent, &decider->journey_sent);
+}
+
+/** A mark that is there, whenever it would have passed away. */
+static void settle(struct decider *decider, struct hash128 message_id, int64_t not_before) {
+  struct effect effect = {.type = EFFECT_ONCE, .once = {journey_settled_key(message_id), not_before}};
+  decider->draft.record_max = SIZE_MAX; // or it would be given back twice
+  draft_add(&decider->draft, &effect, NULL);
+  decider->draft.record_max = decider->options.record_max;
+}
+
+static bool is_settled(const struct decider *decider, struct hash128 message_id) {
+  return record_once(decider->draft.record, journey_settled_key(message_id), INT64_MIN, NULL);
+}
+
+/** What it sent is about to be recalled: its places are free for what this input sends. A message whose time
+ * is near may be on its way; what becomes of it is heard. */
+static void give_back(struct decider *decider, const struct journey *journey) {
+  struct reader reader = reader_of(journey->sent);
+  struct journey_sent sent;
+  while (journey_sent_next(&reader, &sent)) {
+    if (sent.not_before - decider->call.wall < NEAR_MS || is_settled(decider, sent.id)) continue;
+    settle(decider, sent.id, sent.not_before);
+    gate_refund(&decider->draft,
+                &(struct message){.campaign = journey->campaign,
+                                  .purpose = sent.purpose,
+                                  .not_before = sent.not_before,
+                                  .once_key = sent.once_key,
+                                  .once_until = sent.once_until,
+                                  .reserved = sent.reserved},
+                NULL); // taking back always fits
+  }
+}
+
+bool decide_journey_settles(struct decider *decider, const struct message *message) {
+  struct journey journey;
+  if (hash128_is_zero(message->journey)) return false;
+  if (is_settled(decider, message->id)) return true;
+  if (record_journey(decider->draft.record, message->journey, &journey) && journey.sent.len)
+    settle(decider, message->id, message->not_before);
+  return false;
+}
+
 void decide_journey_end_uncounted(struct decider *decider, const struct journey *journey,
                                   enum journey_end how, struct str reason, int64_t at) {
   struct effect effect = {.type = EFFECT_JOURNEY_END,
@@ -131,7 +194,10 @@ void decide_journey_end_uncounted(struct decider *decider, const struct journey 
                                             .at = at,
                                             .steps = journey->steps}};
   draft_add(&decider->draft, &effect, NULL);
-  if (!journey_end_recalls(how)) let_go(decider, journey->id);
+  if (journey_end_recalls(how))
+    give_back(decider, journey);
+  else
+    let_go(decider, journey->id);
   decide_journey_index(decider, journey->campaign);
 }
 
@@ -208,6 +274,8 @@ static int judge(struct decider *decider, struct message *message, struct verdic
   if (rc) {
     record_restore(decider->draft.record, &decider->journey_aside);
     decider->draft.effects.len = before;
+  } else if (verdict->pass && message->not_before) {
+    keep_sent(decider, message);
   }
   return rc;
 }
@@ -239,7 +307,7 @@ static int finish(struct decider *decider, const struct journey *journey, const 
     struct journey watching = decide_journey_same(journey);
     watching.state = JOURNEY_WATCHING;
     watching.at = now;
-    watching.handed = watching.why = STR("");
+    watching.handed = watching.why = watching.sent = STR("");
     let_go(decider, journey->id);
     watching.wait = (struct journey_wait){
         .label = STR("its goal"), .due = till, .set_at = decider->call.wall, .on = STR(""), .got = STR("")};
@@ -265,6 +333,7 @@ static int take_in(struct decider *decider, struct journey *journey, const struc
   struct journey next = decide_journey_same(journey);
   next.state = JOURNEY_WAITING;
   next.why = source->stays;
+  next.sent = buf_str(&decider->journey_sent);
   unsigned changes = fresh ? JOURNEY_BEGINS : source->moves;
   *again = false;
   switch (call->came) {
@@ -335,6 +404,7 @@ static int attempt(struct decider *decider, struct journey *journey, const struc
   int64_t now = call->now;
   uint32_t derived = decider->derived.count;
   draft_mark(&decider->draft);
+  begin_sent(decider, journey);
   call->draft = &decider->draft;
   call->journey->journey = journey;
   call->journey->held = hold != 0;

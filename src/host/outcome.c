@@ -95,6 +95,7 @@ void outcome_report(void *context, const struct message *message, const struct o
   outcome->used = 0;
   outcome->message = (struct message){.id = message->id,
                                       .user = {message->user.kind, keep(outcome, message->user.id)},
+                                      .journey = message->journey,
                                       .once_key = message->once_key,
                                       .once_until = message->once_until,
                                       .reserved = message->reserved,

@@ -3,6 +3,8 @@
 #include "state/effect.h"
 #include "state/stored.h"
 
+#include <stdio.h>
+
 const char *journey_op_name(enum journey_op op) {
   static const char *const names[] = {"?",     "wait", "wait_until", "wait_for", "send",
                                       "split", "set",  "emit",       "goal",     "read"};
@@ -20,12 +22,20 @@ const char *journey_end_name(enum journey_end end) {
   return end >= JOURNEY_FINISHED && end <= JOURNEY_MOVED ? names[end] : names[0];
 }
 
-uint64_t journey_sent_key(struct hash128 id) {
-  char bytes[40] = "journey sent:";
-  size_t prefix = strlen(bytes);
+static uint64_t mark_key(const char *what, struct hash128 id) {
+  char bytes[40];
+  size_t prefix = (size_t)snprintf(bytes, sizeof bytes, "journey %s:", what);
   uint64_t halves[2] = {htole64(id.high), htole64(id.low)};
   memcpy(bytes + prefix, halves, sizeof halves);
   return hash64((struct str){bytes, prefix + sizeof halves}, 0);
+}
+
+uint64_t journey_sent_key(struct hash128 id) {
+  return mark_key("sent", id);
+}
+
+uint64_t journey_settled_key(struct hash128 message_id) {
+  return mark_key("settled", message_id);
 }
 
 void journey_recall_reason(const struct journey_ended *ended, struct buf *out) {
@@ -78,6 +88,28 @@ bool journey_answer_decode(struct journey_answer *answer, struct str bytes) {
   return !reader.bad;
 }
 
+/* ---- what it sent ---- */
+
+void journey_sent_encode(const struct journey_sent *sent, struct buf *out) {
+  stored_put_hash(out, sent->id);
+  buf_put_zigzag(out, sent->not_before);
+  buf_put_u8(out, (uint8_t)sent->reserved);
+  buf_put_u64(out, sent->once_key);
+  stored_put_after(out, sent->once_until, sent->not_before);
+  buf_put_str(out, sent->purpose);
+}
+
+bool journey_sent_next(struct reader *reader, struct journey_sent *sent) {
+  if (!reader_left(reader)) return false;
+  sent->id = stored_hash(reader);
+  sent->not_before = reader_zigzag(reader);
+  sent->reserved = reader_u8(reader);
+  sent->once_key = reader_u64(reader);
+  sent->once_until = stored_after(reader, sent->not_before);
+  sent->purpose = reader_str(reader);
+  return !reader->bad;
+}
+
 /* ---- waits ---- */
 
 bool journey_has_type(struct str types, struct str type) {
@@ -122,6 +154,8 @@ static void read_head(struct journey *journey, struct reader *reader) {
   if (state < JOURNEY_WAITING || state > JOURNEY_WATCHING) reader->bad = true;
 }
 
+enum { HAS_SENT = 2 /**< beside `reached` */ };
+
 static void put_rest_of_wait(const struct journey *journey, struct buf *out) {
   const struct journey_wait *wait = &journey->wait;
   buf_put_u8(out, (uint8_t)wait->op);
@@ -131,7 +165,8 @@ static void put_rest_of_wait(const struct journey *journey, struct buf *out) {
   buf_put_u8(out, (uint8_t)wait->late);
   buf_put_zigzag(out, wait->late_after);
   buf_put_str(out, wait->got);
-  buf_put_u8(out, journey->reached);
+  buf_put_u8(out, (uint8_t)(journey->reached | (journey->sent.len ? HAS_SENT : 0)));
+  if (journey->sent.len) buf_put_str(out, journey->sent);
   buf_put_str(out, journey->why);
 }
 
@@ -147,9 +182,10 @@ static void read_rest_of_wait(struct journey *journey, struct reader *reader) {
   wait->late_after = reader_zigzag(reader);
   wait->got = reader_str(reader);
   uint8_t reached = reader_u8(reader);
-  journey->reached = reached == 1;
+  journey->reached = reached & 1;
+  journey->sent = reached & HAS_SENT ? reader_str(reader) : STR("");
   journey->why = reader_str(reader);
-  if (op > JOURNEY_WAIT_FOR || late > JOURNEY_LATE_EXIT || reached > 1) reader->bad = true;
+  if (op > JOURNEY_WAIT_FOR || late > JOURNEY_LATE_EXIT || reached > (HAS_SENT | 1)) reader->bad = true;
 }
 
 static void put_begin(const struct journey *journey, struct buf *out) {
@@ -283,6 +319,13 @@ static bool types_valid(struct str types) {
   return !reader.bad;
 }
 
+static bool sent_valid(struct str bytes) {
+  struct reader reader = reader_of(bytes);
+  struct journey_sent sent;
+  while (journey_sent_next(&reader, &sent)) continue;
+  return !reader.bad;
+}
+
 static bool event_valid(struct str bytes) {
   struct reader reader = reader_of(bytes);
   struct event event;
@@ -304,7 +347,8 @@ bool journey_valid(const struct journey *journey) {
   for (; journey_step_next(&reader, &step); steps++)
     if (!step_valid(&step)) return false;
   return !reader.bad && steps == journey->steps && types_valid(journey->exits) &&
-         types_valid(journey->wait.on) && (!journey->wait.got.len || event_valid(journey->wait.got)) &&
+         types_valid(journey->wait.on) && sent_valid(journey->sent) &&
+         (!journey->wait.got.len || event_valid(journey->wait.got)) &&
          (!journey->event.len || event_valid(journey->event)) &&
          (!journey->handed.len || value_valid(journey->handed));
 }

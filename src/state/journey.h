@@ -22,6 +22,7 @@ enum {
   JOURNEY_FAILURE_MAX = 1000,     /**< bytes of an error that a pcall of the journey's caught */
   JOURNEY_HANDED_MAX = 4 << 10,   /**< bytes that a journey hands on to itself when it continues */
   JOURNEY_LABEL_MAX = 96,         /**< bytes of a step in words */
+  JOURNEY_SENT_MAX = 1 << 10,     /**< bytes of what is known of its deferred messages */
   JOURNEY_WHY_MAX = 400           /**< bytes of why it is parked */
 };
 
@@ -112,13 +113,14 @@ struct journey {
   struct str exits;       /**< event types that may end it or reach its goal, as `wait.on` */
   struct journey_wait wait;
   struct str why;     /**< it is parked, in words; else "" */
+  struct str sent;    /**< what its messages that were deferred reserved (journey_sent_next()); "" none */
   struct str event;   /**< event_encode() of what began it */
   struct str handed;  /**< value it continued with, or "" */
   struct str history; /**< steps, one after the other */
 };
 
-/** Of EFFECT_JOURNEY. Without flags: state, wait, reached and why are new, and history and steps are added.
- */
+/** Of EFFECT_JOURNEY. Without flags: state, wait, reached, why and sent are new, and history and steps are
+ * added. */
 enum journey_change {
   JOURNEY_BEGINS = 1,    /**< everything is new */
   JOURNEY_CONTINUES = 2, /**< run, at and handed are new, and the history begins with what is in this one */
@@ -147,6 +149,22 @@ static inline bool journey_end_recalls(enum journey_end end) {
  * when the journey ends without recalling that: the mark without the journey says that it has been recalled
  * (record_journey_recalled()), however often the host is killed in between. */
 uint64_t journey_sent_key(struct hash128 id);
+
+/** What a message reserved that was deferred: whoever recalls the message gives it back at once, so that
+ * another one of the same input finds the place free. */
+struct journey_sent {
+  struct hash128 id;
+  int64_t not_before, once_until; /**< as the message's, ms */
+  uint64_t once_key;
+  unsigned reserved;
+  struct str purpose;
+};
+void journey_sent_encode(const struct journey_sent *sent, struct buf *out);
+/** Borrows from the reader's bytes. @return false at the end, or with `reader->bad`. */
+bool journey_sent_next(struct reader *reader, struct journey_sent *sent);
+/** The key of the EFFECT_ONCE mark of such a message: what it reserved has been given back, or it has been
+ * tried. */
+uint64_t journey_settled_key(struct hash128 message_id);
 
 struct journey_ended {
   struct hash128 id;
