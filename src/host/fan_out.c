@@ -44,6 +44,9 @@ static void free_job(struct fan_outs *fan_outs, size_t index) {
   struct job *job = fan_outs->jobs[index];
   memmove(fan_outs->jobs + index, fan_outs->jobs + index + 1,
           (--fan_outs->job_count - index) * sizeof(struct job *));
+  if (job->stop)
+    fan_outs_answer(job->stop, job->stop_reply,
+                    error_set(&job->stop->err, ERROR_UNAVAILABLE, "the host is stopping"));
   job_close(job);
   memory_free(job);
 }
@@ -252,6 +255,7 @@ static void walk(struct fan_outs *fan_outs, struct job *job, int64_t now_us, uin
   struct error err = {0};
   int64_t now = clock_wall_ms();
   struct worker_shared *shared = fan_outs->shared;
+  if (job->changes || job->stop) return; // it is being paused or stopped
   if (now >= job->spec.expires) {
     atomic_store(&job->halted, true);
     if (!job->runs) end_job(fan_outs, job, FAN_OUT_EXPIRED, "its time was over");
@@ -349,6 +353,7 @@ void job_run_home(struct fan_outs *fan_outs, struct job *job, struct walk *walk,
     atomic_store(&job->halted, true);
     snprintf(job->failed, sizeof job->failed, "%.*s", (int)sizeof job->failed - 1, err->message);
   }
+  if (job->stop && !job->runs) job_stop_now(fan_outs, job);
   fan_outs_turn(fan_outs);
 }
 

@@ -192,6 +192,22 @@ static int keep_found(void *context, const struct store_fan_out *fan_out) {
   return 0;
 }
 
+static void order(struct fan_outs *fan_outs, struct job *job, enum fan_out_state state,
+                  struct host_command *command, struct mailbox *reply) {
+  struct buf reason;
+  buf_init(&reason);
+  buf_printf(&reason, "by %.*s%s%.*s", STR_ARG(command->user.len ? command->user : STR("an operator")),
+             command->text.len ? ": " : "", STR_ARG(command->text));
+  job_change(fan_outs, job, state, buf_str(&reason), command, reply);
+  buf_deinit(&reason);
+}
+
+void job_stop_now(struct fan_outs *fan_outs, struct job *job) {
+  struct host_command *command = job->stop;
+  job->stop = NULL;
+  order(fan_outs, job, FAN_OUT_STOPPED, command, job->stop_reply);
+}
+
 /** @return 1 if it is answered when it is durable; else the status. */
 static int change(struct fan_outs *fan_outs, struct host_command *command, enum fan_out_state state,
                   struct mailbox *reply) {
@@ -202,7 +218,7 @@ static int change(struct fan_outs *fan_outs, struct host_command *command, enum 
   if (!job || fan_out_ended(search.state) || job->phase == JOB_GONE || job->phase == JOB_CHANGES)
     return error_set(&command->err, ERROR_INVALID, "the fan-out has ended already (%s)",
                      fan_out_state_name(search.state));
-  if (job->changes || fan_outs->reload)
+  if (job->changes || job->stop || fan_outs->reload)
     return error_set(&command->err, ERROR_UNAVAILABLE, "it is being changed just now; try again");
   if (job->state == state)
     return error_set(&command->err, ERROR_INVALID, "the fan-out is %s already", word_of(state));
@@ -211,12 +227,12 @@ static int change(struct fan_outs *fan_outs, struct host_command *command, enum 
       (rc = store_get_fan_out(fan_outs->shared->store, job->id, keep_found, job, &command->err)))
     return rc;
   if (state != FAN_OUT_RUNS) atomic_store(&job->halted, true);
-  struct buf reason;
-  buf_init(&reason);
-  buf_printf(&reason, "by %.*s%s%.*s", STR_ARG(command->user.len ? command->user : STR("an operator")),
-             command->text.len ? ": " : "", STR_ARG(command->text));
-  job_change(fan_outs, job, state, buf_str(&reason), command, reply);
-  buf_deinit(&reason);
+  if (state == FAN_OUT_STOPPED && job->runs) {
+    job->stop = command;
+    job->stop_reply = reply;
+  } else {
+    order(fan_outs, job, state, command, reply);
+  }
   return 1;
 }
 

@@ -42,9 +42,11 @@ struct job {
   int64_t expires; /**< 0: not known yet */
   enum fan_out_state state;
   enum job_phase phase;
-  atomic_bool halted; /**< users of a run under way are left for later */
-  uint32_t runs;      /**< with the workers */
-  uint32_t changes;   /**< likewise, of its state */
+  atomic_bool halted;        /**< users of a run under way are left for later */
+  uint32_t runs;             /**< with the workers */
+  uint32_t changes;          /**< likewise, of its state */
+  struct host_command *stop; /**< waits until the runs are home, so that its end counts them; null */
+  struct mailbox *stop_reply;
   char held[200];     /**< why nobody is handed over now, "" */
   int64_t held_until; /**< monotonic us */
   char failed[200];   /**< why it cannot go on at all: it ends when its runs are home; "" */
@@ -113,5 +115,7 @@ void job_change(struct fan_outs *fan_outs, struct job *job, enum fan_out_state s
 void job_changed(struct fan_outs *fan_outs, struct job *job, enum fan_out_state state, int status);
 
 /* fan_out_command.c */
+/** Its runs are home: what they waited for is logged now. */
+void job_stop_now(struct fan_outs *fan_outs, struct job *job);
 /** Answer on main's loop. */
 void fan_outs_answer(struct host_command *command, struct mailbox *reply, int status);
