@@ -8,7 +8,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-enum { SUPPORT_HOUR = 3600 * 1000, SUPPORT_DAY = 24 * SUPPORT_HOUR };
+enum { SUPPORT_MINUTE = 60 * 1000, SUPPORT_HOUR = 60 * SUPPORT_MINUTE, SUPPORT_DAY = 24 * SUPPORT_HOUR };
 
 static inline struct store_options support_store_options(void) {
   return (struct store_options){.directory = support_path("db"),

@@ -7,7 +7,8 @@
  * before a generation with such a campaign is decided, so no journey begins without.
  *
  * - at: when it was first stored; until: when a generation without it came to serve, 0 while it serves
- * - people: journeys on it when they were counted last, -1 before that; empty: since when nobody is, or 0
+ * - people: journeys on it when they were counted last, -1 before that, and while nobody was found but who
+ * began a moment ago may not be in the index yet; empty: since when nobody is, or 0
  * - windows: what its folder declares; array of maps { kind, of, by, value, over, since }
  *
  * Blocking; any thread, unless said otherwise.

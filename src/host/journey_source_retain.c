@@ -4,7 +4,10 @@
 #include "host/journey_source.h"
 #include "state/user_index.h"
 
-enum { LOOKED_AT_ONCE = 10000 /**< entries of the index in one snapshot */ };
+enum {
+  LOOKED_AT_ONCE = 10000, /**< entries of the index in one snapshot */
+  SETTLED_MS = 30000      /**< after which whoever began on a source while it served is in the index */
+};
 
 /** One `flight:` fact. */
 struct kept {
@@ -104,8 +107,9 @@ int journey_sources_retain(struct store *store, const struct ruleset *serving, i
     struct journey_source_facts was = journey_source_facts(kept->value), is = was;
     if (serves[i]) continue;
     if (!is.until) is.until = now;
-    is.people = kept->people;
-    is.empty = kept->people ? 0 : was.empty ? was.empty : now;
+    bool settled = now - is.until >= SETTLED_MS;
+    is.people = kept->people || settled ? kept->people : -1;
+    is.empty = kept->people || !settled ? 0 : was.empty ? was.empty : now;
     bool drop = is.empty && now - is.empty > keep_ms;
     if (!drop && is.until == was.until && is.people == was.people && is.empty == was.empty) continue;
     dropped += drop;

@@ -12,7 +12,7 @@ function look.connect(host, request, seconds)
   -- A host takes events a moment before it takes commands.
   local connected = process.eventually(10 * host.patience, function()
     socket = assert(unix())
-    socket:settimeout(seconds or 30 * host.patience)
+    socket:settimeout(seconds or 90 * host.patience)
     local done
     done, problem = socket:connect(host.data .. "/control.sock")
     if not done then socket:close() end
