@@ -149,6 +149,8 @@ describe("a segment", function()
       judged[index] = run.segment .. " " .. run.decision
     end
     assert.same({ "gold_lookers out" }, judged)
+    local none = host:command("why", "why", "golt").out
+    assert.truthy(none:find("There are decisions about: gold", 1, true), none)
     local trial = host:command("repl", "-e", 'try { type = "identify", user = "why", payload = { tier = "none" } }').out
     assert.truthy(trial:find("left", 1, true), trial)
     assert.truthy(host:command("user", "why").out:find("gold +since 20"))

@@ -341,19 +341,20 @@ static int ask(const struct config *config, const char *command, const char *use
 }
 
 /** What else there is, each once. */
-static void list_templates(struct str decisions) {
+static void list_known(struct str decisions) {
   struct reader reader = reader_of(decisions);
   struct buf known;
   buf_init(&known);
   for (uint32_t left = value_read(&reader).count; left > 0; left--) {
-    struct str template = value_member_text(value_slice(&reader), "template");
+    struct str decision = value_slice(&reader), template = value_member_text(decision, "template");
+    struct str name = template.len ? template : value_member_text(decision, "segment");
     struct reader earlier = reader_of(buf_str(&known));
-    bool there = !template.len;
-    while (!there && reader_left(&earlier)) there = str_equal(reader_str(&earlier), template);
+    bool there = !name.len;
+    while (!there && reader_left(&earlier)) there = str_equal(reader_str(&earlier), name);
     if (there) continue;
     printf(known.len ? ", " : "There are decisions about: ");
-    print_text(stdout, template, 0);
-    buf_put_str(&known, template);
+    print_text(stdout, name, 0);
+    buf_put_str(&known, name);
   }
   if (known.len) putchar('\n');
   buf_deinit(&known);
@@ -375,7 +376,7 @@ static int explain_none(const struct config *config, const char *user, const cha
   print_text(stdout, str_from(filter ? filter : user), 0);
   printf(filter ? "\" is on record for this user.\n" : "\" is on record.\n");
   int rc = filter ? ask(config, "why", user, NULL, &decisions) : CLI_DONE;
-  if (rc == CLI_DONE && filter) list_templates(buf_str(&decisions));
+  if (rc == CLI_DONE && filter) list_known(buf_str(&decisions));
   if (rc == CLI_DONE) rc = ask(config, "replay", user, filter, &runs);
   uint32_t count = rc == CLI_DONE ? list_count(buf_str(&runs)) : 0;
   if (count) {

@@ -115,7 +115,8 @@ int decide_reached(struct decider *decider, struct entity user, struct str input
   int rc = fan_out_input_decode(input, event, &campaign, &id, err);
   if (rc) return rc;
   *rule = engine_rule_of(decider->options.engine, campaign);
-  if (*rule < 0 || !decider->rules[*rule].for_each)
+  if (*rule < 0) return error_set(err, ERROR_NOT_FOUND, "campaign \"%.*s\" is gone", STR_ARG(campaign));
+  if (!decider->rules[*rule].for_each)
     return error_set(err, ERROR_NOT_FOUND, "campaign \"%.*s\" has no `for_each` any more", STR_ARG(campaign));
   decide_prepare(decider, user, event, NULL, wall);
   // He is judged as he is now, not as he was when it began: he may have bought meanwhile.
