@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-enum { COMPUTED_MS = 100, PAUSES_LEAST = 50 /**< pieces are 1 ms at most, but for a tick's delay */ };
+enum { COMPUTED_MS = 100, PAUSES_LEAST = 20 /**< pieces are 4 ms at most */ };
 
 /** Compute for so much CPU time of this thread. @return how often it slept meanwhile. */
 static long compute(void) {

@@ -13,10 +13,10 @@
 #include <unistd.h>
 
 enum {
-  SLICE_NS = 100000, // the least that the kernel takes
-  NICE = 10,         // as the store's own work behind the events
-  PIECE_NS = 250000, // of computing, between two pauses
-  PIECE_MOST_NS = 1000000,
+  SLICE_NS = 100000,       // the least that the kernel takes
+  NICE = 10,               // as the store's own work behind the events
+  PIECE_NS = 250000,       // of computing, between two pauses
+  PIECE_MOST_NS = 4000000, // as long as it would run at a stretch without pauses
   PAUSE_NS = 50000,
 };
 

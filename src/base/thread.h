@@ -27,7 +27,7 @@ void thread_modest(void);
  * Somebody who wakes and has used up his share, as the kernel's block thread has, behind each fdatasync, is
  * passed over by EEVDF, and asked again only when whoever runs sleeps or at the next tick: with 250 ticks a
  * second a flight of events waited 4 to 8 ms for a busy canary on its core, at any nice value (perf sched).
- * So it sleeps. A piece grows up to 1 ms with the time that its thread waits for the core after a pause: on
- * one that others keep full it gets on at some two thirds of the pace that it would have without pauses. */
+ * So it sleeps. A piece grows up to 4 ms with the time that its thread waits for the core after a pause: one
+ * that others keep full anyway it leaves no more than it would without pauses. */
 void thread_pace(void);
 void thread_unpace(void);
