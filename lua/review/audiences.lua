@@ -178,9 +178,15 @@ local function written_type(facts, use)
   end
 end
 
---- Names that nothing declares, when all files have been read.
-function Walk.names(facts, types)
+--- Names that nothing declares, when all files have been read. @param before  campaigns that are not among them (reviewed.lua)
+function Walk.names(facts, types, before)
   local known, unclear = {}, {}
+  for _, one in ipairs(before) do
+    for _, declared in ipairs(one.declares) do
+      known[declared.kind] = known[declared.kind] or {}
+      known[declared.kind][declared.name] = true
+    end
+  end
   for _, use in ipairs(facts.uses) do written_type(facts, use) end
   for _, rule in ipairs(types.rules) do
     known[rule.kind] = known[rule.kind] or {}

@@ -2,6 +2,7 @@
 local Host = require "spec.functional.support.host"
 local files = require "spec.functional.support.files"
 local process = require "spec.functional.support.process"
+local cjson = require "cjson"
 
 --- A campaign that answers `tell` with a text of its own.
 local function telling(text, name)
@@ -500,6 +501,60 @@ end)
     assert.equal("serving", answer.result)
     assert.same({ files = 1, passed = 1, pending = 0 }, answer.specs)
     assert.is_true(busy:alive())
+  end)
+
+  -- What has not changed is not reviewed again, but for the names that campaigns have in common.
+  it("refuses what one campaign's change breaks in another that was reviewed before", function()
+    local function segment(name)
+      return ([[
+local kairos = require "kairos"
+local seen = kairos.window { of = "seen", over = "10m" }
+return kairos.segment { name = "%s", member = function(user) return user:count(seen) >= 3 end }
+]]):format(name)
+    end
+    local function asking(comment)
+      return ([[
+local kairos = require "kairos"
+return kairos.rule {
+  on = "tell",
+  when = function(_, user) return user:in_segment "gold" end,
+  act = function(_, user) user:send { channel = "push", template = "said", data = { text = "%s" } } end,
+}
+]]):format(comment)
+    end
+    local function refused_as_checked()
+      local refused = host:command "reload"
+      assert.equal(1, refused.status)
+      local checked = host:command("check", "--json")
+      assert.equal(1, checked.status)
+      for _, problem in ipairs(cjson.decode(checked.out).problems) do
+        if problem.severity == "error" then
+          local place = ("%s:%d:"):format(problem.file:match "rules/.*$", problem.line)
+          assert.truthy(refused.err:find(place, 1, true), refused.err .. place)
+          local message = problem.message:gsub("/%S*/rules/", "rules/")
+          assert.truthy(refused.err:find(message, 1, true), refused.err .. message)
+          return
+        end
+      end
+      error "kairos check has found no error"
+    end
+    host = Host.start { rules = { club = segment "gold", asking = asking "one", telling = telling "one" },
+      config = unwatched }
+    write(host, "telling", telling "two")
+    host:ask "reload" -- all have been reviewed
+    write(host, "club", segment "golden")
+    refused_as_checked()
+    write(host, "club", segment "gold")
+    write(host, "asking", asking "two")
+    assert.equal("serving", host:ask("reload").result) -- what it names is in a campaign that is not reviewed again
+    write(host, "other", telling("other", "telling"))
+    refused_as_checked() -- two of one name
+    write(host, "other", telling("other", "other"))
+    assert.same({ "other" }, host:ask("reload").campaigns.added)
+    files.remove(host.rules .. "/club")
+    refused_as_checked()
+    write(host, "elsewhere", segment "gold")
+    assert.equal("serving", host:ask("reload").result)
   end)
 
   it("has no secrets in its environment, and none of the host's sockets", function()

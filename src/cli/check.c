@@ -5,6 +5,9 @@
 #include "engine/engine.h"
 #include "event/value.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+
 struct check {
   struct config *config;
   struct ruleset *ruleset; /**< null until it has been read */
@@ -66,12 +69,38 @@ static size_t load_rules(struct check *check) {
   return count;
 }
 
+/** What cannot be read is reviewed anew, and what cannot be written the next time. */
+static void read_file(const char *path, struct buf *out) {
+  FILE *file = fopen(path, "re");
+  for (size_t got = 1; file && got; out->len += got)
+    got = fread(buf_reserve(out, 64 << 10), 1, 64 << 10, file);
+  if (file) fclose(file);
+}
+
+static void write_file(const char *path, struct str bytes) {
+  FILE *file = fopen(path, "we");
+  if (file) fwrite(bytes.data, 1, bytes.len, file);
+  if (file) fclose(file);
+}
+
 /** What was found while the rules were loaded and what the review says, in one order; the former alone where
  * there can be no review. @return campaigns. */
 static size_t review_rules(struct check *check, size_t campaigns) {
   struct error err = {0};
-  struct review_input input = {.config = check->config, .ruleset = check->ruleset, .found = &check->found};
-  if (check->ruleset && review_run(&input, &check->problems, &campaigns, &err) == 0) return campaigns;
+  struct buf before, reviewed;
+  const char *path = getenv("KAIROS_REVIEWED");
+  buf_init(&before);
+  buf_init(&reviewed);
+  if (path) read_file(path, &before);
+  struct review_input input = {.config = check->config,
+                               .ruleset = check->ruleset,
+                               .found = &check->found,
+                               .reviewed = buf_str(&before)};
+  bool done = check->ruleset && review_run(&input, &check->problems, &campaigns, &reviewed, &err) == 0;
+  if (path) write_file(path, buf_str(&reviewed));
+  buf_deinit(&before);
+  buf_deinit(&reviewed);
+  if (done) return campaigns;
   if (err.code) take_error(check, &err);
   struct reader reader = reader_of(buf_str(&check->found.list));
   for (uint32_t i = 0; i < check->found.count; i++)

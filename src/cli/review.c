@@ -204,12 +204,61 @@ static void put_purposes(struct buf *out, const struct config *config) {
   }
 }
 
+/* ---- what one review leaves for the next: an array of maps {version, campaign} ---- */
+
+/** Of all that a campaign's own review depends on: its files, rules/shared, the library, the schemas. */
+static void version_of(const struct ruleset *ruleset, struct str folder, char *hex) {
+  struct hash128 parts[] = {ruleset_version(ruleset, folder), ruleset_version(ruleset, STR("schemas"))};
+  hash128_hex(hash128((struct str){(const char *)parts, sizeof parts}, 0), hex);
+}
+
+static struct reader array_of(struct str slice, uint32_t *count) {
+  struct reader reader = reader_of(slice);
+  bool is = slice.len && value_valid(slice) && value_head(slice).type == VALUE_ARRAY;
+  *count = is ? value_read(&reader).count : 0;
+  return reader;
+}
+
+/** The campaigns that are as they were. */
+static void put_reviewed(struct buf *out, const struct review_input *input) {
+  struct buf list;
+  struct str campaign;
+  uint32_t left, count = 0;
+  char version[33];
+  buf_init(&list);
+  for (struct reader reader = array_of(input->reviewed, &left); left > 0; left--) {
+    struct str one = value_slice(&reader);
+    if (!value_member(one, STR("campaign"), &campaign)) continue;
+    version_of(input->ruleset, value_member_text(campaign, "folder"), version);
+    if (!str_equal(value_member_text(one, "version"), str_from(version))) continue;
+    buf_append(&list, campaign.data, campaign.len);
+    count++;
+  }
+  value_put_array(out, count);
+  buf_append(out, list.data, list.len);
+  buf_deinit(&list);
+}
+
+static void keep_reviewed(struct str campaigns, const struct ruleset *ruleset, struct buf *out) {
+  uint32_t count;
+  char version[33];
+  struct reader reader = array_of(campaigns, &count);
+  value_put_array(out, count);
+  for (; count > 0; count--) {
+    struct str campaign = value_slice(&reader);
+    version_of(ruleset, value_member_text(campaign, "folder"), version);
+    value_put_map(out, 2);
+    value_put_member_text(out, "version", str_from(version));
+    value_put_member_value(out, "campaign", campaign);
+  }
+}
+
 static int put_input(struct buf *out, const struct review_input *input, struct error *err) {
   const struct config *config = input->config;
   char specs[4096];
   snprintf(specs, sizeof specs, "%s/../spec/rules", config->rules_dir);
   value_put_array(out, 1);
-  value_put_map(out, 11);
+  value_put_map(out, 12);
   value_put_member_text(out, "rules_dir", str_from(config->rules_dir));
   value_put_member_text(out, "library_dir", str_from(config->library_dir));
   value_put_member_text(out, "specs_dir", str_from(specs));
@@ -228,12 +277,14 @@ static int put_input(struct buf *out, const struct review_input *input, struct e
   put_providers(out, config);
   value_put_string(out, STR("purposes"));
   put_purposes(out, config);
+  value_put_string(out, STR("reviewed"));
+  put_reviewed(out, input);
   value_put_string(out, STR("schemas"));
   return put_schemas(out, input->ruleset, config->rules_dir, err);
 }
 
 int review_run(const struct review_input *input, struct problems *problems, size_t *campaigns,
-               struct error *err) {
+               struct buf *reviewed, struct error *err) {
   struct script *script = NULL;
   struct buf arguments, result;
   struct str list, count;
@@ -261,6 +312,8 @@ int review_run(const struct review_input *input, struct problems *problems, size
     uint32_t total = value_read(&reader).count;
     for (uint32_t i = 0; i < total && !reader.bad; i++) problems_add_value(problems, value_slice(&reader));
   }
+  if (reviewed && !problems->errors && value_member(buf_str(&result), STR("reviewed"), &list))
+    keep_reviewed(list, input->ruleset, reviewed);
 cleanup:
   script_free(script);
   buf_deinit(&arguments);

@@ -393,6 +393,7 @@ void reload_free(struct host *host) {
   memory_free(reload->failed_reason);
   fill_free(reload->fill);
   buf_deinit(&reload->filled);
+  buf_deinit(&reload->reviewed);
   memory_free(reload->fill_failed);
   memory_free(reload);
   host->reload = NULL;

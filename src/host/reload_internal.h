@@ -86,6 +86,7 @@ struct reload {
   struct fill_progress fill_was; /**< of the job that ended last */
   char *fill_failed;             /**< why it is not tried again by itself; else null */
   char specs_folder[PATH_MAX];
+  struct buf reviewed; /**< canary_options.reviewed; the build thread's */
   int64_t counted_at;  /**< who is on earlier sources, monotonic us; 0 never */
   struct watch *watch; /**< null: files are read when somebody asks */
 };

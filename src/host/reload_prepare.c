@@ -177,6 +177,7 @@ static int try_out(struct reload *reload, const struct ruleset *sources, struct 
   struct canary_options options = {.config = reload->host->config,
                                    .ruleset = sources,
                                    .changes = buf_str(&attempt->changes),
+                                   .reviewed = &reload->reviewed,
                                    .stop = &reload->cut_short};
   return canary_run(&options, &attempt->specs, err);
 }

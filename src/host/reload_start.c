@@ -81,6 +81,7 @@ int reload_begin(struct host *host, struct error *err) {
   if (last && load_last(reload, last, &lost))
     LOG_WARN("rules", "the rules on disk become a new generation", LOG_TEXT("because", lost.message));
   buf_init(&reload->filled);
+  buf_init(&reload->reviewed);
   reload->fill_was.log_begins = INT64_MAX;
   if (fill_load_done(host->shared.store, &reload->filled, &lost))
     LOG_WARN("fill", "windows are filled once more", LOG_TEXT("because", lost.message));
