@@ -43,8 +43,9 @@ return kairos.journey {
     journey:wait "1h"
     daytime.wait(journey, user)
     local reminded = kairos.now()
+    local app = not user.email and user.push_token ~= nil
     local sent = journey:send {
-      channel = "email", template = "reminder", data = data,
+      channel = app and "push" or "email", template = app and "reminder_push" or "reminder", data = data,
       purpose = "marketing", once_per = "1d", cap = "3/7d", expires_in = "6h",
     }
     if not sent then

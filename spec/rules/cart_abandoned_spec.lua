@@ -168,6 +168,16 @@ describe("cart_abandoned", function()
       assert.sent(host, { to = "ada", channel = "email", times = 1 })
     end)
 
+    it("reminds there, too, whom it has no address of", function()
+      host:profile { user = "bob", push_token = "token-2", time_zone = "Europe/Berlin" }
+      host:event { type = "cart.updated", user = "bob", payload = { cart_id = "c9", total = 20, currency = "EUR" } }
+      host:advance "1h"
+      assert.sent(host, { to = "bob", channel = "push", template = "reminder_push", times = 1,
+        text_has = "Together 20,00\194\160€" })
+      host:advance "3d"
+      assert.sent(host, { to = "bob", channel = "push", times = 2 })
+    end)
+
     it("not to whom has looked again", function()
       cart(20)
       host:advance "2h"
