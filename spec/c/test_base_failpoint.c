@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -63,6 +64,23 @@ static void sleeps(void **state) {
   assert_true(between - start < 30000);
 }
 
+static void holds(void **state) {
+  (void)state;
+  char path[] = "/tmp/kairos-hold-XXXXXX", text[64];
+  close(mkstemp(path));
+  snprintf(text, sizeof text, "a.b=hold:%s*2", path);
+  assert_int_equal(arm(text), 0);
+  pid_t child = fork();
+  if (child == 0) _exit(FAILPOINT("a.b"));
+  int status;
+  usleep(20000);
+  assert_int_equal(waitpid(child, &status, WNOHANG), 0);
+  unlink(path);
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_true(WIFEXITED(status));
+  assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void kills(void **state) {
   (void)state;
   assert_int_equal(arm("a.b=kill@2"), 0);
@@ -94,6 +112,8 @@ static void nonsense_is_refused(void **state) {
       "a=sleep",
       "a=sleep:",
       "a=sleep:x",
+      "a=hold:",
+      "a=hold:/x@0",
       "a=error*2@1",
       ",",
       "a=error,,b=error",
@@ -134,8 +154,13 @@ static void too_much_is_refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(unarmed), cmocka_unit_test(when_they_strike),    cmocka_unit_test(sleeps),
-      cmocka_unit_test(kills),   cmocka_unit_test(nonsense_is_refused), cmocka_unit_test(too_much_is_refused),
+      cmocka_unit_test(unarmed),
+      cmocka_unit_test(when_they_strike),
+      cmocka_unit_test(sleeps),
+      cmocka_unit_test(holds),
+      cmocka_unit_test(kills),
+      cmocka_unit_test(nonsense_is_refused),
+      cmocka_unit_test(too_much_is_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

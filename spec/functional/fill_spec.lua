@@ -143,11 +143,11 @@ describe("a new window", function()
 
   it("is filled from sealed segments and the tail alike, over days of log", function()
     start { config = { log = { segment_size = "64KB", segment_age = "1s" } } }
-    for _ = 1, 3 do
-      post(host, history(40, 500))
-      socket.sleep(1.1)
-    end
-    assert.is_true(process.eventually(20 * Host.patience, function() return host:ask("status").sealed_segment > 2 end))
+    post(host, history(40, 1000))
+    assert.is_true(process.eventually(30 * Host.patience, function() -- a segment ends with what comes after its time
+      post(host, history(40, 50))
+      return host:ask("status").sealed_segment > 2
+    end))
     post(host, history(40, 200))
     write(host, "late", asking("late", LONGER))
     assert.equal(40, host:ask("reload").filled.users)
@@ -156,7 +156,7 @@ describe("a new window", function()
 
   it("leaves the campaign as it was until then, and lets the others go on", function()
     start { rules = { early = asking("early", LONG), changed = saying("changed", "former"), plain = saying("plain", "one") },
-      env = { KAIROS_FAILPOINTS = "fill.begin=sleep:3000" } }
+      hold = "fill.begin" }
     post(host, history(5, 100))
     write(host, "changed", asking("late", LONGER))
     write(host, "added", asking("added", "3d"))
@@ -173,6 +173,7 @@ describe("a new window", function()
     assert.equal(3, #said)
     assert.same({ "former", "two" }, { said[2], said[3] })
     assert.equal("unchanged", host:ask("reload", "--dry-run").result)
+    host:release()
     assert.equal(3, await_filled(host).generation)
     host:accept { type = "asked", user = "u1" }
     said = host:said("u1", 4)
@@ -270,9 +271,11 @@ return kairos.journey {
     post(host, history(10, 300))
     host:stop()
     write(host, "changed", asking("late", LONGER))
-    host:run { KAIROS_FAILPOINTS = "fill.begin=sleep:3000" }
+    host:hold "fill.begin"
+    host:run()
     host:accept { type = "asked", user = "meanwhile" }
     assert.equal("former", host:said("meanwhile", 2)[2])
+    host:release()
     await_filled(host)
     assert_agree(ask_all(host, 10, 2))
   end)
@@ -330,8 +333,7 @@ describe("filling", function()
   end)
 
   it("takes up what is saved meanwhile, and never loses the newest", function()
-    host = Host.start { rules = { early = asking("early", LONG) }, config = configured(),
-      env = { KAIROS_FAILPOINTS = "fill.begin=sleep:2500*0" } }
+    host = Host.start { rules = { early = asking("early", LONG) }, config = configured(), hold = "fill.begin" }
     post(host, history(10, 120))
     write(host, "late", asking("late", "5d"))
     assert.equal("filling", host:ask("reload", "--no-wait").result)
@@ -341,25 +343,29 @@ describe("filling", function()
     assert.equal("filling", host:ask("reload", "--no-wait").result)
     host:accept { type = "asked", user = "meanwhile" }
     assert.equal("zzz", host:said("meanwhile", 2)[2])
+    host:release()
     assert.equal("serve", await_filled(host).files)
     assert_agree(ask_all(host, 10, 3))
   end)
 
   it("stands a pause, and a rollback ends it", function()
     host = Host.start { rules = { early = asking("early", LONG), changed = saying("changed", "former") },
-      config = configured(), env = { KAIROS_FAILPOINTS = "fill.begin=sleep:2500*0" } }
+      config = configured(), hold = "fill.begin" }
     post(host, history(10, 120))
     write(host, "changed", asking("late", LONGER))
     assert.equal("filling", host:ask("reload", "--no-wait").result)
     assert.equal(0, host:command("pause", "--campaign", "early").status)
     assert.is_table(rules_of(host).fill)
     assert.equal(0, host:command("resume", "--campaign", "early").status)
+    host:release()
     await_filled(host)
     assert_agree(ask_all(host, 10, 2))
 
+    host:hold "fill.begin"
     write(host, "changed", asking("late", "3d"))
     assert.equal("filling", host:ask("reload", "--no-wait").result)
     host:ask "rollback"
+    host:release()
     local rules = await_filled(host)
     assert.equal("set aside by a rollback", rules.files)
     host:accept { type = "asked", user = "after" }
@@ -480,7 +486,7 @@ return {
 
   it("is judged quietly while users are put into it, and by what happens meanwhile", function()
     host = Host.start { rules = { plain = saying("plain", "one") }, config = configured(),
-      env = { KAIROS_FAILPOINTS = "fill.begin=sleep:900" } }
+      hold = "fill.begin" }
     history_of_segments()
     write(host, "club", regulars)
     write(host, "reads", [[
@@ -493,6 +499,7 @@ end }
     assert.same({ "regulars", "gold", "gold_regulars" }, rules_of(host).fill.segments)
     host:accept(bought "new", bought "new", bought "new", { type = "asked", user = "new" })
     assert.same({ "one" }, host:said "new") -- what names a segment that is not there yet waits too
+    host:release()
     await_filled(host)
     assert_members()
     assert.is_number(host:ask("user", "new").segments.regulars)

@@ -3,6 +3,7 @@
 #include "base/str.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -11,12 +12,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum action { ACTION_ERROR, ACTION_ENOSPC, ACTION_KILL, ACTION_SLEEP };
+enum action { ACTION_ERROR, ACTION_ENOSPC, ACTION_KILL, ACTION_SLEEP, ACTION_HOLD };
 
 struct failpoint {
   struct str name; /**< in `specification` */
   enum action action;
   uint64_t sleep_ms;
+  struct str path;       /**< HOLD's, in `specification` */
   uint64_t first, times; /**< acts from the first-th hit, `times` times; 0 is for ever */
   _Atomic uint64_t hits;
 };
@@ -59,6 +61,12 @@ static bool parse(const char *at, const char *end, struct failpoint *out) {
   } else if (take_word(&at, end, STR("sleep:"))) {
     out->action = ACTION_SLEEP;
     if (!take_number(&at, end, &out->sleep_ms)) return false;
+  } else if (take_word(&at, end, STR("hold:"))) {
+    out->action = ACTION_HOLD;
+    out->path = (struct str){at, 0};
+    while (at < end && *at != '@' && *at != '*') at++;
+    out->path.len = (size_t)(at - out->path.data);
+    if (!out->path.len || out->path.len >= PATH_MAX) return false;
   } else {
     return false;
   }
@@ -89,8 +97,7 @@ int failpoint_init(void) {
     if (!parse(at, at + len, failpoint)) {
       fprintf(stderr,
               "KAIROS_FAILPOINTS: \"%.*s\" is no failpoint: write name=action[@hit][*times], action one of "
-              "error, "
-              "enospc, kill, sleep:MS\n",
+              "error, enospc, kill, sleep:MS, hold:PATH\n",
               (int)len, at);
       failpoint_count = 0;
       return -1;
@@ -100,6 +107,14 @@ int failpoint_init(void) {
   }
   failpoint_armed = failpoint_count > 0;
   return 0;
+}
+
+static void hold(struct str path) {
+  const struct timespec pause = {0, 5000000};
+  char file[PATH_MAX];
+  memcpy(file, path.data, path.len);
+  file[path.len] = '\0';
+  while (access(file, F_OK) == 0) nanosleep(&pause, NULL);
 }
 
 static int act(const struct failpoint *failpoint) {
@@ -117,14 +132,20 @@ static int act(const struct failpoint *failpoint) {
     while (nanosleep(&left, &left) && errno == EINTR) continue;
     return 0;
   }
+  case ACTION_HOLD:
+    hold(failpoint->path);
+    return 0;
   }
   return 0;
 }
 
 /** One line the first time it acts, past the logger: the process may not live to write it. */
 static void say(const struct failpoint *failpoint) {
-  static const char *const names[] = {
-      [ACTION_ERROR] = "error", [ACTION_ENOSPC] = "enospc", [ACTION_KILL] = "kill", [ACTION_SLEEP] = "sleep"};
+  static const char *const names[] = {[ACTION_ERROR] = "error",
+                                      [ACTION_ENOSPC] = "enospc",
+                                      [ACTION_KILL] = "kill",
+                                      [ACTION_SLEEP] = "sleep",
+                                      [ACTION_HOLD] = "hold"};
   dprintf(STDERR_FILENO, "failpoint=%.*s action=%s\n", STR_ARG(failpoint->name), names[failpoint->action]);
 }
 

@@ -3,8 +3,9 @@
  * Armed only by the environment at start:
  * KAIROS_FAILPOINTS="log.fsync=error@3,store.write=kill@1,log.append=enospc". `name=action[@hit][*times]`:
  * act at the hit-th call (1 by default) and `times` calls from there (1; `*0` for ever). Actions: error
- * (EIO), enospc (ENOSPC), kill (SIGKILL of this process), sleep:MS. The first time each acts, a line on
- * stderr says so. Unarmed, a failpoint is one predictable branch. Any thread.
+ * (EIO), enospc (ENOSPC), kill (SIGKILL of this process), sleep:MS, hold:PATH (wait for as long as that file
+ * is there; the path without , @ *). The first time each acts, a line on stderr says so. Unarmed, a failpoint
+ * is one predictable branch. Any thread.
  */
 #pragma once
 

@@ -116,7 +116,7 @@ end
 --- Make a directory for a host; it does not run yet.
 -- @param options  rules = {campaign = rule.lua's text or {file = text}}, config = keys over the specs' own,
 --   config_text = the whole file instead, env = environment, arguments = more of `kairos run`, data = a data directory
---   to start on, tls = the client's parameters where the host speaks TLS, core = CPU to pin it to
+--   to start on, tls = the client's parameters where the host speaks TLS, core = CPU to pin it to, hold = as host:hold
 function Host.new(options)
   options = options or {}
   local self = setmetatable({ options = options, directory = files.temporary(), env = options.env or {} }, Host)
@@ -135,8 +135,20 @@ function Host.new(options)
     log = { segment_age = "1h" },
   }, options.config)
   self:rewrite_config()
+  if options.hold then self:hold(options.hold) end
   living[self] = true
   return self
+end
+
+--- From its next start on whatever comes to this failpoint waits there, until host:release().
+function Host:hold(failpoint)
+  local path = self.directory .. "/held"
+  files.write(path, "")
+  self.env.KAIROS_FAILPOINTS = failpoint .. "=hold:" .. path .. "*0"
+end
+
+function Host:release()
+  os.remove(self.directory .. "/held")
 end
 
 --- Write its configuration again, after a change of `host.config`. JSON is YAML.
@@ -196,6 +208,7 @@ end
 
 --- End it and remove its directory. Under a sanitizer it ends in order, so that leaks are told.
 function Host:remove()
+  self:release()
   if self.process and os.getenv "KAIROS_SANITIZED" then self:stop() end
   if self.process then self.process:kill() end
   living[self] = nil
