@@ -45,6 +45,9 @@ static void *take(struct pool *pool, size_t size) {
   struct pool_block *block = pool->free[class];
   if (block) {
     pool->free[class] = block->next;
+    // A collection's worth of blocks is more than the cache near the core holds: the next one is on its way
+    // by the time that it is taken, where its link is read.
+    __builtin_prefetch(block->next, 1);
     return block;
   }
   if (pool->left < rounded) add_chunk(pool);
