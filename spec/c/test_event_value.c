@@ -226,6 +226,24 @@ static void depth_is_bounded(void **state) {
   buf_deinit(&buf);
 }
 
+/** value_opens() says before reading what value_read() says of each first byte. */
+static void maps_and_arrays_are_told_by_their_head(void **state) {
+  (void)state;
+  uint8_t bytes[64] = {0};
+  struct str whole = {(const char *)bytes, sizeof bytes};
+  for (int head = 0; head <= 0xff; head++) {
+    bytes[0] = (uint8_t)head;
+    struct reader reader = reader_of(whole);
+    bool opens = value_opens(&reader);
+    assert_ptr_equal(reader.at, bytes);
+    struct value value = value_read(&reader);
+    assert_int_equal(opens, value.type == VALUE_MAP || value.type == VALUE_ARRAY);
+  }
+  struct reader none = reader_of(STR(""));
+  assert_false(value_opens(&none));
+  assert_false(none.bad);
+}
+
 /** {"a": 1, "items": [{"sku": "A1", "price": 19.9}, 7], "": {"b": true}, "a": 2, "0": "zero"} */
 static void make_sample(struct buf *buf) {
   buf_init(buf);
@@ -389,6 +407,7 @@ int main(void) {
       cmocka_unit_test(depth_is_bounded),
       cmocka_unit_test(paths_lead_to_values),
       cmocka_unit_test(the_last_of_equal_members_counts),
+      cmocka_unit_test(maps_and_arrays_are_told_by_their_head),
       cmocka_unit_test(keys_equal_for_equal_scalars),
       cmocka_unit_test(numbers_round_trip_as_text),
       cmocka_unit_test(text_is_escaped_and_kept_utf8),

@@ -35,12 +35,6 @@ static bool is_empty_map(lua_State *lua, int index) {
 
 static void push(lua_State *lua, struct reader *reader, enum sandbox_loan loan, bool defer);
 
-static bool is_container(const struct reader *reader) {
-  struct reader ahead = *reader;
-  struct value head = value_read(&ahead);
-  return head.type == VALUE_MAP || head.type == VALUE_ARRAY;
-}
-
 /** Members of the map on top: those that would be tables wait until they are asked for. Of equal keys the
  * last counts. */
 static void push_deferred_members(lua_State *lua, struct reader *reader, uint32_t count) {
@@ -48,15 +42,16 @@ static void push_deferred_members(lua_State *lua, struct reader *reader, uint32_
   deferred_begin(lua);
   for (uint32_t i = 0; i < count; i++) {
     struct str key = value_read(reader).string;
-    struct reader start = *reader;
+    // Not the whole reader: a copy just behind a write of one part of it waits until that is in the cache.
+    const uint8_t *start = reader->at;
     if (left_out) deferred_drop(lua, key);
-    bool leave_out = is_container(reader) && deferred_note(lua, key, value_slice(reader), DEFERRED_VALUE);
+    bool leave_out = value_opens(reader) && deferred_note(lua, key, value_slice(reader), DEFERRED_VALUE);
     left_out |= leave_out;
     lua_pushlstring(lua, key.data, key.len);
     if (leave_out) {
       lua_pushnil(lua);
     } else {
-      *reader = start;
+      reader->at = start;
       push(lua, reader, LOAN_INPUT, true);
     }
     lua_rawset(lua, -3);

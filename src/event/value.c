@@ -114,6 +114,12 @@ struct value value_read(struct reader *reader) {
   }
 }
 
+bool value_opens(const struct reader *reader) {
+  if (reader->bad || reader->at >= reader->end) return false;
+  uint8_t head = *reader->at;
+  return (head >= 0x80 && head <= 0x9f) || (head >= 0xdc && head <= 0xdf);
+}
+
 /** Pass over what follows a head past 0xbf, and add its elements to those that are due. @return false if
  * malformed. */
 static inline bool skip_tail(struct reader *reader, uint8_t head, uint64_t *due) {

@@ -31,6 +31,8 @@ struct value {
 
 /** Read one head. Malformed bytes set `reader->bad` and give NIL. */
 struct value value_read(struct reader *reader);
+/** Whether a map or an array comes next. It stays there. */
+bool value_opens(const struct reader *reader);
 /** Pass over one whole value, containers included; without recursion. */
 void value_skip(struct reader *reader);
 /** The next whole value as a slice of the bytes. */
