@@ -9,8 +9,10 @@ enum {
   TIMERS_A_TURN = 1000,
   FIRES_A_TURN = 100,
   FIRES_AN_EVENT = 10000,
-  /** So many events before it is decided, an event's places in the tables are fetched into the cache, then
-   * his slot, then his record. */
+  /** So many events before it is decided, an event and its ids are fetched into the cache, its places in the
+   * tables, then his slot, then his record. */
+  AHEAD_EVENT = 20,
+  AHEAD_IDS = 16,
   AHEAD_PLACES = 12,
   AHEAD_SLOT = 8,
   AHEAD_RECORD = 4
@@ -427,10 +429,21 @@ static void arrive(struct worker *worker, struct ingest_batch *batch, uint32_t i
   worker->arrivals[worker->arrival_count++] = (struct arrival){.batch = batch, .item = item};
 }
 
+static const struct event *arrival_event(const struct worker *worker, size_t at) {
+  const struct arrival *arrival = &worker->arrivals[at];
+  return &arrival->batch->items[arrival->item].event;
+}
+
 static void arrival_ahead(const struct worker *worker, size_t at) {
+  if (at + AHEAD_EVENT < worker->arrival_count) __builtin_prefetch(arrival_event(worker, at + AHEAD_EVENT));
+  if (at + AHEAD_IDS < worker->arrival_count) {
+    const struct event *event = arrival_event(worker, at + AHEAD_IDS);
+    __builtin_prefetch(event->entity.id.data);
+    __builtin_prefetch(event->id.data);
+  }
   if (at + AHEAD_PLACES < worker->arrival_count) {
     struct arrival *arrival = &worker->arrivals[at + AHEAD_PLACES];
-    const struct event *event = &arrival->batch->items[arrival->item].event;
+    const struct event *event = arrival_event(worker, at + AHEAD_PLACES);
     arrival->user_hash = table_hash(event->entity);
     arrival->mark = seen_mark(event->entity, event->id);
     table_prefetch_place(worker->table, arrival->user_hash);
@@ -467,7 +480,7 @@ static void accept_arrival(struct worker *worker, const struct arrival *arrival)
 void inputs_decide(struct worker *worker) {
   if (!worker->arrival_count) return;
   turn_begin(worker);
-  for (int at = -AHEAD_PLACES; at < 0; at++) arrival_ahead(worker, (size_t)at);
+  for (int at = -AHEAD_EVENT; at < 0; at++) arrival_ahead(worker, (size_t)at);
   for (size_t at = 0; at < worker->arrival_count; at++) {
     arrival_ahead(worker, at);
     accept_arrival(worker, &worker->arrivals[at]);
