@@ -37,6 +37,25 @@ describe("kairos check", function()
     assert.falsy(result.err:find("second", 1, true), result.err)
   end)
 
+  it("tells of one campaign alone what concerns it, by its name, its folder or a file of it", function()
+    local rules = {
+      first = 'local kairos = require "kairos"\nreturn kairos.rule { onn = "x", act = function() end }',
+      second = RIGHT, third = "local = 5", third_too = "local = 6",
+    }
+    for _, word in ipairs { "third", directory .. "/rules/third", directory .. "/rules/third/rule.lua" } do
+      local result = check(rules, word)
+      assert.equal(1, result.status)
+      assert.truthy(result.err:find("rules/third/rule.lua:1:", 1, true), result.err)
+      assert.falsy(result.err:find("first", 1, true) or result.err:find("third_too", 1, true), result.err)
+      assert.truthy(result.out:find("1 campaign, 1 error, 0 warnings\n%d elsewhere: `kairos check` shows all"), result.out)
+    end
+    assert.equal(0, check(rules, "second").status)
+    local none = check(rules, "secnd")
+    assert.equal(3, none.status)
+    assert.truthy(none.err:find("there is no campaign `secnd` in ", 1, true), none.err)
+    assert.truthy(none.err:find("did you mean `second`?", 1, true), none.err)
+  end)
+
   it("says which secret is missing, and reads the campaigns by the rest of the configuration", function()
     files.write(directory .. "/kairos.yaml", [[
 purposes:

@@ -1,9 +1,12 @@
+#include "base/suggest.h"
 #include "base/thread.h"
 #include "cli/cli.h"
 #include "cli/problems.h"
 #include "cli/review.h"
 #include "engine/engine.h"
 #include "event/value.h"
+
+#include <string.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,6 +111,45 @@ static size_t review_rules(struct check *check, size_t campaigns) {
   return campaigns;
 }
 
+/* ---- one campaign ---- */
+
+/** "cart_abandoned" of that, "rules/cart_abandoned/", or a path of one of its files. */
+static struct str campaign_meant(const char *word, const char *rules_dir) {
+  struct str text = str_from(word), folder = str_from(rules_dir);
+  if (text.len > folder.len && text.data[folder.len] == '/' &&
+      memcmp(text.data, folder.data, folder.len) == 0)
+    text = (struct str){text.data + folder.len + 1, text.len - folder.len - 1};
+  const char *slash = memchr(text.data, '/', text.len);
+  return slash ? (struct str){text.data, (size_t)(slash - text.data)} : text;
+}
+
+/** Keep what concerns a campaign. @return CLI_DONE, or CLI_NOT_FOUND, told. */
+static int keep_campaign(struct check *check, const char *word) {
+  struct str name = campaign_meant(word, check->config->rules_dir);
+  struct suggestion suggestion = {0};
+  bool there = !check->ruleset;
+  for (size_t i = 0; check->ruleset && i < check->ruleset->count; i++) {
+    const struct ruleset_file *file = &check->ruleset->files[i];
+    const char *slash = file->library ? NULL : strchr(file->path, '/');
+    if (!slash) continue;
+    struct str folder = {file->path, (size_t)(slash - file->path)};
+    there = there || str_equal(folder, name);
+    suggestion_offer(&suggestion, name, folder);
+  }
+  struct buf text;
+  buf_init(&text);
+  if (there) {
+    buf_printf(&text, "%s/%.*s", check->config->rules_dir, STR_ARG(name));
+    problems_keep(&check->problems, buf_str(&text));
+  } else {
+    suggestion_append(&suggestion, &text);
+    fprintf(stderr, "kairos: there is no campaign `%.*s` in %s%.*s\n", STR_ARG(name),
+            check->config->rules_dir, STR_ARG(buf_str(&text)));
+  }
+  buf_deinit(&text);
+  return there ? CLI_DONE : CLI_NOT_FOUND;
+}
+
 static void print_summary(const struct problems *problems, size_t campaigns) {
   printf("%zu campaign%s, ", campaigns, campaigns == 1 ? "" : "s");
   if (problems->errors + problems->warnings == 0)
@@ -125,13 +167,20 @@ static int run(const struct cli_arguments *arguments) {
   problems_init(&check.problems);
   check.config = load_config(arguments, &check.problems);
   int rc = setup_override(arguments, check.config);
+  size_t campaigns = rc == CLI_DONE ? review_rules(&check, load_rules(&check)) : 0;
+  uint32_t all = check.problems.errors + check.problems.warnings;
+  if (rc == CLI_DONE && arguments->word_count) {
+    rc = keep_campaign(&check, arguments->words[0]);
+    campaigns = 1;
+  }
   if (rc == CLI_DONE) {
-    size_t campaigns = review_rules(&check, load_rules(&check));
+    uint32_t elsewhere = all - check.problems.errors - check.problems.warnings;
     if (arguments->json) {
       problems_print_json(&check.problems, campaigns, stdout);
     } else {
       problems_print(&check.problems, stderr);
       print_summary(&check.problems, campaigns);
+      if (elsewhere) printf("%u elsewhere: `kairos check` shows all\n", elsewhere);
     }
     if (check.problems.errors || (arguments->strict && check.problems.warnings)) rc = CLI_FAILED;
   }
@@ -144,18 +193,21 @@ static int run(const struct cli_arguments *arguments) {
 
 const struct cli_command cli_check = {
     .name = "check",
-    .words = "",
+    .words = "[CAMPAIGN]",
+    .words_max = 1,
     .options = CLI_CONFIG | CLI_DATA_DIR | CLI_RULES | CLI_JSON | CLI_STRICT,
     .summary = "read configuration and campaigns as a reviewer",
     .help = "Reads the configuration and every campaign, and tells all of what is wrong in\n"
             "one run: what would keep the host from starting, and what would not do what\n"
             "it looks like. Each with file, line and column, the line itself with a mark,\n"
-            "and what to write instead. Nothing is sent, and no host is needed.\n"
+            "and what to write instead. Nothing is sent, and no host is needed. Of one\n"
+            "CAMPAIGN (its name, or its folder) only what concerns its files is told.\n"
             "\n"
             "The exit is 1 if there is an error; with --strict, also if there is a warning.\n"
             "Notes (a campaign without a spec) are in the JSON alone.\n"
             "\n"
             "  kairos check\n"
+            "  kairos check cart_abandoned\n"
             "  kairos check --config /etc/kairos.yaml --rules rules\n"
             "  kairos check --json --strict\n",
     .run = run,

@@ -33,6 +33,20 @@ void problems_add_value(struct problems *problems, struct str value) {
     problems->notes++;
 }
 
+void problems_keep(struct problems *problems, struct str folder) {
+  struct problems kept;
+  problems_init(&kept);
+  struct reader reader = reader_of(buf_str(&problems->list));
+  for (uint32_t left = problems->count; left > 0; left--) {
+    struct str value = value_slice(&reader), file = value_member_text(value, "file");
+    if (file.len > folder.len && file.data[folder.len] == '/' &&
+        memcmp(file.data, folder.data, folder.len) == 0)
+      problems_add_value(&kept, value);
+  }
+  problems_deinit(problems);
+  *problems = kept;
+}
+
 void problems_add_config(struct problems *problems, const struct config_report *report) {
   struct buf value;
   buf_init(&value);

@@ -29,6 +29,8 @@ void problems_add_error(struct problems *problems, const struct error *err, cons
                         const struct ruleset *ruleset);
 /** A problem that is a value already. */
 void problems_add_value(struct problems *problems, struct str value);
+/** Forget those of other files than the ones in `folder` ("rules/cart_abandoned", as files are shown). */
+void problems_keep(struct problems *problems, struct str folder);
 
 /** Each as "file:line:column: severity: message; instead", with the line and a mark below what is meant.
  * Notes are for machines. */
