@@ -352,6 +352,30 @@ static void test_late_retry_of_a_start(void **state) {
   }
 }
 
+/** Nor does it come all at once where an operator moves one on that was parked at its start. */
+static void test_late_move_of_a_start(void **state) {
+  (void)state;
+  static const int64_t after[] = {HOUR / 2, 30 * HOUR};
+  for (size_t i = 0; i < 2; i++) {
+    struct world world;
+    struct journey journey;
+    struct error err = {0};
+    world_init(&world);
+    world_journey(&world, "error 'no'");
+    world_event(&world, "go", NOON);
+    world_journey(&world, "journey:wait '1h' journey:wait '2h'");
+    assert_true(only(&world, &journey) && journey.state == JOURNEY_PARKED);
+    assert_int_equal(decide_journey_move(world.decider, &world.bench.record, journey.id, NOON + after[i],
+                                         &world.decision, &err),
+                     0);
+    settle(&world);
+    world_timer(&world);
+    assert_true(only(&world, &journey) && journey.begun == NOON);
+    assert_int_equal(journey.wait.due, NOON + (i ? after[i] : 0) + HOUR);
+    world_deinit(&world);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_bounds),
                                      cmocka_unit_test(test_indexed),
@@ -363,6 +387,7 @@ int main(void) {
                                      cmocka_unit_test(test_retry_of_an_exit_at_another_step),
                                      cmocka_unit_test(test_retry_of_a_start_that_is_an_exit),
                                      cmocka_unit_test(test_late_retry),
-                                     cmocka_unit_test(test_late_retry_of_a_start)};
+                                     cmocka_unit_test(test_late_retry_of_a_start),
+                                     cmocka_unit_test(test_late_move_of_a_start)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

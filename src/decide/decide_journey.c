@@ -165,6 +165,28 @@ static bool is_too_late(struct decider *decider, const struct journey *journey,
   return true;
 }
 
+/** When a start that is tried again counts from: as of its event, or, as any resume, from now if that came
+ * long ago. */
+static int64_t begins_at(const struct engine_call *call, const struct engine_journey *declared,
+                         int64_t received, int64_t now) {
+  int64_t late = declared->late_after ? declared->late_after : LATE_MS;
+  return call->wall - received > late ? call->wall : now;
+}
+
+/** Of one that was parked at its very start: it is about to begin. @return whether it is one. */
+static bool begin_again(struct decider *decider, struct journey *journey,
+                        const struct journey_source *source) {
+  struct reader reader = reader_of(journey->event);
+  struct event event;
+  if (journey->wait.op != JOURNEY_NONE || journey->steps || event_decode(&event, &reader, NULL)) return false;
+  int64_t at = begins_at(&decider->call, source->own->journey, event.received, journey->at);
+  if (at != journey->at) {
+    journey->at = at;
+    decide_journey_put(decider, journey, JOURNEY_CONTINUES);
+  }
+  return true;
+}
+
 void decide_journey_timer(struct decider *decider, const struct timer *timer) {
   struct hash128 id;
   struct journey journey;
@@ -184,6 +206,7 @@ void decide_journey_timer(struct decider *decider, const struct timer *timer) {
       decide_journey_put(decider, &held, 0);
     } else if (hold == 0 && !is_too_late(decider, &journey, call)) {
       call->timed = true;
+      begin_again(decider, &journey, &source); // an operator has moved it
       decide_journey_resume(decider, &journey, &source, false, 0, &err);
     }
   }
@@ -344,16 +367,11 @@ static int start(struct decider *decider, uint32_t rule, int64_t at, struct erro
   return other ? restart(decider, &source, at, err) : begin(decider, &source, at, err);
 }
 
-/** When a start that is tried again counts from: as of its event, or, as any resume, from now if that is long
- * ago. */
-static int64_t begins_at(const struct engine_call *call, const struct engine_journey *declared) {
-  int64_t late_after = declared->late_after ? declared->late_after : LATE_MS;
-  return call->event && call->wall - call->event->received > late_after ? call->wall : call->now;
-}
-
 int decide_journey_start_again(struct decider *decider, uint32_t rule, struct error *err) {
-  int rc = start(decider, rule, begins_at(&decider->call, decider->rules[rule].journey), err);
-  decider->call.journey = NULL;
+  struct engine_call *call = &decider->call;
+  int64_t received = call->event ? call->event->received : call->wall;
+  int rc = start(decider, rule, begins_at(call, decider->rules[rule].journey, received, call->now), err);
+  call->journey = NULL;
   return rc;
 }
 
@@ -399,11 +417,7 @@ int decide_journey_retry(struct decider *decider, struct str where, struct error
   bool over = call->timer && is_too_late(decider, &journey, asked);
   // An event has come in time, and what follows it keeps its distance all the same.
   if (call->event && call->wall - call->event->received > late_after(&journey.wait)) call->now = call->wall;
-  if (begins && journey.wait.op == JOURNEY_NONE && !journey.steps) {
-    call->now = journey.begun;
-    journey.at = begins_at(call, source.own->journey);
-    if (journey.at != journey.begun) decide_journey_put(decider, &journey, JOURNEY_CONTINUES);
-  }
+  if (begins && begin_again(decider, &journey, &source)) call->now = journey.at;
   if (!over) rc = decide_journey_go_on(decider, &journey, &source, false, 0, err);
   call->journey = NULL;
   return rc;

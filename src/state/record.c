@@ -330,8 +330,10 @@ int record_apply(struct record *record, const struct effect *effect, size_t max,
   char name[256];
   name_effect(effect, name);
   if (rc == ERROR_LIMIT)
-    return error_set(err, rc, "%s does not fit into the user's record: it has %zu bytes, %zu are allowed",
-                     name, record->bytes.len, max);
+    return error_set(
+        err, rc,
+        "%s does not fit into the user's record: it has %zu bytes, %zu are allowed (state.record_max)", name,
+        record->bytes.len, max);
   return error_set(err, rc, "%s: its value is malformed, or longer than a window takes (%d bytes)", name,
                    WINDOW_VALUE_MAX);
 }
