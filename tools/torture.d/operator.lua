@@ -14,7 +14,8 @@ local USERS = 30
 --- @param options  path of the socket, random, users
 function operator.new(options)
   return setmetatable({
-    path = options.path, random = options.random, users = options.users, flowing = true, busy = false,
+    path = options.path, random = options.random, users = options.users, flowing = true,
+    busy = 0, -- conversations under way
     suppressions = {}, -- of each user, in order: {on, done}
     resent = {}, -- message id -> {done = how often, perhaps = how often that is not known}
     fan_outs = {}, -- id -> in order: {what = "pause", "resume" or "stop", done, asked, answered = ms}
@@ -112,7 +113,7 @@ local function change_fan_out(self)
   end
   if #open == 0 then return end
   local one = self.random:any(open)
-  local what = self.random:chance(12) and "stop" or one.state == "paused" and "resume" or "pause"
+  local what = self.random:chance(4) and "stop" or one.state == "paused" and "resume" or "pause"
   local asked = now_ms()
   local changed = ask(self.path, { command = "fanout_" .. what, id = one.id, text = "as the operator likes" })
   if changed ~= nil then order(self, one.id, what, changed, asked) end
@@ -129,18 +130,25 @@ function operator:resume_all()
   end
 end
 
-function operator:start()
+--- Every now and then, in a conversation of its own.
+local function again_and_again(self, from, to, act)
   loop.spawn(function()
     while true do
-      loop.sleep(self.random:between(50, 400) / 1000)
+      loop.sleep(self.random:between(from, to) / 1000)
       if self.flowing then
-        self.busy = true
-        local draw = self.random:to(100)
-        if draw <= 35 then suppress(self) elseif draw <= 50 then resend(self) else change_fan_out(self) end
-        self.busy = false
+        self.busy = self.busy + 1
+        act()
+        self.busy = self.busy - 1
       end
     end
   end)
+end
+
+function operator:start()
+  again_and_again(self, 50, 400, function()
+    if self.random:chance(70) then suppress(self) else resend(self) end
+  end)
+  again_and_again(self, 50, 300, function() change_fan_out(self) end)
 end
 
 return operator
