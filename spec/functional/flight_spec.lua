@@ -122,6 +122,23 @@ describe("a journey under way", function()
     assert.same({ "begun by one", "ended by one", "seen 0 by one" }, host:said("ada", 3))
   end)
 
+  it("that a slip has parked goes on with mended source that adopts it, and not with its own", function()
+    reload(host, (telling("one"):gsub('say%("seen "', 'error "a slip" say("seen "')))
+    host:accept { type = "begin", user = "bob" }
+    host:said "bob"
+    go(host, "bob")
+    host:dead(1)
+    reload(host, telling "two")
+    host:command("journeys", "move", "telling", "--user", "bob")
+    assert.equal("parked", journey_of(host, "bob").state)
+    local text = host:command("journeys", "--user", "bob").out
+    assert.truthy(text:find('a slip.-newer one where that says flight = "adopt"'), text)
+    reload(host, telling("two", { flight = '"adopt"' }))
+    host:command("journeys", "move", "telling", "--user", "bob")
+    assert.same({ "begun by one", "seen 0 by two" }, host:said("bob", 2))
+    assert.is_true(journey_of(host, "bob").serves)
+  end)
+
   it("is moved to newer source by the function that makes its state, or stays", function()
     host:accept { type = "begin", user = "bob" }
     assert.same({ "begun by one" }, host:said "bob")
@@ -264,6 +281,7 @@ return kairos.journey {
     assert.equal(2, host:command("journeys", "end", "waiting").status)
     local ended = host:command("journeys", "end", "waiting", "--user", "ada", "--reason", "called us")
     assert.truthy(ended.out:find("Ended: waiting a, which stood at: wait_for fail", 1, true), ended.out)
+    assert.truthy(ended.out:find("What the gate has deferred of it is cancelled", 1, true), ended.out)
     assert.same({}, host:ask("journeys", "--user", "ada"))
     counted {}
     host:kill()

@@ -93,9 +93,13 @@ static int count_all(const struct cli_arguments *arguments) {
 /* ---- one person's ---- */
 
 /** What a step came to: "→ no", "→ free_shipping", "→ message.clicked", "→ failed: rules/…". */
-static void show_answer(struct str answer) {
+static void show_answer(struct str step) {
+  struct str answer = part(step, "answer");
   struct value head = value_head(answer);
-  if (head.type == VALUE_NIL) return;
+  if (head.type == VALUE_NIL) {
+    if (str_equal(value_member_text(step, "op"), STR("read"))) printf("  → nothing");
+    return;
+  }
   struct str event = head.type == VALUE_MAP ? part(answer, "event") : STR("");
   struct str failed = head.type == VALUE_MAP ? value_member_text(answer, "failed") : STR("");
   printf("  → ");
@@ -119,7 +123,7 @@ static void show_history(struct str history) {
     print_time(stdout, value_member_integer(step, "at"));
     printf("  ");
     print_text(stdout, value_member_text(step, "words"), 0);
-    show_answer(part(step, "answer"));
+    show_answer(step);
     printf("\n");
   }
 }
@@ -146,6 +150,10 @@ static void show_wait(struct str journey) {
   printf(parked ? "  because " : "  ");
   print_text(stdout, why, 10);
   printf("\n");
+  if (parked)
+    printf(
+        "  when that is mended, `kairos journeys move` lets it try again: with its own source, or with the\n"
+        "  newer one where that says flight = \"adopt\"\n");
 }
 
 static void show_journey(struct str journey) {
@@ -209,7 +217,8 @@ static void moved(struct str result) {
 
 static void ended(struct str result) {
   show_steered("Ended:", result);
-  printf("Messages that wait for their provider still go out.\n");
+  printf(
+      "What the gate has deferred of it is cancelled; messages that wait for their provider still go out.\n");
 }
 
 static int steer(const struct cli_arguments *arguments, bool move) {
