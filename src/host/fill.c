@@ -15,7 +15,6 @@ enum {
   FILL_NICE = 10,           /**< of its thread, as of those that build and seal */
   IN_FLIGHT_MAX = 8,        /**< batches on their way while nobody else is there … */
   IN_FLIGHT_BUSY = 1,       /**< … and while events come in */
-  PAUSE_MAX_US = 20000,     /**< between two batches */
   CHUNK_USERS = 1024,       /**< read from the store … */
   CHUNK_US = 20000,         /**< … or for so long, before it may close again */
   NOTE_US = 2000000,        /**< how often the place is noted */
@@ -153,7 +152,7 @@ static void send_batch(struct fill *fill, struct fill_batch *batch) {
   while (memory_full(fill, worker) && !stopping(fill)) usleep(POLL_US);
   pthread_mutex_lock(&fill->lock);
   while (fill->in_flight >= (fill->pause_us ? IN_FLIGHT_BUSY : IN_FLIGHT_MAX)) wait_home(fill);
-  int64_t pause = fill->pause_us < PAUSE_MAX_US ? fill->pause_us : PAUSE_MAX_US;
+  int64_t pause = fill->pause_us < FILL_PAUSE_MAX_US ? fill->pause_us : FILL_PAUSE_MAX_US;
   fill->in_flight++;
   pthread_mutex_unlock(&fill->lock);
   if (pause) usleep((useconds_t)pause);

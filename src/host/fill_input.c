@@ -8,13 +8,15 @@
 static void batch_home(struct fill_batch *batch, struct worker *worker) {
   struct fill *fill = batch->fill;
   uint64_t decided = worker->decided - batch->decided_before;
-  bool others = decided > batch->filled;
+  bool others = decided > batch->logged;
+  // Entries of interests are written beside the log, and held in memory until then.
+  bool store_lags = worker->writes_started - worker->writes_finished > FILL_WRITES_MAX;
   atomic_fetch_add(&fill->users, batch->filled);
   atomic_fetch_add(&fill->refused, batch->refused);
   metric_add(fill->filled_total, batch->filled);
   pthread_mutex_lock(&fill->lock);
   fill->failed |= batch->failed;
-  fill->pause_us = others ? clock_mono_us() - batch->began : 0;
+  fill->pause_us = store_lags ? FILL_PAUSE_MAX_US : others ? clock_mono_us() - batch->began : 0;
   fill->in_flight--;
   batch->next = fill->free_batches;
   fill->free_batches = batch;
@@ -34,6 +36,7 @@ static int user_decide(struct worker_input *input, struct decider *decider, stru
               user->found.entries, fill->segments, judges ? fill->options.segment_count : 0, wall, out,
               &refused);
   user->batch->refused += refused;
+  user->batch->logged += out->effects.len > 0;
   user->batch->filled += out->effects.len > 0 && !user->found.more;
   return out->effects.len ? 0 : 1;
 }
@@ -51,7 +54,7 @@ static void batch_run(struct worker *worker, struct worker_task *task) {
   batch->began = clock_mono_us();
   batch->decided_before = worker->decided;
   batch->failed = false;
-  batch->filled = batch->refused = 0;
+  batch->logged = batch->filled = batch->refused = 0;
   batch->pending = count;
   /* The last one may be home, and the batch another's, before the loop ends. */
   for (unsigned i = 0; i < count; i++) worker_submit(worker, &batch->users[i].input);

@@ -5,7 +5,12 @@
 #include "host/fill.h"
 #include "state/record.h"
 
-enum { FILL_BATCH_USERS = 32, FILL_BATCH_BYTES = 64 << 10 };
+enum {
+  FILL_BATCH_USERS = 32,
+  FILL_BATCH_BYTES = 64 << 10,
+  FILL_PAUSE_MAX_US = 20000, /**< between two batches */
+  FILL_WRITES_MAX = 64       /**< of a worker that wait for the store: then it is that long */
+};
 
 struct fill_batch;
 
@@ -38,9 +43,9 @@ struct fill_batch {
   /* the worker's, until it is home */
   unsigned pending;
   bool failed;
-  uint32_t filled, refused;
-  int64_t began;           /**< monotonic us */
-  uint64_t decided_before; /**< inputs of the worker so far */
+  uint32_t logged, filled, refused; /**< inputs; users; their windows */
+  int64_t began;                    /**< monotonic us */
+  uint64_t decided_before;          /**< inputs of the worker so far */
 };
 
 struct fill {
