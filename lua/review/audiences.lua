@@ -101,6 +101,9 @@ function Walk:check_experiment(node)
     if item.tag == "Pair" and item[1].tag == "String" and item[2].tag == "String" then
       self:error("argument", item[2], ("the weight of `%s` must be a number, not \"%s\""):format(item[1][1], item[2][1]),
         ("write %s = %s"):format(item[1][1], item[2][1]:match "^%s*(%d+%.?%d*)" or "50"))
+    elseif item.tag == "Pair" and item[1].tag == "String" and item[2].tag == "Number" and tonumber(item[2][1]) == 0 then
+      self:error("argument", item[2], ("`%s` has no weight, so nobody would get it"):format(item[1][1]),
+        ("take it out, or write %s = 1"):format(item[1][1]))
     end
   end
 end

@@ -78,6 +78,8 @@ return kairos.rule {
     "4:59: error: `where` answers nothing, so no event ever fits; write return in front of its condition" },
   { "weights in percent", act(nil, [[name = "offer", variants = { a = "50%", b = 50 }, goal = { on = "x", within = "7d" }]]),
     '3:36: error: the weight of `a` must be a number, not "50%"; write a = 50' },
+  { "a variant without weight", act(nil, [[name = "offer", variants = { a = 50, b = 0 }, goal = { on = "x", within = "7d" }]]),
+    "3:44: error: `b` has no weight, so nobody would get it; take it out, or write b = 1" },
   { "the experiment's variant", act [[
     user:set("offer", offer:variant(user))]],
     "8:29: error: an experiment has no `variant`; write user:variant(offer)" },
