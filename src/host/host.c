@@ -143,6 +143,8 @@ int host_start(struct host **out, uv_loop_t *loop, const struct config *config, 
   host->checkpoint_at = clock_mono_us() + config->state.checkpoint_every * 1000;
   uv_timer_start(&host->clockwork, on_clockwork, TICK_MS, TICK_MS);
   atomic_store(&host->shared.phase, HOST_RUNNING);
+  if (atomic_load(&host->failing)) // what was overdue is decided already, and may have met a full disk
+    atomic_store(&host->shared.phase, HOST_FAILED);
   reload_watch(host);
   *out = host;
   return 0;
