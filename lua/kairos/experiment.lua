@@ -1,7 +1,7 @@
 --- Experiments: which variant does more for a goal.
 --
 -- Who gets which variant follows from a hash of the user's id and the experiment's name, and is kept: whoever has had one keeps
--- it. Results are shown by `kairos experiments`.
+-- it, as long as it is declared; then he gets the control. Results are shown by `kairos experiments`.
 
 local check = require "kairos.check"
 local core = require "kairos.core"

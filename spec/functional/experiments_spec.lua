@@ -332,6 +332,22 @@ describe("in simulate and specs", function()
     fails("there is no experiment `subject`", greeting(), "", '{ variants = { subject = "urgent" } }')
   end)
 
+  it("who had a variant that is declared no more gets the control, and counts where he was", function()
+    files.write(directory .. "/2/greet/rule.lua", greeting 'variants = { "calm", "plain" }, control = "plain",')
+    files.write(directory .. "/2/greet/said.txt", "{{{text}}}")
+    passes(greeting(), [[
+      host:event { type = "hello", user = "ada" }
+      host:reload "2/greet"
+      host:event { type = "hello", user = "ada" }
+      assert.sent(host, { to = "ada", text_has = "urgent", times = 1 })
+      assert.sent(host, { to = "ada", text_has = "plain", times = 1 })
+      assert.equal("plain (in place of urgent, which is declared no more)",
+        host:decisions()[#host:decisions()].facts["variant [subject_line]"])
+      host:event { type = "order.completed", user = "ada", payload = { total = 5 } }
+      assert.exposed(host, { to = "ada", variant = "urgent", goal = true, times = 1 })
+    ]], '{ rules = "rules/greet", variants = { subject_line = "urgent" } }')
+  end)
+
   it("a journey asks for a variant, keeps it to its end, and may hold out", function()
     local chasing = [[
 local kairos = require "kairos"

@@ -144,10 +144,19 @@ int binding_declare_experiment(lua_State *lua) {
 
 /* ---- asking ---- */
 
-/** What a rule is told, and so what its facts say. */
+static bool declares(const struct engine_experiment *experiment, struct str variant) {
+  for (size_t i = 0; i < experiment->variant_count; i++)
+    if (str_equal(experiment->variants[i].name, variant)) return true;
+  return false;
+}
+
+/** What a rule is told, and so what its facts say: of who had a variant that is declared no more, the
+ * control's; his goal counts where he was all the same. */
 static struct str shown(const struct engine_call *call, const struct engine_experiment *experiment,
                         const struct exposure *exposure) {
-  if (!exposure_held(exposure)) return exposure->variant;
+  if (!exposure_held(exposure))
+    return declares(experiment, exposure->variant) ? exposure->variant
+                                                   : experiment->variants[experiment->control].name;
   struct exposure would;
   struct buf chances;
   buf_init(&chances);
@@ -230,7 +239,11 @@ static int user_variant(lua_State *lua) {
   if (facts_begin(&engine->facts, hash64(experiment->name, hash64(STR("variant"), 0)), STR("variant"),
                   experiment->name)) {
     buf_clear(&engine->text);
-    buf_printf(&engine->text, "%.*s%s", STR_ARG(variant), exposure_held(&exposure) ? " (held out)" : "");
+    buf_printf(&engine->text, "%.*s", STR_ARG(variant));
+    if (exposure_held(&exposure))
+      buf_printf(&engine->text, " (held out)");
+    else if (!str_equal(variant, exposure.variant))
+      buf_printf(&engine->text, " (in place of %.*s, which is declared no more)", STR_ARG(exposure.variant));
     value_put_string(&engine->facts.body, buf_str(&engine->text));
   }
   lua_pushlstring(lua, variant.data, variant.len);
