@@ -33,28 +33,28 @@ static long compute(void) {
   return after.ru_nvcsw - before.ru_nvcsw;
 }
 
+/** @param run  returns null if all was well, else what was not; only this thread may fail a test */
 static void on_thread(void *(*run)(void *)) {
   pthread_t thread;
+  void *wrong;
   assert_int_equal(pthread_create(&thread, NULL, run, NULL), 0);
-  pthread_join(thread, NULL);
+  pthread_join(thread, &wrong);
+  assert_string_equal(wrong ? wrong : "", "");
 }
 
 static void *pause_while_paced(void *context) {
   (void)context;
   thread_modest();
-  assert_int_equal(sched_getscheduler(0), SCHED_BATCH);
-  long without = compute();
+  if (sched_getscheduler(0) != SCHED_BATCH) return "not modest";
+  if (compute() >= PAUSES_LEAST / 2) return "pauses before";
   thread_pace();
   thread_pace();
-  long with = compute();
+  if (compute() < PAUSES_LEAST) return "no pauses";
   thread_unpace();
-  long after = compute();
+  if (compute() >= PAUSES_LEAST / 2) return "pauses behind";
   thread_unpace();
-  assert_true(without < PAUSES_LEAST / 2);
-  assert_true(with >= PAUSES_LEAST);
-  assert_true(after < PAUSES_LEAST / 2);
   thread_pace();
-  assert_true(compute() >= PAUSES_LEAST);
+  if (compute() < PAUSES_LEAST) return "no pauses the second time";
   thread_unpace();
   return NULL;
 }
@@ -67,9 +67,9 @@ static void a_paced_thread_pauses(void **state) {
 static void *pace_immodestly(void *context) {
   (void)context;
   thread_pace();
-  assert_true(compute() < PAUSES_LEAST / 2);
+  bool paused = compute() >= PAUSES_LEAST / 2;
   thread_unpace();
-  return NULL;
+  return paused ? "pauses" : NULL;
 }
 
 static void one_that_is_not_modest_does_not(void **state) {
@@ -77,53 +77,55 @@ static void one_that_is_not_modest_does_not(void **state) {
   on_thread(pace_immodestly);
 }
 
-static void *fork_while_paced(void *context) {
-  (void)context;
+/** In a process of its own. @return its exit status. */
+static int fork_while_paced(void) {
   thread_modest();
   thread_pace();
   pid_t child = fork();
   if (child == 0) {
-    bool still = compute() < PAUSES_LEAST / 2;
+    if (compute() >= PAUSES_LEAST / 2) _exit(1);
     thread_pace();
-    _exit(still && compute() >= PAUSES_LEAST ? 0 : 1);
+    _exit(compute() >= PAUSES_LEAST ? 0 : 2);
   }
-  int status;
-  assert_int_equal(waitpid(child, &status, 0), child);
-  assert_int_equal(status, 0);
-  assert_true(compute() >= PAUSES_LEAST);
-  thread_unpace();
-  return NULL;
+  int status = 0;
+  if (waitpid(child, &status, 0) != child || !WIFEXITED(status)) return 3;
+  if (WEXITSTATUS(status)) return WEXITSTATUS(status);
+  return compute() >= PAUSES_LEAST ? 0 : 4;
 }
 
 static void a_fork_begins_for_itself(void **state) {
   (void)state;
-  on_thread(fork_while_paced);
+  int status;
+  pid_t child = fork();
+  if (child == 0) _exit(fork_while_paced());
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_int_equal(status, 0);
 }
 
-/** What it waits for is not cut short, and costs no turns. */
-static void *sleep_while_paced(void *context) {
+/** What it waits for is not cut short. */
+static void *read_while_paced(void *context) {
   (void)context;
-  thread_modest();
-  thread_pace();
   int pipes[2];
   char byte;
-  assert_int_equal(pipe(pipes), 0);
+  if (pipe(pipes)) return "no pipe";
+  thread_modest();
+  thread_pace();
   pid_t child = fork();
   if (child == 0) {
     usleep(50000);
     _exit(write(pipes[1], "x", 1) == 1 ? 0 : 1);
   }
-  assert_int_equal(read(pipes[0], &byte, 1), 1);
+  bool got = read(pipes[0], &byte, 1) == 1;
   thread_unpace();
   waitpid(child, NULL, 0);
   close(pipes[0]);
   close(pipes[1]);
-  return NULL;
+  return got ? NULL : "the read was cut short";
 }
 
 static void a_read_goes_on_behind_a_pause(void **state) {
   (void)state;
-  on_thread(sleep_while_paced);
+  on_thread(read_while_paced);
 }
 
 int main(void) {
