@@ -487,7 +487,7 @@ return kairos.journey {
   it("declarations that cannot be meant are told what to write", function()
     for _, case in ipairs {
       { "variants = { plain = 50 },", "one variant alone is compared with nothing" },
-      { "variants = { plain = 0, urgent = 1 },", "must give `plain` a weight above 0" },
+      { "variants = { plain = 0, urgent = 1 },", "`plain` has no weight, so nobody would get it" },
       { 'variants = { "plain", "plain" },', 'has "plain" twice' },
       { 'variants = { "a", "b" }, control = "c",', "`control` is no variant" },
       { 'variants = { "a", "b" }, holdout = "ten",', "`holdout` of kairos.experiment is no share of the users" },
