@@ -6,16 +6,18 @@ local http = {}
 local connection = {}
 connection.__index = connection
 
---- @param options  optional: tls = parameters for luasec, seconds = patience with reads (10)
+local PATIENCE_S = 10 * (tonumber(os.getenv "KAIROS_PATIENCE") or 1)
+
+--- @param options  optional: tls = parameters for luasec, seconds = patience with reads (10, times that of the specs)
 function http.connect(port, options)
   options = options or {}
   local raw = socket.tcp()
-  raw:settimeout(options.seconds or 10)
+  raw:settimeout(options.seconds or PATIENCE_S)
   assert(raw:connect("127.0.0.1", port))
   raw:setoption("tcp-nodelay", true)
   if options.tls then
     raw = assert(require("ssl").wrap(raw, options.tls))
-    raw:settimeout(options.seconds or 10)
+    raw:settimeout(options.seconds or PATIENCE_S)
     local ok, problem = raw:dohandshake()
     if not ok then
       raw:close()
