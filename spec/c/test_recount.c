@@ -74,7 +74,7 @@ static void tell_all(struct user_index *index, struct buf *out) {
   for (int i = 0; i < INTERESTS; i++)
     for (int key = 0; key <= KEYS; key++)
       for (int64_t now = NOW; now < NOW + 9000; now += 3000) {
-        char sku[8] = "";
+        char sku[16] = "";
         struct buf cursor;
         buf_init(&cursor);
         if (key) snprintf(sku, sizeof sku, "K%d", key);
