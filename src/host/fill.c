@@ -4,15 +4,13 @@
 #include "base/failpoint.h"
 #include "base/logger.h"
 #include "base/memory.h"
+#include "base/thread.h"
 #include "decide/recount.h"
 #include "state/event_walk.h"
 
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 enum {
-  FILL_NICE = 10,           /**< of its thread, as of those that build and seal */
   IN_FLIGHT_MAX = 8,        /**< batches on their way while nobody else is there … */
   IN_FLIGHT_BUSY = 1,       /**< … and while events come in */
   CHUNK_USERS = 1024,       /**< read from the store … */
@@ -312,7 +310,9 @@ static int walk(struct filling *filling, int (*read)(struct filling *filling, st
   struct fill *fill = filling->fill;
   for (;;) {
     if (stopping(fill)) return error_set(err, ERROR_UNAVAILABLE, "the filling was stopped");
+    thread_pace();
     int more = read(filling, err);
+    thread_unpace();
     if (more == ERROR_UNAVAILABLE) {
       wait_all_home(fill);
       go_back(filling);
@@ -437,7 +437,7 @@ static void main_told(struct mail *mail, bool cancelled) {
 static void thread_main(void *context) {
   struct fill *fill = context;
   pthread_setname_np(pthread_self(), "kairos-fill");
-  setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), FILL_NICE);
+  thread_modest();
   fill->status = run(fill, &fill->err);
   metric_set(fill->filling_gauge, 0);
   mailbox_send(fill->options.host->mailbox, &fill->ended);
