@@ -69,7 +69,7 @@ static int write_file(struct canary *canary, const char *folder, const char *nam
   int rc = make_way(canary, path);
   if (rc) return rc;
   FILE *file = fopen(path, "we");
-  bool written = file && fwrite(text.data, 1, text.len, file) == text.len;
+  bool written = file && (text.len == 0 || fwrite(text.data, 1, text.len, file) == text.len);
   int failed = errno;
   if (file && fclose(file) != 0) written = false, failed = errno;
   return written ? 0 : error_set_errno(canary->err, failed, "the snapshot's file %s cannot be written", path);
