@@ -82,7 +82,7 @@ static void read_file(const char *path, struct buf *out) {
 
 static void write_file(const char *path, struct str bytes) {
   FILE *file = fopen(path, "we");
-  if (file) fwrite(bytes.data, 1, bytes.len, file);
+  if (file && bytes.len) fwrite(bytes.data, 1, bytes.len, file);
   if (file) fclose(file);
 }
 
