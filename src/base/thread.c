@@ -13,10 +13,11 @@
 #include <unistd.h>
 
 enum {
-  SLICE_NS = 100000,       // the least that the kernel takes
-  NICE = 10,               // as the store's own work behind the events
-  PIECE_NS = 250000,       // of computing, between two pauses
-  PIECE_MOST_NS = 4000000, // as long as it would run at a stretch without pauses
+  SLICE_NS = 100000,        // the least that the kernel takes
+  NICE = 10,                // as the store's own work behind the events
+  PIECE_NS = 250000,        // of a modest thread's computing, between two pauses
+  PIECE_PROMPT_NS = 500000, // of a prompt one's
+  PIECE_MOST_NS = 4000000,  // as long as it would run at a stretch without pauses
   PAUSE_NS = 50000,
 };
 
@@ -49,6 +50,7 @@ void thread_modest(void) {
 static _Thread_local struct {
   timer_t timer;
   volatile bool on;
+  bool prompt;
   int64_t paused_cpu; /**< its CPU time at the last pause, ns */
   int64_t piece;      /**< until the next, ns */
 } pace;
@@ -81,7 +83,7 @@ static void pause_now(int signal) {
     struct timespec moment = {0, PAUSE_NS};
     int64_t began = read_clock(CLOCK_MONOTONIC);
     nanosleep(&moment, NULL);
-    int64_t piece = (read_clock(CLOCK_MONOTONIC) - began - PAUSE_NS) / 4;
+    int64_t piece = pace.prompt ? PIECE_PROMPT_NS : (read_clock(CLOCK_MONOTONIC) - began - PAUSE_NS) / 4;
     left = pace.piece = piece < PIECE_NS ? PIECE_NS : piece > PIECE_MOST_NS ? PIECE_MOST_NS : piece;
     pace.paused_cpu = read_clock(CLOCK_THREAD_CPUTIME_ID);
   }
@@ -100,8 +102,8 @@ static void prepare(void) {
   pthread_atfork(NULL, NULL, forked);
 }
 
-void thread_pace(void) {
-  if (pace.on || sched_getscheduler(0) != SCHED_BATCH) return;
+static void begin(bool prompt) {
+  if (pace.on) return;
   pthread_once(&once, prepare);
   sigset_t set;
   sigemptyset(&set);
@@ -111,10 +113,19 @@ void thread_pace(void) {
   event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
   if (timer_create(CLOCK_MONOTONIC, &event, &pace.timer)) return;
   prctl(PR_SET_TIMERSLACK, 1UL);
-  pace.piece = PIECE_NS;
+  pace.prompt = prompt;
+  pace.piece = prompt ? PIECE_PROMPT_NS : PIECE_NS;
   pace.paused_cpu = read_clock(CLOCK_THREAD_CPUTIME_ID);
   pace.on = true;
   arm(PIECE_NS);
+}
+
+void thread_pace(void) {
+  if (sched_getscheduler(0) == SCHED_BATCH) begin(false);
+}
+
+void thread_pace_prompt(void) {
+  begin(true);
 }
 
 void thread_unpace(void) {

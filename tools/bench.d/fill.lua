@@ -39,7 +39,7 @@ local function fill(bench, host, name, over)
   local users, ms
   bench:await(host.child, function()
     socket.sleep(0.02)
-    users, ms = files.read(host.child.log):sub(before):match 'new windows and segments are filled" users=(%d+) milliseconds=(%d+)'
+    users, ms = files.read(host.child.log):sub(before):match 'what is new is filled" users=(%d+) milliseconds=(%d+)'
     return users
   end, 600)
   return tonumber(users), tonumber(ms) / 1000
