@@ -64,6 +64,23 @@ static void a_paced_thread_pauses(void **state) {
   on_thread(pause_while_paced);
 }
 
+static void *pause_promptly(void *context) {
+  (void)context;
+  thread_prompt();
+  thread_pace();
+  if (compute() >= PAUSES_LEAST / 2) return "pauses as if it were modest";
+  thread_pace_prompt();
+  if (compute() < COMPUTED_MS) return "its pieces grow";
+  thread_unpace();
+  if (compute() >= PAUSES_LEAST / 2) return "pauses behind";
+  return NULL;
+}
+
+static void a_prompt_one_pauses_in_pieces_that_do_not_grow(void **state) {
+  (void)state;
+  on_thread(pause_promptly);
+}
+
 static void *pace_immodestly(void *context) {
   (void)context;
   thread_pace();
@@ -131,6 +148,7 @@ static void a_read_goes_on_behind_a_pause(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_paced_thread_pauses),
+      cmocka_unit_test(a_prompt_one_pauses_in_pieces_that_do_not_grow),
       cmocka_unit_test(one_that_is_not_modest_does_not),
       cmocka_unit_test(a_fork_begins_for_itself),
       cmocka_unit_test(a_read_goes_on_behind_a_pause),
