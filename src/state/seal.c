@@ -398,8 +398,8 @@ static void *run_errand(void *context) {
   struct errand *errand = context;
   pthread_setname_np(pthread_self(), "kairos-seal");
   // At a stretch it would hold up the disk's answers to the log, and as somebody modest it would fall behind
-  // when events fill the core: a fair share of it, in pieces, costs 5 % of the most that the host can take,
-  // and halves the p99 of the events that come meanwhile.
+  // when events fill the core: a fair share of it, in pieces, costs 5 to 10 % of the most that the host can
+  // take, and halves the p99 of the events that come meanwhile.
   thread_prompt();
   thread_pace_prompt();
   errand->status = seal(errand->store, errand->log_directory, errand->number, errand->err);
