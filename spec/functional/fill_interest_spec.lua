@@ -1,12 +1,13 @@
 -- New interests are filled from the event log before the campaign that asks for them serves: a fan-out reaches who showed
 -- the interest before it was declared.
 local fan_outs = require "spec.functional.support.fan_outs"
+local fills = require "spec.functional.support.fills"
 local Host = require "spec.functional.support.host"
-local files = require "spec.functional.support.files"
 local process = require "spec.functional.support.process"
 
 local DAY = 86400000
 local await_fan_out, is = fan_outs.await, fan_outs.is
+local configured, post, rules_of = fills.configured, fills.post, fills.rules_of
 
 --- A campaign that tells its watchers of a price. @param fields  of the interest, beside its name
 local function price_drop(fields)
@@ -30,16 +31,8 @@ return require "kairos".rule { name = "plain", on = "asked", act = function(_, u
 end }
 ]]
 
-local function configured(more)
-  local config = { rules = { watch = false }, ingest = { max_past = "20d" }, log = { segment_age = "1h" } }
-  for name, value in pairs(more or {}) do config[name] = value end
-  return config
-end
-
 local function save(host, text, name)
-  local folder = host.rules .. "/" .. (name or "price_drop")
-  files.write(folder .. "/rule.lua", text)
-  files.write(folder .. "/said.txt", "{{{text}}}")
+  fills.write(host, name or "price_drop", text)
 end
 
 --- What so many users looked at in the last days. @param expected  user -> true, added to: who stands under K1 for two days
@@ -63,14 +56,7 @@ local function views(from, count, expected, any)
   return list
 end
 
-local function post(host, list)
-  for first = 1, #list, 200 do host:accept(unpack(list, first, math.min(first + 199, #list))) end
-end
-
-local function rules_of(host)
-  return host:ask("status").rules
-end
-
+--- The host may be starting meanwhile.
 local function await_filled(host)
   local rules
   assert.is_true(process.eventually(30 * Host.patience, function()

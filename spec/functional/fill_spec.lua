@@ -1,11 +1,12 @@
 -- New windows are filled from the event log before the rules that read them serve: what they answer is what they would
 -- answer had they counted from the beginning.
+local fills = require "spec.functional.support.fills"
 local Host = require "spec.functional.support.host"
-local files = require "spec.functional.support.files"
 local process = require "spec.functional.support.process"
 local socket = require "socket"
 
 local DAY, MINUTE = 86400000, 60000
+local configured, write, post, rules_of = fills.configured, fills.write, fills.post, fills.rules_of
 
 --- A campaign that answers `asked` with its name and what its windows know. `more` stands at its top.
 local function asking(name, over, more)
@@ -44,17 +45,6 @@ end
 -- Windows of these two lengths are two windows, and hold the same: no event is made near the second between them.
 local LONG, LONGER = "2d", "172801s"
 
-local function configured(more)
-  local config = { rules = { watch = false }, ingest = { max_past = "20d" }, log = { segment_age = "1h" } }
-  for name, value in pairs(more or {}) do config[name] = value end
-  return config
-end
-
-local function write(host, campaign, text)
-  files.write(host.rules .. "/" .. campaign .. "/rule.lua", text)
-  files.write(host.rules .. "/" .. campaign .. "/said.txt", "{{{text}}}")
-end
-
 local skus = { "A", "B", "C" }
 --- Events of so many users over three days, in no order. Few enough each for windows to keep them one by one.
 local function history(users, count)
@@ -68,12 +58,6 @@ local function history(users, count)
     end
   end
   return list
-end
-
-local function post(host, list)
-  for first = 1, #list, 200 do
-    host:accept(unpack(list, first, math.min(first + 199, #list)))
-  end
 end
 
 --- What each user is told when he asks: `count` texts.
@@ -98,10 +82,6 @@ local function assert_agree(found)
     if not by.early:find "^0 " then some = some + 1 end
   end
   assert.is_true(some > 0)
-end
-
-local function rules_of(host)
-  return host:ask("status").rules
 end
 
 --- Wait until nothing is being filled. @return what status says of the rules
