@@ -46,21 +46,17 @@ end
 ---@param goal table  of campaign.goal()
 ---@return table
 function campaign.terms(fields, goal)
-  return {
+  local terms = {
     name = fields.name,
-    rollout = fields.rollout,
-    mode = fields.mode,
-    starts = fields.starts,
-    ends = fields.ends,
-    hours = fields.hours,
-    priority = fields.priority,
-    competes = fields.competes,
-    holdout = fields.holdout,
     goal_on = goal.on,
     goal_within = goal.within,
     goal_where = goal.where,
     goal_value = goal.value,
   }
+  for _, field in ipairs(schema) do
+    terms[field[1]] = fields[field[1]]
+  end
+  return terms
 end
 
 return campaign
