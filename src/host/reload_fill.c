@@ -27,14 +27,18 @@ bool reload_fill_lacks(struct str filled, const struct generation *generation) {
 
 /* ---- what is new ---- */
 
-/** New with this generation, or not filled yet. */
-static bool wants_filling(const struct reload *reload, const struct window_declaration *window,
-                          uint32_t number) {
-  if (window->since == number) return true;
-  for (size_t i = 0; i < reload->serving->besides_count; i++)
-    if (reload->serving->besides[i].id == window->id)
-      return !is_filled(buf_str(&reload->attempt.filled), window->id);
+static bool is_beside(const struct generation *serving, uint64_t id) {
+  for (size_t i = 0; i < serving->besides_count; i++)
+    if (serving->besides[i].id == id) return true;
+  for (size_t i = 0; i < serving->interest_count; i++)
+    if (serving->interests[i].id == id) return true;
   return false;
+}
+
+/** New with this generation, or not filled yet. @param id  a window's or an interest's */
+static bool wants_filling(const struct reload *reload, uint64_t id, uint32_t since, uint32_t number) {
+  if (since == number) return true;
+  return is_beside(reload->serving, id) && !is_filled(buf_str(&reload->attempt.filled), id);
 }
 
 static uint32_t put_wanting(const struct reload *reload, const struct generation *candidate,
@@ -47,7 +51,7 @@ static uint32_t put_wanting(const struct reload *reload, const struct generation
   buf_init(&rows);
   buf_init(&words);
   for (size_t i = 0; i < count; i++) {
-    if (!wants_filling(reload, &windows[i], candidate->facts.number)) continue;
+    if (!wants_filling(reload, windows[i].id, windows[i].since, candidate->facts.number)) continue;
     buf_clear(&words);
     engine_window_words(engine, (uint32_t)i, &words);
     generation_put_beside(&rows, &windows[i], buf_str(&words));
@@ -60,15 +64,6 @@ static uint32_t put_wanting(const struct reload *reload, const struct generation
   return wanting;
 }
 
-static bool interest_wants(const struct reload *reload, const struct engine_interest *interest,
-                           uint32_t number) {
-  if (interest->since == number) return true;
-  for (size_t i = 0; i < reload->serving->interest_count; i++)
-    if (reload->serving->interests[i].id == interest->id)
-      return !is_filled(buf_str(&reload->attempt.filled), interest->id);
-  return false;
-}
-
 static uint32_t put_interests(const struct reload *reload, const struct generation *candidate,
                               struct buf *out) {
   const struct engine_interest *interests;
@@ -77,7 +72,7 @@ static uint32_t put_interests(const struct reload *reload, const struct generati
   uint32_t wanting = 0;
   buf_init(&rows);
   for (size_t i = 0; i < count; i++) {
-    if (!interest_wants(reload, &interests[i], candidate->facts.number)) continue;
+    if (!wants_filling(reload, interests[i].id, interests[i].since, candidate->facts.number)) continue;
     generation_put_interest(&rows, &interests[i]);
     wanting++;
   }
@@ -143,7 +138,8 @@ static bool is_read(const struct reload *reload, const struct generation *candid
   const struct window_declaration *windows;
   engine_windows(candidate->workers[0].engine, &windows);
   for (size_t i = 0; i < count; i++)
-    if (wants_filling(reload, &windows[read[i]], candidate->facts.number)) return true;
+    if (wants_filling(reload, windows[read[i]].id, windows[read[i]].since, candidate->facts.number))
+      return true;
   return false;
 }
 
@@ -154,7 +150,8 @@ static bool is_asked(const struct reload *reload, const struct generation *candi
   engine_interests(candidate->workers[0].engine, &interests);
   size_t count = engine_folder_interests(candidate->workers[0].engine, rule, &asked);
   for (size_t i = 0; i < count; i++)
-    if (interest_wants(reload, &interests[asked[i]], candidate->facts.number)) return true;
+    if (wants_filling(reload, interests[asked[i]].id, interests[asked[i]].since, candidate->facts.number))
+      return true;
   return false;
 }
 
