@@ -1,11 +1,9 @@
 #include "host/generation.h"
 
-#include "base/clock.h"
 #include "base/logger.h"
 #include "base/memory.h"
 #include "base/thread.h"
 #include "event/value.h"
-#include "host/log_wait.h"
 
 static const char *const cause_names[GENERATION_CAUSES] = {"start", "watch",  "command", "rollback",
                                                            "pause", "resume", "fill"};
@@ -279,12 +277,12 @@ struct decider_flights generation_flights(const struct generation *generation) {
   return journey_sources_port(&generation->flights);
 }
 
-int generation_build(struct generation *generation, const struct config *config, struct worker *worker,
-                     uint32_t index, struct error *err) {
-  struct worker_rules *rules = &generation->workers[index];
+int generation_build(struct generation *generation, const struct config *config, struct store *store,
+                     uint32_t index, struct decider_observer observer, struct error *err) {
+  struct generation_rules *rules = &generation->workers[index];
   if (rules->engine) return 0;
   struct str flights = generation->facts.flights;
-  int rc = generation_load_flights(generation, worker_shared_of(worker)->store, err);
+  int rc = generation_load_flights(generation, store, err);
   if (rc) return rc;
   struct engine_options options = generation_engine(generation, config);
   thread_pace();
@@ -302,7 +300,7 @@ int generation_build(struct generation *generation, const struct config *config,
                                                          .interest_count = generation->interest_count,
                                                          .record_max = config->state.record_max,
                                                          .flights = generation_flights(generation),
-                                                         .observer = worker_observer(worker)});
+                                                         .observer = observer});
   journey_sources_open(rules->decider, flights, index ? NULL : warn_lost, NULL);
   return 0;
 }
@@ -449,16 +447,4 @@ int generation_list(struct store *store, uint32_t newest, uint32_t most, struct 
   buf_deinit(&bytes);
   buf_deinit(&rows);
   return rc;
-}
-
-/* ---- the decision ---- */
-
-int generation_decide(const struct generation *generation, struct worker_shared *shared, struct error *err) {
-  struct log_record record = {.seq = worker_next_seq(shared),
-                              .type = LOG_GENERATION,
-                              .generation = generation->facts.number,
-                              .at = clock_wall_ms(),
-                              .entity = {ENTITY_SUBJECT, STR("")},
-                              .input = buf_str(&generation->written)};
-  return log_wait(shared, &record, err);
 }

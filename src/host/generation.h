@@ -10,7 +10,6 @@
 #pragma once
 
 #include "host/journey_source.h"
-#include "host/worker.h"
 
 /** What made it. */
 enum generation_cause {
@@ -57,6 +56,13 @@ struct generation_segment {
   uint64_t id;    /**< of both */
 };
 
+/** What a worker decides with: made for it alone. */
+struct generation_rules {
+  struct engine *engine;
+  struct decider *decider;
+  uint32_t generation;
+};
+
 struct generation {
   struct generation_facts facts; /**< borrowed from `bytes` */
   struct buf bytes;
@@ -74,8 +80,8 @@ struct generation {
   uint32_t since;           /**< of those not known; set before it is built */
   struct buf written;       /**< the facts with what is declared: generation_store() */
   struct journey_sources
-      flights;                  /**< facts.flights, as deciders want to have them; from the first build on */
-  struct worker_rules *workers; /**< what each worker decides with; made by generation_build() */
+      flights; /**< facts.flights, as deciders want to have them; from the first build on */
+  struct generation_rules *workers; /**< one each; made by generation_build() */
   uint32_t worker_count;
 };
 
@@ -91,9 +97,10 @@ int generation_load_flights(struct generation *generation, struct store *store, 
 struct decider_flights generation_flights(const struct generation *generation);
 /** Load the rules for one worker, unless they are, and the earlier sources that journeys are on; one of these
  * that does not load any more is logged, and its journeys say so. Any thread, one worker after the other;
- * blocking. @return 0, or ERROR_SCRIPT / ERROR_BUDGET with file, line, what is wrong, what to write. */
-int generation_build(struct generation *generation, const struct config *config, struct worker *worker,
-                     uint32_t index, struct error *err);
+ * blocking. @param observer  what the worker's decider must tell it. @return 0, or ERROR_SCRIPT /
+ * ERROR_BUDGET with file, line, what is wrong, what to write. */
+int generation_build(struct generation *generation, const struct config *config, struct store *store,
+                     uint32_t index, struct decider_observer observer, struct error *err);
 
 /** Append facts.windows as they are now, those of facts.besides and facts.interests too; the first worker's
  * rules should be built. */
@@ -121,9 +128,6 @@ static inline bool generation_holds(const struct generation *generation) {
 
 /** Keep what the number means; the first worker's rules must be built. Blocking. */
 int generation_store(struct generation *generation, struct store *store, struct error *err);
-/** The decision: log that this generation serves from here on, and wait until that is durable. Blocking, on a
- * thread of its own: it runs a loop. */
-int generation_decide(const struct generation *generation, struct worker_shared *shared, struct error *err);
 
 /* ---- what is kept; any thread, blocking ---- */
 

@@ -21,14 +21,7 @@
 
 #include "host/host.h"
 
-enum {
-  LOOK_SESSIONS_MAX = 8,
-  LOOK_TAILS_MAX = 16,
-  LOOK_REST = 2,
-  LOOK_REST_BUSY = 10,
-  LOOK_BUSY_MS = 100,
-  LOOK_CREDIT_US = 1000
-};
+enum { LOOK_SESSIONS_MAX = 8, LOOK_TAILS_MAX = 16 };
 
 struct look;
 

@@ -10,7 +10,6 @@
 #include "host/mask.h"
 #include "host/reload.h"
 #include "host/user.h"
-#include "host/worker_internal.h"
 #include "state/history.h"
 
 #include <inttypes.h>
@@ -418,7 +417,7 @@ static int decide_try(struct worker_input *input, struct decider *decider, struc
 
 static void try_settled(struct worker_input *input, struct worker *worker, int status) {
   struct question *question = of_input(input);
-  question->trial.generation = worker->generation;
+  question->trial.generation = worker_generation(worker);
   question->status = status;
   if (status) error_set(&question->err, status, "the host is not running just now; try again");
   question->mail.run = try_copied;

@@ -3,7 +3,6 @@
 #include "base/logger.h"
 #include "base/memory.h"
 #include "host/mask.h"
-#include "host/worker_internal.h"
 
 #include <stdlib.h>
 
@@ -101,7 +100,7 @@ static void session_turn(struct look_turn *turn, struct worker *worker) {
     if (session->state == REPL_SLICED)
       session->state = repl_step(session->repl, REPL_SLICE_US, &session->cancelled);
     if (session->state == REPL_SLICED) {
-      look_turns_add(&worker->turns, turn);
+      look_turns_add(worker, turn);
       return;
     }
   }
@@ -111,7 +110,7 @@ static void session_turn(struct look_turn *turn, struct worker *worker) {
 static void session_arrive(struct worker *worker, struct worker_task *task) {
   struct session *session = (struct session *)((char *)task - offsetof(struct session, task));
   session->turn.run = session_turn;
-  look_turns_add(&worker->turns, &session->turn);
+  look_turns_add(worker, &session->turn);
 }
 
 static void session_send(struct session *session) {

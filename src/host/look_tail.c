@@ -5,8 +5,6 @@
 #include "host/reload.h"
 #include "host/tail_internal.h"
 
-enum { SAMPLE_ALL = 10000 };
-
 /** The tail of one connection. */
 struct watcher {
   struct look look; /**< first */
@@ -40,7 +38,7 @@ static void take_stock(struct watcher *watcher) {
   atomic_store_explicit(&tail->unread, unread, memory_order_relaxed);
 }
 
-void tail_arrived(struct mail *mail, bool cancelled) {
+static void arrived(struct mail *mail, bool cancelled) {
   (void)cancelled;
   struct tail_lines *lines = (struct tail_lines *)mail;
   struct watcher *watcher = watcher_of(lines->tail);
@@ -53,7 +51,7 @@ void tail_arrived(struct mail *mail, bool cancelled) {
   memory_free(lines);
 }
 
-void tail_detached(struct mail *mail, bool cancelled) {
+static void detached(struct mail *mail, bool cancelled) {
   (void)cancelled;
   struct tap *tap = (struct tap *)((char *)mail - offsetof(struct tap, gone));
   struct watcher *watcher = watcher_of(tap->tail);
@@ -98,7 +96,7 @@ static bool refused(struct str request, const char *name) {
 }
 
 static int read_filter(struct tail_filter *filter, struct str request, struct error *err) {
-  int64_t sample = SAMPLE_ALL;
+  int64_t sample = TAIL_SAMPLE_ALL;
   *filter = (struct tail_filter){.type = look_text(request, "type"),
                                  .user = look_text(request, "user"),
                                  .campaign = look_text(request, "campaign"),
@@ -106,8 +104,8 @@ static int read_filter(struct tail_filter *filter, struct str request, struct er
                                  .events = !refused(request, "events"),
                                  .decisions = !refused(request, "decisions"),
                                  .unmask = look_flag(request, "unmask")};
-  if (look_integer(request, "sample", &sample) && (sample < 1 || sample > SAMPLE_ALL))
-    return error_set(err, ERROR_INVALID, "\"sample\" is 1 to %d, of so many users", SAMPLE_ALL);
+  if (look_integer(request, "sample", &sample) && (sample < 1 || sample > TAIL_SAMPLE_ALL))
+    return error_set(err, ERROR_INVALID, "\"sample\" is 1 to %d, of so many users", TAIL_SAMPLE_ALL);
   filter->sample = (uint32_t)sample;
   if (!filter->events && !filter->decisions)
     return error_set(err, ERROR_INVALID, "a tail without events and decisions shows nothing");
@@ -132,6 +130,8 @@ static int watcher_open(struct look **out, struct host *host, struct str request
   LOG_INFO("look", "tail opened", LOG_INT("unmask", tail->filter.unmask), LOG_INT("uid", port->uid),
            LOG_INT("pid", port->pid));
   tail->main = host->mailbox;
+  tail->arrived = arrived;
+  tail->detached = detached;
   tail->tap_count = watcher->attached = host->shared.worker_count;
   tail->taps = memory_zalloc(tail->tap_count * sizeof *tail->taps);
   for (uint32_t i = 0; i < tail->tap_count; i++) {

@@ -1,7 +1,6 @@
 #include "host/look_turn.h"
 
 #include "base/clock.h"
-#include "host/look.h"
 #include "host/worker_internal.h"
 
 static void on_rested(uv_timer_t *timer);
@@ -63,7 +62,8 @@ void look_turns_close(struct look_turns *turns) {
   uv_close((uv_handle_t *)&turns->idle, NULL);
 }
 
-void look_turns_add(struct look_turns *turns, struct look_turn *turn) {
+void look_turns_add(struct worker *worker, struct look_turn *turn) {
+  struct look_turns *turns = &worker->turns;
   turn->next = NULL;
   *turns->last = turn;
   turns->last = &turn->next;

@@ -10,6 +10,8 @@
 
 struct worker;
 
+enum { LOOK_REST = 2, LOOK_REST_BUSY = 10, LOOK_BUSY_MS = 100, LOOK_CREDIT_US = 1000 };
+
 struct look_turn {
   void (*run)(struct look_turn *turn, struct worker *worker);
   struct look_turn *next;
@@ -28,5 +30,5 @@ struct look_turns {
 
 void look_turns_init(struct look_turns *turns, struct worker *worker, uv_loop_t *loop);
 void look_turns_close(struct look_turns *turns);
-/** Run `turn->run` at a later turn of the loop. */
-void look_turns_add(struct look_turns *turns, struct look_turn *turn);
+/** Run `turn->run` at a later turn of the worker's loop. */
+void look_turns_add(struct worker *worker, struct look_turn *turn);

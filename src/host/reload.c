@@ -5,6 +5,7 @@
 #include "base/thread.h"
 #include "host/canary.h"
 #include "host/fill.h"
+#include "host/log_wait.h"
 #include "host/reload_internal.h"
 #include "host/watch.h"
 
@@ -153,7 +154,7 @@ static void swapped(struct mail *mail, bool cancelled) {
 struct swap_task {
   struct worker_task task;
   struct reload *reload;
-  const struct worker_rules *rules;
+  const struct generation_rules *rules;
 };
 
 static void swap_run(struct worker *worker, struct worker_task *task) {
@@ -180,19 +181,28 @@ static void swap(struct reload *reload) {
   }
 }
 
-static void decide(struct reload *reload) {
+const char *reload_decide(struct reload *reload) {
   struct reload_attempt *attempt = &reload->attempt;
-  struct host *host = reload->host;
-  const char *what = "store";
-  attempt->status = generation_store(attempt->candidate, host->shared.store, &attempt->err);
+  struct worker_shared *shared = &reload->host->shared;
+  struct generation *candidate = attempt->candidate;
+  attempt->status = generation_store(candidate, shared->store, &attempt->err);
   if (attempt->status == 0) attempt->status = reload_fault(FAILPOINT("generation.stored"), &attempt->err);
-  if (attempt->status == 0) {
-    what = "log";
-    attempt->status = generation_decide(attempt->candidate, &host->shared, &attempt->err);
-    if (attempt->status == 0) (void)FAILPOINT("generation.durable");
-  }
+  if (attempt->status) return "store";
+  struct log_record record = {.seq = worker_next_seq(shared),
+                              .type = LOG_GENERATION,
+                              .generation = candidate->facts.number,
+                              .at = clock_wall_ms(),
+                              .entity = {ENTITY_SUBJECT, STR("")},
+                              .input = buf_str(&candidate->written)};
+  attempt->status = log_wait(shared, &record, &attempt->err);
+  if (attempt->status == 0) (void)FAILPOINT("generation.durable");
+  return "log";
+}
+
+static void decide(struct reload *reload) {
+  const char *what = reload_decide(reload);
   // No worker may have noticed.
-  if (attempt->status) maintain_failed(&host->shared, what, attempt->status);
+  if (reload->attempt.status) maintain_failed(&reload->host->shared, what, reload->attempt.status);
 }
 
 static void decided(struct reload *reload) {

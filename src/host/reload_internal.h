@@ -134,7 +134,12 @@ bool reload_fill_describe(const struct reload *reload, struct buf *out);
 /** The same of the job that ended last: {at, users, refused, short_from, log_keep}. */
 bool reload_fill_describe_last(const struct reload *reload, struct buf *out);
 
-/* reload_prepare.c, for reload_fill.c */
+/* reload_prepare.c, for reload_fill.c and reload_start.c */
+
+/** Load a generation's rules for one worker, as generation_build() does. Build thread, or main at the start.
+ */
+int reload_build_rules(struct reload *reload, struct generation *generation, uint32_t index,
+                       struct error *err);
 
 /** What a generation is made of. */
 struct reload_making {
@@ -150,6 +155,9 @@ int reload_make(struct reload *reload, const struct reload_making *making, struc
 
 /** Put it behind those that wait. Copied. */
 void reload_ask(struct reload *reload, const struct reload_request *request);
+/** The decision: keep what the candidate is, log that it serves from here on, and wait until that is durable.
+ * Blocking, on a thread of its own: it runs a loop. @return what attempt.status is of: "store" or "log". */
+const char *reload_decide(struct reload *reload);
 /** Nothing of the candidate will serve. */
 void reload_discard(struct reload *reload);
 /** Forget the attempt: the next may begin. */

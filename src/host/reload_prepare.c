@@ -182,6 +182,13 @@ static int try_out(struct reload *reload, const struct ruleset *sources, struct 
   return canary_run(&options, &attempt->specs, err);
 }
 
+int reload_build_rules(struct reload *reload, struct generation *generation, uint32_t index,
+                       struct error *err) {
+  const struct host *host = reload->host;
+  struct decider_observer observer = worker_observer(host->shared.workers[index]);
+  return generation_build(generation, host->config, host->shared.store, index, observer, err);
+}
+
 int reload_make(struct reload *reload, const struct reload_making *making, struct error *err) {
   struct host *host = reload->host;
   struct reload_attempt *attempt = &reload->attempt;
@@ -215,7 +222,7 @@ int reload_make(struct reload *reload, const struct reload_making *making, struc
   attempt->candidate->since = reload->serving ? facts.number : 0;
   if (making->target) attempt->candidate->target = ruleset_share(making->target);
   buf_deinit(&windows);
-  return generation_build(attempt->candidate, host->config, host->shared.workers[0], 0, err);
+  return reload_build_rules(reload, attempt->candidate, 0, err);
 }
 
 /** The candidate for these sources: they serve, or others until windows of theirs are filled. */
@@ -242,18 +249,17 @@ static int make_all(struct reload *reload, struct ruleset *sources, struct error
 }
 
 static int build(struct reload *reload, struct ruleset *sources, struct error *err) {
-  struct host *host = reload->host;
   struct reload_attempt *attempt = &reload->attempt;
   changes_of_sources(reload->serving ? reload->serving->ruleset : NULL, sources, &attempt->changes);
   int rc = try_out(reload, sources, err);
   if (rc) return rc;
   // At the start nobody has needed what served last yet; if it does not load any more, everything is new.
   struct error lost;
-  if (reload->serving) generation_build(reload->serving, host->config, host->shared.workers[0], 0, &lost);
+  if (reload->serving) reload_build_rules(reload, reload->serving, 0, &lost);
   rc = make_all(reload, sources, err);
   if (rc || attempt->requests->dry_run) return rc;
-  for (uint32_t i = 1; rc == 0 && i < host->shared.worker_count; i++)
-    rc = generation_build(attempt->candidate, host->config, host->shared.workers[i], i, err);
+  for (uint32_t i = 1; rc == 0 && i < reload->host->shared.worker_count; i++)
+    rc = reload_build_rules(reload, attempt->candidate, i, err);
   return rc;
 }
 

@@ -24,10 +24,9 @@ static int load_last(struct reload *reload, uint32_t number, struct error *err) 
 }
 
 static int build_all(struct reload *reload, struct generation *generation, struct error *err) {
-  struct host *host = reload->host;
   int rc = 0;
-  for (uint32_t i = 0; rc == 0 && i < host->shared.worker_count; i++)
-    rc = generation_build(generation, host->config, host->shared.workers[i], i, err);
+  for (uint32_t i = 0; rc == 0 && i < reload->host->shared.worker_count; i++)
+    rc = reload_build_rules(reload, generation, i, err);
   return rc;
 }
 
@@ -38,16 +37,6 @@ static void prepare_files(struct reload *reload) {
   attempt->began = clock_mono_us();
   buf_append(&attempt->filled, reload->filled.data, reload->filled.len);
   reload_prepare(reload);
-}
-
-static int decide_files(struct reload *reload) {
-  struct reload_attempt *attempt = &reload->attempt;
-  int rc = generation_store(attempt->candidate, reload->host->shared.store, &attempt->err);
-  if (rc == 0) rc = reload_fault(FAILPOINT("generation.stored"), &attempt->err);
-  if (rc == 0) rc = generation_decide(attempt->candidate, &reload->host->shared, &attempt->err);
-  if (rc == 0) (void)FAILPOINT("generation.durable");
-  attempt->status = rc;
-  return rc;
 }
 
 /** The files do not serve, and what served last does: a host that starts again with a half-saved file must
@@ -92,7 +81,7 @@ int reload_begin(struct host *host, struct error *err) {
     rc = fall_back(reload, err);
   } else if (rc == 0 && attempt->unchanged) {
     rc = build_all(reload, reload->serving, err);
-  } else if (rc || (rc = decide_files(reload))) {
+  } else if (rc || (reload_decide(reload), rc = attempt->status)) {
     *err = attempt->err;
   } else {
     generation_free(reload->serving);

@@ -7,8 +7,6 @@
 #include "host/why.h"
 #include "host/worker_internal.h"
 
-enum { SAMPLE_ALL = 10000 };
-
 /** What a line is about, for the filters. */
 struct about {
   bool event;
@@ -23,7 +21,7 @@ static bool wants(const struct tail_filter *filter, const struct worker *worker,
   if (filter->reason.len && !str_equal(filter->reason, about->reason)) return false;
   if (filter->type.len && !(worker->deciding && str_equal(filter->type, worker->deciding->type)))
     return false;
-  return filter->sample >= SAMPLE_ALL || hash64(about->entity.id, 0) % SAMPLE_ALL < filter->sample;
+  return filter->sample >= TAIL_SAMPLE_ALL || hash64(about->entity.id, 0) % TAIL_SAMPLE_ALL < filter->sample;
 }
 
 /** Whether any tail wants it: only then is a line made. */
@@ -245,7 +243,7 @@ void tail_flush(struct worker *worker) {
   for (struct tap *tap = worker->taps; tap; tap = tap->next) {
     if (!tap->pending.len) continue;
     struct tail_lines *lines = memory_alloc(sizeof *lines);
-    *lines = (struct tail_lines){.mail.run = tail_arrived, .tail = tap->tail, .bytes = tap->pending};
+    *lines = (struct tail_lines){.mail.run = tap->tail->arrived, .tail = tap->tail, .bytes = tap->pending};
     buf_init(&tap->pending);
     atomic_fetch_add_explicit(&tap->tail->in_mail, lines->bytes.len, memory_order_relaxed);
     mailbox_send(tap->tail->main, &lines->mail);
@@ -266,6 +264,6 @@ void tail_detach(struct worker *worker, struct worker_task *task) {
     *at = tap->next;
     break;
   }
-  tap->gone.run = tail_detached;
+  tap->gone.run = tap->tail->detached;
   mailbox_send(tap->tail->main, &tap->gone); // behind all that it has sent
 }

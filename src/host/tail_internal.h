@@ -5,12 +5,15 @@
 #include "host/tail.h"
 #include "host/worker.h"
 
+enum { TAIL_SAMPLE_ALL = 10000 };
+
 struct tail_filter {
   struct str type, user, campaign, reason; /**< "": any */
   bool events, decisions, unmask;
-  uint32_t sample; /**< of 10,000 users */
+  uint32_t sample; /**< of TAIL_SAMPLE_ALL users */
 };
 
+/** A tail's end on one worker. */
 struct tap {
   struct worker_task attach, detach; /**< each its own: who leaves at once does so before the first has run */
   struct mail gone;
@@ -22,6 +25,8 @@ struct tap {
 struct tail {
   struct tail_filter filter; /**< borrowed from what look_tail.c holds; does not change */
   struct mailbox *main;
+  /** The end of struct tail_lines' and of a tap's `gone` way, on main. */
+  void (*arrived)(struct mail *mail, bool cancelled), (*detached)(struct mail *mail, bool cancelled);
   _Atomic size_t in_mail; /**< bytes on their way to main */
   _Atomic size_t unread;  /**< bytes that the reader has not taken, as main saw last */
   _Atomic uint64_t lost;  /**< lines, since the reader was told last */
@@ -36,9 +41,7 @@ struct tail_lines {
   struct buf bytes;
 };
 
-/* tail.c, on the worker */
+/* ---- worker's thread ---- */
+
 void tail_attach(struct worker *worker, struct worker_task *task);
 void tail_detach(struct worker *worker, struct worker_task *task);
-/* look_tail.c, on main */
-void tail_arrived(struct mail *mail, bool cancelled);
-void tail_detached(struct mail *mail, bool cancelled);

@@ -151,7 +151,7 @@ struct decider_observer worker_observer(struct worker *worker) {
                                    .derived = worker_note_derived};
 }
 
-void worker_adopt(struct worker *worker, const struct worker_rules *rules) {
+void worker_adopt(struct worker *worker, const struct generation_rules *rules) {
   // Who is told that all have the new rules may roll the log: what was decided by those before is in it by
   // then.
   if (worker->flight && !worker->parked) flight_submit(worker);
@@ -159,6 +159,10 @@ void worker_adopt(struct worker *worker, const struct worker_rules *rules) {
   worker->decider = rules->decider;
   worker->generation = rules->generation;
   if (worker->weights) decider_weigh(worker->decider, buf_str(&worker->weights->bytes));
+}
+
+uint32_t worker_generation(const struct worker *worker) {
+  return worker->generation;
 }
 
 void worker_weigh(struct worker *worker, struct experiment_weights *weights) {
@@ -249,7 +253,7 @@ static void run_and_wait(struct worker *worker, struct waited_task *waited,
 
 struct load_task {
   struct waited_task waited;
-  const struct worker_rules *rules;
+  const struct generation_rules *rules;
 };
 
 static void load_run(struct worker *worker, struct worker_task *task) {
@@ -257,7 +261,7 @@ static void load_run(struct worker *worker, struct worker_task *task) {
   uv_sem_post(&((struct waited_task *)task)->done);
 }
 
-void worker_load(struct worker *worker, const struct worker_rules *rules) {
+void worker_load(struct worker *worker, const struct generation_rules *rules) {
   struct load_task task = {.rules = rules};
   run_and_wait(worker, &task.waited, load_run);
 }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "decide/decide.h"
+#include "host/generation.h"
 #include "host/lookup.h"
 #include "ingest/ingest.h"
 #include "state/seen.h"
@@ -48,16 +49,10 @@ static inline uint32_t worker_of(const struct worker_shared *shared, struct enti
  * descriptor. */
 int worker_start(struct worker **out, struct worker_shared *shared, uint32_t index, int descriptor,
                  struct error *err);
-/** What a worker decides with: one generation's, made for it alone. Borrowed until it is given others. */
-struct worker_rules {
-  struct engine *engine;
-  struct decider *decider;
-  uint32_t generation;
-};
 /** What its decider must tell it. Any thread. */
 struct decider_observer worker_observer(struct worker *worker);
-/** The first rules. Blocks. Before worker_resume(). */
-void worker_load(struct worker *worker, const struct worker_rules *rules);
+/** The first rules: borrowed until it is given others. Blocks. Before worker_resume(). */
+void worker_load(struct worker *worker, const struct generation_rules *rules);
 /** Decide nothing more, and wait until nothing of this worker is in the air. Blocks. */
 void worker_halt(struct worker *worker);
 /** Wait until the worker has read all mail sent before. Blocks. */
@@ -81,8 +76,9 @@ void worker_post_bundle(struct worker *worker, struct mail_bundle *bundle);
 
 /* ---- on the worker's own thread, from tasks ---- */
 
-/** Decide with these from here on: a task runs between two inputs, and nothing of an input outlives it. */
-void worker_adopt(struct worker *worker, const struct worker_rules *rules);
+/** Decide with these from here on, borrowed until it is given others: a task runs between two inputs, and
+ * nothing of an input outlives it. */
+void worker_adopt(struct worker *worker, const struct generation_rules *rules);
 /** Choose variants by these from here on (host/experiments.h). Takes a share of them over. */
 struct experiment_weights;
 void worker_weigh(struct worker *worker, struct experiment_weights *weights);
@@ -125,6 +121,9 @@ struct worker_input {
 };
 void worker_submit(struct worker *worker, struct worker_input *input);
 struct worker_shared *worker_shared_of(struct worker *worker);
+
+/** Of the rules that decide now. */
+uint32_t worker_generation(const struct worker *worker);
 
 /* ---- figures, any thread, approximate ---- */
 struct worker_figures {
