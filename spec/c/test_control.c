@@ -6,7 +6,7 @@
 #include "control/control.h"
 #include "control/request.h"
 #include "event/json.h"
-#include "host/look.h"
+#include "look/look.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 // links: base config event state gate deliver engine ingest decide host
 /* What is kept of generations: read back, shared by content, and dropped when nothing refers to it. */
-#include "host/changes.h"
-#include "host/generation.h"
-#include "host/replay.h"
+#include "explain/replay.h"
+#include "generation/changes.h"
+#include "generation/generation.h"
 #include "kept_world.h"
 
 /** Write the campaign anew, build it, keep it as generation `number` of that moment. @return its templates'

@@ -1,7 +1,7 @@
 // links: base config event state gate deliver engine ingest decide host
 /* What journeys under way keep: their source by content, as long as somebody is on it, and what it declares.
  */
-#include "host/generation.h"
+#include "generation/generation.h"
 #include "kept_world.h"
 
 static const int64_t KEEP = 30 * (int64_t)SUPPORT_DAY;

@@ -2,7 +2,7 @@
 /* What is masked of a value, and what is not. */
 #include "base/logger.h"
 #include "event/json.h"
-#include "host/mask.h"
+#include "explain/mask.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

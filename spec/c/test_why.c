@@ -1,6 +1,6 @@
 // links: base config event state gate deliver engine ingest decide host
 /* Why: from the records of a user's history to decisions and what became of them; dead letters described. */
-#include "host/why.h"
+#include "explain/why.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,9 +1,9 @@
-// covers: src/decide/journey_indexed.c src/host/journey_source.c
+// covers: src/decide/journey_indexed.c src/generation/journey_source.c
 /* What is kept of journeys beside the records: entries of the user index, and facts of earlier sources.
  * Input: a value, or a key of meta. */
 #include "decide/journey_indexed.h"
 #include "fuzz.h"
-#include "host/journey_source.h"
+#include "generation/journey_source.h"
 
 static bool within(struct str part, struct str whole) {
   return part.len == 0 || (part.data >= whole.data && part.data + part.len <= whole.data + whole.len);

@@ -1,10 +1,10 @@
-// covers: src/engine/repl.c src/engine/show.c src/host/mask.c
+// covers: src/engine/repl.c src/engine/show.c src/explain/mask.c
 /* Sessions: whatever is typed, its slices end at any instruction, what it shows is bounded and steers no
  * terminal, a question may be answered with anything, and the state is fit for the next line. Input: what an
  * answer is (0x1e) the text. */
 #include "engine/repl.h"
+#include "explain/mask.h"
 #include "fuzz.h"
-#include "host/mask.h"
 
 #include <stdio.h>
 #include <stdlib.h>

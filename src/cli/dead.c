@@ -1,6 +1,6 @@
 #include "cli/cli.h"
 #include "cli/print.h"
-#include "host/why.h"
+#include "explain/why.h"
 #include <inttypes.h>
 #include <string.h>
 

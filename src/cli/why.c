@@ -1,4 +1,4 @@
-#include "host/why.h"
+#include "explain/why.h"
 
 #include "base/clock.h"
 #include "cli/cli.h"

@@ -5,7 +5,7 @@
 #include "base/memory.h"
 #include "control/request.h"
 #include "control/socket.h"
-#include "host/look.h"
+#include "look/look.h"
 #include <assert.h>
 #include <errno.h>
 #include <sys/socket.h>

@@ -7,7 +7,7 @@
  * control/request.c. A last line without its end counts when the client has closed its side for writing. A
  * client that does not read is dropped when its answers exceed 64 MB; one that asks nothing for five minutes
  * is closed. {"command":"repl"} and {"command":"tail"} turn the connection into something that stays
- * (host/look.h): then 1 MB may be unread, and an hour may pass without a line. At most 64 clients; who comes
+ * (look/look.h): then 1 MB may be unread, and an hour may pass without a line. At most 64 clients; who comes
  * then is told so. Main thread.
  */
 #pragma once
@@ -36,7 +36,7 @@ int control_ask(const char *path, struct str request_json, struct buf *out, stru
  * @return 1, 0, or ERROR_IO if it cannot be told (no permission). */
 int control_listens(const char *path, struct error *err);
 
-/** A connection that stays (host/look.h), and its lines. One thread. */
+/** A connection that stays (look/look.h), and its lines. One thread. */
 struct control_stream;
 /** Connect and ask for a session or a tail. @return 0 with the answer's `result` appended; errors as
  * control_ask(). */

@@ -1,14 +1,14 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "decide/campaign_list.h"
+#include "explain/replay.h"
+#include "explain/user.h"
+#include "explain/why.h"
 #include "host/command_input.h"
 #include "host/command_journeys.h"
 #include "host/experiments.h"
 #include "host/fan_out.h"
 #include "host/reload.h"
-#include "host/replay.h"
-#include "host/user.h"
-#include "host/why.h"
 
 /** A command under way: a job off the loop, an input of a user's owner, or one after the other. */
 struct operation {

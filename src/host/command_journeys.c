@@ -4,9 +4,9 @@
 #include "base/memory.h"
 #include "base/thread.h"
 #include "decide/journey_indexed.h"
+#include "explain/journey_tell.h"
+#include "generation/journey_source.h"
 #include "host/command_input.h"
-#include "host/journey_source.h"
-#include "host/journey_tell.h"
 #include "host/reload.h"
 #include "state/user_index.h"
 

@@ -13,7 +13,7 @@
  */
 #pragma once
 
-#include "host/generation.h"
+#include "generation/generation.h"
 #include "host/host_internal.h"
 
 struct fill;

@@ -27,13 +27,13 @@ int host_port(const struct host *host);
 /* ---- commands: main thread, answered on main's loop ---- */
 
 enum host_command_type {
-  HOST_STATUS,   /**< result: value map of the whole: phase, workers, log, store, providers, generation */
-  HOST_WHY,      /**< user, optional text (template or campaign name to filter by): result: value array of
-                    decisions, see host/why.h */
-  HOST_REPLAY,   /**< user, optional text (campaign): result: value array of every rule run, see host/replay.h
-                  */
-  HOST_USER,     /**< user: result: value map from user_describe() */
-  HOST_SUPPRESS, /**< user, channel ("*" any), text reason */
+  HOST_STATUS,     /**< result: value map of the whole: phase, workers, log, store, providers, generation */
+  HOST_WHY,        /**< user, optional text (template or campaign name to filter by): result: value array of
+                      decisions, as in explain/why.h */
+  HOST_REPLAY,     /**< user, optional text (campaign): result: value array of every rule run, as in
+                      explain/replay.h */
+  HOST_USER,       /**< user: result: value map from user_describe() */
+  HOST_SUPPRESS,   /**< user, channel ("*" any), text reason */
   HOST_UNSUPPRESS, /**< user, channel */
   HOST_GRANT,      /**< user, text = purpose, channel ("*" every): the user consents */
   HOST_WITHDRAW,   /**< likewise: the user does not */
@@ -47,7 +47,7 @@ enum host_command_type {
   HOST_RELOAD,      /**< optional text "dry-run", user = who asks: serve the files on disk. Result: value map
                        {result, generation, ruleset, restores, milliseconds, campaigns, declared, specs}; result
                        is "serving", "filling" (with `fill`: host/reload_internal.h), "unchanged" or "checked", the
-                       last three are as changes.h and canary.h say */
+                       last three are as generation/changes.h and canary.h say */
   HOST_GENERATIONS, /**< optional text "all": result: value map {serving, generations, failed} */
   HOST_ROLLBACK, /**< optional id (a number), user = who asks: serve an earlier generation's rules; as RELOAD
                   */

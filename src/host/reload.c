@@ -3,11 +3,11 @@
 #include "base/logger.h"
 #include "base/memory.h"
 #include "base/thread.h"
-#include "host/canary.h"
+#include "generation/canary.h"
+#include "generation/watch.h"
 #include "host/fill.h"
 #include "host/log_wait.h"
 #include "host/reload_internal.h"
-#include "host/watch.h"
 
 enum {
   DECIDE_TRIES = 5,       /**< of a decision that a failing log or store refused */

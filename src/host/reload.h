@@ -15,7 +15,7 @@
  */
 #pragma once
 
-#include "host/generation.h"
+#include "generation/generation.h"
 #include "host/host.h"
 
 struct reload;

@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "base/logger.h"
 #include "base/memory.h"
-#include "host/changes.h"
+#include "generation/changes.h"
 #include "host/reload_internal.h"
 #include "state/event_walk.h"
 

@@ -4,8 +4,8 @@
 #include "base/suggest.h"
 #include "base/thread.h"
 #include "decide/campaign.h"
-#include "host/canary.h"
-#include "host/changes.h"
+#include "generation/canary.h"
+#include "generation/changes.h"
 #include "host/reload_internal.h"
 
 enum { SETTLE_MAX_MS = 5000 /**< how long files that keep changing are read again */ };

@@ -2,9 +2,9 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "host/mask.h"
-#include "host/tail_internal.h"
-#include "host/why.h"
+#include "explain/mask.h"
+#include "explain/why.h"
+#include "host/tap.h"
 #include "host/worker_internal.h"
 
 /** What a line is about, for the filters. */

@@ -8,7 +8,7 @@
 #pragma once
 
 #include "decide/decide.h"
-#include "host/generation.h"
+#include "generation/generation.h"
 #include "host/lookup.h"
 #include "ingest/ingest.h"
 #include "state/seen.h"

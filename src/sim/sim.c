@@ -1,7 +1,7 @@
 #include "sim/sim_internal.h"
 
 #include "base/memory.h"
-#include "host/replay.h"
+#include "explain/replay.h"
 
 /* ---- rules ---- */
 

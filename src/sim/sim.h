@@ -93,11 +93,11 @@ bool sim_lookup(struct sim *sim, struct str source, struct str path, struct str 
 /** Messages that a provider accepted, as they went: array of { at, user, to, campaign, template, channel,
  * provider, purpose, message_id, attempt, subject, headers, html (of HTML templates), text, data }. */
 void sim_sent(const struct sim *sim, struct buf *out);
-/** Decisions as host/why.h says them, of all users, with what became of them. */
+/** Decisions as explain/why.h says them, of all users, with what became of them. */
 void sim_decisions(const struct sim *sim, struct buf *out);
-/** Every time a rule ran, as host/replay.h says it, with `user`. */
+/** Every time a rule ran, as explain/replay.h says it, with `user`. */
 void sim_runs(const struct sim *sim, struct buf *out);
-/** Dead letters, as host/why.h's dead_describe() says them whole. */
+/** Dead letters, as explain/why.h's dead_describe() says them whole. */
 void sim_dead(const struct sim *sim, struct buf *out);
 /** A user's record, as user_describe() says it; nil if there is none. */
 void sim_user(const struct sim *sim, struct entity entity, struct buf *out);

@@ -1,8 +1,8 @@
 #include "sim/sim_internal.h"
 
 #include "base/memory.h"
-#include "host/user.h"
-#include "host/why.h"
+#include "explain/user.h"
+#include "explain/why.h"
 
 /** An input that was decided, with what it did. */
 struct step {

@@ -4,8 +4,8 @@
 
 #include "engine/repl.h"
 #include "host/host_internal.h"
-#include "host/look.h"
 #include "host/look_turn.h"
+#include "look/look.h"
 
 struct look_kind {
   const char *name;

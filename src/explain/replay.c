@@ -1,7 +1,7 @@
-#include "host/replay.h"
+#include "explain/replay.h"
 
 #include "base/memory.h"
-#include "host/generation.h"
+#include "generation/generation.h"
 
 /** Rules rebuilt as they served then. Generations of the same sources, pauses and windows share them. */
 struct past {

@@ -1,8 +1,8 @@
-#include "host/look_internal.h"
+#include "look/look_internal.h"
 
 #include "base/logger.h"
 #include "base/memory.h"
-#include "host/mask.h"
+#include "explain/mask.h"
 
 #include <stdlib.h>
 

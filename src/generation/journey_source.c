@@ -1,8 +1,8 @@
-#include "host/journey_source.h"
+#include "generation/journey_source.h"
 
 #include "base/memory.h"
 #include "event/value.h"
-#include "host/generation.h"
+#include "generation/generation.h"
 
 #include <stdlib.h>
 

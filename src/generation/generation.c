@@ -1,4 +1,4 @@
-#include "host/generation.h"
+#include "generation/generation.h"
 
 #include "base/logger.h"
 #include "base/memory.h"

@@ -1,9 +1,9 @@
-#include "host/look_internal.h"
+#include "look/look_internal.h"
 
 #include "base/logger.h"
 #include "base/memory.h"
 #include "host/reload.h"
-#include "host/tail_internal.h"
+#include "host/tap.h"
 
 /** The tail of one connection. */
 struct watcher {

@@ -1,7 +1,7 @@
 /* Which earlier sources somebody is still on, and which are kept no longer. */
 #include "base/memory.h"
 #include "decide/journey_indexed.h"
-#include "host/journey_source.h"
+#include "generation/journey_source.h"
 #include "state/user_index.h"
 
 enum {

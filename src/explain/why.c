@@ -1,8 +1,8 @@
-#include "host/why.h"
+#include "explain/why.h"
 
 #include "base/logger.h"
 #include "base/memory.h"
-#include "host/replay.h"
+#include "explain/replay.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <unistd.h>

@@ -9,7 +9,7 @@
  */
 #pragma once
 
-#include "host/journey_source.h"
+#include "generation/journey_source.h"
 
 /** What made it. */
 enum generation_cause {

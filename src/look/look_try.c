@@ -1,8 +1,8 @@
-#include "host/look_try.h"
+#include "look/look_try.h"
 #include "host/experiments.h"
 
-#include "host/generation.h"
-#include "host/replay.h"
+#include "explain/replay.h"
+#include "generation/generation.h"
 
 enum { AUDIENCE_MAX = 100000 /**< counted, which takes about 0.1 s */ };
 

@@ -1,4 +1,4 @@
-#include "host/changes.h"
+#include "generation/changes.h"
 
 /** Rows of one answer: texts, counted as they come. */
 struct texts {

@@ -1,4 +1,4 @@
-#include "host/canary.h"
+#include "generation/canary.h"
 
 #include "base/clock.h"
 #include "base/memory.h"

@@ -1,5 +1,5 @@
 /* Which generations are still needed, and what of their texts. */
-#include "host/generation.h"
+#include "generation/generation.h"
 
 #include "base/memory.h"
 #include "event/value.h"

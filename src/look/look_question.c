@@ -1,15 +1,15 @@
 /* What a session's code asks the host: commands that the command line has too, reads of a record on its
  * owner's thread, reads of the past off every loop. */
-#include "host/look_internal.h"
+#include "look/look_internal.h"
 
 #include "base/clock.h"
 #include "base/logger.h"
 #include "base/memory.h"
 #include "decide/campaign_list.h"
-#include "host/look_try.h"
-#include "host/mask.h"
+#include "explain/mask.h"
+#include "explain/user.h"
 #include "host/reload.h"
-#include "host/user.h"
+#include "look/look_try.h"
 #include "state/history.h"
 
 #include <inttypes.h>

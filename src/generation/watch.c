@@ -1,4 +1,4 @@
-#include "host/watch.h"
+#include "generation/watch.h"
 
 #include "base/clock.h"
 #include "base/failpoint.h"

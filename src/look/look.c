@@ -1,4 +1,4 @@
-#include "host/look_internal.h"
+#include "look/look_internal.h"
 
 static const struct look_kind *const kinds[] = {&look_session, &look_tail};
 

@@ -1,4 +1,4 @@
-#include "host/mask.h"
+#include "explain/mask.h"
 
 #include "base/logger.h"
 

@@ -1,4 +1,4 @@
-#include "host/journey_tell.h"
+#include "explain/journey_tell.h"
 
 static void put_moment(struct buf *out, const char *name, int64_t at, int64_t none) {
   value_put_string(out, str_from(name));

@@ -1,4 +1,4 @@
-#include "host/user.h"
+#include "explain/user.h"
 
 #include <inttypes.h>
 #include <stdio.h>
