@@ -1,5 +1,7 @@
 // links: base config event state gate deliver engine ingest decide host
 /* Why: from the records of a user's history to decisions and what became of them; dead letters described. */
+#include "explain/dead.h"
+#include "explain/offline.h"
 #include "explain/why.h"
 
 #include <setjmp.h>
@@ -499,8 +501,8 @@ static void a_directory_at_rest_answers_too(void **state) {
   assert_non_null(mkdtemp(directory));
 
   // Nothing is there.
-  assert_int_equal(why_offline(directory, ada, STR(""), &value, &err), ERROR_NOT_FOUND);
-  assert_int_equal(dead_offline(directory, STR(""), &value, &err), ERROR_NOT_FOUND);
+  assert_int_equal(offline_why(directory, ada, STR(""), &value, &err), ERROR_NOT_FOUND);
+  assert_int_equal(offline_dead(directory, STR(""), &value, &err), ERROR_NOT_FOUND);
   assert_int_equal(value.len, 0);
 
   struct store *store;
@@ -517,31 +519,31 @@ static void a_directory_at_rest_answers_too(void **state) {
   snprintf(path, sizeof path, "%s/log", directory);
   leave_log(path);
 
-  if (why_offline(directory, ada, STR(""), &value, &err)) fail_msg("%s", err.message);
+  if (offline_why(directory, ada, STR(""), &value, &err)) fail_msg("%s", err.message);
   assert_int_equal(value_head(buf_str(&value)).count, 2);
   buf_clear(&value);
-  if (why_offline(directory, ada, STR("reminder"), &value, &err)) fail_msg("%s", err.message);
+  if (offline_why(directory, ada, STR("reminder"), &value, &err)) fail_msg("%s", err.message);
   assert_int_equal(value_head(buf_str(&value)).count, 1);
   buf_clear(&value);
-  if (why_offline(directory, bob, STR(""), &value, &err)) fail_msg("%s", err.message);
+  if (offline_why(directory, bob, STR(""), &value, &err)) fail_msg("%s", err.message);
   assert_int_equal(value_head(buf_str(&value)).count, 0);
 
   buf_clear(&value);
-  if (dead_offline(directory, STR(""), &value, &err)) fail_msg("%s", err.message);
+  if (offline_dead(directory, STR(""), &value, &err)) fail_msg("%s", err.message);
   assert_true(value_find(buf_str(&value), STR("0.id"), &found));
   assert_true(str_equal(value_head(found).string, STR("aaaaaaaaaaaaaaaa0000000000000005")));
   assert_true(value_find(buf_str(&value), STR("0.error"), &found));
   assert_true(str_equal(value_head(found).string, STR("boom")));
   assert_false(value_find(buf_str(&value), STR("1"), &found));
   buf_clear(&value);
-  if (dead_offline(directory, STR("aaaaaaaaaaaaaaaa0000000000000005"), &value, &err))
+  if (offline_dead(directory, STR("aaaaaaaaaaaaaaaa0000000000000005"), &value, &err))
     fail_msg("%s", err.message);
   assert_true(value_find(buf_str(&value), STR("error"), &found));
   assert_true(str_equal(value_head(found).string, STR("boom\nstack")));
   buf_clear(&value);
-  assert_int_equal(dead_offline(directory, STR("aaaaaaaaaaaaaaaa0000000000000006"), &value, &err),
+  assert_int_equal(offline_dead(directory, STR("aaaaaaaaaaaaaaaa0000000000000006"), &value, &err),
                    ERROR_NOT_FOUND);
-  assert_int_equal(dead_offline(directory, STR("nonsense"), &value, &err), ERROR_INVALID);
+  assert_int_equal(offline_dead(directory, STR("nonsense"), &value, &err), ERROR_INVALID);
   assert_int_equal(value.len, 0);
   buf_deinit(&value);
   char command[96];

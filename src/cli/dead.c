@@ -1,6 +1,6 @@
 #include "cli/cli.h"
 #include "cli/print.h"
-#include "explain/why.h"
+#include "explain/offline.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -85,7 +85,7 @@ static int read_letters(const struct cli_arguments *arguments, const char *id, c
     ask_put(&request, "id", id);
     ask_put(&request, "text", kind);
     rc = ask_host(config, &request, &result);
-  } else if (dead_offline(config->data_dir, str_from(id), &result, &err)) {
+  } else if (offline_dead(config->data_dir, str_from(id), &result, &err)) {
     rc = ask_failed(&err);
   } else if (kind) {
     keep_kind(&result, kind);

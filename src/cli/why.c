@@ -1,4 +1,4 @@
-#include "explain/why.h"
+#include "explain/offline.h"
 
 #include "base/clock.h"
 #include "cli/cli.h"
@@ -335,8 +335,8 @@ static int ask(const struct config *config, const char *command, const char *use
   struct error err = {0};
   struct entity entity = {ENTITY_USER, str_from(user)};
   struct str text = filter ? str_from(filter) : STR("");
-  int rc = strcmp(command, "why") == 0 ? why_offline(config->data_dir, entity, text, result, &err)
-                                       : replay_offline(config, entity, text, result, &err);
+  int rc = strcmp(command, "why") == 0 ? offline_why(config->data_dir, entity, text, result, &err)
+                                       : offline_replay(config, entity, text, result, &err);
   return rc ? ask_failed(&err) : CLI_DONE;
 }
 

@@ -102,8 +102,7 @@ static struct str describe(struct decider *decider, const struct event *event, s
   value_put_member_hash(&decider->needs, "id", id);
   if (short_enough) {
     value_put_member_text(&decider->needs, "event", event->type);
-    value_put_member_text(&decider->needs, event->entity.kind == ENTITY_SUBJECT ? "subject" : "user",
-                          event->entity.id);
+    value_put_member_text(&decider->needs, entity_kind_name(event->entity), event->entity.id);
   }
   return buf_str(&decider->needs);
 }

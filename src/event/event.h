@@ -14,6 +14,10 @@ struct entity {
   enum entity_kind kind;
   struct str id;
 };
+/** "user" or "subject": its name in what people are told. */
+static inline const char *entity_kind_name(struct entity entity) {
+  return entity.kind == ENTITY_SUBJECT ? "subject" : "user";
+}
 
 enum {
   PARTITION_COUNT = 256,

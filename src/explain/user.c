@@ -1,5 +1,7 @@
 #include "explain/user.h"
 
+#include "explain/explain.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -12,13 +14,6 @@ static size_t find_window(const struct window_declaration *windows, size_t count
     if (str_equal(id, str_from(text))) break;
   }
   return i;
-}
-
-/** As the rule has written it. */
-static void put_path(struct buf *scratch, struct buf *out, const char *name, struct str path) {
-  buf_clear(scratch);
-  buf_printf(scratch, "payload.%.*s", STR_ARG(path));
-  value_put_member_text(out, name, buf_str(scratch));
 }
 
 static void put_windows(const struct engine *engine, struct reader *reader, struct buf *out) {
@@ -41,8 +36,8 @@ static void put_windows(const struct engine *engine, struct reader *reader, stru
       engine_window_words(engine, (uint32_t)at, &scratch);
       value_put_member_text(out, "window", buf_str(&scratch));
       value_put_member_text(out, "of", window->of);
-      if (window->by.len) put_path(&scratch, out, "by", window->by);
-      if (window->value.len) put_path(&scratch, out, "value", window->value);
+      if (window->by.len) explain_put_path(out, "by", window->by);
+      if (window->value.len) explain_put_path(out, "value", window->value);
     }
     buf_append(out, members.at, reader_left(&members));
   }

@@ -2,10 +2,9 @@
 
 #include "base/logger.h"
 #include "base/memory.h"
-#include "explain/replay.h"
+#include "explain/explain.h"
+
 #include <inttypes.h>
-#include <stdio.h>
-#include <unistd.h>
 
 /** A decision as far as it is known: pairs of its map, and the lists that later records add to. */
 struct decision {
@@ -85,55 +84,13 @@ static struct decision *decision_add(struct why *why) {
 /* ---- maps ---- */
 
 static void put_entity(struct buf *out, struct entity entity) {
-  value_put_member_text(out, entity.kind == ENTITY_SUBJECT ? "subject" : "user", entity.id);
+  value_put_member_text(out, entity_kind_name(entity), entity.id);
 }
 
 static void put_list(struct buf *out, const char *name, uint32_t count, const struct buf *items) {
   value_put_string(out, str_from(name));
   value_put_array(out, count);
   buf_append(out, items->data, items->len);
-}
-
-struct str why_outcome_name(enum outcome_kind kind) {
-  switch (kind) {
-  case OUTCOME_ACCEPTED:
-    return STR("accepted");
-  case OUTCOME_RETRY:
-    return STR("retry");
-  case OUTCOME_REJECTED:
-    return STR("rejected");
-  case OUTCOME_EXHAUSTED:
-    return STR("exhausted");
-  case OUTCOME_EXPIRED:
-    return STR("expired");
-  case OUTCOME_CANCELLED:
-    return STR("cancelled");
-  case OUTCOME_HELD:
-    return STR("held");
-  }
-  return STR("unknown");
-}
-
-/** Whether a failed input begins with an event. */
-static bool is_of_event(uint8_t type) {
-  return type == LOG_EVENT || type == LOG_LOOKUP || type == LOG_FAN_OUT;
-}
-
-/** The name under which decisions of a failed input are known: the event's id, or the timer's. */
-static void put_cause(struct buf *out, struct str input) {
-  struct buf cause;
-  buf_init(&cause);
-  struct reader reader = reader_of(input);
-  uint8_t type = reader_u8(&reader);
-  struct event event;
-  struct effect timer;
-  if (is_of_event(type) && event_decode(&event, &reader, NULL) == 0)
-    buf_append(&cause, event.id.data, event.id.len);
-  else if (type == LOG_TIMER && effect_decode(&timer, &reader, NULL) == 0 && timer.type == EFFECT_TIMER_SET)
-    buf_printf(&cause, "timer:%.*s/%.*s@%" PRId64, STR_ARG(timer.timer.campaign), STR_ARG(timer.timer.name),
-               timer.timer.due);
-  value_put_member_text(out, "cause", buf_str(&cause));
-  buf_deinit(&cause);
 }
 
 /* ---- from record to decision ---- */
@@ -204,7 +161,7 @@ static void add_failure(struct why *why, const struct log_record *record, const 
   value_put_member_text(out, "campaign", failure->campaign);
   value_put_member_text(out, "rule", failure->rule);
   value_put_member_integer(out, "generation", failure->generation);
-  put_cause(out, failure->input);
+  explain_put_cause(out, failure->input);
   value_put_member_text(out, "decision", STR("failed"));
   value_put_member_text(out, "error", failure->error);
   decision->pair_count = 9;
@@ -395,7 +352,7 @@ int why_add(void *context, const struct log_record *record) {
     case EFFECT_OUTCOME: {
       struct decision *decision = decision_of(why, effect.outcome.message_id);
       if (decision)
-        add_outcome(decision, why_outcome_name(effect.outcome.kind), &effect.outcome, record->seq);
+        add_outcome(decision, explain_outcome_name(effect.outcome.kind), &effect.outcome, record->seq);
       break;
     }
     default:
@@ -415,189 +372,4 @@ void why_result(const struct why *why, struct buf *out) {
     put_list(out, "attempts", decision->attempt_count, &decision->attempts);
     put_list(out, "outcomes", decision->outcome_count, &decision->outcomes);
   }
-}
-
-/* ---- dead letters ---- */
-
-/** What the rule was run on, as its sender or the timer said it. */
-static void put_input(struct buf *out, struct str input) {
-  struct reader reader = reader_of(input);
-  uint8_t type = reader_u8(&reader);
-  struct event event;
-  struct effect timer;
-  value_put_string(out, STR("input"));
-  if (is_of_event(type) && event_decode(&event, &reader, NULL) == 0) {
-    struct str needs = STR("");
-    if (type == LOG_LOOKUP) {
-      reader_str(&reader); // the campaign
-      needs = reader_str(&reader);
-    }
-    value_put_map(out, 6 + (needs.len > 0));
-    if (needs.len) value_put_member_stored(out, "needs", needs);
-    value_put_member_text(out, "event_id", event.id);
-    value_put_member_text(out, "event_type", event.type);
-    value_put_member_text(out, event.entity.kind == ENTITY_SUBJECT ? "subject" : "user_id", event.entity.id);
-    value_put_member_integer(out, "timestamp", event.timestamp);
-    value_put_member_stored(out, "payload", event.payload);
-    value_put_member_stored(out, "metadata", event.metadata);
-  } else if (type == LOG_TIMER && effect_decode(&timer, &reader, NULL) == 0 &&
-             timer.type == EFFECT_TIMER_SET) {
-    value_put_map(out, 4);
-    value_put_member_text(out, "timer", timer.timer.name);
-    value_put_member_text(out, "campaign", timer.timer.campaign);
-    value_put_member_integer(out, "due", timer.timer.due);
-    value_put_member_stored(out, "data", timer.timer.data);
-  } else {
-    value_put_nil(out);
-  }
-}
-
-static void describe_failure(const struct dead_letter *letter, bool whole, struct buf *out) {
-  const struct failure *failure = &letter->failure;
-  struct str error = failure->error;
-  const char *line_end = whole || !error.len ? NULL : memchr(error.data, '\n', error.len);
-  if (line_end) error.len = (size_t)(line_end - error.data);
-  value_put_map(out, 8 + (whole ? 2 : 0));
-  value_put_member_hash(out, "id", letter->id);
-  value_put_member_text(out, "kind", STR("rule"));
-  put_entity(out, letter->entity);
-  value_put_member_integer(out, "at", letter->at);
-  value_put_member_text(out, "campaign", failure->campaign);
-  value_put_member_text(out, "rule", failure->rule);
-  value_put_member_integer(out, "generation", failure->generation);
-  value_put_member_text(out, "error", error);
-  if (!whole) return;
-  put_cause(out, failure->input);
-  put_input(out, failure->input);
-}
-
-static void describe_message(const struct dead_letter *letter, bool whole, struct buf *out) {
-  const struct outcome *outcome = &letter->outcome;
-  struct message message = {0};
-  struct reader reader = reader_of(outcome->message);
-  if (message_decode(&message, &reader, NULL)) message = (struct message){0};
-  value_put_map(out, 13 + (whole ? 6 : 0));
-  value_put_member_hash(out, "id", letter->id);
-  value_put_member_text(out, "kind", STR("message"));
-  put_entity(out, letter->entity);
-  value_put_member_integer(out, "at", letter->at);
-  value_put_member_text(out, "campaign", message.campaign);
-  value_put_member_text(out, "rule", message.rule);
-  value_put_member_integer(out, "generation", message.generation);
-  value_put_member_text(out, "outcome", why_outcome_name(outcome->kind));
-  value_put_member_text(out, "detail", outcome->detail);
-  value_put_member_integer(out, "attempt", outcome->attempt);
-  value_put_member_text(out, "template", message.template_name);
-  value_put_member_text(out, "channel", message.channel);
-  value_put_member_text(out, "provider", message.provider);
-  if (!whole) return;
-  value_put_member_text(out, "to", message.to);
-  value_put_member_text(out, "cause", message.cause);
-  value_put_member_integer(out, "decided", message.accepted);
-  value_put_member_integer(out, "expires", message.expires);
-  value_put_member_stored(out, "facts", message.facts);
-  value_put_member_stored(out, "data", message.data);
-}
-
-void dead_describe(const struct dead_letter *letter, bool whole, struct buf *out) {
-  if (letter->kind == DEAD_RULE)
-    describe_failure(letter, whole, out);
-  else
-    describe_message(letter, whole, out);
-}
-
-/* ---- a directory at rest ---- */
-
-enum { CACHE_BYTES = 16 << 20 };
-
-struct rest {
-  struct store *store;
-  struct buf path, log_directory; /**< terminated */
-};
-
-static void rest_close(struct rest *rest) {
-  if (rest->store) store_close(rest->store);
-  buf_deinit(&rest->path);
-  buf_deinit(&rest->log_directory);
-}
-
-/** To be closed whatever comes back. */
-static int rest_open(struct rest *rest, const char *data_dir, struct error *err) {
-  *rest = (struct rest){0};
-  buf_printf(&rest->path, "%s/db", data_dir);
-  buf_put_u8(&rest->path, 0);
-  buf_printf(&rest->log_directory, "%s/log", data_dir);
-  buf_put_u8(&rest->log_directory, 0);
-  const char *path = (const char *)rest->path.data;
-  if (access(path, F_OK))
-    return error_set(err, ERROR_NOT_FOUND, "no host runs here, and %s is no data directory of one", data_dir);
-  return store_rocks_open(
-      &rest->store, &(struct store_options){.directory = path, .read_only = true, .cache_bytes = CACHE_BYTES},
-      err);
-}
-
-int why_offline(const char *data_dir, struct entity user, struct str filter, struct buf *result,
-                struct error *err) {
-  struct rest rest;
-  struct why *why = why_new(filter);
-  int rc = rest_open(&rest, data_dir, err);
-  if (rc == 0)
-    rc = history_scan(rest.store, (const char *)rest.log_directory.data, NULL, user, why_add, why, err);
-  if (rc == 0) why_result(why, result);
-  why_free(why);
-  rest_close(&rest);
-  return rc;
-}
-
-int replay_offline(const struct config *config, struct entity user, struct str filter, struct buf *result,
-                   struct error *err) {
-  struct rest rest;
-  int rc = rest_open(&rest, config->data_dir, err);
-  if (rc == 0)
-    rc = replay_run(&(struct replay_options){.store = rest.store,
-                                             .log_directory = (const char *)rest.log_directory.data,
-                                             .config = config,
-                                             .entity = user,
-                                             .filter = filter},
-                    result, err);
-  rest_close(&rest);
-  return rc;
-}
-
-/** Dead letters on their way into one answer. */
-struct letters {
-  const struct hash128 *only; /**< null: all of them */
-  struct buf described;
-  uint32_t count;
-};
-
-static int add_letter(void *context, const struct dead_letter *letter) {
-  struct letters *letters = context;
-  if (letters->only && !hash128_equal(*letters->only, letter->id)) return 0;
-  dead_describe(letter, letters->only != NULL, &letters->described);
-  letters->count++;
-  return letters->only != NULL;
-}
-
-int dead_offline(const char *data_dir, struct str id, struct buf *result, struct error *err) {
-  struct hash128 only;
-  if (id.len && !hash128_from_hex(id, &only))
-    return error_set(err, ERROR_INVALID,
-                     "\"%.*s\" is no dead letter's id: 32 hex digits, as `dead list` shows them",
-                     STR_ARG(id));
-  struct letters letters = {.only = id.len ? &only : NULL};
-  struct rest rest;
-  int rc = rest_open(&rest, data_dir, err);
-  if (rc == 0)
-    rc = history_dead(rest.store, (const char *)rest.log_directory.data, add_letter, &letters, err);
-  if (rc >= 0) rc = 0;
-  if (rc == 0 && letters.only && !letters.count)
-    rc = error_set(err, ERROR_NOT_FOUND, "there is no dead letter %.*s", STR_ARG(id));
-  if (rc == 0) {
-    if (!letters.only) value_put_array(result, letters.count);
-    buf_append(result, letters.described.data, letters.described.len);
-  }
-  buf_deinit(&letters.described);
-  rest_close(&rest);
-  return rc;
 }

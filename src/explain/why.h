@@ -1,7 +1,7 @@
-/** Why a message went, or did not: decisions and what became of them, put together from a user's history. */
+/** Why a message went, or did not: decisions and what became of them, put together from a user's history. Any
+ * thread. */
 #pragma once
 
-#include "config/config.h"
 #include "state/store.h"
 
 /** Gathers records of one user (history_scan's visitor feeds it) into decisions.
@@ -29,21 +29,3 @@ void why_free(struct why *why);
 /** A record of the user's history, in order. @return 0, for use as a visitor. */
 int why_add(void *why, const struct log_record *record);
 void why_result(const struct why *why, struct buf *out);
-
-/** "accepted", "retry", … */
-struct str why_outcome_name(enum outcome_kind kind);
-
-/** The same from a directory where no host runs (opened read-only). */
-int why_offline(const char *data_dir, struct entity user, struct str filter, struct buf *result,
-                struct error *err);
-/** HOST_REPLAY's answer from such a directory. */
-int replay_offline(const struct config *config, struct entity user, struct str filter, struct buf *result,
-                   struct error *err);
-/** Dead letters of such a directory: value array as HOST_DEAD_LIST gives; with an `id` (not ""), the value
- * map that HOST_DEAD_SHOW gives. */
-int dead_offline(const char *data_dir, struct str id, struct buf *result, struct error *err);
-/** One dead letter as a value map: {id, kind, user | subject, at, campaign, rule, generation}, then of a rule
- * {error}, of a message {outcome, detail, attempt, template, channel, provider}.
- * @param whole  everything: of a rule also {cause, input}, of a message {to, cause, decided, expires, facts,
- * data}. Else a rule's error is its first line. */
-void dead_describe(const struct dead_letter *letter, bool whole, struct buf *out);

@@ -1,6 +1,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "decide/campaign_list.h"
+#include "explain/dead.h"
 #include "explain/replay.h"
 #include "explain/user.h"
 #include "explain/why.h"

@@ -148,7 +148,7 @@ static int list_one(void *context, const struct store_fan_out *fan_out) {
   value_put_member_text(out, "campaign", fan_out->spec.campaign);
   value_put_member_text(out, "event_type", event.type);
   value_put_member_text(out, "event_id", event.id);
-  value_put_member_text(out, fan_out->origin.kind == ENTITY_SUBJECT ? "subject" : "user", fan_out->origin.id);
+  value_put_member_text(out, entity_kind_name(fan_out->origin), fan_out->origin.id);
   value_put_member_text(out, "over", index_shown(fan_out->spec.index));
   value_put_member_text(out, "key", fan_out->spec.key);
   put_pace(out, &fan_out->spec.pace);

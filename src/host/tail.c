@@ -2,8 +2,8 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "explain/explain.h"
 #include "explain/mask.h"
-#include "explain/why.h"
 #include "host/tap.h"
 #include "host/worker_internal.h"
 
@@ -38,7 +38,7 @@ static void begin(struct worker *worker, struct buf *out, const char *what, stru
   value_put_member_text(out, "what", str_from(what));
   value_put_member_integer(out, "at", worker->wall);
   value_put_member_integer(out, "worker", worker->index);
-  value_put_member_text(out, entity.kind == ENTITY_SUBJECT ? "subject" : "user", entity.id);
+  value_put_member_text(out, entity_kind_name(entity), entity.id);
 }
 
 static void append(struct tap *tap, struct str value) {
@@ -109,7 +109,7 @@ void tail_failure(struct worker *worker, const struct entity *entity, const stru
 }
 
 void tail_outcome(struct worker *worker, struct entity entity, const struct outcome *outcome) {
-  struct about about = {.entity = entity, .reason = why_outcome_name(outcome->kind)};
+  struct about about = {.entity = entity, .reason = explain_outcome_name(outcome->kind)};
   if (!wanted(worker, &about)) return;
   struct buf *line = &worker->tail_line;
   begin(worker, line, "outcome", entity, 4);

@@ -97,7 +97,7 @@ void sim_sent(const struct sim *sim, struct buf *out);
 void sim_decisions(const struct sim *sim, struct buf *out);
 /** Every time a rule ran, as explain/replay.h says it, with `user`. */
 void sim_runs(const struct sim *sim, struct buf *out);
-/** Dead letters, as explain/why.h's dead_describe() says them whole. */
+/** Dead letters, as explain/dead.h says them whole. */
 void sim_dead(const struct sim *sim, struct buf *out);
 /** A user's record, as user_describe() says it; nil if there is none. */
 void sim_user(const struct sim *sim, struct entity entity, struct buf *out);

@@ -1,6 +1,8 @@
 #include "sim/sim_internal.h"
 
 #include "base/memory.h"
+#include "explain/dead.h"
+#include "explain/explain.h"
 #include "explain/user.h"
 #include "explain/why.h"
 
@@ -43,7 +45,7 @@ void sim_decisions(const struct sim *sim, struct buf *out) {
 }
 
 static void put_entity(struct buf *out, struct entity entity) {
-  value_put_member_text(out, entity.kind == ENTITY_SUBJECT ? "subject" : "user", entity.id);
+  value_put_member_text(out, entity_kind_name(entity), entity.id);
 }
 
 /** A value with one more member in front. */
@@ -272,7 +274,7 @@ static void tell_effect(struct story *story, const struct log_record *record, co
     return;
   case EFFECT_OUTCOME:
     out = row(story, record->at, "outcome", 5);
-    value_put_member_text(out, "outcome", why_outcome_name(outcome->kind));
+    value_put_member_text(out, "outcome", explain_outcome_name(outcome->kind));
     value_put_member_text(out, "detail", outcome->detail);
     value_put_member_integer(out, "attempt", outcome->attempt);
     value_put_member_hash(out, "message_id", outcome->message_id);
