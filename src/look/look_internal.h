@@ -1,4 +1,4 @@
-/** What look.c (lines in, lines out), look_session.c (code on its way to a worker and back), look_question.c
+/** What look.c (lines in, lines out), look_session.c (code on its way to a worker and back), look_question*.c
  * (what it asks) and look_tail.c share. */
 #pragma once
 
