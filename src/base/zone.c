@@ -1,6 +1,6 @@
 #include "base/zone.h"
 
-#include "base/buf.h"
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/memory.h"
 #include "base/suggest.h"
@@ -8,20 +8,17 @@
 
 #include <ctype.h>
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define FOLDER "/usr/share/zoneinfo"
 
 enum {
   NAME_MAX_BYTES = 64,
-  FILE_MAX = 1 << 20,  /**< the largest of tzdata has 4 KB */
+  FILE_MAX_MB = 1,     /**< the largest of tzdata has 4 KB */
   ZONES_MAX = 1 << 14, /**< tzdata has 600 */
   DEPTH_MAX = 3        /**< "America/Argentina/Ushuaia" */
 };
@@ -181,22 +178,6 @@ static int not_found(struct str name, struct error *err) {
                    (int)len, shown);
 }
 
-static int read_file(const char *path, struct buf *out, struct error *err) {
-  int file = open(path, O_RDONLY | O_CLOEXEC);
-  if (file < 0) return error_set_errno(err, errno, "%s", path);
-  int rc = 0;
-  while (rc == 0) {
-    ssize_t got = read(file, buf_reserve(out, 4096), 4096);
-    if (got < 0 && errno != EINTR) rc = error_set_errno(err, errno, "%s", path);
-    if (got == 0) break;
-    if (got > 0) out->len += (size_t)got;
-    if (out->len > FILE_MAX)
-      rc = error_set(err, ERROR_CORRUPT, "%s is no time-zone file: it has more than 1 MB", path);
-  }
-  close(file);
-  return rc;
-}
-
 /** Under the lock. */
 static int load(struct slot *slot, struct error *err) {
   char path[sizeof FOLDER + NAME_MAX_BYTES + 1];
@@ -204,7 +185,7 @@ static int load(struct slot *slot, struct error *err) {
   struct tzif tzif;
   buf_init(&bytes);
   snprintf(path, sizeof path, FOLDER "/%.*s", STR_ARG(slot->name));
-  int rc = read_file(path, &bytes, err);
+  int rc = file_read(path, FILE_MAX_MB, &bytes, err);
   if (rc == 0) {
     rc = tzif_read(&tzif, buf_str(&bytes), err);
     if (rc) error_prefix(err, "%s", path);

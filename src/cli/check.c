@@ -1,3 +1,4 @@
+#include "base/file.h"
 #include "base/suggest.h"
 #include "base/thread.h"
 #include "cli/cli.h"
@@ -6,10 +7,11 @@
 #include "engine/engine.h"
 #include "event/value.h"
 
-#include <string.h>
-
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+enum { REVIEWED_MAX_MB = 16 };
 
 struct check {
   struct config *config;
@@ -72,20 +74,6 @@ static size_t load_rules(struct check *check) {
   return count;
 }
 
-/** What cannot be read is reviewed anew, and what cannot be written the next time. */
-static void read_file(const char *path, struct buf *out) {
-  FILE *file = fopen(path, "re");
-  for (size_t got = 1; file && got; out->len += got)
-    got = fread(buf_reserve(out, 64 << 10), 1, 64 << 10, file);
-  if (file) fclose(file);
-}
-
-static void write_file(const char *path, struct str bytes) {
-  FILE *file = fopen(path, "we");
-  if (file && bytes.len) fwrite(bytes.data, 1, bytes.len, file);
-  if (file) fclose(file);
-}
-
 /** What was found while the rules were loaded and what the review says, in one order; the former alone where
  * there can be no review. @return campaigns. */
 static size_t review_rules(struct check *check, size_t campaigns) {
@@ -94,13 +82,14 @@ static size_t review_rules(struct check *check, size_t campaigns) {
   const char *path = getenv("KAIROS_REVIEWED");
   buf_init(&before);
   buf_init(&reviewed);
-  if (path) read_file(path, &before);
+  // What cannot be read is reviewed anew, and what cannot be written the next time.
+  if (path && file_read(path, REVIEWED_MAX_MB, &before, NULL)) buf_clear(&before);
   struct review_input input = {.config = check->config,
                                .ruleset = check->ruleset,
                                .found = &check->found,
                                .reviewed = buf_str(&before)};
   bool done = check->ruleset && review_run(&input, &check->problems, &campaigns, &reviewed, &err) == 0;
-  if (path) write_file(path, buf_str(&reviewed));
+  if (path) file_write(path, buf_str(&reviewed), NULL);
   buf_deinit(&before);
   buf_deinit(&reviewed);
   if (done) return campaigns;

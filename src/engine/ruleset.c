@@ -1,18 +1,18 @@
 #include "engine/ruleset.h"
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/memory.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 enum {
-  FILE_MAX = 1 << 20,
+  FILE_MAX_MB = 1,
   RULESET_MAX = 64 << 20,
   PATH_BYTES_MAX = 240,
   RULESET_FORMAT = 2,
@@ -49,18 +49,6 @@ bool ruleset_wants(const char *name) {
          ends_with(name, ".json");
 }
 
-static int read_bytes(int fd, const char *shown, struct buf *out, struct error *err) {
-  for (;;) {
-    uint8_t *room = buf_reserve(out, 64 << 10);
-    ssize_t got = read(fd, room, 64 << 10);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return error_set_errno(err, errno, "%s cannot be read", shown);
-    if (got == 0) return 0;
-    out->len += (size_t)got;
-    if (out->len > FILE_MAX) return error_set(err, ERROR_LIMIT, "%s is larger than 1 MB", shown);
-  }
-}
-
 static void add(struct reading *reading, const char *path, struct str text, struct hash128 hash,
                 bool library) {
   struct ruleset *ruleset = reading->ruleset;
@@ -88,12 +76,9 @@ static int read_file(struct reading *reading, const char *shown, const char *pat
   if (!reading->ruleset) return 0;
   if (strlen(path) > PATH_BYTES_MAX)
     return error_set(err, ERROR_LIMIT, "%s: the name is longer than %d bytes", shown, PATH_BYTES_MAX);
-  int fd = open(shown, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return error_set_errno(err, errno, "%s cannot be opened", shown);
   struct buf text;
   buf_init(&text);
-  int rc = read_bytes(fd, shown, &text, err);
-  close(fd);
+  int rc = file_read(shown, FILE_MAX_MB, &text, err);
   struct str all = {text.data ? (const char *)text.data : "", text.len};
   if (rc == 0) add(reading, path, all, hash128(all, 0), library);
   if (rc == 0 && reading->bytes > RULESET_MAX)

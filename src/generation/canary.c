@@ -1,6 +1,7 @@
 #include "generation/canary.h"
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "base/thread.h"
 #include "event/json.h"
@@ -27,7 +28,7 @@ enum {
   LOOK_MS = 50,      /**< between two looks at whether to stop */
   OUTPUT_MAX = 4 << 20,
   COMPLAINT_MAX = 64 << 10,
-  REVIEWED_MAX = 16 << 20,
+  REVIEWED_MAX_MB = 16,
   FILES_MAX = 1000, /**< specs named one by one; more of them are all there are */
 };
 #define ADDRESS_SPACE_MAX (2ull << 30)
@@ -68,11 +69,8 @@ static int write_file(struct canary *canary, const char *folder, const char *nam
     return error_set(canary->err, ERROR_LIMIT, "%s has too long a name for a snapshot", name);
   int rc = make_way(canary, path);
   if (rc) return rc;
-  FILE *file = fopen(path, "we");
-  bool written = file && (text.len == 0 || fwrite(text.data, 1, text.len, file) == text.len);
-  int failed = errno;
-  if (file && fclose(file) != 0) written = false, failed = errno;
-  return written ? 0 : error_set_errno(canary->err, failed, "the snapshot's file %s cannot be written", path);
+  rc = file_write(path, text, canary->err);
+  return rc ? error_prefix(canary->err, "the snapshot's file ") : 0;
 }
 
 /** The host's own configuration, but for the library: that of the snapshot. */
@@ -357,11 +355,7 @@ static void take_reviewed(struct canary *canary) {
   char path[PATH_MAX + 16];
   snprintf(path, sizeof path, "%s/" REVIEWED, canary->root);
   buf_clear(out);
-  FILE *file = fopen(path, "re");
-  for (size_t got = 1; file && got && out->len <= REVIEWED_MAX; out->len += got)
-    got = fread(buf_reserve(out, 64 << 10), 1, 64 << 10, file);
-  if (!file || ferror(file) || out->len > REVIEWED_MAX) buf_clear(out);
-  if (file) fclose(file);
+  if (file_read(path, REVIEWED_MAX_MB, out, NULL)) buf_clear(out);
 }
 
 static int check(struct canary *canary) {

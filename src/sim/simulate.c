@@ -1,13 +1,15 @@
 #include "sim/simulate.h"
 
+#include "base/file.h"
 #include "base/memory.h"
 #include "event/json.h"
 #include "sim/sim.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum { LOOKUPS_CHUNK = 64 << 10, LOOKUPS_MAX = 64 << 20 };
+enum { LOOKUPS_MAX_MB = 64 };
 
 /** An event of the input, by where it lies in `values`. */
 struct simulated_event {
@@ -88,18 +90,7 @@ static int read_events(struct simulation *simulation, struct error *err) {
 
 /** A whole file, with room behind it for the parser. */
 static int read_file(const char *path, struct buf *out, struct error *err) {
-  FILE *file = fopen(path, "r");
-  if (!file) return error_set_errno(err, errno, "cannot read the look-ups from %s", path);
-  size_t got;
-  do {
-    got = fread(buf_reserve(out, LOOKUPS_CHUNK), 1, LOOKUPS_CHUNK, file);
-    out->len += got;
-  } while (got && out->len <= LOOKUPS_MAX);
-  int rc = ferror(file) ? error_set_errno(err, errno, "reading %s", path)
-           : out->len > LOOKUPS_MAX
-               ? error_set(err, ERROR_LIMIT, "%s is larger than %d MB", path, LOOKUPS_MAX >> 20)
-               : 0;
-  fclose(file);
+  int rc = file_read(path, LOOKUPS_MAX_MB, out, err);
   memset(buf_reserve(out, JSON_PADDING), 0, JSON_PADDING);
   return rc;
 }
