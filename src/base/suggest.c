@@ -1,13 +1,15 @@
 #include "base/suggest.h"
 
+#include <limits.h>
+
 enum { LONGEST = 64 };
 
 static unsigned least(unsigned a, unsigned b) {
   return a < b ? a : b;
 }
 
-/** Insertions, deletions, substitutions and swaps of neighbours (optimal string alignment). */
-static unsigned distance(struct str a, struct str b) {
+unsigned suggestion_distance(struct str a, struct str b) {
+  if (a.len > LONGEST || b.len > LONGEST) return UINT_MAX;
   unsigned rows[3][LONGEST + 1];
   unsigned *before = rows[0], *last = rows[1], *now = rows[2];
   for (unsigned j = 0; j <= b.len; j++) last[j] = j;
@@ -28,10 +30,9 @@ static unsigned distance(struct str a, struct str b) {
 }
 
 void suggestion_offer(struct suggestion *suggestion, struct str meant, struct str known) {
-  if (meant.len > LONGEST || known.len > LONGEST) return;
   unsigned limit = (unsigned)(meant.len > known.len ? meant.len : known.len) / 3;
   limit = limit < 1 ? 1 : least(limit, 3);
-  unsigned here = distance(meant, known);
+  unsigned here = suggestion_distance(meant, known);
   if (here > limit || here >= known.len) return;
   if (suggestion->name.len && here >= suggestion->distance) return;
   *suggestion = (struct suggestion){known, here};

@@ -1,6 +1,7 @@
 #include "config/config_field.h"
 
 #include "base/memory.h"
+#include "base/suggest.h"
 #include "base/zone.h"
 #include "config/config.h"
 
@@ -53,27 +54,9 @@ struct config_shown config_shown(struct str text) {
   return out;
 }
 
-unsigned config_distance(struct str a, struct str b) {
-  if (a.len > NAME_MAX_BYTES || b.len > NAME_MAX_BYTES) return 1000;
-  unsigned row[NAME_MAX_BYTES + 1];
-  for (size_t j = 0; j <= b.len; j++) row[j] = (unsigned)j;
-  for (size_t i = 1; i <= a.len; i++) {
-    unsigned diagonal = row[0];
-    row[0] = (unsigned)i;
-    for (size_t j = 1; j <= b.len; j++) {
-      unsigned best = diagonal + (a.data[i - 1] != b.data[j - 1]);
-      if (row[j] + 1 < best) best = row[j] + 1;
-      if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-      diagonal = row[j];
-      row[j] = best;
-    }
-  }
-  return row[b.len];
-}
-
 bool config_is_nearer(struct str text, struct str candidate, unsigned *nearest) {
   unsigned limit = text.len < 4 ? 1 : text.len < 7 ? 2 : 3;
-  unsigned distance = config_distance(text, candidate);
+  unsigned distance = suggestion_distance(text, candidate);
   // "secret" for "secret_env": a word of it, or it with a word more.
   size_t common = text.len < candidate.len ? text.len : candidate.len;
   if (distance > limit && common >= 4 && memcmp(text.data, candidate.data, common) == 0) distance = limit;

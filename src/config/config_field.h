@@ -78,8 +78,6 @@ struct config_shown {
   char text[72];
 };
 struct config_shown config_shown(struct str text);
-/** Edits from `a` to `b`, or a large number when there are too many to mean anything. */
-unsigned config_distance(struct str a, struct str b);
 /** @return whether `candidate` is what somebody may have meant by `text`, and nearer than `*nearest`, which
  * it sets. */
 bool config_is_nearer(struct str text, struct str candidate, unsigned *nearest);
