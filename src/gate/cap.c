@@ -42,7 +42,8 @@ void cap_read(const struct gate_question *question, struct cap_counter *counter)
   counter->sent = record_counted(question->record, str_from(counter->name), counter->times);
 }
 
-int64_t cap_keep(const struct cap_counter *counter) {
+/** How far a counter's caps look back, ms. */
+static int64_t looks_back(const struct cap_counter *counter) {
   int64_t keep = 0;
   for (uint32_t i = 0; i < counter->count; i++)
     if (counter->caps[i].over_ms > keep) keep = counter->caps[i].over_ms;
@@ -113,7 +114,7 @@ static void period_around(enum cap_period period, const struct zone *zone, int64
 int64_t cap_room(const struct cap_counter *counter, const struct zone *zone, int64_t at) {
   // What is kept is bounded, and a message that cannot be counted cannot pass.
   if (counter->sent == RECORD_COUNTED_MAX &&
-      count_in(counter, at - cap_keep(counter), INT64_MAX) == counter->sent)
+      count_in(counter, at - looks_back(counter), INT64_MAX) == counter->sent)
     return INT64_MAX;
   for (uint32_t i = 0; i < counter->count;) {
     const struct cap *cap = &counter->caps[i];
@@ -220,7 +221,7 @@ static int count_send(struct draft *draft, const struct gate_question *question,
                           .counted = {.counter = str_from(counter->name),
                                       .at = message_counted_at(question->message),
                                       .wall = question->wall,
-                                      .keep = cap_keep(counter)}};
+                                      .keep = looks_back(counter)}};
   return draft_add(draft, &effect, err);
 }
 

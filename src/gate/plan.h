@@ -47,5 +47,3 @@ void cap_read(const struct gate_question *question, struct cap_counter *counter)
 /** The first moment from `at` on at which one more fits under all caps, beside what is still to come.
  * @return INT64_MAX if there is none */
 int64_t cap_room(const struct cap_counter *counter, const struct zone *zone, int64_t at);
-/** How far a counter's caps look back, ms. */
-int64_t cap_keep(const struct cap_counter *counter);

@@ -57,11 +57,6 @@ struct host {
 /** Recover the store from the log and open a new segment. Blocking; any thread, while workers are parked. */
 int maintain_recover(struct host *host, const struct log_position *known_end, struct error *err);
 void maintain_resume_workers(struct host *host);
-/** Give each worker a task of its own and run `done` on main when all have said so. */
-void maintain_barrier(struct host *host, void (*task)(struct worker *worker, struct worker_task *task),
-                      void (*done)(struct host *host));
-/** From a worker's task: answered. */
-void maintain_barrier_arrive(void *host);
 /** The once-a-tick look at what is due. */
 void maintain_tick(struct host *host);
 /** Begin a checkpoint now if nothing is under way. */

@@ -89,7 +89,8 @@ static void barrier_mail_run(struct mail *mail, bool cancelled) {
   if (!cancelled) host->barrier_done(host);
 }
 
-void maintain_barrier_arrive(void *context) {
+/** From a worker's task: answered. */
+static void barrier_arrive(void *context) {
   struct host *host = context;
   if (atomic_fetch_sub(&host->barrier, 1) != 1) return;
   struct barrier_mail *mail = memory_zalloc(sizeof *mail);
@@ -98,8 +99,9 @@ void maintain_barrier_arrive(void *context) {
   mailbox_send(host->mailbox, &mail->mail);
 }
 
-void maintain_barrier(struct host *host, void (*run)(struct worker *worker, struct worker_task *task),
-                      void (*done)(struct host *host)) {
+/** Give each worker a task of its own and run `done` on main when all have said so. */
+static void barrier(struct host *host, void (*run)(struct worker *worker, struct worker_task *task),
+                    void (*done)(struct host *host)) {
   host->barrier_done = done;
   atomic_store(&host->barrier, host->shared.worker_count);
   for (uint32_t i = 0; i < host->shared.worker_count; i++) {
@@ -165,7 +167,7 @@ static void workers_flushed(struct host *host) {
 
 static void flush_worker(struct worker *worker, struct worker_task *task) {
   memory_free(task);
-  worker_flush(worker, maintain_barrier_arrive, host_of(worker));
+  worker_flush(worker, barrier_arrive, host_of(worker));
 }
 
 /** What is below the log's durable end now has been answered to its worker; a worker that is then asked to
@@ -176,7 +178,7 @@ void maintain_checkpoint(struct host *host) {
   host->maintenance = MAINTENANCE_FLUSHING;
   host->checkpoint = log_durable(host->shared.log);
   host->checkpoint_seq = atomic_load(&host->shared.next_seq);
-  maintain_barrier(host, flush_worker, workers_flushed);
+  barrier(host, flush_worker, workers_flushed);
 }
 
 static void seal_work(uv_work_t *work) {
@@ -318,7 +320,7 @@ static void workers_parked(struct host *host) {
 
 static void park_run(struct worker *worker, struct worker_task *task) {
   memory_free(task);
-  worker_park(worker, maintain_barrier_arrive, host_of(worker));
+  worker_park(worker, barrier_arrive, host_of(worker));
 }
 
 static void wait_idle(uv_timer_t *timer) {
@@ -327,7 +329,7 @@ static void wait_idle(uv_timer_t *timer) {
     uv_timer_start(timer, wait_idle, 10, 0);
     return;
   }
-  maintain_barrier(host, park_run, workers_parked);
+  barrier(host, park_run, workers_parked);
 }
 
 static void failed_run(struct mail *mail, bool cancelled) {

@@ -139,8 +139,6 @@ size_t entry_counter(const struct entry *entry, struct str *name, int64_t times[
 int record_apply_segment(struct record *record, const struct membership *membership, size_t max);
 /** @return whether the body of a SEGMENT entry is well formed. */
 bool record_valid_segment(const struct entry *entry);
-/** A SEGMENT entry's content. */
-struct str entry_segment(const struct entry *entry, int64_t *since);
 /** Apply a JOURNEY effect. @return 0, ERROR_LIMIT or ERROR_INVALID, without a message. */
 int record_apply_journey(struct record *record, const struct journey *change, unsigned changes, size_t max);
 void record_end_journey(struct record *record, struct hash128 id);

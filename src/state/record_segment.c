@@ -1,7 +1,8 @@
 /* The record's segments: which ones the user is in, and up to which moment they are judged. */
 #include "state/record_entry.h"
 
-struct str entry_segment(const struct entry *entry, int64_t *since) {
+/** A SEGMENT entry's name. */
+static struct str entry_segment(const struct entry *entry, int64_t *since) {
   struct reader reader = reader_of(entry->body);
   struct str name = reader_str(&reader);
   *since = reader_zigzag(&reader);
