@@ -430,6 +430,28 @@ static void more_marks_than_memory_filters_are_known(void **state) {
   store_close(store);
 }
 
+static void the_filter_grows_before_it_is_full(void **state) {
+  (void)state;
+  enum { MARKS = 400000 };
+  int64_t now = (int64_t)time(NULL) * 1000;
+  write_events(write_events((struct log_position){0, 0}, 1, MARKS, now), MARKS + 1, 1, now);
+  struct store *store = support_open_store();
+  uint64_t before = atomic_load(&store->marks.bytes);
+  seal(store, 1);
+  assert_true(atomic_load(&store->marks.bytes) > 2 * before);
+  assert_false(store->marks.started); // nothing was read again
+  int wrong = 0;
+  for (int i = 1; i <= MARKS; i++) {
+    char id[32];
+    snprintf(id, sizeof id, "event-%d", i);
+    assert_true(seen_maybe(store, id));
+    snprintf(id, sizeof id, "event-%d", MARKS + i);
+    wrong += seen_maybe(store, id);
+  }
+  assert_true(wrong < MARKS / 100);
+  store_close(store);
+}
+
 /* ---- slices ---- */
 
 static const struct slice *find_slice(struct store *store, enum slice_kind kind, bool newest) {
@@ -513,6 +535,7 @@ int main(void) {
       TEST(an_entity_with_much_has_it_in_order),
       cmocka_unit_test(a_mark_lies_in_its_partition),
       TEST(of_a_mark_accepted_twice_the_later_time_counts),
+      TEST(the_filter_grows_before_it_is_full),
       TEST(more_marks_than_memory_filters_are_known),
       TEST(a_slice_that_has_ended_is_merged),
   };

@@ -15,6 +15,7 @@ struct mark_filter {
   struct block *blocks;
   uint64_t block_count; /**< a power of two */
   _Atomic uint64_t count;
+  uint64_t copied; /**< bits that growing set, in marks: of them no more were added */
 };
 
 static uint64_t capacity(uint64_t blocks) {
@@ -31,12 +32,29 @@ uint64_t mark_filter_would_hold(uint64_t marks, size_t max_bytes) {
   return capacity(blocks_for(marks, max_bytes));
 }
 
-struct mark_filter *mark_filter_new(uint64_t marks, size_t max_bytes) {
+static struct mark_filter *new_filter(uint64_t blocks) {
   struct mark_filter *filter = memory_zalloc(sizeof *filter);
-  filter->block_count = blocks_for(marks, max_bytes);
-  size_t bytes = filter->block_count * sizeof(struct block);
-  filter->blocks = memory_alloc_table(bytes);
-  memset(filter->blocks, 0, bytes);
+  filter->block_count = blocks;
+  filter->blocks = memory_alloc_table(blocks * sizeof(struct block));
+  return filter;
+}
+
+struct mark_filter *mark_filter_new(uint64_t marks, size_t max_bytes) {
+  struct mark_filter *filter = new_filter(blocks_for(marks, max_bytes));
+  memset(filter->blocks, 0, filter->block_count * sizeof(struct block));
+  return filter;
+}
+
+/** A mark's block has the same lowest bits of its number in the larger one, whichever those above are. */
+struct mark_filter *mark_filter_grow(const struct mark_filter *from, uint64_t marks, size_t max_bytes) {
+  uint64_t blocks = blocks_for(marks, max_bytes);
+  if (blocks <= from->block_count) return NULL;
+  struct mark_filter *filter = new_filter(blocks);
+  for (uint64_t at = 0; at < blocks; at += from->block_count)
+    memcpy(&filter->blocks[at], from->blocks, from->block_count * sizeof(struct block));
+  uint64_t count = mark_filter_count(from);
+  atomic_init(&filter->count, count);
+  filter->copied = mark_filter_load(from) * (blocks / from->block_count) - count;
   return filter;
 }
 
@@ -83,8 +101,12 @@ uint64_t mark_filter_count(const struct mark_filter *filter) {
   return atomic_load_explicit(&filter->count, memory_order_relaxed);
 }
 
+uint64_t mark_filter_load(const struct mark_filter *filter) {
+  return mark_filter_count(filter) + filter->copied;
+}
+
 bool mark_filter_full(const struct mark_filter *filter) {
-  return mark_filter_count(filter) > mark_filter_capacity(filter);
+  return mark_filter_load(filter) > mark_filter_capacity(filter);
 }
 
 uint64_t mark_filter_capacity(const struct mark_filter *filter) {

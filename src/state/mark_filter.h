@@ -18,6 +18,11 @@ struct mark_filter;
 
 /** @param marks  capacity. @param max_bytes  bound on memory, whatever the capacity asked for. */
 struct mark_filter *mark_filter_new(uint64_t marks, size_t max_bytes);
+/** A larger one that knows the same marks, without being told them again: each block stands in it as often as
+ * it is larger, so that it is the fuller for them, see mark_filter_load(). What has a quarter of its capacity
+ * may grow by any factor three times, and is not full before it has two fifths of the last one's.
+ * @return null if it would be no larger. Who adds, and nobody else, may call it. */
+struct mark_filter *mark_filter_grow(const struct mark_filter *from, uint64_t marks, size_t max_bytes);
 void mark_filter_free(struct mark_filter *filter);
 void mark_filter_add(struct mark_filter *filter, struct hash128 mark);
 /** Fetch what mark_filter_add() and mark_filter_maybe() will look at into the cache. */
@@ -26,7 +31,9 @@ void mark_filter_prefetch(const struct mark_filter *filter, struct hash128 mark)
 bool mark_filter_maybe(const struct mark_filter *filter, struct hash128 mark);
 /** How many were added, the same one twice counted twice. */
 uint64_t mark_filter_count(const struct mark_filter *filter);
-/** Whether more were added than it is meant for. */
+/** How many it would take to make it as full as it is: more than were added, if it has grown. */
+uint64_t mark_filter_load(const struct mark_filter *filter);
+/** Whether it is fuller than it is meant to be. */
 bool mark_filter_full(const struct mark_filter *filter);
 /** What mark_filter_capacity() would say of a filter made so. */
 uint64_t mark_filter_would_hold(uint64_t marks, size_t max_bytes);

@@ -24,9 +24,6 @@ enum family {
   FAMILY_COUNT
 };
 
-/** Of threads whose work can wait while events come in. */
-enum { STORE_NICE = 10 };
-
 enum slice_kind { SLICE_LOG, SLICE_LEDGER, SLICE_SEEN, SLICE_KINDS };
 
 /** How soon a slice's sorted runs are merged: merging costs each event's CPU again, not merging costs who

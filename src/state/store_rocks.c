@@ -10,8 +10,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { FORMAT_VERSION = 2, MERGED_MIN = 4 };
@@ -461,9 +459,9 @@ void store_write_submit(struct store *store, struct store_write *write) {
   queue_send(&store->writes, &write->mail);
 }
 
-/** RocksDB's threads that merge are this one's children, and nice like it. */
+/** RocksDB's threads that merge are this one's children, and as modest. */
 static void *start_merging_threads(void *context) {
-  setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), STORE_NICE);
+  thread_modest();
   rocksdb_env_set_background_threads(context, 1);
   return NULL;
 }
