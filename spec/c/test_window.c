@@ -3,7 +3,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "random.h"
-#include "state/window.h"
+#include "state/window_parts.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -53,9 +53,26 @@ struct fixture {
   bool was_bucketed;
 };
 
+/** The state is what the long way makes of the one before, whichever way was gone. */
+static void check_added(const struct fixture *f, const struct window_entry *entry) {
+  uint8_t bytes[WINDOW_STATE_MAX];
+  struct buf out = {bytes, 0, sizeof bytes};
+  struct window_list list, got;
+  assert_true(window_list_read(&list, buf_str(&f->state), f->kind));
+  window_number_add(&list, entry, &out);
+  assert_true(window_list_read(&list, buf_str(&out), f->kind));
+  assert_true(window_list_read(&got, buf_str(&f->next), f->kind));
+  assert_true(got.dropped == list.dropped && got.sectioned == list.sectioned && got.newest == list.newest);
+  assert_true(str_equal(got.section, list.section));
+  assert_int_equal(got.count, list.count);
+  for (unsigned i = 0; i < list.count; i++)
+    assert_true(got.items[i].at == list.items[i].at && got.items[i].amount == list.items[i].amount);
+}
+
 static void add(struct fixture *f, int64_t at, int64_t amount) {
   struct window_entry entry = {.id = 1, .kind = f->kind, .over = f->over, .at = at, .amount = amount};
   window_state_add(buf_str(&f->state), &entry, &f->next);
+  if (f->state.len) check_added(f, &entry);
   struct buf swap = f->state;
   f->state = f->next;
   f->next = swap;
@@ -66,8 +83,20 @@ static void add(struct fixture *f, int64_t at, int64_t amount) {
   assert_int_equal(window_state_newest(buf_str(&f->state)), f->model.newest);
 }
 
+static int64_t held_now(int64_t now) {
+  return now > 3 * WINDOW_TIME_MAX ? 3 * WINDOW_TIME_MAX : now < -WINDOW_TIME_MAX ? -WINDOW_TIME_MAX : now;
+}
+
 static struct window_answer ask(const struct fixture *f, int64_t now) {
-  return window_state_ask(buf_str(&f->state), f->kind, f->over, now);
+  struct window_answer answer = window_state_ask(buf_str(&f->state), f->kind, f->over, now);
+  struct window_list list;
+  assert_true(window_list_read(&list, buf_str(&f->state), f->kind));
+  if (f->state.len && now == held_now(now)) { // the same as the long way
+    struct window_answer same = window_number_ask(&list, f->over, now);
+    assert_true(answer.number == same.number && answer.exact == same.exact &&
+                answer.next_change == same.next_change);
+  }
+  return answer;
 }
 
 static struct fixture *fixture_new(enum window_kind kind, int64_t over) {
@@ -121,6 +150,59 @@ static void check(struct fixture *f, int64_t now) {
   assert_true(later.number == answer.number);
   later = ask(f, now + between(0, last - now));
   assert_true(later.number == answer.number);
+}
+
+/** The state as versions without a tally stored it. */
+static void store_formerly(const struct fixture *f, struct buf *out) {
+  struct str bytes = buf_str(&f->state);
+  struct reader reader = reader_of(bytes);
+  unsigned head = reader_u8(&reader);
+  reader_zigzag(&reader);
+  const uint8_t *tally = reader.at;
+  if (head & HEAD_TALLY) window_tally_skip(&reader, head);
+  buf_clear(out);
+  buf_append(out, bytes.data, (size_t)(tally - f->state.data));
+  buf_append(out, reader.at, reader_left(&reader));
+  out->data[0] &= (uint8_t)~HEAD_TALLY;
+}
+
+static void test_former_states(void **state) {
+  (void)state;
+  seed = 7;
+  unsigned few = 0, many = 0, bucketed = 0;
+  for (unsigned round = 0; round < 200; round++) {
+    struct fixture *f = fixture_new(round % 2 ? WINDOW_COUNT : WINDOW_SUM, 60000);
+    struct buf former = {0};
+    int64_t clock = between(0, INT64_C(2000000000000));
+    for (unsigned i = (unsigned)between(1, 150); i-- > 0; clock += between(0, 2000))
+      add(f, clock, f->kind == WINDOW_COUNT ? 1 : between(-5000000, 50000000));
+    store_formerly(f, &former);
+    bool tallied = f->state.data[0] & HEAD_TALLY;
+    assert_int_equal(tallied, former.len != f->state.len);
+    few += !tallied;
+    many += tallied && !in_buckets(f);
+    bucketed += in_buckets(f);
+    if (tallied) { // one that is not true is seen
+      struct reader reader = reader_of(buf_str(&f->state));
+      reader_u8(&reader);
+      reader_zigzag(&reader);
+      uint8_t *count = f->state.data + (reader.at - f->state.data);
+      ++*count;
+      assert_false(window_state_valid(buf_str(&f->state), f->over));
+      --*count;
+    }
+    struct buf swap = f->state;
+    f->state = former;
+    former = swap;
+    assert_true(window_state_valid(buf_str(&f->state), f->over));
+    check(f, f->model.newest);
+    add(f, clock, 1);
+    assert_int_equal(f->state.data[0] & HEAD_TALLY, tallied || f->model.count == 9 ? HEAD_TALLY : 0);
+    check(f, clock);
+    buf_deinit(&former);
+    fixture_free(f);
+  }
+  assert_true(few > 2 && many > 20 && bucketed > 20);
 }
 
 static void random_histories(enum window_kind kind) {
@@ -379,11 +461,17 @@ static void test_garbage(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_edges),         cmocka_unit_test(test_sixty_fifth),
-      cmocka_unit_test(test_late),          cmocka_unit_test(test_count_histories),
-      cmocka_unit_test(test_sum_histories), cmocka_unit_test(test_saturation),
-      cmocka_unit_test(test_size),          cmocka_unit_test(test_identity),
-      cmocka_unit_test(test_fixed),         cmocka_unit_test(test_garbage),
+      cmocka_unit_test(test_edges),
+      cmocka_unit_test(test_sixty_fifth),
+      cmocka_unit_test(test_late),
+      cmocka_unit_test(test_former_states),
+      cmocka_unit_test(test_count_histories),
+      cmocka_unit_test(test_sum_histories),
+      cmocka_unit_test(test_saturation),
+      cmocka_unit_test(test_size),
+      cmocka_unit_test(test_identity),
+      cmocka_unit_test(test_fixed),
+      cmocka_unit_test(test_garbage),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

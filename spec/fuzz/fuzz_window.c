@@ -1,10 +1,10 @@
 // covers: src/state/window.c src/state/window_number.c src/state/window_value.c src/state/window_distinct.c
-// covers: src/state/window_fill.c
+// covers: src/state/window_fill.c src/state/window_tally.c
 /* Windows against a model that keeps every entry; and states from a damaged disk. Input: kind, length, where
  * time stands, a state or none, then operations. */
 #include "event/value.h"
 #include "fuzz.h"
-#include "state/window.h"
+#include "state/window_parts.h"
 
 #include <stdlib.h>
 
@@ -78,6 +78,13 @@ static void ask(int64_t now, bool modelled, bool always_few) {
   if (modelled && always_few && now >= newest) HOLDS(answer.exact, "at %lld", (long long)now);
   // Nothing changes before it is said to.
   if (held != now) return;
+  struct window_list list;
+  if ((kind == WINDOW_COUNT || kind == WINDOW_SUM) && bytes.len && window_list_read(&list, bytes, kind) &&
+      list.kind == kind) {
+    struct window_answer same = window_number_ask(&list, over, now); // the long way
+    HOLDS(same_answer(&answer, &same) && answer.exact == same.exact &&
+          answer.next_change == same.next_change);
+  }
   int64_t last = answer.next_change == INT64_MAX ? now + WINDOW_TIME_MAX / 4 : answer.next_change - 1;
   struct window_answer later = window_state_ask(bytes, kind, over, last);
   HOLDS(same_answer(&answer, &later), "%.17g at %lld, %.17g at %lld", answer.number, (long long)now,

@@ -41,12 +41,15 @@ void buf_printf(struct buf *buf, const char *format, ...) {
 }
 
 uint64_t reader_varint_long(struct reader *reader) {
+  const uint8_t *at = reader->at;
   uint64_t value = 0;
-  for (unsigned shift = 0; shift < 64 && !reader->bad; shift += 7) {
-    uint8_t byte = reader_u8(reader);
+  for (unsigned shift = 0; shift < 64 && at < reader->end && !reader->bad; shift += 7) {
+    uint8_t byte = *at++;
     if (shift == 63 && byte > 1) break;
     value |= (uint64_t)(byte & 0x7f) << shift;
-    if (byte < 0x80) return reader->bad ? 0 : value;
+    if (byte >= 0x80) continue;
+    reader->at = at;
+    return value;
   }
   reader->bad = true;
   return 0;

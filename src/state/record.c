@@ -6,8 +6,8 @@
 
 #include <stdio.h>
 
-/* Format 2: consents and counters. 3: segments, journeys, exposures. */
-enum { RECORD_FORMAT = 3 };
+/* Format 2: consents and counters. 3: segments, journeys, exposures. 4: windows with a tally. */
+enum { RECORD_FORMAT = 4 };
 
 void record_init(struct record *record) {
   *record = (struct record){0};

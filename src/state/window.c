@@ -45,6 +45,10 @@ const char *window_kind_name(enum window_kind kind) {
   return kind >= WINDOW_COUNT && kind <= WINDOW_DISTINCT ? names[kind] : "";
 }
 
+static bool is_number(enum window_kind kind) {
+  return kind == WINDOW_COUNT || kind == WINDOW_SUM;
+}
+
 static void item_read(struct window_item *item, enum window_kind kind, bool ones, struct reader *reader) {
   switch (kind) {
   case WINDOW_COUNT:
@@ -76,8 +80,12 @@ bool window_list_read(struct window_list *list, struct str bytes, enum window_ki
   list->sectioned = head & HEAD_SECTION;
   list->filled = head & HEAD_FILLED;
   list->newest = stored_zigzag(&reader);
+  if (head & HEAD_TALLY) {
+    if (!is_number(list->kind)) return false;
+    window_tally_skip(&reader, head);
+  }
   if (list->sectioned) list->section = reader_str(&reader);
-  if (reader.bad || (head & ~(unsigned)HEAD_KNOWN) || window_kind_name(list->kind)[0] == 0) return false;
+  if (reader.bad || window_kind_name(list->kind)[0] == 0) return false;
   int64_t at = list->newest;
   bool implied = !list->sectioned;
   while (!reader.bad && (implied || reader_left(&reader) > 0)) {
@@ -93,14 +101,18 @@ bool window_list_read(struct window_list *list, struct str bytes, enum window_ki
 }
 
 void window_list_put(const struct window_list *list, struct buf *out) {
-  bool numbers = list->kind == WINDOW_COUNT || list->kind == WINDOW_SUM;
+  bool numbers = is_number(list->kind);
   bool ones = numbers;
   for (unsigned i = 0; ones && i < list->count; i++) ones = list->items[i].amount == 1;
+  uint8_t bytes[64];
+  struct buf tally = {bytes, 0, sizeof bytes};
+  if (numbers) window_tally_put(list, ones, &tally);
   buf_clear(out);
-  buf_put_u8(out,
-             (uint8_t)((unsigned)list->kind | (ones ? HEAD_ONES : 0) | (list->dropped ? HEAD_DROPPED : 0) |
-                       (list->sectioned ? HEAD_SECTION : 0) | (list->filled ? HEAD_FILLED : 0)));
+  buf_put_u8(out, (uint8_t)((unsigned)list->kind | (ones ? HEAD_ONES : 0) |
+                            (list->dropped ? HEAD_DROPPED : 0) | (list->sectioned ? HEAD_SECTION : 0) |
+                            (list->filled ? HEAD_FILLED : 0) | (tally.len ? HEAD_TALLY : 0)));
   buf_put_zigzag(out, list->newest);
+  buf_append(out, tally.data, tally.len);
   if (list->sectioned) buf_put_str(out, list->section);
   int64_t at = list->newest;
   for (unsigned i = 0; i < list->count; i++) {
@@ -138,6 +150,7 @@ void window_state_add(struct str bytes, const struct window_entry *entry, struct
   struct window_entry held = *entry;
   held.over = window_hold_over(entry->over);
   held.at = window_hold_time(entry->at);
+  if (is_number(held.kind) && window_tally_add(bytes, &held, out)) return;
   struct window_list list;
   // Another kind under the same id cannot be counted on; it starts anew.
   if (!window_list_read(&list, bytes, held.kind) || list.kind != held.kind)
@@ -159,12 +172,15 @@ void window_state_add(struct str bytes, const struct window_entry *entry, struct
 
 struct window_answer window_state_ask(struct str bytes, enum window_kind kind, int64_t over, int64_t now) {
   struct window_answer none = {.exact = true, .value = STR(""), .next_change = INT64_MAX};
-  struct window_list list;
-  if (bytes.len == 0 || !window_list_read(&list, bytes, kind) || list.kind != kind) return none;
+  if (bytes.len == 0) return none;
   over = window_hold_over(over);
   // Everything has left by then.
   if (now > 3 * WINDOW_TIME_MAX) now = 3 * WINDOW_TIME_MAX;
   if (now < -WINDOW_TIME_MAX) now = -WINDOW_TIME_MAX;
+  struct window_answer answer = none;
+  if (is_number(kind) && window_tally_ask(bytes, kind, over, now, &answer)) return answer;
+  struct window_list list;
+  if (!window_list_read(&list, bytes, kind) || list.kind != kind) return none;
   switch (kind) {
   case WINDOW_COUNT:
   case WINDOW_SUM:
@@ -210,11 +226,12 @@ bool window_state_valid(struct str bytes, int64_t over) {
     if (item->at > at || item->at < -WINDOW_TIME_MAX || !item_valid(item, list.kind)) return false;
     at = item->at;
   }
-  if (!list.sectioned) return true;
+  bool tallied = (uint8_t)bytes.data[0] & HEAD_TALLY;
+  if (!list.sectioned) return !tallied || window_tally_valid(&list, bytes);
   switch (list.kind) {
   case WINDOW_COUNT:
   case WINDOW_SUM:
-    return window_number_section_valid(list.section, over);
+    return window_number_section_valid(list.section, over) && (!tallied || window_tally_valid(&list, bytes));
   case WINDOW_FIRST:
     return list.count > 0 && window_value_section_valid(list.section);
   case WINDOW_DISTINCT:

@@ -23,6 +23,9 @@
  *   HyperLogLog of 256 registers (Flajolet et al. 2007, sliding as in Chabchoub & Hebrail 2010, estimated as
  *   in Ertl 2017; standard error 6.5 %), each keeping the maxima still to come, by bucket.
  *
+ * To add to a COUNT or SUM in order, and to ask it as of its newest entry or later, takes the same time
+ * however many entries and buckets it holds; the rest takes time by their number.
+ *
  * A state's size: COUNT 18 to 25 bytes for 5 entries, at most 1 KB; SUM at most 2 KB; LAST 2.2 KB;
  * DISTINCT 8 KB, with 2 KB usual once it estimates; FIRST WINDOW_STATE_MAX with values of 256 bytes. A keyed
  * window keeps WINDOW_KEYS_MAX keys; the one whose newest entry is oldest goes, and is counted as evicted if

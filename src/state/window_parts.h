@@ -1,12 +1,17 @@
 /** What the window*.c files share: the state's head and its list of entries.
  *
- *   state   = head:u8  newest:zigzag  [section:str]  entry*
+ *   state   = head:u8  newest:zigzag  [tally]  [section:str]  entry*
  *   entry   = before:varint  amount:zigzag          COUNT, SUM; no amount with HEAD_ONES
  *           | before:varint  value:str              LAST, FIRST
  *           | before:varint  hash:u64  earlier:varint   DISTINCT; earlier: 0, or 1 + (ms before << 1 | there
- * were more) Entries go from the newest back, `before` is ms before the one in front of it (the first: before
+ * were more)
+ *   tally   = count:varint  span:varint  [buckets:varint]  [total:zigzag]       COUNT, SUM
+ * Entries go from the newest back, `before` is ms before the one in front of it (the first: before
  * `newest`). Without a section the first entry is the newest, and has no `before`. The section holds what is
- * no longer kept one by one.
+ * no longer kept one by one. The tally says how many entries there are, how many ms the oldest is before
+ * `newest` (0 if there are none), with a section how many buckets, and the sum of all amounts, unless it is
+ * `count`. States of nine entries and more and those with a section have one, but for those whose sum is out
+ * of range and those of former versions.
  */
 #pragma once
 
@@ -18,7 +23,7 @@ enum {
   HEAD_DROPPED = 16,
   HEAD_SECTION = 32,
   HEAD_FILLED = 64, /**< what the event log held has been put in */
-  HEAD_KNOWN = 127
+  HEAD_TALLY = 128
 };
 
 struct window_item {
@@ -101,6 +106,20 @@ void window_distinct_each(const struct window_list *list, struct window_entry en
 void window_number_add(struct window_list *list, const struct window_entry *entry, struct buf *out);
 struct window_answer window_number_ask(const struct window_list *list, int64_t over, int64_t now);
 bool window_number_section_valid(struct str section, int64_t over);
+
+/* window_tally.c: COUNT and SUM without unpacking. */
+/** As window_state_add(). @return false, with `out` undefined, where the list is needed */
+bool window_tally_add(struct str bytes, const struct window_entry *entry, struct buf *out);
+/** As window_state_ask(). @param answer  with its defaults @return false, with it unchanged, where the list
+ * is needed */
+bool window_tally_ask(struct str bytes, enum window_kind kind, int64_t over, int64_t now,
+                      struct window_answer *answer);
+/** Append the list's tally; nothing if it is to have none. @param ones  whether all amounts are 1, and left
+ * out; `out` has room for 64 bytes */
+void window_tally_put(const struct window_list *list, bool ones, struct buf *out);
+void window_tally_skip(struct reader *reader, unsigned head);
+/** Whether the tally among the bytes, which are the list's, is true. */
+bool window_tally_valid(const struct window_list *list, struct str bytes);
 
 void window_value_add(struct window_list *list, const struct window_entry *entry, struct buf *out);
 struct window_answer window_value_ask(const struct window_list *list, int64_t over, int64_t now);
