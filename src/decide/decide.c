@@ -26,7 +26,6 @@ struct decider *decider_new(const struct decider_options *options) {
   engine_journey_call_init(&decider->journey_call);
   buf_init(&decider->journey_bytes);
   buf_init(&decider->journey_message);
-  buf_init(&decider->journey_aside);
   buf_init(&decider->journey_sent);
   buf_init(&decider->journey_event);
   buf_init(&decider->journey_name);
@@ -43,7 +42,7 @@ void decider_free(struct decider *decider) {
   engine_journey_call_deinit(&decider->journey_call);
   buf_deinit(&decider->journey_bytes);
   buf_deinit(&decider->journey_message);
-  buf_deinit(&decider->journey_aside);
+  draft_savepoint_deinit(&decider->journey_savepoint);
   buf_deinit(&decider->journey_sent);
   buf_deinit(&decider->journey_event);
   buf_deinit(&decider->journey_name);
@@ -216,7 +215,7 @@ static int judge_messages(struct decider *decider, uint32_t rule, const struct e
 void decide_announce_messages(struct decider *decider, struct campaigns *campaigns, uint32_t rule,
                               struct decider_run *run) {
   struct reader reader = reader_of(buf_str(&decider->draft.effects));
-  reader.at += decider->draft.mark;
+  reader.at += decider->draft.mark.effects;
   struct effect effect;
   while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) {
     if (effect.type != EFFECT_MESSAGE) continue;
@@ -549,9 +548,8 @@ static int retry_rule(struct decider *decider, struct entity entity, const struc
 int decide_retry(struct decider *decider, struct record *record, struct entity entity,
                  const struct failure *failure, int64_t wall, struct decision *out, struct error *err) {
   decide_begin(decider, record, out);
-  struct buf before; // a copy of its own: what runs sets marks of the draft's
-  buf_init(&before);
-  record_save(record, &before);
+  struct draft_savepoint before = {0};
+  draft_save(&decider->draft, &before);
   struct reader reader = reader_of(failure->input);
   struct event event;
   struct effect timer;
@@ -573,12 +571,11 @@ int decide_retry(struct decider *decider, struct record *record, struct entity e
   if (rc == 0)
     rc = draft_add(&decider->draft, &(struct effect){.type = EFFECT_DEAD_CLEAR, .dead_id = failure->id}, err);
   if (rc) {
-    record_restore(record, &before);
-    draft_begin(&decider->draft, record);
+    draft_restore(&decider->draft, &before);
   } else {
     decide_derived(decider, wall, out);
   }
-  buf_deinit(&before);
+  draft_savepoint_deinit(&before);
   out->timers_changed = true;
   decide_finish(decider, out);
   return rc;

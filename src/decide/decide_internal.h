@@ -69,10 +69,10 @@ struct decider {
   const struct engine_rule *journey_asked; /**< whose roll-out counts for it … */
   int journey_index;                       /**< … and where that is in the generation; -1 */
   struct buf journey_bytes, journey_event,
-      journey_name;           /**< of the journey under way, which moves in the record */
-  struct buf journey_message; /**< that it sends: what of it is the user's would move, too */
-  struct buf journey_aside;   /**< the record before that */
-  struct buf journey_sent;    /**< journey.sent as it will be */
+      journey_name;                         /**< of the journey under way, which moves in the record */
+  struct buf journey_message;               /**< that it sends: what of it is the user's would move, too */
+  struct draft_savepoint journey_savepoint; /**< … before that */
+  struct buf journey_sent;                  /**< journey.sent as it will be */
 };
 
 /* decide_plan.c */

@@ -324,23 +324,20 @@ static int restart(struct decider *decider, const struct journey_source *source,
                    struct error *err) {
   struct draft *draft = &decider->draft;
   struct journey one;
-  struct buf record; // a copy of its own: what runs sets marks of the draft's
-  size_t before = draft->effects.len;
+  struct draft_savepoint before = {0};
   int ended = 0;
-  buf_init(&record);
-  record_save(draft->record, &record);
+  draft_save(draft, &before);
   for (; find_same(decider, source, &one) && decide_journey_take(decider, one.id, &one); ended++)
     decide_journey_end_uncounted(decider, &one, JOURNEY_RESTARTED, decider->call.event->id,
                                  decider->call.now);
   int rc = begin(decider, source, at, err);
   if (rc && ended) {
-    record_restore(draft->record, &record);
-    draft->effects.len = before;
+    draft_restore(draft, &before);
     error_prefix(err, "the one with this key that is under way goes on, for there is no room for another");
   }
   for (; rc == 0 && ended; ended--)
     decide_journey_count(decider, source->asked->campaign, journey_end_name(JOURNEY_RESTARTED));
-  buf_deinit(&record);
+  draft_savepoint_deinit(&before);
   return rc;
 }
 

@@ -265,15 +265,13 @@ int decide_journey_park(struct decider *decider, const struct journey *journey, 
 /** Nothing of it stays if it fails: a pcall of the function's may catch that. */
 static int judge(struct decider *decider, struct message *message, struct verdict *verdict,
                  struct error *err) {
-  size_t before = decider->draft.effects.len;
-  record_save(decider->draft.record, &decider->journey_aside);
+  draft_save(&decider->draft, &decider->journey_savepoint);
   int rc = decide_judge(decider, decider->journey_asked, decider->journey_index, message,
                         decider->journey_call.skips ? "it is too late for it: see `late` of the wait" : NULL,
                         verdict, err);
   if (rc == 0 && verdict->pass && message->not_before) rc = note_sent(decider, message, err);
   if (rc) {
-    record_restore(decider->draft.record, &decider->journey_aside);
-    decider->draft.effects.len = before;
+    draft_restore(&decider->draft, &decider->journey_savepoint);
   } else if (verdict->pass && message->not_before) {
     keep_sent(decider, message);
   }

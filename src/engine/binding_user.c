@@ -54,7 +54,7 @@ void binding_effect(lua_State *lua, const struct effect *effect) {
   if (rc == ERROR_INVALID) // a payload as deep as can be, in a table of the rule's own
     sandbox_raise(lua, ERROR_SCRIPT, "the value given is nested too deeply");
   if (rc) sandbox_raise(lua, rc, "%s", err.message);
-  if (draft->effects.len - draft->mark > EFFECTS_BYTES_MAX)
+  if (draft->effects.len - draft->mark.effects > EFFECTS_BYTES_MAX)
     sandbox_raise(lua, ERROR_LIMIT, "more than %d KB of changes to the user for one event",
                   EFFECTS_BYTES_MAX >> 10);
 }

@@ -3,17 +3,16 @@
 void draft_init(struct draft *draft, size_t record_max) {
   *draft = (struct draft){.record_max = record_max};
   buf_init(&draft->effects);
-  buf_init(&draft->aside);
 }
 
 void draft_deinit(struct draft *draft) {
   buf_deinit(&draft->effects);
-  buf_deinit(&draft->aside);
+  draft_savepoint_deinit(&draft->mark);
 }
 
 void draft_begin(struct draft *draft, struct record *record) {
   draft->record = record;
-  draft->mark = 0;
+  draft->mark.effects = 0;
   draft->indexed = false;
   draft->types = 0;
   buf_clear(&draft->effects);
@@ -29,26 +28,38 @@ int draft_add(struct draft *draft, const struct effect *effect, struct error *er
   return rc;
 }
 
+void draft_save(const struct draft *draft, struct draft_savepoint *savepoint) {
+  savepoint->effects = draft->effects.len;
+  record_save(draft->record, &savepoint->record);
+}
+
+void draft_restore(struct draft *draft, const struct draft_savepoint *savepoint) {
+  draft->effects.len = savepoint->effects;
+  record_restore(draft->record, &savepoint->record);
+}
+
+void draft_savepoint_deinit(struct draft_savepoint *savepoint) {
+  buf_deinit(&savepoint->record);
+}
+
 void draft_mark(struct draft *draft) {
-  draft->mark = draft->effects.len;
-  record_save(draft->record, &draft->aside);
+  draft_save(draft, &draft->mark);
 }
 
 void draft_rollback(struct draft *draft) {
-  draft->effects.len = draft->mark;
-  record_restore(draft->record, &draft->aside);
+  draft_restore(draft, &draft->mark);
 }
 
 int draft_without(struct draft *draft, enum effect_type type, struct buf *scratch, struct error *err) {
   struct reader reader = reader_of(buf_str(&draft->effects));
   struct effect effect;
   bool any = false;
-  reader.at += draft->mark;
+  reader.at += draft->mark.effects;
   while (!any && reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0)
     any = effect.type == type;
   if (!any) return 0;
   buf_clear(scratch);
-  buf_append(scratch, draft->effects.data + draft->mark, draft->effects.len - draft->mark);
+  buf_append(scratch, draft->effects.data + draft->mark.effects, draft->effects.len - draft->mark.effects);
   draft_rollback(draft);
   reader = reader_of(buf_str(scratch));
   while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) {

@@ -8,15 +8,21 @@
 
 #include "state/record.h"
 
+/** Where an input stood: the length of its effects, and the record's bytes. All zero to begin with; used
+ * again and again it keeps its memory. */
+struct draft_savepoint {
+  size_t effects;
+  struct buf record;
+};
+
 struct draft {
   struct record *record;
   struct buf effects; /**< encoded, in order: what the log will keep */
   size_t record_max;
-  struct buf aside; /**< the record's bytes at the mark */
-  size_t mark;      /**< length of `effects` at the mark */
-  bool indexed;     /**< an EFFECT_INDEX or EFFECT_FAN_OUT is, or was, among them */
-  uint64_t types;   /**< a bit, 1 << type, of each type of effect that was added, also of those taken back;
-                       whoever   looks may clear it */
+  struct draft_savepoint mark;
+  bool indexed;   /**< an EFFECT_INDEX or EFFECT_FAN_OUT is, or was, among them */
+  uint64_t types; /**< a bit, 1 << type, of each type of effect that was added, also of those taken back;
+                     whoever looks may clear it */
 };
 
 void draft_init(struct draft *draft, size_t record_max);
@@ -25,9 +31,13 @@ void draft_deinit(struct draft *draft);
 void draft_begin(struct draft *draft, struct record *record);
 /** Apply and note. @return 0, or ERROR_LIMIT: nothing changed. */
 int draft_add(struct draft *draft, const struct effect *effect, struct error *err);
-/** Everything since the mark can be taken back. */
+/** Everything since the mark can be taken back. There is one mark: setting it forgets the one before. */
 void draft_mark(struct draft *draft);
 void draft_rollback(struct draft *draft);
+/** The same with a savepoint of the caller's own, for what runs others that set marks. */
+void draft_save(const struct draft *draft, struct draft_savepoint *savepoint);
+void draft_restore(struct draft *draft, const struct draft_savepoint *savepoint);
+void draft_savepoint_deinit(struct draft_savepoint *savepoint);
 /** Take back the effects of one type since the mark, and keep the others. @param scratch  overwritten
  * @return 0, or ERROR_LIMIT where the others do not fit without them; then all are gone. */
 int draft_without(struct draft *draft, enum effect_type type, struct buf *scratch, struct error *err);
