@@ -420,55 +420,53 @@ static void describe_campaigns(struct operation *operation) {
   campaign_list(serving->workers[0].engine, serving->facts.paused, clock_wall_ms(), true, STR(""), out);
 }
 
-void host_command(struct host *host, struct host_command *command) {
-  struct operation *operation = memory_zalloc(sizeof *operation);
-  operation->base.host = host;
-  operation->base.command = command;
-  operation->base.answer = answer_base;
-  operation->work.data = operation;
-  operation->entity = (struct entity){ENTITY_USER, command->user};
-  buf_init(&operation->letter_bytes);
-  buf_init(&operation->base.log_input);
-  command->err = (struct error){0};
-  if (command->type == HOST_STATUS) {
-    gauges_describe(host, &command->result);
-    command_answer_later(&operation->base, 0);
-    return;
-  }
-  if (host_phase(host) != HOST_RUNNING) {
-    command_answer_later(&operation->base, error_set(&command->err, ERROR_UNAVAILABLE,
-                                                     "the host is not running just now; try again"));
-    return;
-  }
+/** Commands that other files answer. @return whether it is one. */
+static bool pass_on(struct host *host, struct host_command *command) {
   switch (command->type) {
-  case HOST_STATUS:
-    break;
   case HOST_RELOAD:
   case HOST_GENERATIONS:
   case HOST_ROLLBACK:
   case HOST_PAUSE_CAMPAIGN:
   case HOST_RESUME_CAMPAIGN:
-    memory_free(operation);
     reload_command(host, command);
-    break;
+    return true;
   case HOST_SEGMENTS:
-    memory_free(operation);
     command_segments(host, command);
-    break;
+    return true;
   case HOST_FAN_OUTS:
   case HOST_FAN_OUT_PAUSE:
   case HOST_FAN_OUT_RESUME:
   case HOST_FAN_OUT_STOP:
-    memory_free(operation);
     fan_outs_command(host->shared.fan_outs, command, host->mailbox);
-    break;
+    return true;
   case HOST_JOURNEYS:
   case HOST_JOURNEY:
   case HOST_JOURNEY_MOVE:
   case HOST_JOURNEY_END:
-    memory_free(operation);
     command_journeys(host, command);
-    break;
+    return true;
+  case HOST_EXPERIMENTS:
+    experiments_command(host, command);
+    return true;
+  default:
+    return false;
+  }
+}
+
+static void backup_start(struct operation *operation) {
+  struct host *host = operation->base.host;
+  if (host->backup_waiting) {
+    struct error *err = &operation->base.command->err;
+    command_answer_later(&operation->base,
+                         error_set(err, ERROR_EXISTS, "a backup is about to start already"));
+    return;
+  }
+  host->backup_waiting = operation;
+  command_backup(host);
+}
+
+static void operation_start(struct operation *operation) {
+  switch (operation->base.command->type) {
   case HOST_WHY:
   case HOST_REPLAY:
   case HOST_DEAD_LIST:
@@ -479,18 +477,8 @@ void host_command(struct host *host, struct host_command *command) {
     describe_campaigns(operation);
     command_answer_later(&operation->base, 0);
     break;
-  case HOST_EXPERIMENTS:
-    memory_free(operation);
-    experiments_command(host, command);
-    break;
   case HOST_BACKUP:
-    if (host->backup_waiting) {
-      command_answer_later(&operation->base,
-                           error_set(&command->err, ERROR_EXISTS, "a backup is about to start already"));
-      break;
-    }
-    host->backup_waiting = operation;
-    command_backup(host);
+    backup_start(operation);
     break;
   case HOST_USER:
     operation->base.input.decide = decide_show;
@@ -513,5 +501,30 @@ void host_command(struct host *host, struct host_command *command) {
   case HOST_DEAD_DROP:
     dead_start(operation);
     break;
+  default: // passed on, or answered in any phase
+    break;
+  }
+}
+
+void host_command(struct host *host, struct host_command *command) {
+  bool runs = host_phase(host) == HOST_RUNNING;
+  command->err = (struct error){0};
+  if (runs && pass_on(host, command)) return;
+  struct operation *operation = memory_zalloc(sizeof *operation);
+  operation->base.host = host;
+  operation->base.command = command;
+  operation->base.answer = answer_base;
+  operation->work.data = operation;
+  operation->entity = (struct entity){ENTITY_USER, command->user};
+  buf_init(&operation->letter_bytes);
+  buf_init(&operation->base.log_input);
+  if (command->type == HOST_STATUS) {
+    gauges_describe(host, &command->result);
+    command_answer_later(&operation->base, 0);
+  } else if (!runs) {
+    command_answer_later(&operation->base, error_set(&command->err, ERROR_UNAVAILABLE,
+                                                     "the host is not running just now; try again"));
+  } else {
+    operation_start(operation);
   }
 }

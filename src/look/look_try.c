@@ -85,6 +85,30 @@ static int64_t count_audience(struct store *store, const struct fan_out_spec *sp
   return users;
 }
 
+static void put_journey(struct buf *out, const struct journey *journey) {
+  value_put_map(out, 4);
+  value_put_member_text(out, "journey", journey->campaign);
+  value_put_member_text(out, "key", journey_key(journey));
+  value_put_member_text(out, "state", str_from(journey_state_name(journey->state)));
+  value_put_member_text(out, "step", journey->wait.label);
+}
+
+static void put_journey_end(struct buf *out, const struct journey_ended *ended) {
+  value_put_map(out, 4);
+  value_put_member_text(out, "journey", ended->campaign);
+  value_put_member_text(out, "key", journey_key(&(struct journey){.name = ended->name}));
+  value_put_member_text(out, "ended", str_from(journey_end_name(ended->end)));
+  value_put_member_text(out, "reason", ended->reason);
+}
+
+static void put_fan_out(struct buf *out, struct store *store, const struct fan_out_spec *spec) {
+  value_put_map(out, 4);
+  value_put_member_text(out, "fan_out", spec->campaign);
+  value_put_member_text(out, "over", index_shown(spec->index));
+  value_put_member_text(out, "key", spec->key);
+  value_put_member_integer(out, "users", count_audience(store, spec));
+}
+
 static void note_effect(struct seen *seen, const struct effect *effect) {
   struct buf *out = &seen->changes;
   struct reader derived;
@@ -138,25 +162,13 @@ static void note_effect(struct seen *seen, const struct effect *effect) {
     value_put_member_text(out, "variant", effect->exposure.variant);
     break;
   case EFFECT_JOURNEY:
-    value_put_map(out, 4);
-    value_put_member_text(out, "journey", effect->journey.journey.campaign);
-    value_put_member_text(out, "key", journey_key(&effect->journey.journey));
-    value_put_member_text(out, "state", str_from(journey_state_name(effect->journey.journey.state)));
-    value_put_member_text(out, "step", effect->journey.journey.wait.label);
+    put_journey(out, &effect->journey.journey);
     break;
   case EFFECT_JOURNEY_END:
-    value_put_map(out, 4);
-    value_put_member_text(out, "journey", effect->journey_ended.campaign);
-    value_put_member_text(out, "key", journey_key(&(struct journey){.name = effect->journey_ended.name}));
-    value_put_member_text(out, "ended", str_from(journey_end_name(effect->journey_ended.end)));
-    value_put_member_text(out, "reason", effect->journey_ended.reason);
+    put_journey_end(out, &effect->journey_ended);
     break;
   case EFFECT_FAN_OUT:
-    value_put_map(out, 4);
-    value_put_member_text(out, "fan_out", effect->fan_out.spec.campaign);
-    value_put_member_text(out, "over", index_shown(effect->fan_out.spec.index));
-    value_put_member_text(out, "key", effect->fan_out.spec.key);
-    value_put_member_integer(out, "users", count_audience(seen->store, &effect->fan_out.spec));
+    put_fan_out(out, seen->store, &effect->fan_out.spec);
     break;
   case EFFECT_SUPPRESS:
     value_put_map(out, 2);

@@ -190,10 +190,6 @@ static void tell_runs(struct story *story, const struct step *step) {
   }
 }
 
-static struct str key_of(struct str name) {
-  return journey_key(&(struct journey){.name = name});
-}
-
 /** Where it stands now. */
 static void tell_journey(struct story *story, const struct log_record *record,
                          const struct journey *journey) {
@@ -206,11 +202,51 @@ static void tell_journey(struct story *story, const struct log_record *record,
   if (timed) value_put_member_integer(out, "due", journey->wait.due);
 }
 
-static void tell_effect(struct story *story, const struct log_record *record, const struct effect *effect) {
-  const struct message *message = &effect->message.message;
-  const struct outcome *outcome = &effect->outcome;
-  struct reader derived;
+static void tell_journey_end(struct story *story, const struct log_record *record,
+                             const struct journey_ended *ended) {
+  struct buf *out = row(story, record->at, "journey_end", 4);
+  value_put_member_text(out, "campaign", ended->campaign);
+  value_put_member_text(out, "key", journey_key(&(struct journey){.name = ended->name}));
+  value_put_member_text(out, "how", str_from(journey_end_name(ended->end)));
+  value_put_member_text(out, "reason", ended->reason);
+}
+
+static void tell_message(struct story *story, const struct log_record *record, const struct message *message,
+                         const struct verdict *verdict) {
+  struct buf *out = row(story, record->at, "decision", 9);
+  value_put_member_integer(out, "not_before", message->not_before);
+  value_put_member_text(out, "campaign", message->campaign);
+  value_put_member_text(out, "template", message->template_name);
+  value_put_member_text(out, "channel", message->channel);
+  value_put_member_text(out, "decision", verdict->pass ? STR("send") : STR("skip"));
+  value_put_member_text(out, "reason", verdict->reason);
+  value_put_member_value(out, "checks", verdict->checks);
+  value_put_member_hash(out, "message_id", message->id);
+  value_put_member_text(out, "to", message->to);
+}
+
+static void tell_outcome(struct story *story, const struct log_record *record,
+                         const struct outcome *outcome) {
+  struct buf *out = row(story, record->at, "outcome", 5);
+  value_put_member_text(out, "outcome", explain_outcome_name(outcome->kind));
+  value_put_member_text(out, "detail", outcome->detail);
+  value_put_member_integer(out, "attempt", outcome->attempt);
+  value_put_member_hash(out, "message_id", outcome->message_id);
+  value_put_member_integer(out, "retry_at", outcome->retry_at);
+}
+
+static void tell_derived(struct story *story, const struct log_record *record, struct str bytes) {
+  struct reader reader = reader_of(bytes);
   struct event event;
+  if (event_decode(&event, &reader, NULL)) return;
+  struct buf *out = row(story, record->at, "derived", 4);
+  value_put_member_text(out, "type", event.type);
+  value_put_member_text(out, "id", event.id);
+  value_put_member_integer(out, "timestamp", event.timestamp);
+  value_put_member_value(out, "payload", event.payload);
+}
+
+static void tell_effect(struct story *story, const struct log_record *record, const struct effect *effect) {
   struct buf *out;
   switch (effect->type) {
   case EFFECT_ATTRIBUTE:
@@ -261,33 +297,13 @@ static void tell_effect(struct story *story, const struct log_record *record, co
     value_put_member_text(out, "key", effect->fan_out.spec.key);
     return;
   case EFFECT_MESSAGE:
-    out = row(story, record->at, "decision", 9);
-    value_put_member_integer(out, "not_before", message->not_before);
-    value_put_member_text(out, "campaign", message->campaign);
-    value_put_member_text(out, "template", message->template_name);
-    value_put_member_text(out, "channel", message->channel);
-    value_put_member_text(out, "decision", effect->message.verdict.pass ? STR("send") : STR("skip"));
-    value_put_member_text(out, "reason", effect->message.verdict.reason);
-    value_put_member_value(out, "checks", effect->message.verdict.checks);
-    value_put_member_hash(out, "message_id", message->id);
-    value_put_member_text(out, "to", message->to);
+    tell_message(story, record, &effect->message.message, &effect->message.verdict);
     return;
   case EFFECT_OUTCOME:
-    out = row(story, record->at, "outcome", 5);
-    value_put_member_text(out, "outcome", explain_outcome_name(outcome->kind));
-    value_put_member_text(out, "detail", outcome->detail);
-    value_put_member_integer(out, "attempt", outcome->attempt);
-    value_put_member_hash(out, "message_id", outcome->message_id);
-    value_put_member_integer(out, "retry_at", outcome->retry_at);
+    tell_outcome(story, record, &effect->outcome);
     return;
   case EFFECT_DERIVED:
-    derived = reader_of(effect->derived);
-    if (event_decode(&event, &derived, NULL)) return;
-    out = row(story, record->at, "derived", 4);
-    value_put_member_text(out, "type", event.type);
-    value_put_member_text(out, "id", event.id);
-    value_put_member_integer(out, "timestamp", event.timestamp);
-    value_put_member_value(out, "payload", event.payload);
+    tell_derived(story, record, effect->derived);
     return;
   case EFFECT_SEGMENT:
     if (effect->segment.change == SEGMENT_JUDGED) return;
@@ -299,11 +315,7 @@ static void tell_effect(struct story *story, const struct log_record *record, co
     tell_journey(story, record, &effect->journey.journey);
     return;
   case EFFECT_JOURNEY_END:
-    out = row(story, record->at, "journey_end", 4);
-    value_put_member_text(out, "campaign", effect->journey_ended.campaign);
-    value_put_member_text(out, "key", key_of(effect->journey_ended.name));
-    value_put_member_text(out, "how", str_from(journey_end_name(effect->journey_ended.end)));
-    value_put_member_text(out, "reason", effect->journey_ended.reason);
+    tell_journey_end(story, record, &effect->journey_ended);
     return;
   case EFFECT_FAILURE:
     out = row(story, record->at, "failed", 2);
