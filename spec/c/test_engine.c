@@ -147,13 +147,16 @@ static void test_event_table_life(void **state) {
   load(&bench, "", "user:set('n', event.payload.n)");
   bench_event(&bench, "x", "{\"n\":1}", NOW);
   run(&bench);
-  bench_json(&bench, "{\"n\":2}", &bench.payload);
-  bench.event.payload = buf_str(&bench.payload);
+  struct buf other;
+  buf_init(&other);
+  bench_json(&bench, "{\"n\":2}", &other);
+  bench.event.payload = buf_str(&other);
   run(&bench);
   assert_true(attribute_number(&bench, "n") == 1);
   engine_input(bench.engine);
   run(&bench);
   assert_true(attribute_number(&bench, "n") == 2);
+  buf_deinit(&other);
   bench_deinit(&bench);
 }
 

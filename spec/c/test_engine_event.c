@@ -101,6 +101,92 @@ static void many_maps_are_all_there(void **state) {
   buf_deinit(&payload);
 }
 
+/** Fields are looked up until a rule has asked so often that they are put in. */
+static void what_is_asked_again_stays_the_same(void **state) {
+  (void)state;
+  assert_finds(
+      "local p, items = event.payload, nil\n"
+      "for i = 1, 30 do\n"
+      "  assert(p.total == 44.5 and p.city == 'Wien' and p.coupon == nil and event.nonsense == nil)\n"
+      "  assert(event.id == 'e1' and event.type == 'x' and event.user == 'ada' and event.payload == p)\n"
+      "  items = items or p.cart.items\n"
+      "  assert(p.cart.items == items and event.metadata.source == event.metadata.source)\n"
+      "  assert(event.timestamp >= 1760000000000 and event.timestamp < 1760000000009)\n"
+      "end\n"
+      "local tags = p.tags\n"
+      "assert(next(p) == 'cart' and p.cart.items == items and p.tags == tags and rawget(p, 'tags') == tags)\n"
+      "assert(next(event) == 'id' and rawget(event, 'payload') == p and rawget(p, 'city') == 'Wien')\n"
+      "assert(p.total == 44.5 and p.coupon == nil and event.subject == nil and p[1] == nil)");
+}
+
+/** As a table that holds all of it. */
+static void the_payload_is_a_table(void **state) {
+  (void)state;
+  assert_finds(
+      "local p = event.payload\n"
+      "assert(type(p) == 'table' and tostring(p) == 'table' and #p == 0 and rawequal(p, event.payload))\n"
+      "for _ in ipairs(p) do error('an element') end\n"
+      "assert(unpack(p) == nil and table.concat(p) == '' and getmetatable(p) == false)\n"
+      "assert(('city: %w'):gsub('%a+', p) == 'Wien: %w' and not pcall(setmetatable, p, {}))\n"
+      "for _, change in ipairs { function() p.city = 'Graz' end, function() p.new = 1 end,\n"
+      "  function() rawset(p, 'city', 1) end, function() table.insert(p, 1) end, function() table.sort(p) "
+      "end,\n"
+      "  function() p[1] = 1 end, function() event.id = 1 end, function() event.payload = {} end } do\n"
+      "  local done, why = pcall(change)\n"
+      "  assert(not done and why:find('the event and the profile are read-only', 1, true), why)\n"
+      "end\n"
+      "assert(p.city == 'Wien' and p.new == nil and p[1] == nil and event.id == 'e1')");
+  assert_finds("local copy = {}\nfor key, value in pairs(event.payload) do copy[key] = value end\n"
+               "copy.city = 'Graz'\nassert(copy.total == 44.5 and event.payload.city == 'Wien')");
+}
+
+/** Nothing is found of the event before, whatever its shape was and however it was looked at. */
+static void each_event_has_its_own(void **state) {
+  (void)state;
+  static const char *const looks[] = {
+      "", "local _ = event.payload.b", "local _ = event.payload.a, event.payload.c",
+      "for _ = 1, 20 do local _ = event.payload.a, event.payload.b, event.id, event.metadata end",
+      "for _ in pairs(event.payload) do end for _ in pairs(event) do end"};
+  enum { LOOKS = sizeof looks / sizeof *looks, SHAPES = 5 };
+  struct buf large;
+  struct str found;
+  buf_init(&large);
+  for (int i = 0; i < 40; i++) buf_printf(&large, "%s\"k%d\":%d", i ? "," : "{\"b\":[7],", i, i);
+  buf_append(&large, "}", 2);
+  const char *const payloads[SHAPES] = {"{\"a\":1,\"b\":[2]}", "{\"b\":{\"x\":3},\"c\":\"4\"}", "{}",
+                                        (const char *)large.data, "{\"a\":null,\"d\":[]}"};
+  for (int look = 0; look < LOOKS; look++) {
+    struct bench bench;
+    char body[600];
+    snprintf(body, sizeof body,
+             "local p, seen = event.payload, {}\n%s\n"
+             "user:set('kept', p)\n"
+             "user:set('seen', tostring(p.a) .. type(p.b) .. tostring(p.c) .. type(p.d) .. tostring(p.k39))\n"
+             "for key in pairs(p) do seen[#seen + 1] = key end\nuser:set('keys', #seen)",
+             looks[look]);
+    bench_init(&bench, yaml);
+    if (bench_rule(&bench, "", body)) fail_msg("%s", bench.err.message);
+    static const char *const seen[SHAPES] = {"1tablenilnilnil", "niltable4nilnil", "nilnilnilnilnil",
+                                             "niltablenilnil39", "nilnilniltablenil"};
+    static const int keys[SHAPES] = {2, 2, 0, 41, 1};
+    for (int at = 0; at < SHAPES * SHAPES * 2; at++) {
+      int shape = at % 2 ? at / 2 % SHAPES : at / 2 / SHAPES;
+      bench_event(&bench, "x", payloads[shape], NOW + at);
+      if (bench_run(&bench, 0)) fail_msg("%s", bench.err.message);
+      assert_true(record_attribute(&bench.record, STR("seen"), &found));
+      struct str text = value_head(found).string;
+      if (!str_equal(text, str_from(seen[shape])))
+        fail_msg("look %d, shape %d: %.*s", look, shape, STR_ARG(text));
+      assert_true(record_attribute(&bench.record, STR("keys"), &found));
+      assert_int_equal(value_head(found).integer, keys[shape]);
+      assert_true(record_attribute(&bench.record, STR("kept"), &found));
+      assert_true(str_equal(found, buf_str(&bench.payload)));
+    }
+    bench_deinit(&bench);
+  }
+  buf_deinit(&large);
+}
+
 /** Touching is no change: what is kept of a part is the same whether it was looked at or not. */
 static void parts_are_kept_as_they_came(void **state) {
   (void)state;
@@ -133,7 +219,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(fields_come_when_asked_for),    cmocka_unit_test(walks_find_everything),
       cmocka_unit_test(of_equal_keys_the_last_counts), cmocka_unit_test(many_maps_are_all_there),
-      cmocka_unit_test(parts_are_kept_as_they_came),
+      cmocka_unit_test(parts_are_kept_as_they_came),   cmocka_unit_test(what_is_asked_again_stays_the_same),
+      cmocka_unit_test(the_payload_is_a_table),        cmocka_unit_test(each_event_has_its_own),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

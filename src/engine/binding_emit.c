@@ -39,6 +39,7 @@ int binding_emit(lua_State *lua) {
   char label[JOURNEY_LABEL_MAX];
   struct str type = {"", 0};
   binding_either_call(lua, "user:emit", "journey:emit", &method);
+  if (lua_istable(lua, 2)) deferred_complete(lua, 2);
   if (lua_istable(lua, 2) && binding_raw_field(lua, 2, "type") && lua_type(lua, -1) == LUA_TSTRING)
     type.data = lua_tolstring(lua, -1, &type.len);
   int len = snprintf(label, sizeof label, "emit %.*s", (int)(type.len < 80 ? type.len : 80), type.data);

@@ -94,10 +94,6 @@ static void run(lua_State *lua, struct engine *engine, const struct engine_code 
   engine->call->now = call->journey->at;
   engine->phase = ENGINE_ACT;
   engine->call->acted = true;
-  if (engine->call->event) { // before other tables are lent: the first to be pushed takes all others back
-    event_table_push(lua);
-    lua_pop(lua, 1);
-  }
   engine_push_handler(lua, engine, code->act);
   push_journey(lua, engine);
   push_user(lua, engine);

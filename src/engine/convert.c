@@ -108,6 +108,14 @@ void convert_remember(lua_State *lua, struct str bytes) {
   sandbox->original_bytes = bytes;
 }
 
+bool convert_original(lua_State *lua, int index, struct str *bytes) {
+  const struct sandbox *sandbox = sandbox_of(lua);
+  const void *table = lua_topointer(lua, index);
+  bool payload = sandbox->event.there && table == sandbox->event.payload;
+  *bytes = payload ? sandbox->event.event.payload : sandbox->original_bytes;
+  return payload || table == sandbox->original;
+}
+
 /* ---- back ---- */
 
 struct reading {
@@ -202,10 +210,10 @@ static void read_map(struct reading *reading, int index, size_t members) {
 
 static void read_table(struct reading *reading, int index, bool map) {
   lua_State *lua = reading->lua;
-  const struct sandbox *sandbox = sandbox_of(lua);
+  struct str original;
   size_t members;
-  if (lua_topointer(lua, index) == sandbox->original) {
-    buf_append(reading->out, sandbox->original_bytes.data, sandbox->original_bytes.len);
+  if (convert_original(lua, index, &original)) {
+    buf_append(reading->out, original.data, original.len);
     return;
   }
   if (++reading->depth > VALUE_DEPTH_MAX - 2)

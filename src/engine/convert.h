@@ -44,6 +44,9 @@ void convert_push_lent(lua_State *lua, struct str bytes);
  * takes the bytes as they are, big integers and order of keys included. Until the next that is remembered;
  * null bytes: forget. */
 void convert_remember(lua_State *lua, struct str bytes);
+/** @return whether the table at `index` is that one, or the payload that event_table.h looks up, with the
+ * bytes it was made from. */
+bool convert_original(lua_State *lua, int index, struct str *bytes);
 /** Append the value at `index`. Raises for what no value can be: functions, keys that are not text, numbers
  * that are not finite, loops.
  * @param what  what it is, for errors ("data of user:send"). @param max  most bytes. */

@@ -10,12 +10,8 @@ static struct deferred *deferred_of(lua_State *lua) {
 }
 
 static void push(lua_State *lua, const struct deferred_member *member) {
-  int64_t time;
   if (member->kind == DEFERRED_TEXT) {
     lua_pushlstring(lua, member->value.data, member->value.len);
-  } else if (member->kind == DEFERRED_TIME) {
-    memcpy(&time, member->value.data, sizeof time);
-    lua_pushnumber(lua, (lua_Number)time);
   } else {
     struct reader reader = reader_of(member->value);
     convert_push(lua, &reader, true);
@@ -102,6 +98,7 @@ void deferred_mark(lua_State *lua) {
 void deferred_complete(lua_State *lua, int index) {
   const struct deferred *deferred = deferred_of(lua);
   const void *table = lua_topointer(lua, index);
+  if (event_table_complete(lua, index)) return;
   if (index < 0) index = lua_gettop(lua) + index + 1;
   for (uint32_t i = 0; i < deferred->count;)
     if (deferred->members[i].table == table) {

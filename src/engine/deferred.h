@@ -2,9 +2,10 @@
  *
  * Building the whole table of the reference event takes 12,000 instructions (callgrind), twice as many as all
  * else that the reference rule costs, most of them for items, metadata and ids at which few rules look. So
- * the fields of an event, and maps and arrays that are members of a lent map, are left out and noted here;
- * the table's metatable puts them in at the first touch. Whoever walks through a table, or asks raw, has to
- * complete it before. At most DEFERRED_MAX are left out at a time, so that a search ends soon.
+ * maps and arrays that are members of a lent map, and the fields of events other than the one under way
+ * (event_table.h), are left out and noted here; the table's metatable puts them in at the first touch.
+ * Whoever walks through a table, or asks raw, has to complete it before. At most DEFERRED_MAX are left out at
+ * a time, so that a search ends soon.
  */
 #pragma once
 
@@ -24,8 +25,7 @@ struct deferred {
     enum deferred_kind {
       DEFERRED_VALUE,   /**< a value's (event/value.h) */
       DEFERRED_PAYLOAD, /**< the same, to be convert_remember()ed */
-      DEFERRED_TEXT,
-      DEFERRED_TIME /**< of an int64_t */
+      DEFERRED_TEXT
     } kind;
   } members[DEFERRED_MAX];
 };
@@ -40,5 +40,5 @@ bool deferred_note(lua_State *lua, struct str key, struct str value, enum deferr
 void deferred_drop(lua_State *lua, struct str key);
 /** Members of the map on top were left out: put them in when they are asked for. */
 void deferred_mark(lua_State *lua);
-/** Put in all that was left out of the table at `index`. */
+/** Put in all that was left out of the table at `index`, of the event's tables too. */
 void deferred_complete(lua_State *lua, int index);

@@ -245,7 +245,7 @@ void engine_call_deinit(struct engine_call *call) {
 }
 
 void engine_input(struct engine *engine) {
-  engine->event_built = false;
+  engine->sandbox.event.there = false;
   engine->sandbox.original = NULL;
   engine->sandbox.deferred.count = 0;
   sandbox_take_back(&engine->sandbox);

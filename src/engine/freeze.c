@@ -127,7 +127,8 @@ void sandbox_let_go(struct sandbox *sandbox) {
 
 static void check_table(lua_State *lua, const void *table) {
   struct sandbox *sandbox = sandbox_of(lua);
-  if (pointer_set_has(&sandbox->lent, table) || pointer_set_has(&sandbox->lent_to_call, table))
+  if (table == sandbox->event.table || table == sandbox->event.payload ||
+      pointer_set_has(&sandbox->lent, table) || pointer_set_has(&sandbox->lent_to_call, table))
     sandbox_raise(lua, ERROR_SCRIPT,
                   "the event and the profile are read-only; copy what you need into a table of your own, and "
                   "keep a value "

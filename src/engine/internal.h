@@ -97,7 +97,7 @@ struct engine {
   size_t owned_count;
   int handler_count;
   struct {
-    int handlers, user, event, journey, journey_event, upcoming;
+    int handlers, user, journey, journey_event, upcoming;
   } refs; /**< in Lua's registry */
 
   size_t loading_folder;       /**< whose files are being loaded */
@@ -113,7 +113,6 @@ struct engine {
   uint32_t segment; /**< with ENGINE_MEMBER: which one is judged … */
   int64_t next;     /**< … and the first moment at which what it has read may change */
   struct facts facts;
-  bool event_built;                          /**< the table of the input's event is there */
   const void *user;                          /**< the one `user` object */
   struct buf text, data, map, message_facts; /**< scratch of the bindings */
   struct engine_replay replay;

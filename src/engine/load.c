@@ -475,9 +475,8 @@ static int open_state(lua_State *lua, void *context) {
   modules_open(lua);
   lua_newtable(lua);
   engine->refs.handlers = new_reference(lua);
-  lua_newtable(lua); // a place for each event's table
-  engine->refs.event = new_reference(lua);
   convert_open(lua);
+  event_table_open(lua);
   binding_user_push(lua);
   engine->user = lua_topointer(lua, -1);
   engine->refs.user = new_reference(lua);

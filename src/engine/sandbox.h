@@ -18,6 +18,7 @@
 #include "engine/budget.h"
 #include "engine/bytecode.h"
 #include "engine/deferred.h"
+#include "engine/event_table.h"
 #include "engine/pointer_set.h"
 #include "engine/pool.h"
 
@@ -66,6 +67,7 @@ struct sandbox {
   const void *original;                        /**< table that was made from … */
   struct str original_bytes;                   /**< … this value (convert.h) */
   struct deferred deferred;                    /**< parts of the input that are no tables yet */
+  struct event_table event;                    /**< the event of the input */
   struct buf dump, guarded;                    /**< the last rule file compiled, as dumped and as it runs */
   struct buf scratch; /**< for a C function's bytes while it does not call Lua; survives errors */
 };

@@ -96,8 +96,9 @@ static void put_table(struct writing *writing, int index) {
   lua_State *lua = writing->lua;
   struct sandbox *sandbox = sandbox_of(lua);
   struct member members[MEMBERS_MAX];
-  if (lua_topointer(lua, index) == sandbox->original) {
-    value_to_json(sandbox->original_bytes, writing->out);
+  struct str original;
+  if (convert_original(lua, index, &original)) {
+    value_to_json(original, writing->out);
     return;
   }
   int top = lua_gettop(lua);
