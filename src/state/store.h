@@ -215,7 +215,9 @@ struct store_options {
   const char *directory;
   bool read_only; /**< beside no running host: `why` and `dead list` on a directory at rest */
   int64_t log_keep, ledger_keep, dedup_keep; /**< ms */
-  uint64_t cache_bytes;                      /**< block cache, filters and indexes included */
+  /** Block cache, filters and indexes included, but for the users': those take about 2 bytes a user beside
+   * it. */
+  uint64_t cache_bytes;
 };
 /** @return ERROR_VERSION for a directory written by a newer format, ERROR_EXISTS if another process holds it,
  * ERROR_NOT_FOUND if read_only and there is none. */

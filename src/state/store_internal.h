@@ -61,7 +61,7 @@ struct store {
   rocksdb_compactionfilter_t *index_filter;
   _Atomic int64_t index_kept; /**< store_keep_index() */
   rocksdb_cache_t *cache;
-  rocksdb_block_based_table_options_t *tables, *slice_tables, *seen_tables;
+  rocksdb_block_based_table_options_t *tables, *record_tables, *slice_tables, *seen_tables;
   rocksdb_readoptions_t *get_options, *scan_options;
   rocksdb_writeoptions_t *behind_options, *synced_options;
 

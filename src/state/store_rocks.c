@@ -85,6 +85,19 @@ static rocksdb_block_based_table_options_t *new_slice_tables(struct store *store
   return tables;
 }
 
+/** For the users, whose records are small and asked for at random: no block of them is worth keeping, for it
+ * is hardly ever asked for twice (who comes often is in the hot table), and to find, insert and evict one in
+ * the cache is a third of what a read costs; the page cache keeps files as they are. Index and filter lie
+ * with the open files: about 2 bytes of memory for each user in the store. */
+static rocksdb_block_based_table_options_t *new_record_tables(void) {
+  rocksdb_block_based_table_options_t *tables = rocksdb_block_based_options_create();
+  rocksdb_block_based_options_set_no_block_cache(tables, 1);
+  rocksdb_block_based_options_set_format_version(tables, 5);
+  rocksdb_block_based_options_set_filter_policy(tables, rocksdb_filterpolicy_create_bloom_full(10));
+  rocksdb_block_based_options_set_whole_key_filtering(tables, 1);
+  return tables;
+}
+
 static rocksdb_options_t *new_options(rocksdb_block_based_table_options_t *tables, size_t write_buffer,
                                       int compression) {
   rocksdb_options_t *options = rocksdb_options_create();
@@ -120,6 +133,23 @@ static rocksdb_options_t *new_slice_options(rocksdb_block_based_table_options_t 
   return options;
 }
 
+/** Users are written again at random, and what merging costs depends on how much is merged at a time: twice
+ * as many runs in the first level as by default, the next level as large as they are together, and so on by
+ * tens. (Merging runs of similar size instead is no cheaper here, and would have all of it on the disk twice
+ * at times.) */
+static rocksdb_options_t *new_record_options(rocksdb_block_based_table_options_t *tables,
+                                             size_t write_buffer) {
+  enum { RUNS = 8 };
+  rocksdb_options_t *options = new_options(tables, write_buffer, rocksdb_lz4_compression);
+  rocksdb_options_set_level0_file_num_compaction_trigger(options, RUNS);
+  rocksdb_options_set_max_bytes_for_level_base(options, RUNS * write_buffer);
+  rocksdb_options_set_target_file_size_base(options, write_buffer);
+  // Most users asked for are in none of the memtables: a filter says so without a search.
+  rocksdb_options_set_memtable_whole_key_filtering(options, 1);
+  rocksdb_options_set_memtable_prefix_bloom_size_ratio(options, 0.02);
+  return options;
+}
+
 static void make_slice_options(struct store *store) {
   store->slice_tables = new_slice_tables(store, false);
   store->seen_tables = new_slice_tables(store, true);
@@ -132,10 +162,12 @@ static void make_slice_options(struct store *store) {
 }
 
 static void make_options(struct store *store) {
-  size_t buffer = store->options.cache_bytes / 8;
+  // Users' blocks are not in the cache: their memtables take its place.
+  size_t buffer = store->options.cache_bytes / 4;
   buffer = buffer < (4 << 20) ? 4 << 20 : buffer > (64 << 20) ? 64 << 20 : buffer;
   store->cache = new_cache(store->options.cache_bytes);
   store->tables = new_tables(store, true);
+  store->record_tables = new_record_tables();
   make_slice_options(store);
   rocksdb_options_t *db = store->db_options = rocksdb_options_create();
   rocksdb_options_set_create_if_missing(db, 1);
@@ -146,10 +178,7 @@ static void make_options(struct store *store) {
   rocksdb_options_set_max_log_file_size(db, 8 << 20);
   rocksdb_options_set_stats_dump_period_sec(db, 0);
   rocksdb_options_set_max_total_wal_size(db, 8 << 20);
-  store->record_options = new_options(store->tables, buffer, rocksdb_lz4_compression);
-  // Most users asked for are in none of the memtables: a filter says so without a search.
-  rocksdb_options_set_memtable_whole_key_filtering(store->record_options, 1);
-  rocksdb_options_set_memtable_prefix_bloom_size_ratio(store->record_options, 0.02);
+  store->record_options = new_record_options(store->record_tables, buffer);
   store->small_options = new_options(store->tables, 8 << 20, rocksdb_lz4_compression);
   store->index_options = new_options(store->tables, 16 << 20, rocksdb_lz4_compression);
   store->index_filter = index_filter_set(store, store->index_options);
@@ -173,6 +202,7 @@ static void free_options(struct store *store) {
   for (int kind = 0; kind < SLICE_KINDS; kind++)
     for (int pace = 0; pace < SLICE_PACES; pace++) rocksdb_options_destroy(store->slice_options[kind][pace]);
   rocksdb_block_based_options_destroy(store->tables);
+  rocksdb_block_based_options_destroy(store->record_tables);
   rocksdb_block_based_options_destroy(store->slice_tables);
   rocksdb_block_based_options_destroy(store->seen_tables);
   rocksdb_cache_destroy(store->cache);
