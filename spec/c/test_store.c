@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sys/resource.h>
 
 /* ---- records ---- */
 
@@ -375,6 +376,36 @@ static void failures_are_told_and_the_store_opens_again(void **state) {
   assert_in_range(figures.users_estimate, 1, 2); // versions that are not merged yet count
   store_close(store);
   support_loop_deinit(&loop);
+}
+
+/** As on a full disk: no file may grow, RocksDB's own among them. Another process's, for a limit on its
+ * files. */
+static int fill_disk(struct store *store, struct support_loop *loop) {
+  struct error err;
+  struct rlimit limit;
+  signal(SIGXFSZ, SIG_IGN);
+  getrlimit(RLIMIT_FSIZE, &limit);
+  if (write_ada(store, loop, 1)) return 4;
+  limit.rlim_cur = 0;
+  setrlimit(RLIMIT_FSIZE, &limit);
+  for (int i = 0; i < 3; i++) {
+    if (!store_checkpoint(store, (struct log_position){1, 64}, 5, &err)) return 5;
+    if (!store_reopen(store, &err)) return 6;
+  }
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_FSIZE, &limit);
+  if (store_reopen(store, &err) || write_ada(store, loop, 2)) return 7;
+  if (store_checkpoint(store, (struct log_position){1, 64}, 5, &err)) return 8;
+  store_close(store);
+  return 0;
+}
+
+static void a_full_disk_is_outlived(void **state) {
+  (void)state;
+  char *const words[] = {"test_store", "full", support_directory, NULL};
+  int status = support_run_again("", words);
+  assert_true(WIFEXITED(status));
+  assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 static void a_store_that_cannot_be_opened_again_may_be_tried_once_more(void **state) {
@@ -896,6 +927,7 @@ static int child(const char *what) {
   if (store_rocks_open(&store, &options, &err)) return 2;
   support_loop_init(&loop);
   if (strcmp(what, "meta") == 0) store_meta_put(store, STR("x"), STR("kept"), &err);
+  if (strcmp(what, "full") == 0) return fill_disk(store, &loop);
   if (strcmp(what, "checkpoint") == 0) {
     write_ada(store, &loop, 1);
     store_checkpoint(store, (struct log_position){3, 128}, 77, &err);
@@ -924,6 +956,7 @@ int main(int count, char **words) {
       TEST(a_second_process_is_refused),
       TEST(a_checkpoint_keeps_what_was_written_before_it),
       TEST(failures_are_told_and_the_store_opens_again),
+      TEST(a_full_disk_is_outlived),
       TEST(a_store_that_cannot_be_opened_again_may_be_tried_once_more),
       TEST(a_sealed_segment_is_a_sorted_past),
       TEST(filters_know_what_is_sealed),

@@ -3,6 +3,7 @@
 #include "base/logger.h"
 #include "base/memory.h"
 #include "base/thread.h"
+#include "state/store_logger.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -161,6 +162,14 @@ static void make_slice_options(struct store *store) {
               : new_slice_options(store->slice_tables, rocksdb_lz4_compression, slice_runs(kind, pace));
 }
 
+/** What RocksDB has to say. Errors come back by whoever asked, too. */
+static void say(bool failed, const char *text) {
+  if (failed)
+    LOG_WARN("store", "RocksDB has met an error", LOG_TEXT("text", text));
+  else
+    LOG_INFO("store", "RocksDB warns", LOG_TEXT("text", text));
+}
+
 static void make_options(struct store *store) {
   // Users' blocks are not in the cache: their memtables take its place.
   size_t buffer = store->options.cache_bytes / 4;
@@ -173,9 +182,7 @@ static void make_options(struct store *store) {
   rocksdb_options_set_create_if_missing(db, 1);
   rocksdb_options_set_create_missing_column_families(db, 1);
   rocksdb_options_set_max_background_jobs(db, 2);
-  rocksdb_options_set_info_log_level(db, 2); // warnings
-  rocksdb_options_set_keep_log_file_num(db, 3);
-  rocksdb_options_set_max_log_file_size(db, 8 << 20);
+  store_logger_set(db, say);
   rocksdb_options_set_stats_dump_period_sec(db, 0);
   rocksdb_options_set_max_total_wal_size(db, 8 << 20);
   store->record_options = new_record_options(store->record_tables, buffer);
