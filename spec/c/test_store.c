@@ -397,6 +397,7 @@ static int fill_disk(struct store *store, struct support_loop *loop) {
   if (store_reopen(store, &err) || write_ada(store, loop, 2)) return 7;
   if (store_checkpoint(store, (struct log_position){1, 64}, 5, &err)) return 8;
   store_close(store);
+  support_loop_deinit(loop);
   return 0;
 }
 
