@@ -68,7 +68,7 @@ static void make_metrics(struct provider *provider) {
   char labels[128];
   const char *name = provider->account->name;
   for (int i = 1; i < OUTCOME_KINDS; i++) {
-    snprintf(labels, sizeof labels, "provider=\"%.64s\",outcome=\"%s\"", name, ending_names[i]);
+    snprintf(labels, sizeof labels, "provider=\"%.64s\",outcome=\"%s\"", name, outcome_kind_name(i));
     provider->outcomes[i] = metric_counter(
         "kairos_deliveries_total", "Messages by how an attempt, or the waiting for one, ended", labels);
   }
@@ -512,7 +512,7 @@ static void run_describe(struct call *call) {
     value_put_string(out, STR("breaker"));
     value_put_string(out, str_from(breaker_names[queue->breaker.state]));
     for (int kind = 1; kind < OUTCOME_KINDS; kind++)
-      value_put_member_integer(out, ending_names[kind], (int64_t)provider->counts[kind]);
+      value_put_member_integer(out, outcome_kind_name(kind), (int64_t)provider->counts[kind]);
   }
   call_done(call);
 }

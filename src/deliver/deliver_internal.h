@@ -13,9 +13,6 @@
 
 #include <stdatomic.h>
 
-enum { OUTCOME_KINDS = OUTCOME_HELD + 1 };
-extern const char *const ending_names[OUTCOME_KINDS]; /**< by kind */
-
 /** A provider: its account, its queue, its figures. */
 struct provider {
   const struct config_provider *account;

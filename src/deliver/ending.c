@@ -6,13 +6,6 @@
 #include "base/memory.h"
 #include "deliver/retry.h"
 
-const char *const ending_names[OUTCOME_KINDS] = {NULL,        "accepted", "retry",     "rejected",
-                                                 "exhausted", "expired",  "cancelled", "held"};
-
-static bool is_dead(enum outcome_kind kind) {
-  return kind == OUTCOME_REJECTED || kind == OUTCOME_EXHAUSTED || kind == OUTCOME_HELD;
-}
-
 void ending_report(struct deliver *deliver, struct entry *entry, const struct message *message,
                    const struct ending *ending) {
   int64_t now = clock_wall_ms();
@@ -24,12 +17,12 @@ void ending_report(struct deliver *deliver, struct entry *entry, const struct me
                             .detail = ending->detail.data ? ending->detail : STR(""),
                             .provider_id = ending->provider_id.data ? ending->provider_id : STR(""),
                             .message = STR("")};
-  if (is_dead(ending->kind)) {
+  if (outcome_is_dead(ending->kind)) {
     buf_clear(&deliver->scratch);
     message_encode(message, &deliver->scratch);
     outcome.message = buf_str(&deliver->scratch);
     LOG_WARN("deliver", "a message is a dead letter now", LOG_STR("provider", message->provider),
-             LOG_TEXT("outcome", ending_names[ending->kind]), LOG_INT("attempts", entry->attempts));
+             LOG_TEXT("outcome", outcome_kind_name(ending->kind)), LOG_INT("attempts", entry->attempts));
   }
   entry->state = ENTRY_REPORTED;
   entry->reported = (uint8_t)ending->kind;

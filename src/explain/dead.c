@@ -67,7 +67,7 @@ static void describe_message(const struct dead_letter *letter, bool whole, struc
   value_put_member_text(out, "campaign", message.campaign);
   value_put_member_text(out, "rule", message.rule);
   value_put_member_integer(out, "generation", message.generation);
-  value_put_member_text(out, "outcome", explain_outcome_name(outcome->kind));
+  value_put_member_text(out, "outcome", str_from(outcome_kind_name(outcome->kind)));
   value_put_member_text(out, "detail", outcome->detail);
   value_put_member_integer(out, "attempt", outcome->attempt);
   value_put_member_text(out, "template", message.template_name);

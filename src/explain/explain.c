@@ -1,28 +1,9 @@
 #include "explain/explain.h"
 
+#include "state/effect.h"
 #include "state/log.h"
 
 #include <inttypes.h>
-
-struct str explain_outcome_name(enum outcome_kind kind) {
-  switch (kind) {
-  case OUTCOME_ACCEPTED:
-    return STR("accepted");
-  case OUTCOME_RETRY:
-    return STR("retry");
-  case OUTCOME_REJECTED:
-    return STR("rejected");
-  case OUTCOME_EXHAUSTED:
-    return STR("exhausted");
-  case OUTCOME_EXPIRED:
-    return STR("expired");
-  case OUTCOME_CANCELLED:
-    return STR("cancelled");
-  case OUTCOME_HELD:
-    return STR("held");
-  }
-  return STR("unknown");
-}
 
 bool explain_is_of_event(uint8_t type) {
   return type == LOG_EVENT || type == LOG_LOOKUP || type == LOG_FAN_OUT;

@@ -8,10 +8,7 @@
 
 #include "event/event.h"
 #include "event/value.h"
-#include "state/effect.h"
 
-/** "accepted", "retry", … */
-struct str explain_outcome_name(enum outcome_kind kind);
 /** Whether a failed input's bytes begin with an event behind their type, an enum log_record_type. */
 bool explain_is_of_event(uint8_t type);
 /** Append the pair "cause": under which name decisions of a failed input are known: the event's id, the

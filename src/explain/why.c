@@ -352,7 +352,7 @@ int why_add(void *context, const struct log_record *record) {
     case EFFECT_OUTCOME: {
       struct decision *decision = decision_of(why, effect.outcome.message_id);
       if (decision)
-        add_outcome(decision, explain_outcome_name(effect.outcome.kind), &effect.outcome, record->seq);
+        add_outcome(decision, str_from(outcome_kind_name(effect.outcome.kind)), &effect.outcome, record->seq);
       break;
     }
     default:

@@ -30,10 +30,6 @@ static int outcome_decide(struct worker_input *input, struct decider *decider, s
   return 0;
 }
 
-static bool is_dead(enum outcome_kind kind) {
-  return kind == OUTCOME_REJECTED || kind == OUTCOME_EXHAUSTED || kind == OUTCOME_HELD;
-}
-
 /** On deliver's thread, where the next one is made: memory that wanders between threads is slow. */
 static void outcome_home(struct deliver_settled *settled) {
   struct outcome_input *outcome =
@@ -53,7 +49,7 @@ static void outcome_settled(struct worker_input *input, struct worker *worker, i
     return;
   }
   worker_outcome_seen(worker, outcome->message.user, &outcome->outcome);
-  if (is_dead(outcome->outcome.kind))
+  if (outcome_is_dead(outcome->outcome.kind))
     worker_dead_put(worker, &(struct dead_letter){.id = outcome->message.id,
                                                   .kind = DEAD_MESSAGE,
                                                   .entity = outcome->message.user,

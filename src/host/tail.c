@@ -2,7 +2,6 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "explain/explain.h"
 #include "explain/mask.h"
 #include "host/tap.h"
 #include "host/worker_internal.h"
@@ -109,7 +108,7 @@ void tail_failure(struct worker *worker, const struct entity *entity, const stru
 }
 
 void tail_outcome(struct worker *worker, struct entity entity, const struct outcome *outcome) {
-  struct about about = {.entity = entity, .reason = explain_outcome_name(outcome->kind)};
+  struct about about = {.entity = entity, .reason = str_from(outcome_kind_name(outcome->kind))};
   if (!wanted(worker, &about)) return;
   struct buf *line = &worker->tail_line;
   begin(worker, line, "outcome", entity, 4);

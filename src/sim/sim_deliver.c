@@ -109,7 +109,7 @@ static void report(struct sim *sim, struct entry *entry, const struct message *m
   struct buf dead;
   struct decision decision;
   buf_init(&dead);
-  if (ending->kind == OUTCOME_REJECTED || ending->kind == OUTCOME_EXHAUSTED || ending->kind == OUTCOME_HELD) {
+  if (outcome_is_dead(ending->kind)) {
     message_encode(message, &dead);
     outcome.message = buf_str(&dead);
   }

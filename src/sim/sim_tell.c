@@ -2,7 +2,6 @@
 
 #include "base/memory.h"
 #include "explain/dead.h"
-#include "explain/explain.h"
 #include "explain/user.h"
 #include "explain/why.h"
 
@@ -228,7 +227,7 @@ static void tell_message(struct story *story, const struct log_record *record, c
 static void tell_outcome(struct story *story, const struct log_record *record,
                          const struct outcome *outcome) {
   struct buf *out = row(story, record->at, "outcome", 5);
-  value_put_member_text(out, "outcome", explain_outcome_name(outcome->kind));
+  value_put_member_text(out, "outcome", str_from(outcome_kind_name(outcome->kind)));
   value_put_member_text(out, "detail", outcome->detail);
   value_put_member_integer(out, "attempt", outcome->attempt);
   value_put_member_hash(out, "message_id", outcome->message_id);

@@ -7,6 +7,15 @@ enum { EFFECT_TYPES = 24 };
 /* A window entry's second byte: kind in the low 3 bits, then what is left out. */
 enum { ENTRY_KIND = 7, ENTRY_KEYED = 8, ENTRY_ONE = 16, ENTRY_KNOWN = 31 };
 
+const char *outcome_kind_name(enum outcome_kind kind) {
+  static const char *const names[OUTCOME_KINDS] = {
+      [OUTCOME_ACCEPTED] = "accepted", [OUTCOME_RETRY] = "retry",
+      [OUTCOME_REJECTED] = "rejected", [OUTCOME_EXHAUSTED] = "exhausted",
+      [OUTCOME_EXPIRED] = "expired",   [OUTCOME_CANCELLED] = "cancelled",
+      [OUTCOME_HELD] = "held"};
+  return kind > 0 && kind < OUTCOME_KINDS ? names[kind] : "unknown";
+}
+
 const char *effect_name(enum effect_type type) {
   static const char *const names[] = {[EFFECT_WINDOW] = "window",
                                       [EFFECT_ATTRIBUTE] = "attribute",

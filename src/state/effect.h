@@ -83,8 +83,15 @@ enum outcome_kind {
   OUTCOME_EXHAUSTED,    /**< attempts or age used up: dead letter */
   OUTCOME_EXPIRED,      /**< its time passed while it waited */
   OUTCOME_CANCELLED,    /**< suppressed while it waited */
-  OUTCOME_HELD          /**< ambiguous, and its account says hold: dead letter */
+  OUTCOME_HELD,         /**< ambiguous, and its account says hold: dead letter */
+  OUTCOME_KINDS
 };
+/** "accepted", "retry", … */
+const char *outcome_kind_name(enum outcome_kind kind);
+/** Whether the message is a dead letter then. */
+static inline bool outcome_is_dead(enum outcome_kind kind) {
+  return kind == OUTCOME_REJECTED || kind == OUTCOME_EXHAUSTED || kind == OUTCOME_HELD;
+}
 
 struct outcome {
   struct hash128 message_id;

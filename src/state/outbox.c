@@ -50,12 +50,11 @@ bool dead_letter_from(struct dead_letter *letter, const struct log_record *recor
     return true;
   }
   if (effect->type != EFFECT_OUTCOME) return false;
-  enum outcome_kind kind = effect->outcome.kind;
   letter->kind = DEAD_MESSAGE;
   letter->id = effect->outcome.message_id;
   letter->at = effect->outcome.at;
   letter->outcome = effect->outcome;
-  return kind == OUTCOME_REJECTED || kind == OUTCOME_EXHAUSTED || kind == OUTCOME_HELD;
+  return outcome_is_dead(effect->outcome.kind);
 }
 
 void dead_letter_encode(const struct dead_letter *letter, struct buf *out) {
