@@ -46,7 +46,7 @@ static void thousands_are_told_apart(void **state) {
   struct seen *seen = seen_new();
   for (int i = 0; i < 20000; i++) assert_true(seen_add(seen, numbered(i), 1));
   for (int i = 0; i < 40000; i++) assert_int_equal(seen_has(seen, numbered(i), 0), i < 20000);
-  assert_true(seen_bytes(seen) < 20000 * 64 + 4096);
+  assert_true(seen_bytes(seen) < 20000 * 75 + 4096);
   seen_free(seen);
 }
 

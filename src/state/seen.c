@@ -5,16 +5,18 @@
 enum { PLACES_MIN = 256 };
 
 #define SEGMENT_UNKNOWN UINT64_MAX
-#define FREE            INT64_MIN
 
 struct place {
   struct hash128 mark;
-  int64_t at; /**< FREE: nothing here */
+  int64_t at;
 };
 
-/** The marks added between two changes of the log's segment. */
+/** The marks added between two changes of the log's segment: open addressing. Most questions are about marks
+ * that are not there, and look along places till a free one: so a piece of each mark's hash lies apart,
+ * sixteen to a cache line, and a place is touched only where that agrees. */
 struct chunk {
   struct chunk *older;
+  uint32_t *tags; /**< 0: nothing here. The places lie behind them, in one piece of memory */
   struct place *places;
   size_t mask, count;
   uint64_t begun;   /**< the segment that was last heard of when it was begun */
@@ -27,7 +29,7 @@ struct seen {
   uint64_t position;
   /** Of the last chunk that was dropped: under load the next one begins soon, and to have so much fresh
    * memory from the kernel costs a tenth of all that deciding costs. */
-  struct place *spare;
+  uint32_t *spare;
   size_t spare_count;
 };
 
@@ -43,15 +45,18 @@ struct hash128 seen_mark(struct entity entity, struct str event_id) {
   return hash128((struct str){text, len + event_id.len}, 0);
 }
 
-static struct place *places_new(struct seen *seen, size_t count) {
-  struct place *places = seen->spare;
+enum { PLACE_BYTES = sizeof(uint32_t) + sizeof(struct place) };
+
+static void places_new(struct seen *seen, struct chunk *chunk, size_t count) {
+  chunk->tags = seen->spare;
   seen->spare = NULL;
-  if (!places || seen->spare_count != count) {
-    memory_free(places);
-    places = memory_alloc_table(count * sizeof *places);
+  if (!chunk->tags || seen->spare_count != count) {
+    memory_free(chunk->tags);
+    chunk->tags = memory_alloc_table(count * PLACE_BYTES);
   }
-  for (size_t i = 0; i < count; i++) places[i].at = FREE;
-  return places;
+  memset(chunk->tags, 0, count * sizeof *chunk->tags);
+  chunk->places = (struct place *)(chunk->tags + count);
+  chunk->mask = count - 1;
 }
 
 /** A new chunk gets room for as many marks as the last one held: in a steady stream none has to grow. */
@@ -59,8 +64,7 @@ static void chunk_begin(struct seen *seen, uint64_t begun) {
   struct chunk *chunk = memory_zalloc(sizeof *chunk);
   size_t places = PLACES_MIN;
   while (seen->newest && places * 3 < seen->newest->count * 4) places *= 2;
-  chunk->places = places_new(seen, places);
-  chunk->mask = places - 1;
+  places_new(seen, chunk, places);
   chunk->begun = begun;
   chunk->end = seen->position;
   chunk->segment = SEGMENT_UNKNOWN;
@@ -70,7 +74,7 @@ static void chunk_begin(struct seen *seen, uint64_t begun) {
 
 static void chunk_free(struct seen *seen, struct chunk *chunk) {
   memory_free(seen->spare);
-  seen->spare = chunk->places;
+  seen->spare = chunk->tags;
   seen->spare_count = chunk->mask + 1;
   memory_free(chunk);
 }
@@ -92,40 +96,49 @@ void seen_free(struct seen *seen) {
   memory_free(seen);
 }
 
+/** Of other bits than where a mark's search begins. */
+static uint32_t tag_of(struct hash128 mark) {
+  uint32_t tag = (uint32_t)mark.high;
+  return tag ? tag : 1;
+}
+
 /** Where the mark is, or where it would go. */
-static struct place *find(const struct chunk *chunk, struct hash128 mark) {
+static size_t find(const struct chunk *chunk, struct hash128 mark) {
+  uint32_t tag = tag_of(mark);
   size_t at = mark.low & chunk->mask;
-  while (chunk->places[at].at != FREE && !hash128_equal(chunk->places[at].mark, mark))
+  while (chunk->tags[at] && (chunk->tags[at] != tag || !hash128_equal(chunk->places[at].mark, mark)))
     at = (at + 1) & chunk->mask;
-  return &chunk->places[at];
+  return at;
+}
+
+static void put(struct chunk *chunk, size_t at, struct place place) {
+  chunk->tags[at] = tag_of(place.mark);
+  chunk->places[at] = place;
 }
 
 static void grow(struct seen *seen, struct chunk *chunk) {
-  struct place *old = chunk->places;
-  size_t count = chunk->mask + 1;
-  chunk->places = places_new(seen, count * 2);
-  chunk->mask = count * 2 - 1;
-  for (size_t i = 0; i < count; i++)
-    if (old[i].at != FREE) *find(chunk, old[i].mark) = old[i];
-  memory_free(old);
+  struct chunk old = *chunk;
+  places_new(seen, chunk, (old.mask + 1) * 2);
+  for (size_t i = 0; i <= old.mask; i++)
+    if (old.tags[i]) put(chunk, find(chunk, old.places[i].mark), old.places[i]);
+  memory_free(old.tags);
 }
 
 bool seen_add(struct seen *seen, struct hash128 mark, int64_t at) {
   struct chunk *newest = seen->newest;
   bool there = false;
   for (const struct chunk *chunk = newest->older; chunk && !there; chunk = chunk->older)
-    there = find(chunk, mark)->at != FREE;
-  if (at == FREE) at++;
-  struct place *place = find(newest, mark);
-  if (place->at != FREE) {
-    if (place->at < at) place->at = at;
+    there = chunk->tags[find(chunk, mark)];
+  size_t place = find(newest, mark);
+  if (newest->tags[place]) {
+    if (newest->places[place].at < at) newest->places[place].at = at;
     there = true;
   } else {
     if ((newest->count + 1) * 4 > (newest->mask + 1) * 3) {
       grow(seen, newest);
       place = find(newest, mark);
     }
-    *place = (struct place){mark, at};
+    put(newest, place, (struct place){mark, at});
     newest->count++;
   }
   newest->end = ++seen->position;
@@ -134,14 +147,16 @@ bool seen_add(struct seen *seen, struct hash128 mark, int64_t at) {
 }
 
 void seen_prefetch(const struct seen *seen, struct hash128 mark) {
+  // Where it will be put is near where its search begins.
+  __builtin_prefetch(&seen->newest->places[mark.low & seen->newest->mask], 1);
   for (const struct chunk *chunk = seen->newest; chunk; chunk = chunk->older)
-    __builtin_prefetch(&chunk->places[mark.low & chunk->mask]);
+    __builtin_prefetch(&chunk->tags[mark.low & chunk->mask]);
 }
 
 bool seen_has(const struct seen *seen, struct hash128 mark, int64_t since) {
   for (const struct chunk *chunk = seen->newest; chunk; chunk = chunk->older) {
-    const struct place *place = find(chunk, mark);
-    if (place->at != FREE && place->at > since) return true;
+    size_t place = find(chunk, mark);
+    if (chunk->tags[place] && chunk->places[place].at > since) return true;
   }
   return false;
 }
@@ -176,8 +191,8 @@ void seen_sealed(struct seen *seen, uint64_t segment) {
 }
 
 size_t seen_bytes(const struct seen *seen) {
-  size_t bytes = sizeof *seen + (seen->spare ? seen->spare_count * sizeof *seen->spare : 0);
+  size_t bytes = sizeof *seen + (seen->spare ? seen->spare_count * PLACE_BYTES : 0);
   for (const struct chunk *chunk = seen->newest; chunk; chunk = chunk->older)
-    bytes += sizeof *chunk + (chunk->mask + 1) * sizeof *chunk->places;
+    bytes += sizeof *chunk + (chunk->mask + 1) * PLACE_BYTES;
   return bytes;
 }

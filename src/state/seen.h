@@ -2,7 +2,7 @@
  * worker's share.
  *
  * Marks are 128-bit hashes, kept in chunks by the log segment they ended up in; when a segment has been
- * sealed its marks are in the store and its chunk is dropped. 32 to 64 bytes a mark. Owning worker only.
+ * sealed its marks are in the store and its chunk is dropped. 38 to 75 bytes a mark. Owning worker only.
  *
  * Between a question to the store and its answer a segment may be sealed and its chunk dropped: who waits for
  * the store asks seen_has() when he puts the question, and again when he acts on the answer.
