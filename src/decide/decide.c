@@ -75,6 +75,9 @@ void decide_begin(struct decider *decider, struct record *record, struct decisio
 }
 
 void decide_finish(struct decider *decider, struct decision *out) {
+  const uint64_t timers = UINT64_C(1) << EFFECT_TIMER_SET | UINT64_C(1) << EFFECT_TIMER_CLEAR |
+                          UINT64_C(1) << EFFECT_JOURNEY | UINT64_C(1) << EFFECT_JOURNEY_END;
+  if (decider->draft.types & timers) out->timers_changed = true;
   out->effects = buf_str(&decider->draft.effects);
   if (out->effects.len) out->record_changed = true;
   out->indexed = decider->draft.indexed;
@@ -345,7 +348,6 @@ void decide_take_event(struct decider *decider, const struct event *event, int64
       else
         decide_run_or_fail(decider, plan->rules[i], &decider->call);
     }
-    out->timers_changed = true;
   }
   decide_segments(decider, plan, out);
 }

@@ -7,7 +7,8 @@ enum { CONSENT_PURPOSE_MAX = 64, CONSENT_SOURCE_MAX = 256 };
 
 static int observe_window(struct decider *decider, const struct window_declaration *window,
                           const struct event *event, struct error *err) {
-  struct effect effect = {.type = EFFECT_WINDOW};
+  struct effect effect; // of which a window's is a small part: to clear it all would cost as much as the rest
+  effect.type = EFFECT_WINDOW;
   if (!window_take(window, event, &decider->key, &effect.window)) return 0;
   return draft_add(&decider->draft, &effect, err);
 }

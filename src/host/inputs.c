@@ -399,11 +399,16 @@ void inputs_fetch_submit(struct worker *worker) {
 }
 
 /** The user's slot if its record is here and nothing waits for it. Else null, and `*slot` is where to wait.
- */
-static struct slot *slot_at_hand(struct worker *worker, struct entity entity, struct slot **slot) {
-  *slot = table_find(worker->table, entity);
+ * @param hash  table_hash() */
+static struct slot *slot_by_hash(struct worker *worker, uint32_t hash, struct entity entity,
+                                 struct slot **slot) {
+  *slot = table_find_hashed(worker->table, hash, entity);
   if (!*slot) *slot = table_add(worker->table, entity);
   return (*slot)->phase == SLOT_READY && !(*slot)->waiting ? *slot : NULL;
+}
+
+static struct slot *slot_at_hand(struct worker *worker, struct entity entity, struct slot **slot) {
+  return slot_by_hash(worker, table_hash(entity), entity, slot);
 }
 
 /* ---- inputs as they come ---- */
@@ -463,7 +468,7 @@ static void accept_arrival(struct worker *worker, const struct arrival *arrival)
     return;
   }
   struct slot *slot;
-  bool at_hand = slot_at_hand(worker, event->entity, &slot);
+  bool at_hand = slot_by_hash(worker, arrival->user_hash, event->entity, &slot);
   if (at_hand && !store_seen_maybe(worker->shared->store, event->entity, arrival->mark)) {
     decide_item(worker, slot, arrival->batch, arrival->item, arrival->mark, false);
     return;

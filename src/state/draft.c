@@ -13,6 +13,7 @@ void draft_deinit(struct draft *draft) {
 void draft_begin(struct draft *draft, struct record *record) {
   draft->record = record;
   draft->mark.effects = 0;
+  draft->marked = false;
   draft->indexed = false;
   draft->types = 0;
   buf_clear(&draft->effects);
@@ -20,6 +21,8 @@ void draft_begin(struct draft *draft, struct record *record) {
 
 int draft_add(struct draft *draft, const struct effect *effect, struct error *err) {
   size_t before = draft->effects.len;
+  if (draft->marked) record_save(draft->record, &draft->mark.record);
+  draft->marked = false;
   effect_encode(effect, &draft->effects); /* first, for the effect may borrow from the record */
   int rc = record_apply(draft->record, effect, draft->record_max, err);
   if (rc) draft->effects.len = before;
@@ -43,11 +46,13 @@ void draft_savepoint_deinit(struct draft_savepoint *savepoint) {
 }
 
 void draft_mark(struct draft *draft) {
-  draft_save(draft, &draft->mark);
+  draft->mark.effects = draft->effects.len;
+  draft->marked = true;
 }
 
 void draft_rollback(struct draft *draft) {
-  draft_restore(draft, &draft->mark);
+  draft->effects.len = draft->mark.effects;
+  if (!draft->marked) record_restore(draft->record, &draft->mark.record);
 }
 
 int draft_without(struct draft *draft, enum effect_type type, struct buf *scratch, struct error *err) {

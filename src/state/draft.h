@@ -19,8 +19,9 @@ struct draft {
   struct record *record;
   struct buf effects; /**< encoded, in order: what the log will keep */
   size_t record_max;
-  struct draft_savepoint mark;
-  bool indexed;   /**< an EFFECT_INDEX or EFFECT_FAN_OUT is, or was, among them */
+  struct draft_savepoint mark; /**< its record is saved once anything has been added since */
+  bool marked;                 /**< nothing has */
+  bool indexed;                /**< an EFFECT_INDEX or EFFECT_FAN_OUT is, or was, among them */
   uint64_t types; /**< a bit, 1 << type, of each type of effect that was added, also of those taken back;
                      whoever looks may clear it */
 };
@@ -31,7 +32,8 @@ void draft_deinit(struct draft *draft);
 void draft_begin(struct draft *draft, struct record *record);
 /** Apply and note. @return 0, or ERROR_LIMIT: nothing changed. */
 int draft_add(struct draft *draft, const struct effect *effect, struct error *err);
-/** Everything since the mark can be taken back. There is one mark: setting it forgets the one before. */
+/** Everything that is added since the mark can be taken back; most rules add nothing, and cost nothing. There
+ * is one mark: setting it forgets the one before. */
 void draft_mark(struct draft *draft);
 void draft_rollback(struct draft *draft);
 /** The same with a savepoint of the caller's own, for what runs others that set marks. */

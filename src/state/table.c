@@ -82,10 +82,14 @@ void table_prefetch_record(const struct table *table, uint32_t hash) {
     __builtin_prefetch(slot->record.bytes.data + line);
 }
 
-struct slot *table_find(struct table *table, struct entity entity) {
-  struct slot *slot = index_find(&table->index, index_hash(entity), entity, slot_same);
+struct slot *table_find_hashed(struct table *table, uint32_t hash, struct entity entity) {
+  struct slot *slot = index_find(&table->index, hash, entity, slot_same);
   if (slot) slot->touched = true;
   return slot;
+}
+
+struct slot *table_find(struct table *table, struct entity entity) {
+  return table_find_hashed(table, index_hash(entity), entity);
 }
 
 struct slot *table_add(struct table *table, struct entity entity) {

@@ -39,6 +39,8 @@ void table_prefetch_place(const struct table *table, uint32_t hash);
 void table_prefetch_slot(const struct table *table, uint32_t hash);
 void table_prefetch_record(const struct table *table, uint32_t hash);
 struct slot *table_find(struct table *table, struct entity entity);
+/** The same, for who has the hash. */
+struct slot *table_find_hashed(struct table *table, uint32_t hash, struct entity entity);
 /** A new slot, LOADING, in place. The entity must not be there. */
 struct slot *table_add(struct table *table, struct entity entity);
 /** The record's size changed, or it became dirty: keeps the account and the dirty list. */

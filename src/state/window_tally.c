@@ -42,10 +42,10 @@ static inline bool fits(__int128 total) {
 }
 
 static void tally_read(struct view *view, struct reader *reader) {
-  view->count = (unsigned)stored_varint(reader);
+  view->count = (unsigned)reader_varint(reader);
   view->oldest = (int64_t)((uint64_t)view->newest - stored_varint(reader));
   bool sectioned = view->head & HEAD_SECTION;
-  if (sectioned) view->bucket_count = (unsigned)stored_varint(reader);
+  if (sectioned) view->bucket_count = (unsigned)reader_varint(reader);
   view->total = sectioned || !(view->head & HEAD_ONES) ? stored_zigzag(reader) : (int64_t)view->count;
 }
 
