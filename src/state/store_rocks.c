@@ -167,7 +167,7 @@ static void say(bool failed, const char *text) {
   if (failed)
     LOG_WARN("store", "RocksDB has met an error", LOG_TEXT("text", text));
   else
-    LOG_INFO("store", "RocksDB warns", LOG_TEXT("text", text));
+    LOG_DEBUG("store", "RocksDB warns", LOG_TEXT("text", text));
 }
 
 static void make_options(struct store *store) {
@@ -387,6 +387,7 @@ static int open_db(struct store *store, struct error *err) {
   bool fresh = access(path, F_OK) != 0;
   if (fresh && store->options.read_only)
     return error_set(err, ERROR_NOT_FOUND, "%s: holds no database", store->directory);
+  if (fresh) (void)mkdir(store->directory, 0750); // or else RocksDB says what is wrong
   struct families families = {0};
   int rc = store->options.read_only ? check_unlocked(store, err) : 0;
   if (!rc) rc = families_list(store, fresh, &families, err);
