@@ -109,7 +109,7 @@ static void keeps_up_with_what_is_added(void **state) {
 
 static void what_was_not_found_again_goes_first(void **state) {
   (void)state;
-  enum { USED = 1000, OTHERS = 9000 };
+  enum { USED = 1000, OTHERS = 14000 };
   struct table *table = table_new(1 << 20);
   for (int i = 0; i < USED; i++) {
     add_ready(table, i);
@@ -121,6 +121,26 @@ static void what_was_not_found_again_goes_first(void **state) {
   }
   assert_true(table_count(table) < USED + OTHERS - 1000);
   for (int i = 0; i < USED; i++) assert_non_null(table_find(table, numbered(i)));
+  table_free(table);
+}
+
+/** Each time that one was found again lets the hand pass once more. */
+static void what_was_found_often_outlives_what_was_found_once(void **state) {
+  (void)state;
+  enum { OFTEN = 1000, ONCE = 6000 };
+  struct table *table = table_new(600 << 10);
+  for (int i = 0; i < OFTEN; i++) {
+    add_ready(table, i);
+    for (int times = 0; times < 3; times++) assert_non_null(table_find(table, numbered(i)));
+  }
+  for (int i = OFTEN; i < OFTEN + ONCE; i++) {
+    add_ready(table, i);
+    assert_non_null(table_find(table, numbered(i)));
+    table_trim(table);
+  }
+  size_t left = table_count(table);
+  assert_true(left < OFTEN + ONCE - 1000);
+  for (int i = 0; i < OFTEN; i++) assert_non_null(table_find(table, numbered(i)));
   table_free(table);
 }
 
@@ -206,6 +226,7 @@ int main(void) {
       cmocka_unit_test(one_that_is_used_outlives_those_that_are_not),
       cmocka_unit_test(keeps_up_with_what_is_added),
       cmocka_unit_test(what_was_not_found_again_goes_first),
+      cmocka_unit_test(what_was_found_often_outlives_what_was_found_once),
       cmocka_unit_test(a_table_of_pinned_slots_is_given_up),
       cmocka_unit_test(the_dirty_leave_in_order_and_once),
       cmocka_unit_test(the_account_follows_the_record),

@@ -287,13 +287,15 @@ static void fetch(struct worker *worker, struct slot *slot) {
 }
 
 static void enqueue(struct worker *worker, struct slot *slot, struct waiting *waiting) {
-  bool first = !slot->waiting;
-  if (first)
-    slot->waiting = waiting;
-  else
-    ((struct waiting *)slot->waiting_last)->next = waiting;
-  slot->waiting_last = waiting;
-  if (first) fetch(worker, slot);
+  struct waiting *first = slot->waiting;
+  if (first) {
+    first->last->next = waiting;
+    first->last = waiting;
+    return;
+  }
+  waiting->last = waiting;
+  slot->waiting = waiting;
+  fetch(worker, slot);
 }
 
 static void decide_waiting(struct worker *worker, struct slot *slot, struct waiting *waiting) {
@@ -325,7 +327,7 @@ static void drain_slot(struct worker *worker, struct slot *slot) {
       }
     }
     slot->waiting = waiting->next;
-    if (!slot->waiting) slot->waiting_last = NULL;
+    if (waiting->next) waiting->next->last = waiting->last;
     decide_waiting(worker, slot, waiting);
     waiting_done(worker, waiting);
   }
@@ -624,7 +626,6 @@ static void refuse_slot(void *context, struct slot *slot) {
     if (waiting->type == WAITING_INPUT) waiting->input->settled(waiting->input, worker, ERROR_UNAVAILABLE);
     waiting_done(worker, waiting);
   }
-  slot->waiting_last = NULL;
 }
 
 void inputs_refuse(struct worker *worker) {

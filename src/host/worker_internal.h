@@ -68,6 +68,7 @@ enum waiting_type { WAITING_EVENT, WAITING_INPUT, WAITING_TIMERS, WAITING_NEEDS 
 /** An input that waits for its user's record. */
 struct waiting {
   struct waiting *next;
+  struct waiting *last; /**< of the first one: the end of the line behind it */
   enum waiting_type type;
   bool seen_known, seen; /**< the store's answer on the event's dedup mark */
   struct ingest_batch *batch;
