@@ -78,29 +78,36 @@ struct key_place {
   struct str state;
 };
 
-/** Find `key`, and the key that would have to go for another one. @return how many there are. */
-static unsigned find_keys(const struct record *record, struct reader keys, uint64_t key,
-                          struct key_place *found, struct key_place *oldest) {
+/** @return how many keys there are, if this one is not */
+static unsigned find_key(const struct record *record, struct reader keys, uint64_t key,
+                         struct key_place *found) {
   unsigned count = 0;
-  int64_t oldest_at = 0;
-  *found = *oldest = (struct key_place){.state = STR("")};
-  while (reader_left(&keys) > 0) {
-    struct key_place place = {.offset = (size_t)(keys.at - record->bytes.data)};
+  for (; reader_left(&keys) > 0; count++) {
+    const uint8_t *start = keys.at;
     uint64_t other = reader_u64(&keys);
-    place.state = reader_str(&keys);
-    place.size = (size_t)(keys.at - record->bytes.data) - place.offset;
-    count++;
-    if (other == key) {
-      *found = place;
-      return count;
-    }
-    int64_t at = window_state_newest(place.state);
-    if (oldest->size == 0 || at < oldest_at) {
-      *oldest = place;
-      oldest_at = at;
-    }
+    struct str state = reader_str(&keys);
+    if (__builtin_expect(other != key, 1)) continue;
+    *found = (struct key_place){(size_t)(start - record->bytes.data), (size_t)(keys.at - start), state};
+    return count;
   }
+  *found = (struct key_place){.state = STR("")};
   return count;
+}
+
+/** The key that has to go for another one. */
+static struct key_place oldest_key(const struct record *record, struct reader keys) {
+  struct key_place oldest = {.state = STR("")};
+  int64_t oldest_at = 0;
+  while (reader_left(&keys) > 0) {
+    const uint8_t *start = keys.at;
+    reader_u64(&keys);
+    struct str state = reader_str(&keys);
+    int64_t at = window_state_newest(state);
+    if (oldest.size > 0 && at >= oldest_at) continue;
+    oldest = (struct key_place){(size_t)(start - record->bytes.data), (size_t)(keys.at - start), state};
+    oldest_at = at;
+  }
+  return oldest;
 }
 
 /** A keyed window, and where one of its keys is or shall be. */
@@ -119,8 +126,9 @@ static void find_keyed(const struct record *record, uint64_t id, uint64_t key, i
   keyed->place = record_window_place(&keyed->old);
   keyed->over = keyed->place.over; // the states are in its terms
   keyed->keys_len = reader_left(&keyed->place.rest);
-  unsigned count = find_keys(record, keyed->place.rest, key, &keyed->found, &keyed->victim);
-  if (keyed->found.size > 0 || count < WINDOW_KEYS_MAX) keyed->victim.size = 0;
+  unsigned count = find_key(record, keyed->place.rest, key, &keyed->found);
+  if (keyed->found.size == 0 && count >= WINDOW_KEYS_MAX)
+    keyed->victim = oldest_key(record, keyed->place.rest);
 }
 
 /** @param at  as of when a key that has to go counts as lost, unless it has left. */
@@ -195,8 +203,8 @@ struct str record_window_state(const struct record *record, uint64_t window_id, 
   if (!entry_find(record, key ? ENTRY_KEYS : ENTRY_WINDOW, window_id, &entry)) return STR("");
   struct window_place place = record_window_place(&entry);
   if (!key) return rest_of(&place.rest);
-  struct key_place found, oldest;
-  find_keys(record, place.rest, key, &found, &oldest);
+  struct key_place found;
+  find_key(record, place.rest, key, &found);
   return found.state;
 }
 
@@ -245,8 +253,8 @@ struct window_answer record_window(const struct record *record, const struct win
     over = place.over;
     state = rest_of(&place.rest);
     if (key) {
-      struct key_place found, oldest;
-      find_keys(record, place.rest, key, &found, &oldest);
+      struct key_place found;
+      find_key(record, place.rest, key, &found);
       state = found.state;
     }
   }
