@@ -40,9 +40,10 @@ enum behaviour {
   ANSWER_INTERIM,      /**< 103, then 200 */
   ANSWER_GARBAGE,      /**< something that is not HTTP */
   ANSWER_REDIRECT,
-  HANG,  /**< never answers */
-  CLOSE, /**< reads the request and closes */
-  CUT    /**< closes within the answer */
+  ANSWER_THEN_CLOSE, /**< 200, and says nothing of closing */
+  HANG,              /**< never answers */
+  CLOSE,             /**< reads the request and closes */
+  CUT                /**< closes within the answer */
 };
 
 struct request {
@@ -62,7 +63,8 @@ struct server {
   enum behaviour then; /**< of all after them */
   struct request requests[REQUESTS_KEPT];
   atomic_uint received, connections, now, most; /**< now, most: requests being answered at once */
-  int64_t delay_us;                             /**< before each answer */
+  atomic_uint closed;
+  int64_t delay_us; /**< before each answer */
   struct list peers;
   bool stopping;
 };
@@ -131,6 +133,9 @@ static inline bool peer_answer(struct peer *peer, enum behaviour behaviour) {
     return false;
   case ANSWER_REDIRECT:
     return peer_say(to, "HTTP/1.1 302 Elsewhere\r\nLocation: /other\r\nContent-Length: 0\r\n\r\n");
+  case ANSWER_THEN_CLOSE:
+    peer_say(to, ok);
+    return false;
   case HANG:
     while (recv(to, &(char){0}, 1, 0) > 0) continue;
     return false;
@@ -185,6 +190,7 @@ static inline void *peer_run(void *argument) {
     if (behaviour == ANSWER_SLOWLY) atomic_fetch_sub(&server->now, 1);
   }
   shutdown(peer->descriptor, SHUT_RDWR);
+  atomic_fetch_add(&server->closed, 1);
   return NULL;
 }
 

@@ -165,6 +165,124 @@ static void test_kept_connection_closes(void **state) {
   server_stop(server);
 }
 
+/** Where the provider honours keys, the request goes again at once. */
+static void test_kept_connection_closes_with_keys(void **state) {
+  (void)state;
+  char yaml[512];
+  struct server *server = server_start(0);
+  server_plan(server, ANSWER_200);
+  server_plan(server, CLOSE);
+  server_plan(server, ANSWER_202_WITH_ID);
+  server_plan(server, ANSWER_THEN_CLOSE);
+  struct fixture *fixture = fixture_new(webhook(yaml, "keys", server->port, ""));
+  fixture_start(fixture);
+  fixture_send(fixture, 1, "keys");
+  expect_outcome(fixture, 0, 1, OUTCOME_ACCEPTED, 1, "200");
+  fixture_send(fixture, 2, "keys");
+  expect_outcome(fixture, 1, 2, OUTCOME_ACCEPTED, 1, "202");
+  assert_int_equal(atomic_load(&server->received), 3);
+  assert_true(request_has(server, 1, "Idempotency-Key: 000000000000feed0000000000000002"));
+  assert_true(request_has(server, 2, "Idempotency-Key: 000000000000feed0000000000000002"));
+  fixture_free(fixture);
+  server_stop(server);
+}
+
+/** A connection that was closed while nobody used it is seen to be before a request goes. */
+static void test_idle_connection_closes(void **state) {
+  (void)state;
+  char yaml[512];
+  struct server *server = server_start(0);
+  server->then = ANSWER_THEN_CLOSE;
+  struct fixture *fixture = fixture_new(webhook(yaml, "hook", server->port, ""));
+  fixture_start(fixture);
+  for (unsigned i = 0; i < 3; i++) {
+    fixture_send(fixture, i + 1, "hook");
+    expect_outcome(fixture, i, i + 1, OUTCOME_ACCEPTED, 1, "200");
+    WAIT_FOR(atomic_load(&server->closed) == i + 1);
+  }
+  assert_int_equal(atomic_load(&server->received), 3);
+  assert_int_equal(atomic_load(&server->connections), 3);
+  fixture_free(fixture);
+  server_stop(server);
+}
+
+/** Longer than what a socket takes at once. */
+static void test_large_body(void **state) {
+  (void)state;
+  enum { LENGTH = 900000 };
+  char yaml[512];
+  struct server *server = server_start(0);
+  struct fixture *fixture = fixture_new(webhook(yaml, "hook", server->port, "    timeout: 10s\n"));
+  fixture_start(fixture);
+  char *name = memory_alloc(LENGTH);
+  memset(name, 'b', LENGTH);
+  struct buf data = {0};
+  value_put_map(&data, 1);
+  value_put_member_text(&data, "name", (struct str){name, LENGTH});
+  for (unsigned i = 0; i < 2; i++) {
+    struct outbox_entry entry = fixture_message(fixture, i + 1, "hook");
+    entry.message.data = buf_str(&data);
+    fixture_add(fixture, &entry);
+    expect_outcome(fixture, i, i + 1, OUTCOME_ACCEPTED, 1, "200");
+    assert_true(request_has(server, i, "\r\nContent-Length: 900012\r\n"));
+    assert_memory_equal(server->requests[i].text + server->requests[i].len - 5, "bbb\"}", 5);
+  }
+  assert_int_equal(atomic_load(&server->connections), 1);
+  buf_deinit(&data);
+  memory_free(name);
+  fixture_free(fixture);
+  server_stop(server);
+}
+
+/** Through a proxy that the environment names, over connections to it that are kept. */
+static void test_proxy(void **state) {
+  (void)state;
+  char yaml[512], proxy[64];
+  struct server *server = server_start(0);
+  snprintf(proxy, sizeof proxy, "http://ada:secret@127.0.0.1:%d", server->port);
+  setenv("http_proxy", proxy, 1);
+  struct fixture *fixture = fixture_new(webhook(yaml, "hook", 9, ""));
+  fixture_start(fixture);
+  for (unsigned i = 0; i < 3; i++) {
+    fixture_send(fixture, i + 1, "hook");
+    expect_outcome(fixture, i, i + 1, OUTCOME_ACCEPTED, 1, "200 body 2");
+    assert_true(request_has(server, i, "POST http://127.0.0.1:9/in HTTP/1.1\r\nHost: 127.0.0.1:9\r\n"));
+    assert_true(request_has(server, i, "\r\nProxy-Authorization: Basic YWRhOnNlY3JldA==\r\n"));
+  }
+  assert_int_equal(atomic_load(&server->connections), 1);
+  fixture_free(fixture);
+  server_stop(server);
+  unsetenv("http_proxy");
+}
+
+/** What a URL says besides where to. */
+static void test_url(void **state) {
+  (void)state;
+  char yaml[1024], more[512];
+  struct server *server = server_start(0);
+  snprintf(yaml, sizeof yaml,
+           "  - {name: hook, type: webhook, url: 'http://127.0.0.1:%d/in/%%20x?q=1&r#part', secret_env: "
+           "KAIROS_TEST_SECRET}\n",
+           server->port);
+  snprintf(more, sizeof more,
+           "  - {name: bare, type: webhook, url: 'http://localhost:%d?q', secret_env: KAIROS_TEST_SECRET}\n",
+           server->port);
+  strcat(yaml, more);
+  struct fixture *fixture = fixture_new(yaml);
+  fixture_start(fixture);
+  fixture_send(fixture, 1, "hook");
+  expect_outcome(fixture, 0, 1, OUTCOME_ACCEPTED, 1, "200");
+  char host[64];
+  snprintf(host, sizeof host, "\r\nHost: 127.0.0.1:%d\r\n", server->port);
+  assert_true(request_has(server, 0, "POST /in/%20x?q=1&r HTTP/1.1\r\n"));
+  assert_true(request_has(server, 0, host));
+  fixture_send(fixture, 2, "bare");
+  expect_outcome(fixture, 1, 2, OUTCOME_ACCEPTED, 1, "200");
+  assert_true(request_has(server, 1, "POST /?q HTTP/1.1\r\nHost: localhost:"));
+  fixture_free(fixture);
+  server_stop(server);
+}
+
 /** Where nothing can have left, nothing is ambiguous. */
 static void test_refused(void **state) {
   (void)state;
@@ -332,6 +450,11 @@ int main(void) {
       cmocka_unit_test(test_garbage),
       cmocka_unit_test(test_said_to_be_ambiguous),
       cmocka_unit_test(test_kept_connection_closes),
+      cmocka_unit_test(test_kept_connection_closes_with_keys),
+      cmocka_unit_test(test_idle_connection_closes),
+      cmocka_unit_test(test_large_body),
+      cmocka_unit_test(test_proxy),
+      cmocka_unit_test(test_url),
       cmocka_unit_test(test_refused),
       cmocka_unit_test(test_odd_answers),
       cmocka_unit_test(test_headers_cannot_be_injected),
