@@ -81,8 +81,8 @@ static void window_decode(struct window_entry *entry, struct reader *reader) {
   entry->kind = flags & ENTRY_KIND;
   entry->id = reader_u64(reader);
   if (flags & ENTRY_KEYED) entry->key = reader_u64(reader);
-  entry->over = reader_zigzag(reader);
-  entry->at = reader_zigzag(reader);
+  entry->over = stored_zigzag(reader);
+  entry->at = stored_zigzag(reader);
   entry->value = STR("");
   if (has_value(entry->kind))
     entry->value = reader_str(reader);
@@ -339,6 +339,10 @@ void effect_encode(const struct effect *effect, struct buf *out) {
   }
 }
 
+static int malformed(enum effect_type type, struct error *err) {
+  return error_set(err, ERROR_CORRUPT, "effect \"%s\": cut short or malformed", effect_name(type));
+}
+
 int effect_decode(struct effect *effect, struct reader *reader, struct error *err) {
   *effect = (struct effect){.type = reader_u8(reader)};
   if (reader->bad) return error_set(err, ERROR_CORRUPT, "effect: cut short");
@@ -430,7 +434,15 @@ int effect_decode(struct effect *effect, struct reader *reader, struct error *er
   default:
     return error_set(err, ERROR_CORRUPT, "effect: type %d is not known to this version", (int)effect->type);
   }
-  if (reader->bad)
-    return error_set(err, ERROR_CORRUPT, "effect \"%s\": cut short or malformed", effect_name(effect->type));
+  return reader->bad ? malformed(effect->type, err) : 0;
+}
+
+int effect_skip_windows(struct reader *reader, struct error *err) {
+  struct window_entry entry;
+  while (reader_left(reader) && *reader->at == EFFECT_WINDOW) {
+    reader_u8(reader);
+    window_decode(&entry, reader);
+    if (reader->bad) return malformed(EFFECT_WINDOW, err);
+  }
   return 0;
 }

@@ -233,6 +233,9 @@ void effect_encode(const struct effect *effect, struct buf *out);
  * record_apply() checks what it keeps.
  * @return 0 or ERROR_CORRUPT, naming the type of effect. */
 int effect_decode(struct effect *effect, struct reader *reader, struct error *err);
+/** Pass over the EFFECT_WINDOWs that come next: most of an event's effects, for who looks for others.
+ * @return 0 or ERROR_CORRUPT. */
+int effect_skip_windows(struct reader *reader, struct error *err);
 /** "window", "attribute", …; "?" for no type. */
 const char *effect_name(enum effect_type type);
 /** "entered", "left", …; "?" for none. */

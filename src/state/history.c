@@ -21,10 +21,12 @@ static bool is_told(const struct effect *effect) {
 static int next_decision(enum log_record_type type, struct reader *reader, struct str *decision,
                          struct error *err) {
   while (reader_left(reader)) {
+    int rc = effect_skip_windows(reader, err);
+    if (rc) return rc;
+    if (!reader_left(reader)) break;
     const uint8_t *start = reader->at;
     struct effect effect;
-    int rc = effect_decode(&effect, reader, err);
-    if (rc) return rc;
+    if ((rc = effect_decode(&effect, reader, err))) return rc;
     *decision = (struct str){(const char *)start, (size_t)(reader->at - start)};
     if (effect.type == EFFECT_MESSAGE || effect.type == EFFECT_OUTCOME || effect.type == EFFECT_FAILURE ||
         effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS || effect.type == EFFECT_NOT_RUN ||

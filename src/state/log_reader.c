@@ -18,7 +18,9 @@ struct log_reader {
   bool asked;             /**< the next segment, for … */
   uint64_t stated_end;    /**< … where its header says that this one ends */
   struct log_position at; /**< behind the last record given, or the next group */
-  struct buf group;       /**< the records of the group being read */
+  struct str lent;        /**< the open segment's file, empty if it is to be read */
+  struct buf group;       /**< the records of the group being read, where they are not lent */
+  const uint8_t *first;   /**< of the group's records */
   uint64_t record_at;     /**< offset of the record given last */
   struct reader records;
   struct group header;
@@ -66,6 +68,7 @@ static int enter(struct log_reader *reader, uint64_t number, struct error *err) 
   if (rc) return rc;
   if (reader->descriptor >= 0) close(reader->descriptor);
   reader->descriptor = descriptor;
+  reader->lent = STR("");
   reader->segment = segment;
   reader->asked = false;
   reader->stated_end = END_UNKNOWN;
@@ -73,10 +76,15 @@ static int enter(struct log_reader *reader, uint64_t number, struct error *err) 
   return 0;
 }
 
-/** Read the records of `reader->header`. @return 1, 0 if they do not check out, or ERROR_IO. */
-static int load_group(struct log_reader *reader, struct error *err) {
+/** @return 1 with the bytes of the records of `reader->header`, 0 if there are not so many, or ERROR_IO. */
+static int group_bytes(struct log_reader *reader, struct str *bytes, struct error *err) {
   const struct group *group = &reader->header;
   uint64_t offset = group->offset + GROUP_HEADER;
+  if (reader->lent.len) {
+    if (reader->lent.len < offset + group->length) return 0;
+    *bytes = (struct str){reader->lent.data + offset, group->length};
+    return 1;
+  }
   off_t size = lseek(reader->descriptor, 0, SEEK_END);
   if (size < 0) goto failed;
   // Before making room for a length that may be damage.
@@ -86,19 +94,37 @@ static int load_group(struct log_reader *reader, struct error *err) {
   int64_t len = file_read_at(reader->descriptor, reader->group.data, group->length, offset);
   if (len < 0) goto failed;
   reader->group.len = (size_t)len;
-  if ((uint64_t)len < group->length) return 0;
-  if (hash64(buf_str(&reader->group), reader->segment.salt) != group->checksum) return 0;
-  reader->records = reader_of(buf_str(&reader->group));
-  reader->left = group->records;
-  return 1;
+  *bytes = buf_str(&reader->group);
+  return bytes->len == group->length;
 failed:
   return error_set_errno(err, errno, "%s: offset %" PRIu64,
                          segment_path(&reader->path, reader->directory, reader->segment.number), offset);
 }
 
+/** Read the records of `reader->header`. @return 1, 0 if they do not check out, or ERROR_IO. */
+static int load_group(struct log_reader *reader, struct error *err) {
+  struct str bytes;
+  int rc = group_bytes(reader, &bytes, err);
+  if (rc != 1) return rc;
+  if (hash64(bytes, reader->segment.salt) != reader->header.checksum) return 0;
+  reader->records = reader_of(bytes);
+  reader->first = reader->records.at;
+  reader->left = reader->header.records;
+  return 1;
+}
+
+/** @return 1 with the header at `reader->at`, 0 if there is none that checks out, or ERROR_IO. */
+static int read_header(struct log_reader *reader, struct error *err) {
+  uint64_t offset = reader->at.offset;
+  if (!reader->lent.len)
+    return group_read(&reader->segment, reader->descriptor, offset, &reader->header, err);
+  return reader->lent.len >= offset + GROUP_HEADER &&
+         group_get(&reader->segment, offset, (const uint8_t *)reader->lent.data + offset, &reader->header);
+}
+
 /** @return 1 with the group at `reader->at` loaded, 0 if there is none that checks out, or ERROR_IO. */
 static int read_group(struct log_reader *reader, struct error *err) {
-  int rc = group_read(&reader->segment, reader->descriptor, reader->at.offset, &reader->header, err);
+  int rc = read_header(reader, err);
   return rc == 1 ? load_group(reader, err) : rc;
 }
 
@@ -183,7 +209,7 @@ void log_record_get(struct log_record *record, const uint8_t *framed) {
 /** The next record of the loaded group. */
 static int take_record(struct log_reader *reader, struct log_record *record, struct error *err) {
   uint64_t offset = reader->record_at =
-      reader->header.offset + GROUP_HEADER + (uint64_t)(reader->records.at - reader->group.data);
+      reader->header.offset + GROUP_HEADER + (uint64_t)(reader->records.at - reader->first);
   uint32_t length = reader_u32(&reader->records), check = reader_u32(&reader->records);
   struct str body = reader_bytes(&reader->records, length);
   if (reader->records.bad || (uint32_t)hash64(body, 0) != check)
@@ -274,6 +300,10 @@ cleanup:
   }
   *out = reader;
   return rc;
+}
+
+void log_reader_lend(struct log_reader *reader, struct str file) {
+  reader->lent = file;
 }
 
 uint64_t log_reader_offset(const struct log_reader *reader) {

@@ -58,6 +58,9 @@ bool group_get(const struct segment *segment, uint64_t offset, const uint8_t in[
 int group_read(const struct segment *segment, int descriptor, uint64_t offset, struct group *group,
                struct error *err);
 
+/** Lend a reader that was just made the bytes of its first segment's file, so that it copies none of them:
+ * its records of that segment borrow from them. */
+void log_reader_lend(struct log_reader *reader, struct str file);
 /** Where in its segment the record lies that log_reader_next() gave last. */
 uint64_t log_reader_offset(const struct log_reader *reader);
 /** Read such a record again, where the segment's bytes are at hand. Borrows from them. */

@@ -40,8 +40,9 @@ struct sealing {
   uint64_t number;
   int64_t created;
   uint32_t generation;  /**< the last one recorded in it, 0 none */
-  const uint8_t *bytes; /**< the segment's file, mapped once it has been read and checked */
+  const uint8_t *bytes; /**< the segment's file, mapped */
   size_t size;
+  bool present; /**< its pages are */
   struct seal_items items;
   struct hash128 *marks; /**< of all events, in no order */
   size_t mark_count;
@@ -75,6 +76,7 @@ static int read_records(struct sealing *sealing, const char *log_directory) {
   struct log_reader *reader;
   int rc = log_reader_new(&reader, log_directory, (struct log_position){sealing->number, 0}, sealing->err);
   if (rc) return rc;
+  if (sealing->present) log_reader_lend(reader, (struct str){(const char *)sealing->bytes, sealing->size});
   struct log_position until = {sealing->number + 1, 0}, after;
   struct log_record record;
   while ((rc = log_reader_next(reader, &until, &record, &after, sealing->err)) == 1)
@@ -83,29 +85,33 @@ static int read_records(struct sealing *sealing, const char *log_directory) {
   return rc;
 }
 
-/** Read and check it, then map it: records are taken in another order than they lie in, and so no memory has
- * to hold them. A disk that failed to give once more what it gave a moment ago would kill the process. */
+/** Records are taken in another order than they lie in, and no memory has to hold them: so the file is
+ * mapped. Its pages are there before they are touched, for one that the disk fails to give would kill the
+ * process; if they cannot be had so (Linux before 5.14, or such a disk), the file is read for it. Where it
+ * fails to give once more what it gave a moment ago, that does happen. */
+static int map_segment(struct sealing *sealing, int descriptor) {
+  struct stat info;
+  void *bytes = MAP_FAILED;
+  if (!fstat(descriptor, &info))
+    bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_SHARED, descriptor, 0);
+  if (bytes == MAP_FAILED)
+    return error_set_errno(sealing->err, errno, "log segment %llu: cannot be mapped",
+                           (unsigned long long)sealing->number);
+  sealing->bytes = bytes;
+  sealing->size = (size_t)info.st_size;
+  sealing->present = madvise(bytes, sealing->size, MADV_POPULATE_READ) == 0;
+  return 0;
+}
+
 static int read_segment(struct sealing *sealing, const char *log_directory) {
   struct segment segment;
-  struct stat info;
   int descriptor;
   int rc = segment_open(log_directory, sealing->number, false, &segment, &descriptor, sealing->err);
   if (rc) return rc;
   sealing->created = segment.created;
-  if ((rc = read_records(sealing, log_directory)) || !sealing->items.count) goto cleanup;
-  void *bytes = MAP_FAILED;
-  if (!fstat(descriptor, &info))
-    bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_SHARED | MAP_POPULATE, descriptor, 0);
-  if (bytes == MAP_FAILED) {
-    rc = error_set_errno(sealing->err, errno, "log segment %llu: cannot be mapped",
-                         (unsigned long long)sealing->number);
-    goto cleanup;
-  }
-  sealing->bytes = bytes;
-  sealing->size = (size_t)info.st_size;
-cleanup:
+  rc = map_segment(sealing, descriptor);
   close(descriptor);
-  return rc;
+  return rc ? rc : read_records(sealing, log_directory);
 }
 
 /* ---- files ---- */

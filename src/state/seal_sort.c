@@ -4,7 +4,13 @@
 
 #include <stdlib.h>
 
-enum { DIGIT_BITS = 11, DIGITS = 6, PLACES = 1 << DIGIT_BITS };
+enum {
+  DIGIT_BITS = 11,
+  DIGITS = 2, /**< two that differ seldom have the first 22 bits in common */
+  PLACES = 1 << DIGIT_BITS,
+  REST_BITS = 64 - DIGITS * DIGIT_BITS,
+  FEW = 8 /**< sorted by insertion */
+};
 
 void seal_items_add(struct seal_items *items, struct seal_item item) {
   if (items->count == items->cap) {
@@ -15,7 +21,7 @@ void seal_items_add(struct seal_items *items, struct seal_item item) {
 }
 
 static unsigned digit_of(uint64_t rank, int digit) {
-  return rank >> digit * DIGIT_BITS & (PLACES - 1);
+  return rank >> (REST_BITS + digit * DIGIT_BITS) & (PLACES - 1);
 }
 
 /** Move all to where their digit says. */
@@ -29,7 +35,22 @@ static void scatter(const struct seal_item *from, struct seal_item *to, size_t c
   for (size_t i = 0; i < count; i++) to[places[digit_of(from[i].rank, digit)]++] = from[i];
 }
 
-/** Radix sort, lowest digit first: stable, and no choice of ids makes it slow. */
+static int compare_items(const void *a, const void *b) {
+  const struct seal_item *left = a, *right = b;
+  if (left->rank != right->rank) return left->rank < right->rank ? -1 : 1;
+  return left->offset < right->offset ? -1 : left->offset > right->offset;
+}
+
+/** What has its first digits in common: nearly always one entity's, and in order. */
+static void sort_rest(struct seal_item *items, size_t count) {
+  for (size_t i = 1; i < count; i++)
+    if (items[i - 1].rank > items[i].rank) {
+      qsort(items, count, sizeof *items, compare_items);
+      return;
+    }
+}
+
+/** Radix sort by the first digits, the last of them first. */
 void seal_items_sort(struct seal_items *items) {
   struct seal_item *spare = memory_alloc(items->cap * sizeof *spare);
   size_t(*counts)[PLACES] = memory_zalloc(DIGITS * sizeof *counts);
@@ -43,6 +64,11 @@ void seal_items_sort(struct seal_items *items) {
   }
   memory_free(counts);
   memory_free(spare);
+  for (size_t first = 0, end; first < items->count; first = end) {
+    uint64_t digits = items->data[first].rank >> REST_BITS;
+    for (end = first + 1; end < items->count && items->data[end].rank >> REST_BITS == digits;) end++;
+    sort_rest(items->data + first, end - first);
+  }
 }
 
 void seal_items_deinit(struct seal_items *items) {
@@ -59,10 +85,45 @@ static int compare_entities(struct entity a, struct entity b) {
   return order ? order : (a.id.len > b.id.len) - (a.id.len < b.id.len);
 }
 
-static int compare_owners(const void *a, const void *b) {
-  const struct seal_owner *left = a, *right = b;
-  if (left->head != right->head) return left->head < right->head ? -1 : 1;
-  return compare_entities(left->records->log.entity, right->records->log.entity);
+static inline bool owner_before(const struct seal_owner *a, const struct seal_owner *b) {
+  if (a->head != b->head) return a->head < b->head;
+  return compare_entities(a->records->log.entity, b->records->log.entity) < 0;
+}
+
+static void insert_owners(struct seal_owner *owners, size_t count) {
+  for (size_t i = 1; i < count; i++) {
+    struct seal_owner moved = owners[i];
+    size_t at = i;
+    for (; at > 0 && owner_before(&moved, &owners[at - 1]); at--) owners[at] = owners[at - 1];
+    owners[at] = moved;
+  }
+}
+
+/** Two sorted lists, `middle` and `count` - `middle` long, become one. */
+static void merge_owners(const struct seal_owner *from, struct seal_owner *to, size_t middle, size_t count) {
+  size_t left = 0, right = middle;
+  for (size_t at = 0; at < count; at++) {
+    bool second = left == middle || (right < count && owner_before(&from[right], &from[left]));
+    to[at] = second ? from[right++] : from[left++];
+  }
+}
+
+/** Merge sort; qsort() calls for each comparison and took twice as long. */
+static void sort_owners(struct seal_owner *owners, size_t count) {
+  for (size_t at = 0; at < count; at += FEW) insert_owners(owners + at, count - at < FEW ? count - at : FEW);
+  if (count <= FEW) return;
+  struct seal_owner *spare = memory_alloc(count * sizeof *spare), *from = owners, *to = spare;
+  for (size_t width = FEW; width < count; width *= 2) {
+    for (size_t at = 0; at < count; at += 2 * width) {
+      size_t left = count - at;
+      merge_owners(from + at, to + at, left < width ? left : width, left < 2 * width ? left : 2 * width);
+    }
+    struct seal_owner *merged = to;
+    to = from;
+    from = merged;
+  }
+  if (from != owners) memcpy(owners, from, count * sizeof *owners);
+  memory_free(spare);
 }
 
 static int compare_records(const void *a, const void *b) {
@@ -108,6 +169,6 @@ size_t seal_owners(struct seal_record *records, size_t count, struct seal_owner 
       owners[found++] = (struct seal_owner){head_of(records[at].log.entity), records + at, owned};
     }
   }
-  qsort(owners, found, sizeof *owners, compare_owners);
+  sort_owners(owners, found);
   return found;
 }

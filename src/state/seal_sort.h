@@ -16,7 +16,7 @@ struct seal_items {
   size_t count, cap;
 };
 void seal_items_add(struct seal_items *items, struct seal_item item);
-/** By rank; of equal ranks in the order they were added. */
+/** By rank; of equal ranks by offset, as they were added. */
 void seal_items_sort(struct seal_items *items);
 void seal_items_deinit(struct seal_items *items);
 

@@ -20,7 +20,8 @@ static inline void key_put_hash(struct buf *key, struct hash128 hash) {
 
 /** Where an entity's dedup marks lie: its partition, then a hash. */
 static inline uint64_t key_rank(struct entity entity) {
-  return (uint64_t)entity_partition(entity) << 56 | hash64(entity.id, (uint64_t)entity.kind) >> 8;
+  uint64_t hash = hash64(entity.id, (uint64_t)entity.kind); // as entity_partition()
+  return hash % PARTITION_COUNT << 56 | hash >> 8;
 }
 
 /** A dedup mark's key: rank and seen_mark(), of fixed length; an entity's marks are one range. */
