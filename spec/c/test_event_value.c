@@ -163,6 +163,40 @@ static void malformed_bytes_are_refused(void **state) {
   assert_int_equal(slice.len, 0);
 }
 
+static void members_come_in_their_order(void **state) {
+  (void)state;
+  static const char long_name[] = "a name of more than thirty-one letters";
+  struct value_pair pairs[4];
+  struct buf map;
+  buf_init(&map);
+  value_put_map(&map, 4);
+  value_put_string(&map, STR("n"));
+  value_put_number(&map, 1.5);
+  value_put_string(&map, str_from(long_name));
+  value_put_array(&map, 2);
+  value_put_map(&map, 1);
+  value_put_string(&map, STR("deep"));
+  value_put_nil(&map);
+  value_put_integer(&map, -70000);
+  value_put_string(&map, STR(""));
+  value_put_bool(&map, true);
+  value_put_string(&map, STR("n"));
+  value_put_string(&map, str_from(long_name));
+  assert_int_equal(value_members(buf_str(&map), pairs, 4), 4);
+  static const char *const keys[] = {"n", long_name, "", "n"},
+                           *const values[] = {"1.5", "[{\"deep\":null},-70000]", "true",
+                                              "\"a name of more than thirty-one letters\""};
+  for (int i = 0; i < 4; i++) {
+    assert_str(pairs[i].key, keys[i]);
+    assert_json(pairs[i].value, values[i]);
+  }
+  assert_int_equal(value_members(buf_str(&map), pairs, 3), 0);
+  assert_int_equal(value_members(STR("\x80"), pairs, 4), 0);
+  assert_int_equal(value_members(STR("\x91\xc0"), pairs, 4), 0);
+  assert_int_equal(value_members(STR(""), pairs, 4), 0);
+  buf_deinit(&map);
+}
+
 static void any_truncation_or_flip_is_survived(void **state) {
   (void)state;
   struct buf good, bad, json;
@@ -183,6 +217,8 @@ static void any_truncation_or_flip_is_survived(void **state) {
     assert_false(value_valid(cut));
     struct str out;
     value_find(cut, STR("items.1"), &out);
+    struct value_pair pairs[3];
+    assert_int_equal(value_members(cut, pairs, 3), 0);
     value_to_json(cut, &json);
   }
   for (size_t at = 0; at < good.len; at++)
@@ -193,6 +229,8 @@ static void any_truncation_or_flip_is_survived(void **state) {
       buf_clear(&json);
       struct str out;
       value_member(buf_str(&bad), STR("map"), &out);
+      struct value_pair pairs[3];
+      value_members(buf_str(&bad), pairs, 3);
       value_find(buf_str(&bad), STR("items.1"), &out);
       value_to_json(buf_str(&bad), &json);
       assert_true(json.len > 0);
@@ -403,6 +441,7 @@ int main(void) {
       cmocka_unit_test(strings_of_every_length_class),
       cmocka_unit_test(containers_of_every_count_class),
       cmocka_unit_test(malformed_bytes_are_refused),
+      cmocka_unit_test(members_come_in_their_order),
       cmocka_unit_test(any_truncation_or_flip_is_survived),
       cmocka_unit_test(depth_is_bounded),
       cmocka_unit_test(paths_lead_to_values),

@@ -58,10 +58,15 @@ static void rewrite(struct reader *reader, struct buf *out) {
 static void check_members(struct str bytes) {
   struct reader reader = reader_of(bytes);
   struct value map = value_read(&reader);
+  struct value_pair pairs[32];
+  uint32_t count = value_members(bytes, pairs, 32);
+  HOLDS(count == (map.type == VALUE_MAP && map.count <= 32 ? map.count : 0));
   if (map.type != VALUE_MAP) return;
   for (uint32_t i = 0; i < map.count && i < 32; i++) {
     struct value name = value_read(&reader);
     struct str member = value_slice(&reader), found;
+    HOLDS(i >= count || (str_equal(pairs[i].key, name.string) && pairs[i].value.data == member.data &&
+                         pairs[i].value.len == member.len));
     HOLDS(value_member(bytes, name.string, &found));
     HOLDS(found.data >= member.data && found.data + found.len <= bytes.data + bytes.len);
   }

@@ -207,7 +207,9 @@ const luaL_Reg binding_base[] = {{"next", base_next},
 
 /** SplitMix64 (Steele, Lea, Flood 2014): one word of state, which the engine seeds from the input. */
 static uint64_t random_bits(struct sandbox *sandbox) {
-  uint64_t z = sandbox->random += 0x9E3779B97F4A7C15u;
+  struct sandbox_dice *dice = &sandbox->dice;
+  if (dice->seed) *dice = (struct sandbox_dice){.state = dice->seed(sandbox)};
+  uint64_t z = dice->state += 0x9E3779B97F4A7C15u;
   z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
   z = (z ^ z >> 27) * 0x94D049BB133111EBu;
   return z ^ z >> 31;

@@ -298,7 +298,8 @@ int engine_goal(struct engine *engine, uint32_t index, struct engine_call *call,
   engine->call = call;
   engine->rule = rule_beside(engine, index);
   engine->phase = ENGINE_WHEN;
-  engine->sandbox.random = hash64(call->cause, hash64(engine->experiments[index].name, 0));
+  engine->sandbox.dice =
+      (struct sandbox_dice){.state = hash64(call->cause, hash64(engine->experiments[index].name, 0))};
   engine->sandbox.file = engine->experiments[index].path;
   facts_clear(&engine->facts);
   int rc = sandbox_run(&engine->sandbox, ask_goal, &question, engine->options.config->rules.budget, err);

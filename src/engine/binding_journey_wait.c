@@ -207,7 +207,8 @@ static bool is_meant(lua_State *lua, struct str types, int index) {
   engine->replay.on = false;
   engine->phase = ENGINE_WHEN;
   int64_t now = engine->call->now;
-  uint64_t random = engine->sandbox.random; // a replay does not ask it: its dice are not the function's
+  struct sandbox_dice dice =
+      engine->sandbox.dice; // a replay does not ask it: its dice are not the function's
   if (engine->replay.input_now > now) engine->call->now = engine->replay.input_now;
   lua_pushvalue(lua, index);
   event_table_push(lua);
@@ -215,7 +216,7 @@ static bool is_meant(lua_State *lua, struct str types, int index) {
   int status = sandbox_try(lua, 2, 1);
   bool meant = lua_toboolean(lua, -1);
   engine->call->now = now;
-  engine->sandbox.random = random;
+  engine->sandbox.dice = dice;
   engine->phase = ENGINE_ACT;
   engine->replay.on = true;
   sandbox_ascend(&engine->sandbox);

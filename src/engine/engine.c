@@ -340,7 +340,9 @@ static int run(lua_State *lua, void *context) {
 }
 
 /** math.random follows from who, why and which rule: a replay throws the same dice. */
-static uint64_t seed_of(const struct engine *engine, const struct engine_call *call) {
+static uint64_t seed(const struct sandbox *sandbox) {
+  const struct engine *engine = (const struct engine *)sandbox; // its first member
+  const struct engine_call *call = engine->call;
   const struct journey *journey = call->journey ? call->journey->journey : NULL;
   if (journey) return journey->id.low ^ journey->run; // each resume throws them again from the first
   return hash64(call->cause,
@@ -350,7 +352,7 @@ static uint64_t seed_of(const struct engine *engine, const struct engine_call *c
 int engine_run(struct engine *engine, uint32_t rule, struct engine_call *call, struct error *err) {
   engine->call = call;
   engine->rule = rule;
-  engine->sandbox.random = seed_of(engine, call);
+  engine->sandbox.dice.seed = seed; // few rules throw them
   engine->sandbox.file = engine->rules[rule].path;
   facts_clear(&engine->facts);
   buf_clear(&call->messages);

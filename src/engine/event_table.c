@@ -6,7 +6,7 @@
 #include "engine/internal.h"
 
 enum {
-  MEMBERS_MAX = sizeof((struct event_table *)NULL)->members / sizeof(struct event_member),
+  MEMBERS_MAX = sizeof((struct event_table *)NULL)->members / sizeof(struct value_pair),
   LOOKUPS_MAX = 8,   /**< as many cost about what putting in the members of a usual payload costs */
   FIELDS_TOUCHED = 2 /**< of another event: most rules look at one or two */
 };
@@ -92,13 +92,7 @@ static int index_event(lua_State *lua) {
 /* ---- members of the payload ---- */
 
 static void find_members(struct event_table *table) {
-  struct reader reader = reader_of(table->event.payload);
-  uint32_t count = value_read(&reader).count;
-  for (uint32_t i = 0; i < count; i++) {
-    table->members[i].key = value_read(&reader).string;
-    table->members[i].value = value_slice(&reader);
-  }
-  table->count = count;
+  table->count = value_members(table->event.payload, table->members, MEMBERS_MAX);
   table->found = true;
 }
 
@@ -116,7 +110,7 @@ static void put_members(lua_State *lua, struct event_table *table, int index, bo
   if (!table->found) find_members(table);
   table->used = true;
   for (int i = 0; i < (int)table->count; i++) {
-    const struct event_member *member = &table->members[i];
+    const struct value_pair *member = &table->members[i];
     struct reader reader = reader_of(member->value);
     if (member_of(table, member->key) != i || (!all && value_opens(&reader))) continue;
     lua_pushlstring(lua, member->key.data, member->key.len);
@@ -227,6 +221,15 @@ static void take_out(lua_State *lua, struct event_table *table) {
   }
 }
 
+/** @return of a payload; 0 if it is no map. */
+static uint32_t member_count(struct str payload) {
+  uint8_t first = payload.len ? (uint8_t)*payload.data : 0;
+  if (first >= 0x80 && first <= 0x8f)
+    return first & 0x0f; // as nearly all are: the head says it (event/value.h)
+  struct value head = value_head(payload);
+  return head.type == VALUE_MAP ? head.count : 0;
+}
+
 /** The payload of this event gets a table of its own when it is asked for. */
 static void drop_payload(lua_State *lua, struct event_table *table) {
   table->payload = NULL;
@@ -241,12 +244,12 @@ void event_table_push(lua_State *lua) {
   lua_rawgeti(lua, LUA_REGISTRYINDEX, table->ref);
   if (table->there) return;
   const struct event *event = engine->call->event;
-  struct value head = value_head(event->payload);
   if (table->put) take_out(lua, table);
-  if (head.type != VALUE_MAP || head.count == 0 || head.count > MEMBERS_MAX)
+  uint32_t members = member_count(event->payload);
+  if (members == 0 || members > MEMBERS_MAX)
     drop_payload(lua, table);
   else if (table->used || !table->payload)
-    renew_payload(lua, table, table->whole || table->lookups >= LOOKUPS_MAX ? head.count : 0);
+    renew_payload(lua, table, table->whole || table->lookups >= LOOKUPS_MAX ? members : 0);
   table->found = table->whole = false;
   table->lookups = table->field_lookups = 0;
   table->event = *event;

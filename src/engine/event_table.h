@@ -12,6 +12,7 @@
 #pragma once
 
 #include "event/event.h"
+#include "event/value.h"
 #include <lua.h>
 
 enum event_field {
@@ -37,9 +38,7 @@ struct event_table {
   bool whole;                      /**< … and all of it was */
   bool found;                      /**< `members` are those of this event */
   uint32_t count;                  /**< of them, in the order of the bytes: of equal keys the last counts */
-  struct event_member {
-    struct str key, value;
-  } members[32];
+  struct value_pair members[32];
 };
 
 /** Once a state. */

@@ -448,7 +448,7 @@ static int load_campaign(lua_State *lua, void *context) {
     sandbox_raise_at(lua, str_from(path), 0,
                      "this file is missing: a campaign's folder holds rule.lua and its templates");
   engine->sandbox.file = str_from(file->path);
-  engine->sandbox.random = hash64(folder->name, 0);
+  engine->sandbox.dice = (struct sandbox_dice){.state = hash64(folder->name, 0)};
   engine->folder_windows = engine->window_count;
   engine->folder_interests = engine->interest_count;
   modules_begin(lua);

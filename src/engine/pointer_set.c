@@ -41,7 +41,7 @@ bool pointer_set_add(struct pointer_set *set, const void *pointer) {
   return true;
 }
 
-void pointer_set_clear(struct pointer_set *set) {
+void pointer_set_renew(struct pointer_set *set) {
   if (set->mask > KEPT_SIZE) {
     pointer_set_deinit(set);
     pointer_set_init(set);

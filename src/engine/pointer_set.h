@@ -17,7 +17,11 @@ void pointer_set_init(struct pointer_set *set);
 void pointer_set_deinit(struct pointer_set *set);
 /** @return false if it was there. */
 bool pointer_set_add(struct pointer_set *set, const void *pointer);
-void pointer_set_clear(struct pointer_set *set);
+/** The slow half of pointer_set_clear(). */
+void pointer_set_renew(struct pointer_set *set);
+static inline void pointer_set_clear(struct pointer_set *set) {
+  if (set->count) pointer_set_renew(set);
+}
 
 static inline uint32_t pointer_set_home(const struct pointer_set *set, const void *pointer) {
   return (uint32_t)(((uintptr_t)pointer >> 3) * 0x9E3779B97F4A7C15u >> 32) & set->mask;

@@ -37,6 +37,13 @@ enum { SANDBOX_SUSPENDED = 1 };
 #define SANDBOX_LIBRARY "lua/"
 
 struct ruleset;
+struct sandbox;
+
+/** State of math.random: its owner seeds it from the input, when it is first asked for if `seed` is there. */
+struct sandbox_dice {
+  uint64_t state;
+  uint64_t (*seed)(const struct sandbox *sandbox);
+};
 
 struct sandbox {
   lua_State *lua;
@@ -52,9 +59,9 @@ struct sandbox {
   struct pointer_set metas; /**< metatables that the call under way has set: they must not become weak */
   int held;                 /**< tables that are kept alive for it */
   bool loading;
-  uint32_t depth;       /**< C functions that call back, now */
-  uint64_t calls;       /**< number of the call under way */
-  uint64_t random;      /**< state of math.random: its owner seeds it from the input */
+  uint32_t depth; /**< C functions that call back, now */
+  uint64_t calls; /**< number of the call under way */
+  struct sandbox_dice dice;
   bool no_random;       /**< … and may refuse it */
   struct error failure; /**< of the call under way, as the handler saw it */
   struct str file;      /**< whose call it is, for errors of which no line is known; "" if nobody's */

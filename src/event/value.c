@@ -164,24 +164,37 @@ static inline bool skip_tail(struct reader *reader, uint8_t head, uint64_t *due)
   return !reader->bad;
 }
 
+/** value_skip() with the place apart from the reader, which would else be written at each head.
+ * @return behind the value, or null if malformed. */
+static inline const uint8_t *skip(const uint8_t *at, const uint8_t *end) {
+  for (uint64_t due = 1; due > 0; due--) {
+    if (at >= end) return NULL;
+    uint8_t head = *at++;
+    if (head <= 0x7f || head >= 0xe0) continue;
+    if (head <= 0x8f) {
+      due += 2 * (uint64_t)(head & 0x0f);
+    } else if (head <= 0x9f) {
+      due += head & 0x0f;
+    } else if (head <= 0xbf || head == 0xcb) {
+      int more = head <= 0xbf ? head & 0x1f : 8;
+      if (end - at < more) return NULL;
+      at += more;
+    } else {
+      struct reader reader = {at, end, false};
+      if (!skip_tail(&reader, head, &due)) return NULL;
+      at = reader.at;
+    }
+  }
+  return at;
+}
+
 // Apart from value_read(), because most of what is in an event is only ever passed over.
 void value_skip(struct reader *reader) {
-  for (uint64_t due = 1; due > 0; due--) {
-    if (reader->bad || reader->at >= reader->end) {
-      reader->bad = true;
-      return;
-    }
-    uint8_t head = *reader->at++;
-    if (head <= 0x7f || head >= 0xe0) continue;
-    if (head <= 0x8f)
-      due += 2 * (uint64_t)(head & 0x0f);
-    else if (head <= 0x9f)
-      due += head & 0x0f;
-    else if (head <= 0xbf)
-      reader_take(reader, head & 0x1f);
-    else if (!skip_tail(reader, head, &due))
-      reader->bad = true;
-  }
+  const uint8_t *at = reader->bad ? NULL : skip(reader->at, reader->end);
+  if (at)
+    reader->at = at;
+  else
+    reader->bad = true;
 }
 
 struct str value_slice(struct reader *reader) {
@@ -212,6 +225,31 @@ bool value_valid(struct str bytes) {
 struct value value_head(struct str bytes) {
   struct reader reader = reader_of(bytes);
   return value_read(&reader);
+}
+
+uint32_t value_members(struct str map, struct value_pair *pairs, uint32_t max) {
+  struct reader reader = reader_of(map);
+  struct value head = value_read(&reader);
+  if (head.type != VALUE_MAP || head.count > max) return 0;
+  const uint8_t *at = reader.at, *end = reader.end;
+  for (uint32_t i = 0; i < head.count; i++) {
+    ptrdiff_t len = at < end && (*at & 0xe0) == 0xa0 ? *at & 0x1f : -1; // as nearly all keys are
+    if (len >= 0 && end - at > len) {
+      pairs[i].key = (struct str){(const char *)at + 1, (size_t)len};
+      at += 1 + len;
+    } else {
+      reader.at = at;
+      struct value key = value_read(&reader);
+      if (key.type != VALUE_STRING) return 0;
+      pairs[i].key = key.string;
+      at = reader.at;
+    }
+    const uint8_t *behind = skip(at, end);
+    if (!behind) return 0;
+    pairs[i].value = (struct str){(const char *)at, (size_t)(behind - at)};
+    at = behind;
+  }
+  return head.count;
 }
 
 bool value_member(struct str bytes, struct str key, struct str *out) {

@@ -41,6 +41,13 @@ struct str value_slice(struct reader *reader);
  * keys. What the strings hold is not looked at. */
 bool value_valid(struct str bytes);
 
+/** One member of a map, borrowed from its bytes. */
+struct value_pair {
+  struct str key, value;
+};
+/** All members of a map, in the order of the bytes. @return how many; 0 if there are more than `max`, or
+ * none, or it is malformed. */
+uint32_t value_members(struct str map, struct value_pair *pairs, uint32_t max);
 /** The value under `key` of the map `bytes`; of equal keys the last. @return false if not a map or not there.
  */
 bool value_member(struct str bytes, struct str key, struct str *out);
