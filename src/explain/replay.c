@@ -5,9 +5,7 @@
 
 /** Rules rebuilt as they served then. Generations of the same sources, pauses and windows share them. */
 struct past {
-  struct generation *generation; /**< the first of them: its facts, not its workers */
-  struct engine *engine;         /**< null: a free place */
-  struct decider *decider;
+  struct generation *generation; /**< the first of them; null: a free place */
   uint64_t used;
 };
 
@@ -163,51 +161,22 @@ static void note_message(void *context, const struct message *message, const str
   message_encode(message, &sent->bytes);
 }
 
-static void past_deinit(struct past *past) {
-  decider_free(past->decider);
-  engine_free(past->engine);
-  generation_free(past->generation);
-  *past = (struct past){0};
-}
-
 static int past_build(struct replay *replay, struct past *past, const struct generation_facts *facts) {
-  const struct config *config = replay->options->config;
-  struct ruleset *sources;
-  int rc = generation_sources_load(replay->options->store, facts->sources, &sources, replay->err);
-  if (rc) return rc;
-  const struct generation *generation = past->generation = generation_new(facts, sources, 1);
-  if (generation->quiet_count)
-    rc = generation_sources_load(replay->options->store, facts->target, &past->generation->target,
-                                 replay->err);
-  if (rc) return rc;
-  struct engine_options options = generation_engine(generation, config);
-  options.counted_budget = true;
-  rc = generation_load_flights(past->generation, replay->options->store, replay->err);
-  if (rc) return rc;
-  if ((rc = engine_new(&past->engine, &options, replay->err))) return rc;
-  past->decider = decider_new(&(struct decider_options){
-      .engine = past->engine,
-      .config = config,
-      .generation = facts->number,
-      .paused = generation->facts.paused,
-      .besides = generation->besides,
-      .besides_count = generation->besides_count,
-      .interests = generation->interests,
-      .interest_count = generation->interest_count,
-      .record_max = config->state.record_max,
-      .uncounted = true,
-      .flights = generation_flights(generation),
-      .observer = {.context = replay, .message = note_message, .ran = note_run, .judged = note_judged}});
-  return 0;
+  struct store *store = replay->options->store;
+  struct decider_observer observer = {
+      .context = replay, .message = note_message, .ran = note_run, .judged = note_judged};
+  int rc = generation_load(&past->generation, facts, store, 1, replay->err);
+  if (rc == 0)
+    rc = generation_build_aside(past->generation, replay->options->config, store, observer, replay->err);
+  return rc;
 }
 
-/** The rules of these facts, from those at hand or in place of those used longest ago. */
 static int past_find(struct replay *replay, const struct generation_facts *facts) {
   struct past *oldest = replay->pasts;
   for (size_t i = 0; i < PASTS; i++) {
     struct past *past = &replay->pasts[i];
     if (past->used < oldest->used) oldest = past;
-    if (!past->engine) continue;
+    if (!past->generation) continue;
     const struct generation_facts *of = &past->generation->facts;
     if (!hash128_equal(of->sources, facts->sources) || !str_equal(of->paused, facts->paused) ||
         !str_equal(of->windows, facts->windows) || !str_equal(of->besides, facts->besides) ||
@@ -217,12 +186,15 @@ static int past_find(struct replay *replay, const struct generation_facts *facts
     replay->now = past;
     return 0;
   }
-  past_deinit(oldest);
+  generation_free(oldest->generation);
+  *oldest = (struct past){0};
   int rc = past_build(replay, oldest, facts);
-  if (rc)
-    past_deinit(oldest);
-  else
+  if (rc) {
+    generation_free(oldest->generation);
+    oldest->generation = NULL;
+  } else {
     replay->now = oldest;
+  }
   return rc;
 }
 
@@ -242,6 +214,10 @@ static int past_of(struct replay *replay, uint32_t generation) {
   }
   replay->now->used = ++replay->clock;
   return 0;
+}
+
+static struct decider *decider_of(const struct replay *replay) {
+  return replay->now->generation->workers[0].decider;
 }
 
 static const struct sent *sent_of(const struct replay *replay, struct hash128 id, struct message *message) {
@@ -284,10 +260,10 @@ static void replay_retry(struct replay *replay, const struct log_record *record)
   while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) {
     if (effect.type != EFFECT_DEAD_CLEAR) continue;
     if (letter_of(replay, effect.dead_id, &failure))
-      decide_retry(replay->now->decider, &replay->record, record->entity, &failure.failure, record->at,
+      decide_retry(decider_of(replay), &replay->record, record->entity, &failure.failure, record->at,
                    &decision, &err);
     else if (sent_of(replay, effect.dead_id, &message))
-      decide_resend(replay->now->decider, &replay->record, &message, &decision, &err);
+      decide_resend(decider_of(replay), &replay->record, &message, &decision, &err);
   }
 }
 
@@ -300,12 +276,12 @@ static void replay_effects(struct replay *replay, const struct log_record *recor
   while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) {
     struct message message;
     if (effect.type == EFFECT_OUTCOME && sent_of(replay, effect.outcome.message_id, &message))
-      decide_outcome(replay->now->decider, &replay->record, &message, &effect.outcome, &decision);
+      decide_outcome(decider_of(replay), &replay->record, &message, &effect.outcome, &decision);
     if (effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS || effect.type == EFFECT_CONSENT ||
         effect.type == EFFECT_ATTRIBUTE || effect.type == EFFECT_TIMER_CLEAR ||
         effect.type == EFFECT_WINDOW_STATE || effect.type == EFFECT_JOURNEY ||
         effect.type == EFFECT_JOURNEY_END || (record->type == LOG_FILL && effect.type == EFFECT_SEGMENT))
-      decide_effect(replay->now->decider, &replay->record, record->entity, &effect, record->at, &decision,
+      decide_effect(decider_of(replay), &replay->record, record->entity, &effect, record->at, &decision,
                     NULL);
   }
 }
@@ -341,7 +317,7 @@ static int replay_record(void *context, const struct log_record *record) {
     return 0;
   }
   if (rc) return rc;
-  decider_know(replay->now->decider, record->effects);
+  decider_know(decider_of(replay), record->effects);
   struct reader reader = reader_of(record->input);
   struct decision decision;
   struct event event;
@@ -349,21 +325,20 @@ static int replay_record(void *context, const struct log_record *record) {
   switch (record->type) {
   case LOG_EVENT:
     rc = event_decode(&event, &reader, replay->err);
-    if (rc == 0) decide_event(replay->now->decider, &replay->record, &event, record->at, &decision);
+    if (rc == 0) decide_event(decider_of(replay), &replay->record, &event, record->at, &decision);
     return rc;
   case LOG_TIMER:
     rc = effect_decode(&timer, &reader, replay->err);
     if (rc == 0)
-      decide_timer(replay->now->decider, &replay->record, record->entity, &timer.timer, record->at,
-                   &decision);
+      decide_timer(decider_of(replay), &replay->record, record->entity, &timer.timer, record->at, &decision);
     return rc;
   case LOG_LOOKUP:
-    return decide_lookup_again(replay->now->decider, &replay->record, record->input, record->at, &decision,
+    return decide_lookup_again(decider_of(replay), &replay->record, record->input, record->at, &decision,
                                replay->err);
   case LOG_FAN_OUT: {
     struct error unreached; // by rules that are gone since
-    decide_reach(replay->now->decider, &replay->record, record->entity, record->input, 0, record->at,
-                 &decision, &unreached);
+    decide_reach(decider_of(replay), &replay->record, record->entity, record->input, 0, record->at, &decision,
+                 &unreached);
     return 0;
   }
   case LOG_RETRY:
@@ -389,7 +364,7 @@ int replay_run(const struct replay_options *options, struct buf *out, struct err
     value_put_array(out, replay.row_count);
     buf_append(out, replay.rows.data, replay.rows.len);
   }
-  for (size_t i = 0; i < PASTS; i++) past_deinit(&replay.pasts[i]);
+  for (size_t i = 0; i < PASTS; i++) generation_free(replay.pasts[i].generation);
   for (size_t i = 0; i < replay.sent_count; i++) buf_deinit(&replay.sent[i].bytes);
   memory_free(replay.sent);
   for (size_t i = 0; i < replay.letter_count; i++) buf_deinit(&replay.letters[i].bytes);

@@ -252,7 +252,7 @@ void generation_free(struct generation *generation) {
   memory_free(generation);
 }
 
-struct engine_options generation_engine(const struct generation *generation, const struct config *config) {
+static struct engine_options made_with(const struct generation *generation, const struct config *config) {
   return (struct engine_options){.ruleset = generation->ruleset,
                                  .config = config,
                                  .generation = generation->facts.number,
@@ -268,41 +268,50 @@ static void warn_lost(void *context, const struct error *err) {
   LOG_WARN("rules", "journeys under way cannot go on", LOG_TEXT("because", err->message));
 }
 
-int generation_load_flights(struct generation *generation, struct store *store, struct error *err) {
-  if (generation->flights.store) return 0;
-  return journey_sources_load(&generation->flights, store, generation->facts.flights, err);
-}
-
-struct decider_flights generation_flights(const struct generation *generation) {
-  return journey_sources_port(&generation->flights);
-}
-
-int generation_build(struct generation *generation, const struct config *config, struct store *store,
-                     uint32_t index, struct decider_observer observer, struct error *err) {
+static int build(struct generation *generation, const struct config *config, struct store *store,
+                 uint32_t index, bool aside, struct decider_observer observer, struct error *err) {
   struct generation_rules *rules = &generation->workers[index];
   if (rules->engine) return 0;
-  struct str flights = generation->facts.flights;
-  int rc = generation_load_flights(generation, store, err);
+  int rc = 0;
+  if (!generation->flights.store)
+    rc = journey_sources_load(&generation->flights, store, generation->facts.flights, err);
   if (rc) return rc;
-  struct engine_options options = generation_engine(generation, config);
+  struct engine_options options = made_with(generation, config);
+  options.counted_budget = aside;
   thread_pace();
   rc = engine_new(&rules->engine, &options, err);
   thread_unpace();
   if (rc) return rc;
   rules->generation = generation->facts.number;
-  rules->decider = decider_new(&(struct decider_options){.engine = rules->engine,
-                                                         .config = config,
-                                                         .generation = generation->facts.number,
-                                                         .paused = generation->facts.paused,
-                                                         .besides = generation->besides,
-                                                         .besides_count = generation->besides_count,
-                                                         .interests = generation->interests,
-                                                         .interest_count = generation->interest_count,
-                                                         .record_max = config->state.record_max,
-                                                         .flights = generation_flights(generation),
-                                                         .observer = observer});
-  journey_sources_open(rules->decider, flights, index ? NULL : warn_lost, NULL);
+  rules->decider =
+      decider_new(&(struct decider_options){.engine = rules->engine,
+                                            .config = config,
+                                            .generation = generation->facts.number,
+                                            .paused = generation->facts.paused,
+                                            .besides = generation->besides,
+                                            .besides_count = generation->besides_count,
+                                            .interests = generation->interests,
+                                            .interest_count = generation->interest_count,
+                                            .record_max = config->state.record_max,
+                                            .uncounted = aside,
+                                            .flights = journey_sources_port(&generation->flights),
+                                            .observer = observer});
   return 0;
+}
+
+int generation_build(struct generation *generation, const struct config *config, struct store *store,
+                     uint32_t index, struct decider_observer observer, struct error *err) {
+  bool built = generation->workers[index].engine;
+  int rc = build(generation, config, store, index, false, observer, err);
+  if (rc == 0 && !built)
+    journey_sources_open(generation->workers[index].decider, generation->facts.flights,
+                         index ? NULL : warn_lost, NULL);
+  return rc;
+}
+
+int generation_build_aside(struct generation *generation, const struct config *config, struct store *store,
+                           struct decider_observer observer, struct error *err) {
+  return build(generation, config, store, 0, true, observer, err);
 }
 
 /* ---- keeping ---- */
@@ -426,6 +435,21 @@ int generation_facts_load(struct store *store, uint32_t number, struct buf *byte
   buf_clear(bytes);
   int rc = store_meta_get(store, str_from(key), bytes, err);
   return rc ? rc : generation_facts_decode(out, buf_str(bytes), err);
+}
+
+int generation_load(struct generation **out, const struct generation_facts *facts, struct store *store,
+                    uint32_t worker_count, struct error *err) {
+  struct ruleset *sources;
+  *out = NULL;
+  int rc = generation_sources_load(store, facts->sources, &sources, err);
+  if (rc) return rc;
+  struct generation *generation = generation_new(facts, sources, worker_count);
+  if (generation->quiet_count) rc = generation_sources_load(store, facts->target, &generation->target, err);
+  if (rc)
+    generation_free(generation);
+  else
+    *out = generation;
+  return rc;
 }
 
 int generation_list(struct store *store, uint32_t newest, uint32_t most, struct buf *out, struct error *err) {

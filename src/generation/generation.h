@@ -91,22 +91,26 @@ struct generation *generation_new(const struct generation_facts *facts, struct r
 /** No worker may have its rules any more. Closes Lua states, which takes milliseconds. */
 void generation_free(struct generation *generation);
 
-/** Read what facts.flights names, once. Blocking. */
-int generation_load_flights(struct generation *generation, struct store *store, struct error *err);
-/** The same for a decider: borrows from the generation. */
-struct decider_flights generation_flights(const struct generation *generation);
+/** One that the store keeps, with the sources it needs, not built yet. Any thread; blocking.
+ * @return 0, or ERROR_NOT_FOUND / ERROR_CORRUPT: then `*out` is null. */
+int generation_load(struct generation **out, const struct generation_facts *facts, struct store *store,
+                    uint32_t worker_count, struct error *err);
+
 /** Load the rules for one worker, unless they are, and the earlier sources that journeys are on; one of these
  * that does not load any more is logged, and its journeys say so. Any thread, one worker after the other;
  * blocking. @param observer  what the worker's decider must tell it. @return 0, or ERROR_SCRIPT /
  * ERROR_BUDGET with file, line, what is wrong, what to write. */
 int generation_build(struct generation *generation, const struct config *config, struct store *store,
                      uint32_t index, struct decider_observer observer, struct error *err);
+/** The same for one who looks beside what serves, `kairos why --replay` for one, in the first worker's place:
+ * budgets are counted steps, so that the answer is the same each time, nothing is counted for /metrics, and
+ * earlier sources are loaded when they are needed. */
+int generation_build_aside(struct generation *generation, const struct config *config, struct store *store,
+                           struct decider_observer observer, struct error *err);
 
 /** Append facts.windows as they are now, those of facts.besides and facts.interests too; the first worker's
  * rules should be built. */
 void generation_windows(const struct generation *generation, struct buf *out);
-/** What its engine is made with. */
-struct engine_options generation_engine(const struct generation *generation, const struct config *config);
 /** Append one of facts.quiet. */
 void generation_put_quiet(struct buf *out, const struct engine_segment *segment, uint32_t since);
 /** What is kept of a window's declaration: append so many members of a map, and read them back. The

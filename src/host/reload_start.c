@@ -10,14 +10,11 @@
 static int load_last(struct reload *reload, uint32_t number, struct error *err) {
   struct host *host = reload->host;
   struct generation_facts facts;
-  struct ruleset *sources;
   struct buf bytes;
   buf_init(&bytes);
   int rc = generation_facts_load(host->shared.store, number, &bytes, &facts, err);
-  if (rc == 0) rc = generation_sources_load(host->shared.store, facts.sources, &sources, err);
-  if (rc == 0) reload->serving = generation_new(&facts, sources, host->shared.worker_count);
-  if (rc == 0 && reload->serving->quiet_count)
-    rc = generation_sources_load(host->shared.store, facts.target, &reload->serving->target, err);
+  if (rc == 0)
+    rc = generation_load(&reload->serving, &facts, host->shared.store, host->shared.worker_count, err);
   if (rc) error_prefix(err, "what generation %u was cannot be read: ", number);
   buf_deinit(&bytes);
   return rc;

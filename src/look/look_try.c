@@ -229,21 +229,8 @@ static void answer_needs(const struct look_try *trial, struct decider *decider, 
   buf_deinit(&input);
 }
 
-static void decide(struct look_try *trial, struct engine *engine, const struct config *config,
-                   const struct generation *generation, struct str weights, struct record *record,
+static void decide(struct look_try *trial, struct decider *decider, struct str weights, struct record *record,
                    struct seen *seen) {
-  struct decider *decider = decider_new(&(struct decider_options){.engine = engine,
-                                                                  .config = config,
-                                                                  .generation = trial->generation,
-                                                                  .paused = generation->facts.paused,
-                                                                  .flights = generation_flights(generation),
-                                                                  .record_max = config->state.record_max,
-                                                                  .uncounted = true,
-                                                                  .observer = {.context = seen,
-                                                                               .message = note_message,
-                                                                               .failure = note_failure,
-                                                                               .ran = note_run,
-                                                                               .judged = note_judged}});
   struct decision decision;
   decider_weigh(decider, weights);
   decide_event(decider, record, &trial->event, trial->wall, &decision);
@@ -253,14 +240,11 @@ static void decide(struct look_try *trial, struct engine *engine, const struct c
   note_effects(seen, buf_str(&effects));
   if (decision.waits) answer_needs(trial, decider, record, buf_str(&effects), seen);
   buf_deinit(&effects);
-  decider_free(decider);
 }
 
 int look_try_run(struct look_try *trial, const struct config *config, struct store *store, struct buf *out,
                  struct error *err) {
-  struct ruleset *ruleset = NULL;
-  struct generation *generation = NULL; /* its facts and sources, not its workers */
-  struct engine *engine = NULL;
+  struct generation *generation = NULL;
   struct record record;
   struct seen seen = {.store = store, .generation = trial->generation};
   struct buf facts_bytes, weights;
@@ -272,18 +256,18 @@ int look_try_run(struct look_try *trial, const struct config *config, struct sto
   for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++) buf_init(bufs[i]);
   int rc = record_decode(&record, buf_str(&trial->record), err);
   if (rc == 0) rc = generation_facts_load(store, trial->generation, &facts_bytes, &facts, err);
-  if (rc == 0) rc = generation_sources_load(store, facts.sources, &ruleset, err);
+  if (rc == 0) rc = generation_load(&generation, &facts, store, 1, err);
   if (rc) goto cleanup;
-  generation = generation_new(&facts, ruleset, 1);
-  rc = generation_load_flights(generation, store, err);
-  if (rc) goto cleanup;
-  struct engine_options options = generation_engine(generation, config);
-  options.counted_budget = true;
-  rc = engine_new(&engine, &options, err);
+  struct decider_observer observer = {.context = &seen,
+                                      .message = note_message,
+                                      .failure = note_failure,
+                                      .ran = note_run,
+                                      .judged = note_judged};
+  rc = generation_build_aside(generation, config, store, observer, err);
   if (rc) goto cleanup;
   rc = experiments_weights(store, &weights, err);
   if (rc) goto cleanup;
-  decide(trial, engine, config, generation, buf_str(&weights), &record, &seen);
+  decide(trial, generation->workers[0].decider, buf_str(&weights), &record, &seen);
   value_put_map(out, 7);
   value_put_member_integer(out, "at", event_now(&trial->event));
   value_put_member_integer(out, "generation", trial->generation);
@@ -293,7 +277,6 @@ int look_try_run(struct look_try *trial, const struct config *config, struct sto
   put_list(out, "changes", seen.change_count, &seen.changes);
   value_put_member_integer(out, "windows", seen.window_count);
 cleanup:
-  if (engine) engine_free(engine);
   generation_free(generation);
   record_deinit(&record);
   buf_deinit(&facts_bytes);
