@@ -68,9 +68,10 @@ static inline void support_fetch_answered(struct mail *mail, bool cancelled) {
   (*((struct support_fetch *)mail)->answered)++;
 }
 
-/** Ask and wait. */
-static inline int support_fetch(struct store *store, struct support_loop *loop,
-                                struct store_fetch_item *items, uint32_t count, int64_t since) {
+/** Ask and wait. @param records  where the items' records lie then */
+static inline int support_fetch_records(struct store *store, struct support_loop *loop,
+                                        struct store_fetch_item *items, uint32_t count, int64_t since,
+                                        struct buf *records) {
   struct support_fetch fetch = {.fetch = {.mail.run = support_fetch_answered,
                                           .reply = loop->mailbox,
                                           .items = items,
@@ -80,7 +81,17 @@ static inline int support_fetch(struct store *store, struct support_loop *loop,
   int target = loop->answered + 1;
   store_fetch(store, &fetch.fetch);
   support_loop_wait(loop, &loop->answered, target);
+  *records = fetch.fetch.records;
   return fetch.fetch.status;
+}
+
+/** The same, for who does not look at records. */
+static inline int support_fetch(struct store *store, struct support_loop *loop,
+                                struct store_fetch_item *items, uint32_t count, int64_t since) {
+  struct buf records;
+  int rc = support_fetch_records(store, loop, items, count, since, &records);
+  buf_deinit(&records);
+  return rc;
 }
 
 /** Run this very program again, so that RocksDB's threads are the child's own. The words end with a null.

@@ -106,9 +106,7 @@ static bool is_seen(struct store *store, struct entity entity, const char *event
   struct support_loop loop;
   support_loop_init(&loop);
   struct store_fetch_item item = {.entity = entity, .event_id = str_from(event_id)};
-  buf_init(&item.record);
   assert_int_equal(support_fetch(store, &loop, &item, 1, since), 0);
-  buf_deinit(&item.record);
   support_loop_deinit(&loop);
   return item.seen;
 }

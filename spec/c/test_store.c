@@ -33,23 +33,23 @@ static void records_are_written_and_fetched_in_batches(void **state) {
   struct store_fetch_item items[USERS * 2 + 1] = {0};
   for (int i = 0; i < USERS * 2; i++) {
     items[i].entity = support_user(ids[i]);
-    buf_init(&items[i].record);
   }
   items[USERS * 2].entity = (struct entity){ENTITY_SUBJECT, STR("user-1")};
-  assert_int_equal(support_fetch(store, &loop, items, USERS * 2 + 1, 0), 0);
+  struct buf records;
+  assert_int_equal(support_fetch_records(store, &loop, items, USERS * 2 + 1, 0, &records), 0);
   for (int i = 0; i < USERS * 2; i++) {
     assert_int_equal(items[i].found, i < USERS);
     assert_false(items[i].seen);
     if (i < USERS) {
       struct record record;
       record_init(&record);
-      assert_int_equal(record_decode(&record, buf_str(&items[i].record), NULL), 0);
+      assert_int_equal(record_decode(&record, items[i].record, NULL), 0);
       assert_int_equal(record.seq, i + 7);
       assert_int_equal(support_attribute(&record, "n"), i);
       record_deinit(&record);
     }
-    buf_deinit(&items[i].record);
   }
+  buf_deinit(&records);
   assert_false(items[USERS * 2].found);
   assert_int_equal(support_fetch(store, &loop, NULL, 0, 0), 0);
   struct record record;
@@ -521,9 +521,7 @@ static bool is_seen(struct store *store, const char *event_id, int64_t since) {
   struct support_loop loop;
   support_loop_init(&loop);
   struct store_fetch_item item = {.entity = support_user("ada"), .event_id = str_from(event_id)};
-  buf_init(&item.record);
   assert_int_equal(support_fetch(store, &loop, &item, 1, since), 0);
-  buf_deinit(&item.record);
   support_loop_deinit(&loop);
   return item.seen;
 }

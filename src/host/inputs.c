@@ -283,7 +283,6 @@ static void fetch(struct worker *worker, struct slot *slot) {
      * answers. */
     first->seen = seen_has(worker->seen, first->mark, dedup_since(worker));
   }
-  buf_init(&item->record);
 }
 
 static void enqueue(struct worker *worker, struct slot *slot, struct waiting *waiting) {
@@ -342,7 +341,7 @@ struct fetching {
 static int fetched_record(struct slot *slot, struct store_fetch_item *item, struct error *err) {
   slot->indexed_due = INT64_MAX;
   if (item->found) {
-    int rc = record_decode(&slot->record, buf_str(&item->record), err);
+    int rc = record_decode(&slot->record, item->record, err);
     if (rc) return rc;
     slot->indexed_due = next_due(slot);
   }
@@ -350,8 +349,24 @@ static int fetched_record(struct slot *slot, struct store_fetch_item *item, stru
   return 0;
 }
 
+static void fetched_ahead(const struct worker *worker, const struct fetching *fetching, uint32_t at) {
+  uint32_t count = fetching->fetch.count;
+  if (at + AHEAD_PLACES < count) {
+    const struct slot *slot = fetching->slots[at + AHEAD_PLACES];
+    __builtin_prefetch(slot);
+    __builtin_prefetch(&slot->waiting);
+  }
+  if (at + AHEAD_SLOT < count) __builtin_prefetch(fetching->slots[at + AHEAD_SLOT]->waiting);
+  if (at + AHEAD_RECORD >= count) return;
+  const struct waiting *waiting = fetching->slots[at + AHEAD_RECORD]->waiting;
+  if (waiting->type != WAITING_EVENT) return;
+  seen_prefetch(worker->seen, waiting->mark);
+  __builtin_prefetch(&waiting->batch->items[waiting->item].event);
+}
+
 static void fetch_take(struct worker *worker, struct fetching *fetching) {
   for (uint32_t i = 0; i < fetching->fetch.count; i++) {
+    fetched_ahead(worker, fetching, i);
     struct slot *slot = fetching->slots[i];
     struct store_fetch_item *item = &fetching->fetch.items[i];
     struct waiting *first = slot->waiting;
@@ -377,7 +392,7 @@ static void fetch_answered(struct mail *mail, bool cancelled) {
   worker->fetches_in_air--;
   if (!cancelled && fetching->fetch.status) worker_failed(worker, "store", fetching->fetch.status);
   if (!worker->parked) fetch_take(worker, fetching);
-  for (uint32_t i = 0; i < fetching->fetch.count; i++) buf_deinit(&fetching->fetch.items[i].record);
+  buf_deinit(&fetching->fetch.records);
   memory_free(fetching->fetch.items);
   memory_free(fetching->slots);
   memory_free(fetching);
@@ -393,6 +408,7 @@ void inputs_fetch_submit(struct worker *worker) {
                                          .reply = worker->mailbox,
                                          .items = worker->fetch_items,
                                          .count = (uint32_t)worker->fetch_count};
+  buf_init(&fetching->fetch.records);
   worker->fetch_slots = NULL;
   worker->fetch_items = NULL;
   worker->fetch_count = worker->fetch_cap = 0;
@@ -630,6 +646,5 @@ static void refuse_slot(void *context, struct slot *slot) {
 
 void inputs_refuse(struct worker *worker) {
   table_each(worker->table, refuse_slot, worker);
-  for (size_t i = 0; i < worker->fetch_count; i++) buf_deinit(&worker->fetch_items[i].record);
   worker->fetch_count = 0;
 }

@@ -36,7 +36,7 @@ struct store_fetch_item {
   struct str event_id;  /**< also ask whether (entity, event_id) is a sealed dedup mark; "" for no */
   bool found;
   bool seen;
-  struct buf record; /**< stored bytes if found; the item's owner frees it */
+  struct str record; /**< stored bytes if found: they lie in the fetch's `records` */
 };
 
 struct store_fetch {
@@ -47,6 +47,7 @@ struct store_fetch {
   int status;         /**< 0, or ERROR_IO / ERROR_CORRUPT: no item is to be believed */
   struct store_fetch_item *items;
   uint32_t count;
+  struct buf records; /**< initialised; the fetch's owner frees it */
 };
 void store_fetch(struct store *store, struct store_fetch *fetch);
 

@@ -130,10 +130,17 @@ static int fetch_records(struct store *store, struct store_fetch *fetch, struct 
     struct store_fetch_item *item = &fetch->items[lookup->items[i]];
     item->found = lookup->values[i] != NULL;
     if (!item->found) continue;
-    size_t len;
-    const char *value = rocksdb_pinnableslice_value(lookup->values[i], &len);
-    buf_append(&item->record, value, len);
+    const char *value = rocksdb_pinnableslice_value(lookup->values[i], &item->record.len);
+    buf_append(&fetch->records, value, item->record.len);
     rocksdb_pinnableslice_destroy(lookup->values[i]);
+  }
+  // They are where they stay.
+  const char *at = (const char *)fetch->records.data;
+  for (size_t i = 0; i < lookup->count; i++) {
+    struct store_fetch_item *item = &fetch->items[lookup->items[i]];
+    if (!item->found) continue;
+    item->record.data = at;
+    at += item->record.len;
   }
   return 0;
 }
