@@ -8,7 +8,6 @@
 #include <stdlib.h>
 
 enum {
-  HEADER_SIZE = 44,
   CHANGES_MAX = 65536, /**< a thousand times what any place has seen */
   TYPES_MAX = 254,     /**< RFC 8536 allows 256; two are kept for the rule at the end */
   OFFSET_MAX = 26 * 3600

@@ -1,5 +1,6 @@
 /** A host's insides, shared by host.c (start, drain), maintain.c (checkpoint, sealing, recovery), command*.c
- * (operators), outcome.c and gauges.c. */
+ * (operators), outcome.c, gauges.c and the jobs beside the workers (reload, fills, experiments); and by
+ * src/look, which looks into them. */
 #pragma once
 
 #include "host/host.h"
