@@ -113,11 +113,30 @@ static void a_mark_of_a_later_chunk_outlives_its_earlier_self(void **state) {
   seen_free(seen);
 }
 
+/** Their searches begin at one place, and go along the same tags. */
+static void marks_that_nearly_agree_are_told_apart(void **state) {
+  (void)state;
+  struct seen *seen = seen_new();
+  struct hash128 marks[40];
+  for (size_t i = 0; i < 40; i++) {
+    marks[i] = (struct hash128){.high = (uint64_t)(i + 1) << 32 | (i % 3 == 0 ? 0 : 1), .low = UINT64_MAX};
+    assert_false(seen_has(seen, marks[i], 0));
+    assert_true(seen_add(seen, marks[i], 10 + (int64_t)i));
+  }
+  for (size_t i = 0; i < 40; i++) {
+    assert_true(seen_has(seen, marks[i], 9 + (int64_t)i));
+    assert_false(seen_has(seen, marks[i], 10 + (int64_t)i));
+  }
+  assert_false(seen_has(seen, (struct hash128){.high = UINT64_C(99) << 32, .low = UINT64_MAX}, 0));
+  seen_free(seen);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(marks_tell_pairs_apart),
       cmocka_unit_test(a_mark_counts_while_younger_than_since),
       cmocka_unit_test(thousands_are_told_apart),
+      cmocka_unit_test(marks_that_nearly_agree_are_told_apart),
       cmocka_unit_test(sealed_chunks_go_and_only_they),
       cmocka_unit_test(steady_load_is_dropped_too),
       cmocka_unit_test(a_mark_of_a_later_chunk_outlives_its_earlier_self),
