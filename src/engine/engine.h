@@ -186,8 +186,8 @@ struct engine_call {
 void engine_call_init(struct engine_call *call);
 void engine_call_deinit(struct engine_call *call);
 
-/** The event changes for the rules that follow: drop the table built for the last one. Once before the rules
- * of each input. */
+/** The event changes for the rules that follow: nothing of the last one is found any more, and its bytes may
+ * go. Once before the rules of each input. */
 void engine_input(struct engine *engine);
 /** @return 0, or ERROR_SCRIPT / ERROR_BUDGET / ERROR_LIMIT with file, line and traceback; the caller rolls
  * back. */

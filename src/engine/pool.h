@@ -1,6 +1,6 @@
-/** Memory of one Lua state: small blocks from lists by size, large ones from malloc. An event's table takes
- * forty small blocks, which this way cost a seventh less of a call. A block serves its size alone, so what
- * the pool has taken it keeps until it is trimmed. One thread.
+/** Memory of one Lua state: small blocks from lists by size, large ones from malloc. The whole
+ * table of an event takes forty small blocks, which this way cost a seventh less of a call. A block serves
+ * its size alone, so what the pool has taken it keeps until it is trimmed. One thread.
  */
 #pragma once
 
