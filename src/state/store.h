@@ -216,7 +216,7 @@ struct store_options {
   const char *directory;
   bool read_only; /**< beside no running host: `why` and `dead list` on a directory at rest */
   int64_t log_keep, ledger_keep, dedup_keep; /**< ms */
-  /** Block cache, filters and indexes included, but for the users': those take about 2 bytes a user beside
+  /** Block cache, filters and indexes included, but for the users': those take some 3 bytes a user beside
    * it. */
   uint64_t cache_bytes;
 };
