@@ -1,4 +1,4 @@
-// links: base config event state gate deliver engine ingest decide host control
+// links: base config event state gate deliver engine ingest decide generation explain host look control
 /* The control socket: requests and answers over a real socket, hostile clients, the socket's file. The host's
  * side is a small one of this file: host_command() is a port. */
 #include "base/clock.h"

@@ -1,4 +1,4 @@
-// links: base config event state gate deliver engine ingest decide host control cli
+// links: base config event state gate deliver engine ingest decide generation explain host look control cli
 /* The command line's own parts: options and slips, moments, what people see. */
 #include "cli/cli.h"
 #include "cli/moment.h"

@@ -1,4 +1,4 @@
-// links: base config event state gate deliver engine ingest decide host
+// links: base config event state gate deliver engine ingest decide generation explain
 /* What is kept of generations: read back, shared by content, and dropped when nothing refers to it. */
 #include "explain/replay.h"
 #include "generation/changes.h"

@@ -1,4 +1,4 @@
-// links: base config event state gate deliver engine ingest decide host
+// links: base config event state gate deliver engine ingest decide generation
 /* What journeys under way keep: their source by content, as long as somebody is on it, and what it declares.
  */
 #include "generation/generation.h"

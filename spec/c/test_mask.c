@@ -1,4 +1,4 @@
-// links: base config event state gate deliver engine ingest decide host
+// links: base config event state gate deliver engine ingest decide generation explain
 /* What is masked of a value, and what is not. */
 #include "base/logger.h"
 #include "event/json.h"

@@ -1,4 +1,4 @@
-// links: base config event state gate deliver engine ingest decide host sim
+// links: base config event state gate deliver engine ingest decide generation explain host sim
 /* The virtual host: what happens when, who is told, and that what it says are well-formed values. */
 #include "sim/sim.h"
 #include "test_engine_support.h"

@@ -1,4 +1,4 @@
-// links: base config event state gate deliver engine ingest decide host
+// links: base config event state gate deliver engine ingest decide generation explain
 /* Why: from the records of a user's history to decisions and what became of them; dead letters described. */
 #include "explain/dead.h"
 #include "explain/offline.h"
