@@ -37,17 +37,78 @@ static int tear_down(void **state) {
   return 0;
 }
 
+/** Read with its members' ends noted, it is the same. */
+static void assert_same_with_ends(struct fixture *fixture, const char *text, size_t len, int64_t received,
+                                  int code) {
+  struct buf value, ends;
+  buf_init(&value);
+  buf_init(&ends);
+  assert_int_equal(json_parse_items(fixture->parser, text, len, 1, &value, &ends, NULL), 0);
+  struct reader reader = reader_of(buf_str(&value));
+  struct event_ends noted = {value.data, (const uint64_t *)(const void *)ends.data};
+  struct event event;
+  struct event_fault fault = {0};
+  if (value_head(buf_str(&value)).type != VALUE_ARRAY) {
+    assert_int_equal(event_read(&event, &reader, &noted, received, &limits, &fault), code);
+    assert_string_equal(fault.pointer, fixture->fault.pointer);
+    assert_string_equal(fault.message, fixture->fault.message);
+    assert_int_equal(reader_left(&reader), 0);
+    assert_ptr_equal(noted.next, ends.data + ends.len);
+  }
+  if (code == 0) {
+    assert_true(str_equal(event.id, fixture->event.id) && str_equal(event.type, fixture->event.type));
+    assert_true(entity_equal(event.entity, fixture->event.entity));
+    assert_int_equal(event.timestamp, fixture->event.timestamp);
+    assert_true(str_equal(event.payload, fixture->event.payload));
+    assert_true(str_equal(event.metadata, fixture->event.metadata));
+  }
+  buf_deinit(&value);
+  buf_deinit(&ends);
+}
+
 static int read_event(struct fixture *fixture, const char *json, int64_t received) {
   size_t len = strlen(json);
   char *copy = memory_zalloc(len + JSON_PADDING);
   memcpy(copy, json, len);
   struct error err;
   buf_clear(&fixture->value);
-  int code = json_parse(fixture->parser, copy, len, &fixture->value, &err);
-  memory_free(copy);
-  if (code) fail_msg("%s: %s", json, err.message);
+  if (json_parse(fixture->parser, copy, len, &fixture->value, &err)) fail_msg("%s: %s", json, err.message);
   memset(&fixture->fault, 0, sizeof fixture->fault);
-  return event_from_value(&fixture->event, buf_str(&fixture->value), received, &limits, &fixture->fault);
+  int code = event_from_value(&fixture->event, buf_str(&fixture->value), received, &limits, &fixture->fault);
+  assert_same_with_ends(fixture, copy, len, received, code);
+  memory_free(copy);
+  return code;
+}
+
+/** Items of an array are found where the ends say, whatever stands between them. */
+static void items_of_an_array_are_read_with_their_ends(void **state) {
+  struct fixture *fixture = *state;
+  static const char text[] =
+      "[{\"event_id\":\"a\",\"event_type\":\"t\",\"user_id\":\"u\",\"timestamp\":1700000000000,"
+      "\"payload\":{\"deep\":[{\"x\":{}},[]]}},{},[{\"x\":1}],{\"y\":[{}],\"event_id\":\"b\"},7,"
+      "{\"event_id\":\"c\",\"event_type\":\"t\",\"subject\":\"s\",\"timestamp\":1700000000000,"
+      "\"payload\":{}}]";
+  static const bool good[] = {true, false, false, false, false, true};
+  char copy[sizeof text + JSON_PADDING] = {0};
+  memcpy(copy, text, sizeof text);
+  struct buf ends;
+  buf_init(&ends);
+  buf_clear(&fixture->value);
+  assert_int_equal(json_parse_items(fixture->parser, copy, sizeof text - 1, 1, &fixture->value, &ends, NULL),
+                   0);
+  struct reader reader = reader_of(buf_str(&fixture->value));
+  struct event_ends noted = {fixture->value.data, (const uint64_t *)(const void *)ends.data};
+  assert_int_equal(value_read(&reader).count, 6);
+  for (size_t i = 0; i < 6; i++) {
+    struct event event;
+    struct event_fault fault;
+    int code = event_read(&event, &reader, &noted, 1700000000000, &limits, &fault);
+    assert_int_equal(code, good[i] ? 0 : ERROR_INVALID);
+    if (good[i]) assert_true(str_equal(event.id, i ? STR("c") : STR("a")) && value_valid(event.payload));
+  }
+  assert_int_equal(reader_left(&reader), 0);
+  assert_ptr_equal(noted.next, ends.data + ends.len);
+  buf_deinit(&ends);
 }
 
 static void assert_str(struct str actual, const char *expected) {
@@ -274,6 +335,7 @@ static void partitions_are_stable_and_even(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(items_of_an_array_are_read_with_their_ends, set_up, tear_down),
       cmocka_unit_test_setup_teardown(envelopes_are_read, set_up, tear_down),
       cmocka_unit_test_setup_teardown(faults_name_the_field, set_up, tear_down),
       cmocka_unit_test_setup_teardown(bounds_are_inclusive, set_up, tear_down),

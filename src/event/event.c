@@ -72,36 +72,58 @@ static struct str *envelope_field(struct envelope *envelope, struct str name) {
   }
 }
 
-/** @return 0 with the reader behind the value. */
-static int read_envelope(struct envelope *envelope, struct reader *reader, struct event_fault *fault) {
-  struct str value = {(const char *)reader->at, reader_left(reader)};
-  struct value map = value_read(reader);
-  if (map.type != VALUE_MAP) return fault_set(fault, "", "is %s; an object is wanted", type_name(value));
-  for (uint32_t i = 0; i < map.count && !reader->bad; i++) {
-    struct value name = value_read(reader);
-    if (name.type != VALUE_STRING) {
-      reader->bad = true;
-      break;
-    }
-    struct str *field = envelope_field(envelope, name.string);
-    if (!field) return refuse_unknown(name.string, fault);
-    *field = value_slice(reader);
+static struct str member_slice(struct reader *reader, struct event_ends *ends) {
+  if (!ends) return value_slice(reader);
+  const uint8_t *start = reader->at;
+  reader->at = ends->base + *ends->next++;
+  return (struct str){(const char *)start, (size_t)(reader->at - start)};
+}
+
+/** A member's name. @return false, and the reader bad, if none is there. */
+static bool next_name(struct reader *reader, struct str *name) {
+  uint8_t head = reader_left(reader) ? *reader->at : 0;
+  if ((head & 0xe0) == 0xa0) { // of at most 31 bytes
+    reader->at++;
+    *name = reader_bytes(reader, head & 0x1f);
+  } else {
+    struct value value = value_read(reader);
+    if (value.type != VALUE_STRING) reader->bad = true;
+    *name = value.string;
   }
-  if (reader->bad) return fault_set(fault, "", "cannot be read");
-  return 0;
+  return !reader->bad;
+}
+
+/** Leaves the reader behind the value. */
+static int read_envelope(struct envelope *envelope, struct reader *reader, struct event_ends *ends,
+                         struct event_fault *fault) {
+  struct reader start = *reader;
+  int code = 0;
+  if (!reader_left(reader) || !value_is_map((struct str){(const char *)reader->at, 1})) {
+    struct str value = value_slice(reader);
+    return fault_set(fault, "", "is %s; an object is wanted", type_name(value));
+  }
+  struct str name;
+  for (uint32_t count = value_read(reader).count; count > 0 && next_name(reader, &name); count--) {
+    struct str *field = envelope_field(envelope, name);
+    if (!field && !code) code = refuse_unknown(name, fault);
+    struct str value = member_slice(reader, ends);
+    if (field) *field = value;
+  }
+  if (!reader->bad) return code;
+  *reader = start;
+  value_skip(reader);
+  return fault_set(fault, "", "cannot be read");
 }
 
 /** Serialisers write null for an optional field that has no value. */
 static bool is_given(struct str value) {
-  return value.data && value_head(value).type != VALUE_NIL;
+  return value.data && !value_is_nil(value);
 }
 
 static int read_name(struct str value, const char *pointer, struct str *out, struct event_fault *fault) {
   if (!value.data) return fault_set(fault, pointer, "is required");
-  struct value head = value_head(value);
-  if (head.type != VALUE_STRING)
+  if (!value_text(value, out))
     return fault_set(fault, pointer, "is %s; a string is wanted", type_name(value));
-  *out = head.string;
   if (out->len == 0) return fault_set(fault, pointer, "is empty");
   if (out->len > EVENT_ID_MAX)
     return fault_set(fault, pointer, "is %zu bytes long; at most %d are allowed", out->len, EVENT_ID_MAX);
@@ -190,8 +212,7 @@ static int read_timestamp(struct str value, int64_t received, const struct event
 }
 
 static int read_map(struct str value, const char *pointer, struct str *out, struct event_fault *fault) {
-  if (value_head(value).type != VALUE_MAP)
-    return fault_set(fault, pointer, "is %s; an object is wanted", type_name(value));
+  if (!value_is_map(value)) return fault_set(fault, pointer, "is %s; an object is wanted", type_name(value));
   *out = value;
   return 0;
 }
@@ -207,16 +228,11 @@ static int check_size(const struct event *event, struct event_fault *fault) {
                    "the event is %zu bytes when encoded; at most %d are allowed", size, EVENT_BYTES_MAX);
 }
 
-int event_read(struct event *event, struct reader *reader, int64_t received,
+int event_read(struct event *event, struct reader *reader, struct event_ends *ends, int64_t received,
                const struct event_limits *limits, struct event_fault *fault) {
   struct envelope envelope = {0};
-  struct reader start = *reader;
   *event = (struct event){.received = received};
-  int code = read_envelope(&envelope, reader, fault);
-  if (code) {
-    *reader = start;
-    value_skip(reader);
-  }
+  int code = read_envelope(&envelope, reader, ends, fault);
   if (!code) code = read_name(envelope.event_id, "/event_id", &event->id, fault);
   if (!code) code = read_name(envelope.event_type, "/event_type", &event->type, fault);
   if (!code && event_type_is_host(event->type))
@@ -235,7 +251,7 @@ int event_read(struct event *event, struct reader *reader, int64_t received,
 int event_from_value(struct event *event, struct str value, int64_t received,
                      const struct event_limits *limits, struct event_fault *fault) {
   struct reader reader = reader_of(value);
-  return event_read(event, &reader, received, limits, fault);
+  return event_read(event, &reader, NULL, received, limits, fault);
 }
 
 void event_encode(const struct event *event, struct buf *out) {

@@ -72,8 +72,14 @@ struct event_fault {
  * @return 0 or ERROR_INVALID with `*fault` filled. */
 int event_from_value(struct event *event, struct str value, int64_t received,
                      const struct event_limits *limits, struct event_fault *fault);
-/** The same of a reader's next value, which it is behind afterwards in any case. */
-int event_read(struct event *event, struct reader *reader, int64_t received,
+/** Where members end, as json_parse_items() noted it. */
+struct event_ends {
+  const uint8_t *base; /**< what the ends count from */
+  const uint64_t *next;
+};
+/** The same of a reader's next value, which it is behind afterwards in any case, and `ends` behind its ends.
+ * @param ends  null: the members are passed over to find where they end. */
+int event_read(struct event *event, struct reader *reader, struct event_ends *ends, int64_t received,
                const struct event_limits *limits, struct event_fault *fault);
 
 /** Binary form, as logged and as passed between threads. */

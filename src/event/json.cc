@@ -70,7 +70,11 @@ public:
     begin();
   }
   void flush() {
-    out->len = static_cast<size_t>(at - out->data);
+    out->len = offset();
+  }
+  /** Bytes up to here. */
+  size_t offset() const {
+    return static_cast<size_t>(at - out->data);
   }
   /** The rare forms. */
   template <typename put> void slowly(put append) {
@@ -101,18 +105,32 @@ public:
   }
 };
 
+void note_end(struct buf *ends, uint64_t offset) {
+  buf_append(ends, &offset, sizeof offset);
+}
+
 /** Both forms list elements in the order of the text, so one straight pass does. simdjson's strings have
  * SIMDJSON_PADDING bytes behind the last one.
- * @return false where it nests too deep. */
-bool append_document(const document &doc, struct buf *out) {
+ * @param ends  where items' members end, or null (json_parse_items()). @return false where it nests too deep.
+ */
+bool append_document(const document &doc, struct buf *out, struct buf *ends) {
   static_assert(simdjson::SIMDJSON_PADDING >= 16, "short strings are copied in pieces of 16");
   const uint64_t *tape = doc.tape.get();
   const uint8_t *strings = doc.string_buf.get();
   size_t end = static_cast<uint32_t>(tape[0]);
+  constexpr unsigned NONE = VALUE_DEPTH_MAX + 2;
   unsigned depth = 0;
+  unsigned items_at = !ends ? NONE : tape_type(tape[1]) == '[' ? 1 : 0; // depth of the items …
+  unsigned members_at = NONE;      // … and of the present one's members
+  bool key = false, fresh = false; // the next string is such a member's key; there was none before
   writer to(out);
   for (size_t at = 1; at < end; at++) {
     uint64_t word = tape[at];
+    if (depth == members_at) {
+      if (key && !fresh) note_end(ends, to.offset());
+      fresh = false;
+      key = !key;
+    }
     switch (tape_type(word)) {
     case '"': {
       const uint8_t *string = strings + (word & 0x00FFFFFFFFFFFFFF);
@@ -150,8 +168,12 @@ bool append_document(const document &doc, struct buf *out) {
     }
     case '{':
     case '[': {
-      if (depth++ == VALUE_DEPTH_MAX) return false;
       bool map = tape_type(word) == '{';
+      if (depth == items_at && map) {
+        members_at = depth + 1;
+        key = fresh = true;
+      }
+      if (depth++ == VALUE_DEPTH_MAX) return false;
       uint32_t count = element_count(tape, at);
       if (count <= 15)
         to.byte(static_cast<uint8_t>((map ? 0x80 : 0x90) | count));
@@ -161,7 +183,7 @@ bool append_document(const document &doc, struct buf *out) {
     }
     case '}':
     case ']':
-      depth--;
+      if (depth-- == members_at) members_at = NONE;
       break;
     case 't':
       to.byte(0xc3);
@@ -213,21 +235,29 @@ void json_parser_free(struct json_parser *parser) {
   delete parser;
 }
 
-int json_parse_line(struct json_parser *parser, const char *text, size_t len, size_t line, struct buf *out,
-                    struct error *err) {
-  size_t before = out->len;
+int json_parse_items(struct json_parser *parser, const char *text, size_t len, size_t line, struct buf *out,
+                     struct buf *ends, struct error *err) {
+  size_t before = out->len, noted = ends ? ends->len : 0;
   bool good = parser->parse(text, len);
   if (!good && json_widen_integers(text, len, &parser->widened)) {
     good = parser->parse(reinterpret_cast<const char *>(parser->widened.data),
                          parser->widened.len - JSON_PADDING);
     buf_deinit(&parser->widened);
   }
-  if (good) good = append_document(parser->dom.doc, out);
-  if (!good) out->len = before;
+  if (good) good = append_document(parser->dom.doc, out, ends);
+  if (!good) {
+    out->len = before;
+    if (ends) ends->len = noted;
+  }
   if (len > KEEP_MAX) parser->dom = simdjson::dom::parser();
   return good ? 0 : json_explain(text, len, line, err);
 }
 
+int json_parse_line(struct json_parser *parser, const char *text, size_t len, size_t line, struct buf *out,
+                    struct error *err) {
+  return json_parse_items(parser, text, len, line, out, nullptr, err);
+}
+
 int json_parse(struct json_parser *parser, const char *text, size_t len, struct buf *out, struct error *err) {
-  return json_parse_line(parser, text, len, 1, out, err);
+  return json_parse_items(parser, text, len, 1, out, nullptr, err);
 }

@@ -20,3 +20,8 @@ int json_parse(struct json_parser *parser, const char *text, size_t len, struct 
 /** The same for a text that stands in line `line` of a larger one, which is the line that errors name. */
 int json_parse_line(struct json_parser *parser, const char *text, size_t len, size_t line, struct buf *out,
                     struct error *err);
+/** The same, where the document is an item or an array of them, for event_read(): of each item that is an
+ * object, where in `out` each member ends is appended to `ends`, a uint64_t each, in order. On failure `ends`
+ * is as before. */
+int json_parse_items(struct json_parser *parser, const char *text, size_t len, size_t line, struct buf *out,
+                     struct buf *ends, struct error *err);

@@ -9,12 +9,13 @@
 /** Whole numbers up to here are exact in a double. */
 #define EXACT_INTEGER_MAX 9007199254740992.0
 
+/** @param bytes  1, 2, 4 or 8. */
 static inline uint64_t get_be(struct reader *reader, size_t bytes) {
   const uint8_t *at = reader_take(reader, bytes);
   uint64_t value = 0;
-  if (at)
-    for (size_t i = 0; i < bytes; i++) value = value << 8 | at[i];
-  return value;
+  if (!at) return 0;
+  memcpy(&value, at, bytes);
+  return be64toh(value) >> (64 - 8 * bytes);
 }
 
 static struct value malformed(struct reader *reader) {

@@ -62,6 +62,26 @@ bool value_find(struct str bytes, struct str path, struct str *out);
 bool value_as_number(struct str bytes, double *out);
 /** The head alone. */
 struct value value_head(struct str bytes);
+/** Whether `bytes`, a whole value, are nil. */
+static inline bool value_is_nil(struct str bytes) {
+  return (uint8_t)bytes.data[0] == 0xc0;
+}
+/** Whether `bytes`, a whole value, are a map. */
+static inline bool value_is_map(struct str bytes) {
+  uint8_t head = (uint8_t)bytes.data[0];
+  return (head & 0xf0) == 0x80 || head == 0xde || head == 0xdf;
+}
+/** The string that `bytes`, a whole value, are. @return false if they are something else. */
+static inline bool value_text(struct str bytes, struct str *out) {
+  if (((uint8_t)bytes.data[0] & 0xe0) == 0xa0) {
+    *out = (struct str){bytes.data + 1, bytes.len - 1};
+    return true;
+  }
+  struct value value = value_head(bytes);
+  if (value.type != VALUE_STRING) return false;
+  *out = value.string;
+  return true;
+}
 /** Text that tells scalars apart and equals for equal ones, as a window's key ("12", "1.5", "true", the
  * string itself: the number 12 and the string "12" are one key, because senders write ids either way).
  * @return false for nil, containers and numbers that are not finite. */

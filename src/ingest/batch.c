@@ -65,7 +65,8 @@ static int read_lines(struct exchange *exchange, struct str text) {
 static int read_document(struct exchange *exchange, struct str text, size_t *at) {
   struct error err;
   if (is_blank(text)) return refuse_empty(exchange);
-  if (json_parse(exchange->ingest->json, text.data, text.len, &exchange->value, &err)) {
+  struct ingest *ingest = exchange->ingest;
+  if (json_parse_items(ingest->json, text.data, text.len, 1, &exchange->value, &ingest->ends, &err)) {
     exchange_refuse(exchange, 400, "%s", err.message);
     return -1;
   }
@@ -76,20 +77,32 @@ static int read_document(struct exchange *exchange, struct str text, size_t *at)
   return reserve(exchange, is_array ? head.count : 1);
 }
 
-int batch_read(struct exchange *exchange, struct str text, enum media media) {
-  size_t at = 0;
-  if (media == MEDIA_NDJSON ? read_lines(exchange, text) : read_document(exchange, text, &at)) return -1;
+/** Of a document that was parsed with its ends, or of lines without. */
+static int read_items(struct exchange *exchange, struct reader reader, struct event_ends *ends) {
   if (!exchange_book(exchange, exchange->value.cap)) return exchange_refuse_memory(exchange);
   int64_t received = clock_wall_ms();
-  struct reader reader = reader_of(buf_str(&exchange->value));
-  reader.at += at;
   for (uint32_t i = 0; i < exchange->batch.count; i++) {
     struct ingest_item *item = &exchange->batch.items[i];
     if (item->verdict != INGEST_PENDING)
       value_skip(&reader);
-    else if (event_read(&item->event, &reader, received, &exchange->ingest->shared->event_limits,
+    else if (event_read(&item->event, &reader, ends, received, &exchange->ingest->shared->event_limits,
                         item->fault))
       item->verdict = INGEST_REJECTED;
   }
   return 0;
+}
+
+int batch_read(struct exchange *exchange, struct str text, enum media media) {
+  struct buf *ends = &exchange->ingest->ends;
+  size_t at = 0;
+  buf_clear(ends);
+  int code = media == MEDIA_NDJSON ? read_lines(exchange, text) : read_document(exchange, text, &at);
+  if (code == 0) {
+    struct reader reader = reader_of(buf_str(&exchange->value));
+    struct event_ends noted = {exchange->value.data, (const uint64_t *)(const void *)ends->data};
+    reader.at += at;
+    code = read_items(exchange, reader, media == MEDIA_NDJSON ? NULL : &noted);
+  }
+  if (ends->cap > SPARE_ENDS_MAX) buf_deinit(ends);
+  return code;
 }

@@ -182,6 +182,7 @@ void ingest_free(struct ingest *ingest) {
   buf_deinit(&ingest->out);
   buf_deinit(&ingest->scratch);
   json_parser_free(ingest->json);
+  buf_deinit(&ingest->ends);
   memory_free(ingest->read);
   memory_free(ingest->plain);
   memory_free(ingest);

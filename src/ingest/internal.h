@@ -17,6 +17,7 @@ enum {
   READ_SIZE = 64 << 10,       /**< bytes taken from a socket at once */
   SPARE_BODIES = 16,          /**< body buffers kept for the next large bodies … */
   SPARE_BODY_MAX = 256 << 10, /**< … none larger than this */
+  SPARE_ENDS_MAX = 64 << 10,  /**< bytes kept for the next document's ends */
   SPARE_EXCHANGES = 256,      /**< requests' memory kept for the next … */
   SPARE_VALUE_MAX = 64 << 10, /**< … with at most so many bytes of events, */
   SPARE_ITEMS_MAX = 128,      /**< so many items */
@@ -69,6 +70,7 @@ struct ingest {
 
   struct account account; /**< bodies, items, unread answers */
   struct json_parser *json;
+  struct buf ends;    /**< json_parse_items()' of the body that is read */
   char *read;         /**< READ_SIZE and JSON_PADDING: what came last from any socket */
   char *plain;        /**< the same after decryption; null without TLS */
   struct buf out;     /**< answers on their way to a socket */
