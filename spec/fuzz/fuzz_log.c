@@ -75,11 +75,10 @@ static void put_record(struct input *input, uint64_t segment) {
 static void write_group(struct input *input, const struct segment *segment, int descriptor,
                         uint64_t *offset) {
   unsigned first = record_count, count = input_choice(input, 3) + 1;
+  if (first + count > RECORDS_MAX) return;
   buf_clear(&bytes);
   for (unsigned i = 0; i < count; i++) {
     size_t before = bytes.len;
-    bool known = record_count < RECORDS_MAX;
-    if (!known) return;
     put_record(input, segment->number);
     if (record_count > first) // if it was one of ours
       records[record_count - 1].after.offset = *offset + GROUP_HEADER + before + (bytes.len - before);
