@@ -18,10 +18,11 @@ void record_deinit(struct record *record) {
   buf_deinit(&record->bytes);
 }
 
-/** Records are many and grow by little: an eighth to spare, not the double. */
+/** Records are many and grow by little: an eighth to spare, not the double, and all of what malloc will take
+ * for it (memory_taken()). */
 static void reserve(struct buf *bytes, size_t need) {
   if (need <= bytes->cap) return;
-  size_t cap = (need + need / 8 + 15) & ~(size_t)15;
+  size_t cap = memory_taken(need + need / 8) - sizeof(void *);
   bytes->data = memory_realloc(bytes->data, cap);
   bytes->cap = cap;
 }
