@@ -169,7 +169,7 @@ static int read_all(struct log_position from, const struct log_position *until, 
   HOLDS((code == 0) == (reader != NULL));
   if (code) return code;
   while ((code = log_reader_next(reader, until, &record, end, &err)) == 1) {
-    HOLDS(record.type >= LOG_EVENT && record.type <= LOG_FILL);
+    HOLDS(record.type >= LOG_EVENT && record.type <= LOG_EXPERIMENT);
     if (!strange) {
       HOLDS(first + *given < record_count, "a record that nobody wrote");
       const struct written *written = &records[first + *given];
