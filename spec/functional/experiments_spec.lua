@@ -262,6 +262,25 @@ describe("a running host", function()
     assert.is_true(tried > 3, tostring(tried))
   end)
 
+  it("who is held out is told a variant that does not go by drawn weights, which no replay of him could know", function()
+    host = Host.start { rules = {
+      greet = greeting [[variants = { plain = 1, urgent = 999 }, choose = "thompson", every = "1m", holdout = "100%",]],
+    } }
+    assert.is_true(process.eventually(20 * Host.patience, function()
+      return host:ask("experiments").weights.subject_line ~= nil
+    end) == true)
+    local list = {}
+    for index = 1, 20 do
+      list[index] = { type = "hello", user = "user-" .. index, at = Host.now() - 1000, payload = { purpose = "transactional" } }
+    end
+    host:accept(unpack(list))
+    for index = 1, 20 do
+      local told = host:said("user-" .. index, 1)[1]
+      local runs = host:ask("why", "user-" .. index, "--replay")
+      assert.equal(told .. " (held out)", runs[1].facts["variant [subject_line]"])
+    end
+  end)
+
   it("weights whose log write fails are those before, and the host recovers although nobody else wrote", function()
     host = Host.start {
       rules = { greet = greeting [[variants = { plain = 1, urgent = 999 }, choose = "thompson",]] },

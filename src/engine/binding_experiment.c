@@ -151,7 +151,8 @@ static bool declares(const struct engine_experiment *experiment, struct str vari
 }
 
 /** What a rule is told, and so what its facts say: of who had a variant that is declared no more, the
- * control's; his goal counts where he was all the same. */
+ * control's; his goal counts where he was all the same. Who is held out is told a variant by the declared
+ * weights: none is kept with him, and a replay could not know those of the moment. */
 static struct str shown(const struct engine_call *call, const struct engine_experiment *experiment,
                         const struct exposure *exposure) {
   if (!exposure_held(exposure))
@@ -160,7 +161,7 @@ static struct str shown(const struct engine_call *call, const struct engine_expe
   struct exposure would;
   struct buf chances;
   buf_init(&chances);
-  experiment_choose(experiment, call->entity, call->weights, 0, &would, &chances);
+  experiment_choose(experiment, call->entity, STR(""), 0, &would, &chances);
   buf_deinit(&chances);
   return would.variant;
 }
