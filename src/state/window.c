@@ -231,7 +231,7 @@ bool window_state_valid(struct str bytes, int64_t over) {
   switch (list.kind) {
   case WINDOW_COUNT:
   case WINDOW_SUM:
-    return window_number_section_valid(list.section, over) && (!tallied || window_tally_valid(&list, bytes));
+    return window_number_section_valid(&list, over) && (!tallied || window_tally_valid(&list, bytes));
   case WINDOW_FIRST:
     return list.count > 0 && window_value_section_valid(list.section);
   case WINDOW_DISTINCT:

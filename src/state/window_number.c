@@ -1,7 +1,7 @@
 /* COUNT and SUM: entries with amounts, and buckets of amounts behind them.
  *
  * Section: top:zigzag (the newest bucket), then amount:zigzag of each bucket from the top back, to the end.
- * All entries are after the top bucket's end. */
+ * All entries are after the top bucket's end; without any, the newest was counted into a bucket. */
 #include "state/stored.h"
 #include "state/window_parts.h"
 
@@ -141,8 +141,11 @@ struct window_answer window_number_ask(const struct window_list *list, int64_t o
   return answer;
 }
 
-bool window_number_section_valid(struct str section, int64_t over) {
+bool window_number_section_valid(const struct window_list *list, int64_t over) {
   struct buckets buckets;
-  int64_t bound = WINDOW_TIME_MAX / window_width(over) + 1;
-  return buckets_read(&buckets, section) && buckets.top >= -bound && buckets.top <= bound;
+  int64_t width = window_width(over), bound = WINDOW_TIME_MAX / width + 1;
+  if (!buckets_read(&buckets, list->section) || buckets.top < -bound || buckets.top > bound) return false;
+  int64_t end = section_end(list->section, width);
+  return list->count == 0 ? list->newest <= end
+                          : list->items[0].at == list->newest && list->items[list->count - 1].at > end;
 }

@@ -105,7 +105,8 @@ void window_distinct_each(const struct window_list *list, struct window_entry en
 
 void window_number_add(struct window_list *list, const struct window_entry *entry, struct buf *out);
 struct window_answer window_number_ask(const struct window_list *list, int64_t over, int64_t now);
-bool window_number_section_valid(struct str section, int64_t over);
+/** Whether buckets and entries of a list with a section can be a window's of this length. */
+bool window_number_section_valid(const struct window_list *list, int64_t over);
 
 /* window_tally.c: COUNT and SUM without unpacking. */
 /** As window_state_add(). @return false, with `out` undefined, where the list is needed */
