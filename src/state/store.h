@@ -216,8 +216,9 @@ struct store_options {
   const char *directory;
   bool read_only; /**< beside no running host: `why` and `dead list` on a directory at rest */
   int64_t log_keep, ledger_keep, dedup_keep; /**< ms */
-  /** Block cache, filters and indexes included, but for the users': those take some 3 bytes a user beside
-   * it. */
+  /** Three quarters are the block cache, filters and indexes included, but for the users': those take some 3
+   * bytes a user beside it. As much as a half more is the filter of dedup marks (mark_filter.h): 12 bits a
+   * mark, so 256 MB know 89 million at once without asking files. */
   uint64_t cache_bytes;
 };
 /** @return ERROR_VERSION for a directory written by a newer format, ERROR_EXISTS if another process holds it,

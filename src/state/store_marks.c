@@ -16,6 +16,12 @@ enum {
   RETIRED_KEEP_US = 600 * 1000 * 1000
 };
 
+/** Half of the memory that the store is given: past its capacity each event asks the files, on the worker's
+ * thread, and there is little else to keep. */
+static size_t filter_bytes_max(const struct store *store) {
+  return store->options.cache_bytes / 2;
+}
+
 static uint64_t count_marks(struct store *store) {
   uint64_t sum = 0;
   for (size_t i = 0; i < store->slice_count; i++) {
@@ -63,7 +69,7 @@ static uint64_t room_for(uint64_t marks) {
 }
 
 static struct mark_filter *new_filter(struct store *store, uint64_t marks) {
-  struct mark_filter *filter = mark_filter_new(room_for(marks), store->options.cache_bytes / 4);
+  struct mark_filter *filter = mark_filter_new(room_for(marks), filter_bytes_max(store));
   atomic_fetch_add(&store->marks.bytes, mark_filter_bytes(filter));
   return filter;
 }
@@ -195,7 +201,7 @@ static bool grow(struct store *store, const struct mark_filter *filter) {
   uint64_t count = mark_filter_count(filter);
   if (count < mark_filter_capacity(filter) / GROWN_AT) return false;
   struct mark_filter *grown =
-      mark_filter_grow(filter, mark_filter_capacity(filter) * GROWTH, store->options.cache_bytes / 4);
+      mark_filter_grow(filter, mark_filter_capacity(filter) * GROWTH, filter_bytes_max(store));
   if (!grown) return false;
   atomic_fetch_add(&marks->bytes, mark_filter_bytes(grown));
   pthread_mutex_lock(&marks->lock);
@@ -215,7 +221,7 @@ void marks_sealed(struct store *store, const struct hash128 *sealed, size_t coun
   if (building || !filter || grow(store, filter) || !mark_filter_full(filter)) return;
   // Full: make one without the marks that have expired, and without what growing has cost.
   uint64_t live = count_marks(store);
-  if (mark_filter_would_hold(room_for(live), store->options.cache_bytes / 4) > mark_filter_capacity(filter) ||
+  if (mark_filter_would_hold(room_for(live), filter_bytes_max(store)) > mark_filter_capacity(filter) ||
       live < mark_filter_load(filter) / 4 * 3) {
     build(store, live);
   } else if (!marks->crowded && mark_filter_load(filter) / 2 > mark_filter_capacity(filter)) {
