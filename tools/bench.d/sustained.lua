@@ -4,8 +4,9 @@
 -- quarter of that time follows in which all have even odds: then nearly every event is about a user who has to be fetched,
 -- the worst there is.
 --
--- BENCH_SUSTAINED_MINUTES is the length of the first part (20). It wants some 30 GB of disk in that time, and gives up when
--- less than DISK_SPARE is left.
+-- BENCH_SUSTAINED_MINUTES is the length of the first part (20), BENCH_SUSTAINED_USERS how many there are (10 million); memory
+-- is in proportion, so that with a tenth of both what comes with time is seen in a tenth of it. It gives up when less than
+-- DISK_SPARE is left on the disk.
 local lfs = require "lfs"
 local socket = require "socket"
 local files = require "spec.functional.support.files"
@@ -100,7 +101,8 @@ end
 local function run(bench)
   local minutes = os.getenv "BENCH_SUSTAINED_MINUTES"
   local seconds = minutes and 60 * tonumber(minutes) or bench.quick and 4 or 20 * 60
-  local users = bench.quick and 100000 or 10000000
+  local users = tonumber(os.getenv "BENCH_SUSTAINED_USERS") or bench.quick and 100000 or 10000000
+  local memory = ("%dMB"):format(math.max(16, 256 * users / 10000000))
   files.write(bench.directory .. "/rules/reference/rule.lua", RULE)
   files.write(bench.directory .. "/rules/reference/cart.json", files.read "tools/bench.d/rules/reference/cart.json")
   local sink = bench:sink()
@@ -113,7 +115,7 @@ local function run(bench)
   short:stop()
   files.remove(short.data)
 
-  local host = start_host(bench, "host", sink, bench.quick and "16MB" or "256MB")
+  local host = start_host(bench, "host", sink, memory)
   local pid, before, delivered = host.child.pid, written_bytes(host.child.pid), sink.requests()
   local long, most = watch(bench, host, users, seconds, SKEWED)
   local written = written_bytes(pid) - before
