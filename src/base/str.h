@@ -22,3 +22,10 @@ static inline struct str str_from(const char *text) {
 static inline bool str_equal(struct str a, struct str b) {
   return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
+
+/** By bytes; what begins the other comes before it. @return less than, equal to or greater than 0 */
+static inline int str_compare(struct str a, struct str b) {
+  size_t common = a.len < b.len ? a.len : b.len;
+  int order = common ? memcmp(a.data, b.data, common) : 0;
+  return order ? order : (a.len > b.len) - (a.len < b.len);
+}

@@ -45,10 +45,8 @@ static int add_one(struct str name, const struct engine_experiment *experiment, 
 }
 
 static int by_name(const void *a, const void *b) {
-  struct str left = (*(const struct engine_experiment *const *)a)->name,
-             right = (*(const struct engine_experiment *const *)b)->name;
-  int order = memcmp(left.data, right.data, left.len < right.len ? left.len : right.len);
-  return order ? order : (left.len > right.len) - (left.len < right.len);
+  return str_compare((*(const struct engine_experiment *const *)a)->name,
+                     (*(const struct engine_experiment *const *)b)->name);
 }
 
 int experiment_list(const struct engine_experiment *experiments, size_t count, struct str only, int64_t now,

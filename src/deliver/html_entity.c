@@ -45,11 +45,9 @@ static const struct entity entities[] = {
 // clang-format on
 
 static int compare(const void *key, const void *row) {
-  const struct str *name = key;
   const struct entity *entity = row;
-  size_t len = strnlen(entity->name, NAME_MAX_LENGTH);
-  int order = memcmp(name->data, entity->name, name->len < len ? name->len : len);
-  return order ? order : (name->len > len) - (name->len < len);
+  return str_compare(*(const struct str *)key,
+                     (struct str){entity->name, strnlen(entity->name, NAME_MAX_LENGTH)});
 }
 
 static int digit_value(char byte, unsigned base) {

@@ -96,11 +96,6 @@ int64_t binding_duration(lua_State *lua, int index, const char *what) {
   return ms;
 }
 
-static bool text_before(struct str a, struct str b) {
-  int order = memcmp(a.data, b.data, a.len < b.len ? a.len : b.len);
-  return order ? order < 0 : a.len < b.len;
-}
-
 void binding_check_fields(lua_State *lua, int index, const char *const *names, const char *what) {
   struct engine *engine = engine_of(lua);
   if (!lua_istable(lua, index))
@@ -119,7 +114,7 @@ void binding_check_fields(lua_State *lua, int index, const char *const *names, c
     found.data = lua_tolstring(lua, -1, &found.len);
     const char *const *name = names;
     while (*name && !str_equal(found, str_from(*name))) name++;
-    if (!*name && (!unknown.data || text_before(found, unknown))) unknown = found;
+    if (!*name && (!unknown.data || str_compare(found, unknown) < 0)) unknown = found;
   }
   if (unnamed) sandbox_raise(lua, ERROR_SCRIPT, "%s takes named fields: %s { %s = … }", what, what, names[0]);
   if (!unknown.data) return;

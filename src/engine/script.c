@@ -105,9 +105,7 @@ static int64_t array_length(lua_State *lua, int index, uint32_t *members) {
 }
 
 static int by_text(const void *a, const void *b) {
-  const struct str *left = a, *right = b;
-  int order = memcmp(left->data, right->data, left->len < right->len ? left->len : right->len);
-  return order ? order : left->len < right->len ? -1 : left->len > right->len;
+  return str_compare(*(const struct str *)a, *(const struct str *)b);
 }
 
 static void read_value(lua_State *lua, int index, struct buf *out, unsigned depth);

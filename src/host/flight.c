@@ -324,34 +324,11 @@ void flight_index(struct worker *worker, struct entity entity, const struct reco
   }
 }
 
-/** A slot and the first bytes of its key in the store, which tell most from each other without a look at
- * them. */
-struct ranked {
-  uint64_t rank;
-  struct slot *slot;
-};
-
-static uint64_t rank_of(const struct slot *slot) {
-  struct entity entity = slot_entity(slot);
-  uint64_t rank = (uint64_t)entity_partition(entity) << 8 | entity.kind;
-  for (size_t i = 0; i < 6; i++) rank = rank << 8 | (i < entity.id.len ? (uint8_t)entity.id.data[i] : 0);
-  return rank;
-}
-
-/** In the order of their keys in the store. */
-static int by_key(const void *left, const void *right) {
-  const struct ranked *a = left, *b = right;
-  if (a->rank != b->rank) return a->rank < b->rank ? -1 : 1;
-  struct str one = slot_entity(a->slot).id, other = slot_entity(b->slot).id;
-  int difference = memcmp(one.data, other.data, one.len < other.len ? one.len : other.len);
-  return difference ? difference : (one.len > other.len) - (one.len < other.len);
-}
-
 /** Sorted, each finds its place in RocksDB's memtable beside the one before: a third less time of the store's
  * thread where most users are met once. */
 static void take_dirty(struct worker *worker, struct write_behind *write, size_t max_bytes) {
   size_t cap = 0, total = 0, count = 0;
-  struct ranked *ranked = NULL;
+  struct ranked_slot *ranked = NULL;
   for (;;) {
     table_prefetch_dirty(worker->table);
     struct slot *slot = total < max_bytes ? table_take_dirty(worker->table) : NULL;
@@ -360,10 +337,10 @@ static void take_dirty(struct worker *worker, struct write_behind *write, size_t
       cap = cap ? cap * 2 : 64;
       ranked = memory_realloc(ranked, cap * sizeof *ranked);
     }
-    ranked[count++] = (struct ranked){rank_of(slot), slot};
+    ranked[count++] = ranked_slot(slot);
     total += slot->record.bytes.len;
   }
-  if (count) qsort(ranked, count, sizeof *ranked, by_key);
+  if (count) qsort(ranked, count, sizeof *ranked, ranked_slot_compare);
   write->slots = memory_alloc(count * sizeof(struct slot *));
   for (; write->count < count; write->count++) write->slots[write->count] = ranked[write->count].slot;
   memory_free(ranked);

@@ -32,11 +32,6 @@ static struct str user_of(const struct place *place) {
   return (struct str){key.data, key.len < 16 ? 0 : key.len - 16};
 }
 
-static int compare(struct str a, struct str b) {
-  int order = memcmp(a.data, b.data, a.len < b.len ? a.len : b.len);
-  return order ? order : (a.len > b.len) - (a.len < b.len);
-}
-
 /** @return 1 where there is an entry, 0 at the slice's end, or a negative code. */
 static int check(const struct place *place, struct error *err) {
   if (rocksdb_iter_valid(place->it)) return 1;
@@ -132,7 +127,7 @@ int event_walk_next(struct event_walk *walk, struct buf *cursor,
                     struct error *err) {
   const struct place *first = NULL;
   for (size_t i = 0; i < walk->count; i++)
-    if (!first || compare(user_of(&walk->places[i]), user_of(first)) < 0) first = &walk->places[i];
+    if (!first || str_compare(user_of(&walk->places[i]), user_of(first)) < 0) first = &walk->places[i];
   if (!first) return 0;
   struct str user = user_of(first);
   buf_clear(cursor);

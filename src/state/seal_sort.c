@@ -80,9 +80,7 @@ void seal_items_deinit(struct seal_items *items) {
 /** As keys compare. */
 static int compare_entities(struct entity a, struct entity b) {
   if (a.kind != b.kind) return a.kind < b.kind ? -1 : 1;
-  size_t common = a.id.len < b.id.len ? a.id.len : b.id.len;
-  int order = memcmp(a.id.data, b.id.data, common);
-  return order ? order : (a.id.len > b.id.len) - (a.id.len < b.id.len);
+  return str_compare(a.id, b.id);
 }
 
 static inline bool owner_before(const struct seal_owner *a, const struct seal_owner *b) {

@@ -171,14 +171,13 @@ void user_index_apply(struct user_index *index, struct entity entity, const stru
   buf_append(&entry->value, change->value.data, change->value.len);
 }
 
-static int compare_keys(const char *a, size_t a_len, const char *b, size_t b_len) {
-  int order = memcmp(a, b, a_len < b_len ? a_len : b_len);
-  return order ? order : (a_len > b_len) - (a_len < b_len);
+static struct str key_of(const struct entry *entry) {
+  return (struct str){entry->key, entry->key_len};
 }
 
 static int by_key(const void *a, const void *b) {
   const struct entry *left = *(struct entry *const *)a, *right = *(struct entry *const *)b;
-  return compare_keys(left->key, left->key_len, right->key, right->key_len);
+  return str_compare(key_of(left), key_of(right));
 }
 
 static void sort(struct list *list) {
@@ -194,7 +193,7 @@ static uint32_t place_behind(const struct list *list, const char *key, size_t le
   while (low < high) {
     uint32_t middle = low + (high - low) / 2;
     const struct entry *entry = list->entries[middle];
-    if (compare_keys(entry->key, entry->key_len, key, len) <= 0)
+    if (str_compare(key_of(entry), (struct str){key, len}) <= 0)
       low = middle + 1;
     else
       high = middle;
