@@ -296,6 +296,10 @@ struct str event_encoded_id(struct str bytes) {
   return is_name(id) ? id : STR("");
 }
 
+uint64_t entity_hash(struct entity entity) {
+  return hash64(entity.id, (uint64_t)entity.kind);
+}
+
 unsigned entity_partition(struct entity entity) {
-  return hash64(entity.id, (uint64_t)entity.kind) % PARTITION_COUNT;
+  return entity_hash(entity) % PARTITION_COUNT;
 }

@@ -90,7 +90,9 @@ int event_decode(struct event *event, struct reader *reader, struct error *err);
 /** The event_id alone of an encoded event, borrowed; "" if it is malformed. */
 struct str event_encoded_id(struct str bytes);
 
-/** Which of the 256 partitions an entity belongs to; stable on disk. */
+/** Stable on disk. */
+uint64_t entity_hash(struct entity entity);
+/** Which of the 256 partitions an entity belongs to, by its hash; stable on disk. */
 unsigned entity_partition(struct entity entity);
 static inline bool entity_equal(struct entity a, struct entity b) {
   return a.kind == b.kind && str_equal(a.id, b.id);

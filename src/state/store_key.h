@@ -20,7 +20,7 @@ static inline void key_put_hash(struct buf *key, struct hash128 hash) {
 
 /** Where an entity's dedup marks lie: its partition, then a hash. */
 static inline uint64_t key_rank(struct entity entity) {
-  uint64_t hash = hash64(entity.id, (uint64_t)entity.kind); // as entity_partition()
+  uint64_t hash = entity_hash(entity);
   return hash % PARTITION_COUNT << 56 | hash >> 8;
 }
 

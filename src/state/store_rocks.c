@@ -67,6 +67,12 @@ static rocksdb_cache_t *new_cache(size_t bytes) {
   return cache;
 }
 
+/** So that a file without a key is known without a look at its blocks. */
+static void set_filter(rocksdb_block_based_table_options_t *tables) {
+  rocksdb_block_based_options_set_filter_policy(tables, rocksdb_filterpolicy_create_bloom_full(10));
+  rocksdb_block_based_options_set_whole_key_filtering(tables, 1);
+}
+
 static rocksdb_block_based_table_options_t *new_tables(struct store *store, bool filter) {
   rocksdb_block_based_table_options_t *tables = rocksdb_block_based_options_create();
   rocksdb_block_based_options_set_block_cache(tables, store->cache);
@@ -74,10 +80,7 @@ static rocksdb_block_based_table_options_t *new_tables(struct store *store, bool
   rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(tables, 1);
   rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(tables, 1);
   rocksdb_block_based_options_set_format_version(tables, 5);
-  if (filter) {
-    rocksdb_block_based_options_set_filter_policy(tables, rocksdb_filterpolicy_create_bloom_full(10));
-    rocksdb_block_based_options_set_whole_key_filtering(tables, 1);
-  }
+  if (filter) set_filter(tables);
   return tables;
 }
 
@@ -103,8 +106,7 @@ static rocksdb_block_based_table_options_t *new_record_tables(void) {
   rocksdb_block_based_options_set_no_block_cache(tables, 1);
   rocksdb_block_based_options_set_block_size(tables, 2 << 10);
   rocksdb_block_based_options_set_format_version(tables, 5);
-  rocksdb_block_based_options_set_filter_policy(tables, rocksdb_filterpolicy_create_bloom_full(10));
-  rocksdb_block_based_options_set_whole_key_filtering(tables, 1);
+  set_filter(tables);
   return tables;
 }
 
