@@ -8,8 +8,7 @@ enum {
   DIGIT_BITS = 11,
   DIGITS = 2, /**< two that differ seldom have the first 22 bits in common */
   PLACES = 1 << DIGIT_BITS,
-  REST_BITS = 64 - DIGITS * DIGIT_BITS,
-  FEW = 8 /**< sorted by insertion */
+  REST_BITS = 64 - DIGITS * DIGIT_BITS
 };
 
 void seal_items_add(struct seal_items *items, struct seal_item item) {
@@ -83,45 +82,10 @@ static int compare_entities(struct entity a, struct entity b) {
   return str_compare(a.id, b.id);
 }
 
-static inline bool owner_before(const struct seal_owner *a, const struct seal_owner *b) {
-  if (a->head != b->head) return a->head < b->head;
-  return compare_entities(a->records->log.entity, b->records->log.entity) < 0;
-}
-
-static void insert_owners(struct seal_owner *owners, size_t count) {
-  for (size_t i = 1; i < count; i++) {
-    struct seal_owner moved = owners[i];
-    size_t at = i;
-    for (; at > 0 && owner_before(&moved, &owners[at - 1]); at--) owners[at] = owners[at - 1];
-    owners[at] = moved;
-  }
-}
-
-/** Two sorted lists, `middle` and `count` - `middle` long, become one. */
-static void merge_owners(const struct seal_owner *from, struct seal_owner *to, size_t middle, size_t count) {
-  size_t left = 0, right = middle;
-  for (size_t at = 0; at < count; at++) {
-    bool second = left == middle || (right < count && owner_before(&from[right], &from[left]));
-    to[at] = second ? from[right++] : from[left++];
-  }
-}
-
-/** Merge sort; qsort() calls for each comparison and took twice as long. */
-static void sort_owners(struct seal_owner *owners, size_t count) {
-  for (size_t at = 0; at < count; at += FEW) insert_owners(owners + at, count - at < FEW ? count - at : FEW);
-  if (count <= FEW) return;
-  struct seal_owner *spare = memory_alloc(count * sizeof *spare), *from = owners, *to = spare;
-  for (size_t width = FEW; width < count; width *= 2) {
-    for (size_t at = 0; at < count; at += 2 * width) {
-      size_t left = count - at;
-      merge_owners(from + at, to + at, left < width ? left : width, left < 2 * width ? left : 2 * width);
-    }
-    struct seal_owner *merged = to;
-    to = from;
-    from = merged;
-  }
-  if (from != owners) memcpy(owners, from, count * sizeof *owners);
-  memory_free(spare);
+static int compare_owners(const void *a, const void *b) {
+  const struct seal_owner *left = a, *right = b;
+  if (left->head != right->head) return left->head < right->head ? -1 : 1;
+  return compare_entities(left->records->log.entity, right->records->log.entity);
 }
 
 static int compare_records(const void *a, const void *b) {
@@ -167,6 +131,6 @@ size_t seal_owners(struct seal_record *records, size_t count, struct seal_owner 
       owners[found++] = (struct seal_owner){head_of(records[at].log.entity), records + at, owned};
     }
   }
-  sort_owners(owners, found);
+  qsort(owners, found, sizeof *owners, compare_owners);
   return found;
 }
