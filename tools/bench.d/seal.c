@@ -350,10 +350,8 @@ static void measure_duplicates(struct store *store, const struct content *conten
   store_fetch(store, &fetched.fetch);
   while (!fetched.answered) uv_run(&loop, UV_RUN_ONCE);
   double end = cpu_us(CLOCK_PROCESS_CPUTIME_ID);
-  for (int i = 0; i < LOOK_UPS; i++) {
-    seen += items[i].seen;
-    buf_deinit(&items[i].record);
-  }
+  for (int i = 0; i < LOOK_UPS; i++) seen += items[i].seen;
+  buf_deinit(&fetched.fetch.records);
   printf("a duplicate's mark: %.2f us of CPU to suspect it, %.2f us to know; %u and %u of %d\n",
          (middle - start) / LOOK_UPS, (end - middle) / LOOK_UPS, maybe, seen, LOOK_UPS);
   mailbox_free(fetched.fetch.reply);
