@@ -1,6 +1,7 @@
-/** The decider's insides, shared by decide.c (which rules run, and what comes of them), decide_host.c (what
- * the host itself makes of an event), decide_wait.c (rules that wait for what they need), decide_segment.c
- * (who comes and goes) and decide_derived.c (events that follow from the input). */
+/** The decider's insides, shared by decide.c (which rules run, and what comes of them), decide_retry.c (dead
+ * letters, once more), decide_host.c (what the host itself makes of an event), decide_wait.c (rules that wait
+ * for what they need), decide_segment.c (who comes and goes) and decide_derived.c (events that follow from
+ * the input). */
 #pragma once
 
 #include "decide/campaign.h"
@@ -110,7 +111,10 @@ void decide_fail(struct decider *decider, const struct engine_call *call, struct
 /** @return whether the campaign runs for this input; if not, who watches is told why. */
 bool decide_runs(struct decider *decider, uint32_t rule, struct engine_call *call,
                  struct campaign_answer *answer);
-/** Run one rule; its failure leaves no effect but a dead letter. */
+/** Run one rule, and put what it sends before the gate. @return 0, or why it failed; its effects are gone
+ * then. */
+int decide_run(struct decider *decider, uint32_t rule, struct engine_call *call, struct error *err);
+/** The same; a failure leaves no effect but its dead letter. */
 void decide_run_or_fail(struct decider *decider, uint32_t rule, struct engine_call *call);
 
 /** One event's steps: it came in, or was derived. */
