@@ -1,14 +1,12 @@
+/* Inputs as they come: each waits for its user's record, unless that is at hand. */
 #include "base/clock.h"
 #include "base/logger.h"
 #include "base/memory.h"
 #include "host/worker_internal.h"
 
 enum {
-  /** A chain of short timers that has much to catch up on must not stall the others: users, and fires of one
-   * user, a turn; fires before one event. */
+  /** Users a turn whose timers are due: what has much to catch up on must not stall the others. */
   TIMERS_A_TURN = 1000,
-  FIRES_A_TURN = 100,
-  FIRES_AN_EVENT = 10000,
   /** So many events before it is decided, an event and its ids are fetched into the cache, its places in the
    * tables, then his slot, then his record. */
   AHEAD_EVENT = 20,
@@ -17,231 +15,6 @@ enum {
   AHEAD_SLOT = 8,
   AHEAD_RECORD = 4
 };
-
-/* ---- what the decider tells while it decides ---- */
-
-void worker_note_message(void *context, const struct message *message, const struct verdict *verdict) {
-  struct worker *worker = context;
-  if (__builtin_expect(worker->taps != NULL, 0)) tail_message(worker, message, verdict);
-  if (!verdict->pass) return;
-  struct buf *outbox = &flight_current(worker)->outbox;
-  size_t at = outbox->len;
-  buf_put_u32(outbox, 0);
-  int64_t from = message->not_before > worker->wall ? message->not_before : worker->wall;
-  outbox_entry_encode(&(struct outbox_entry){.message = *message, .retry_at = from}, outbox);
-  uint32_t len = (uint32_t)(outbox->len - at - 4);
-  memcpy(outbox->data + at, &len, 4);
-}
-
-/** "rules/cart/rule.lua:12" of "rules/cart/rule.lua:12: no total for ada@mail.example": what follows is the
- * author's, and may be about a person. */
-static struct str place_of(struct str error) {
-  const char *end = error.data + error.len;
-  const char *colon = memchr(error.data, ':', error.len);
-  if (!colon || colon + 1 == end || colon[1] < '0' || colon[1] > '9') return STR("in the dead letter");
-  const char *line = colon + 1;
-  while (line < end && *line >= '0' && *line <= '9') line++;
-  return (struct str){error.data, (size_t)(line - error.data)};
-}
-
-void worker_note_failure(void *context, const struct entity *entity, const struct failure *failure) {
-  struct worker *worker = context;
-  char id[33];
-  hash128_hex(failure->id, id);
-  store_write_dead(
-      flight_store(worker),
-      &(struct dead_letter){
-          .id = failure->id, .kind = DEAD_RULE, .entity = *entity, .at = failure->at, .failure = *failure});
-  if (worker->taps) tail_failure(worker, entity, failure, place_of(failure->error));
-  LOG_WARN("rules", "a rule failed; `kairos dead show` says why", LOG_TEXT("dead_letter", id),
-           LOG_STR("campaign", failure->campaign), LOG_STR("place", place_of(failure->error)),
-           LOG_USER("user", entity->id));
-}
-
-void worker_note_derived(void *context, const struct event *event) {
-  struct worker *worker = context;
-  worker->deciding = event;
-  if (worker->taps) tail_event(worker, event);
-}
-
-static void note_forbidden(struct worker *worker, struct entity entity, struct str channel,
-                           struct str purpose, struct str reason) {
-  struct flight *flight = flight_current(worker);
-  struct buf *suppressed = &flight->suppressed;
-  if (worker->taps) tail_suppressed(worker, entity, channel, reason);
-  buf_put_u64(suppressed, flight->outbox.len);
-  buf_put_u8(suppressed, (uint8_t)entity.kind);
-  buf_put_str(suppressed, entity.id);
-  buf_put_str(suppressed, channel);
-  buf_put_str(suppressed, purpose);
-  buf_put_str(suppressed, reason);
-  buf_put_u64(suppressed, 0);
-  buf_put_u64(suppressed, 0);
-}
-
-void worker_note_suppressed(void *context, struct entity entity, struct str channel, struct str reason) {
-  note_forbidden(context, entity, channel, STR(""), reason);
-}
-
-void worker_note_withdrawn(void *context, struct entity entity, struct str purpose, struct str channel) {
-  note_forbidden(context, entity, channel, purpose, STR("consent withdrawn"));
-}
-
-/* ---- deciding on a record that is there ---- */
-
-static int64_t next_due(const struct slot *slot) {
-  struct timer timer;
-  return record_timer_next(&slot->record, &timer) ? timer.due : INT64_MAX;
-}
-
-/** The input is decided: its record goes to the log, the slot takes its sequence number. */
-static void conclude(struct worker *worker, struct slot *slot, enum log_record_type type, struct str input,
-                     const struct decision *decision, int64_t due_before) {
-  uint64_t seq = worker_next_seq(worker->shared);
-  worker->decided++;
-  if (__builtin_expect(worker->taps != NULL, 0))
-    tail_effects(worker, slot_entity(slot), input, decision->effects);
-  flight_record(worker, type, slot_entity(slot), input, decision->effects, seq);
-  if (decision->indexed) flight_index(worker, slot_entity(slot), &slot->record, decision->effects);
-  if (decision->record_changed) {
-    slot->record.seq = seq;
-    table_changed(worker->table, slot, true);
-  }
-  if (decision->timers_changed) {
-    int64_t due = next_due(slot);
-    if (due != due_before) timers_set(worker->timers, slot_entity(slot), due);
-  }
-  if (decision->waits) lookups_begin(worker, slot, decision->effects);
-  worker->deciding = NULL;
-}
-
-static void fire(struct worker *worker, struct slot *slot, const struct timer *timer) {
-  struct decision decision;
-  int64_t due = timer->due;
-  buf_clear(&worker->timer_bytes);
-  effect_encode(&(struct effect){.type = EFFECT_TIMER_SET, .timer = *timer}, &worker->timer_bytes);
-  metric_add(worker->timers_fired, 1);
-  metric_observe_us(worker->timer_lateness, (worker->wall - due) * 1000);
-  decide_timer(worker->decider, &slot->record, slot_entity(slot), timer, worker->wall, &decision);
-  conclude(worker, slot, LOG_TIMER, buf_str(&worker->timer_bytes), &decision, due);
-}
-
-static int64_t watermark(const struct worker *worker) {
-  int64_t lowest = INT64_MAX;
-  if (worker->wall < worker->resumed_at + worker->shared->config->timers.overdue_grace) return INT64_MIN;
-  for (size_t i = 0; i < WATERMARK_BUCKETS; i++)
-    if (worker->watermark[i] < lowest) lowest = worker->watermark[i];
-  return lowest;
-}
-
-static void watermark_turn(struct worker *worker) {
-  int64_t bucket = worker->wall / (worker->shared->config->timers.overdue_grace / WATERMARK_BUCKETS + 1);
-  if (bucket == worker->watermark_bucket) return;
-  int64_t steps = bucket - worker->watermark_bucket;
-  if (steps < 0 || steps > WATERMARK_BUCKETS) steps = WATERMARK_BUCKETS;
-  for (int64_t i = 0; i < steps; i++)
-    worker->watermark[(uint64_t)(bucket - i) % WATERMARK_BUCKETS] = INT64_MAX;
-  worker->watermark_bucket = bucket;
-}
-
-static void watermark_note(struct worker *worker, int64_t at) {
-  int64_t *lowest = &worker->watermark[(uint64_t)worker->watermark_bucket % WATERMARK_BUCKETS];
-  if (at < *lowest) *lowest = at;
-}
-
-/** A timer that was already due when it was set came from an old event (a backfill, a phone that was
- * offline), and the events that follow that one may still be on their way. It waits until none from before
- * its due time came for overdue_grace; in any case not past overdue_hold_max. An event of the same user from
- * after its due time fires it at once, in its place. */
-static bool held_back(const struct worker *worker, const struct timer *timer) {
-  if (timer->due >= timer->set_at) return false;
-  if (worker->wall >= timer->set_at + worker->shared->config->timers.overdue_hold_max) return false;
-  return watermark(worker) <= timer->due;
-}
-
-static void fire_due(struct worker *worker, struct slot *slot) {
-  struct timer timer;
-  int64_t wake = INT64_MAX;
-  for (int fires = 0; record_timer_next(&slot->record, &timer); fires++) {
-    wake = timer.due;
-    if (timer.due > worker->wall || fires == FIRES_A_TURN) break;
-    if (held_back(worker, &timer)) {
-      wake = worker->wall + worker->shared->config->timers.overdue_grace / WATERMARK_BUCKETS + 1;
-      break;
-    }
-    fire(worker, slot, &timer);
-    wake = INT64_MAX;
-  }
-  timers_set(worker->timers, slot_entity(slot), wake);
-}
-
-static int64_t dedup_since(const struct worker *worker) {
-  return worker->wall - worker->shared->config->dedup.keep;
-}
-
-static void decide_item(struct worker *worker, struct slot *slot, struct ingest_batch *batch, uint32_t item,
-                        struct hash128 mark, bool seen) {
-  const struct event *event = &batch->items[item].event;
-  if (seen || seen_has(worker->seen, mark, dedup_since(worker))) {
-    flight_ack(worker, batch, item, INGEST_DUPLICATE);
-    return;
-  }
-  int64_t now = event_now(event);
-  watermark_note(worker, now);
-  struct timer timer;
-  int64_t due = INT64_MAX;
-  for (int fires = 0; record_timer_next(&slot->record, &timer); fires++) {
-    due = timer.due;
-    if (due >= now || fires == FIRES_AN_EVENT) break;
-    fire(worker, slot, &timer);
-    due = INT64_MAX;
-  }
-  struct decision decision;
-  worker->deciding = event;
-  if (__builtin_expect(worker->taps != NULL, 0)) tail_event(worker, event);
-  decide_event(worker->decider, &slot->record, event, worker->wall, &decision);
-  buf_clear(&worker->scratch);
-  event_encode(event, &worker->scratch);
-  conclude(worker, slot, LOG_EVENT, buf_str(&worker->scratch), &decision, due);
-  seen_add(worker->seen, mark, worker->wall);
-  flight_ack(worker, batch, item, INGEST_ACCEPTED);
-}
-
-static void conclude_without(struct worker *worker, const struct worker_input *input,
-                             const struct decision *decision) {
-  if (__builtin_expect(worker->taps != NULL, 0))
-    tail_effects(worker, input->entity, input->log_input, decision->effects);
-  flight_record(worker, input->type, input->entity, input->log_input, decision->effects,
-                worker_next_seq(worker->shared));
-  if (decision->indexed) flight_index(worker, input->entity, NULL, decision->effects);
-}
-
-static void decide_input(struct worker *worker, struct slot *slot, struct worker_input *input) {
-  struct decision decision = {0};
-  int64_t due = slot ? next_due(slot) : INT64_MAX;
-  int rc = input->decide(input, worker->decider, slot ? &slot->record : NULL, worker->wall, &decision,
-                         &input->err);
-  if (rc) {
-    input->settled(input, worker, rc < 0 ? rc : 0);
-    return;
-  }
-  if (slot)
-    conclude(worker, slot, input->type, input->log_input, &decision, due);
-  else
-    conclude_without(worker, input, &decision);
-  struct flight *flight = flight_current(worker);
-  input->next = NULL;
-  *flight->inputs_end = input;
-  flight->inputs_end = &input->next;
-}
-
-void worker_dead_put(struct worker *worker, const struct dead_letter *letter) {
-  store_write_dead(flight_store(worker), letter);
-}
-
-void worker_dead_done(struct worker *worker, struct entity entity, struct hash128 id) {
-  store_write_dead_done(flight_store(worker), entity, id);
-}
 
 /* ---- waiting for a record ---- */
 
@@ -281,7 +54,7 @@ static void fetch(struct worker *worker, struct slot *slot) {
     if (store_seen_maybe(worker->shared->store, event->entity, first->mark)) item->event_id = event->id;
     /* Asked now, for the mark may be sealed, and forgotten here, after the store looked and before it
      * answers. */
-    first->seen = seen_has(worker->seen, first->mark, dedup_since(worker));
+    first->seen = seen_has(worker->seen, first->mark, process_dedup_since(worker));
   }
 }
 
@@ -300,13 +73,13 @@ static void enqueue(struct worker *worker, struct slot *slot, struct waiting *wa
 static void decide_waiting(struct worker *worker, struct slot *slot, struct waiting *waiting) {
   switch (waiting->type) {
   case WAITING_EVENT:
-    decide_item(worker, slot, waiting->batch, waiting->item, waiting->mark, waiting->seen);
+    process_event(worker, slot, waiting->batch, waiting->item, waiting->mark, waiting->seen);
     break;
   case WAITING_INPUT:
-    decide_input(worker, slot, waiting->input);
+    process_input(worker, slot, waiting->input);
     break;
   case WAITING_TIMERS:
-    fire_due(worker, slot);
+    process_timers(worker, slot);
     break;
   case WAITING_NEEDS:
     lookups_begin_all(worker, slot);
@@ -343,7 +116,7 @@ static int fetched_record(struct slot *slot, struct store_fetch_item *item, stru
   if (item->found) {
     int rc = record_decode(&slot->record, item->record, err);
     if (rc) return rc;
-    slot->indexed_due = next_due(slot);
+    slot->indexed_due = process_next_due(slot);
   }
   slot->phase = SLOT_READY;
   return 0;
@@ -439,11 +212,6 @@ static bool has_room(const struct worker *worker) {
          table_bytes(worker->table) < shared->config->state.memory / shared->worker_count / 4 * 5;
 }
 
-static void turn_begin(struct worker *worker) {
-  worker->wall = clock_wall_ms();
-  watermark_turn(worker);
-}
-
 static void arrive(struct worker *worker, struct ingest_batch *batch, uint32_t item) {
   if (worker->arrival_count == worker->arrival_cap) {
     worker->arrival_cap = worker->arrival_cap ? worker->arrival_cap * 2 : 64;
@@ -488,7 +256,7 @@ static void accept_arrival(struct worker *worker, const struct arrival *arrival)
   struct slot *slot;
   bool at_hand = slot_by_hash(worker, arrival->user_hash, event->entity, &slot);
   if (at_hand && !store_seen_maybe(worker->shared->store, event->entity, arrival->mark)) {
-    decide_item(worker, slot, arrival->batch, arrival->item, arrival->mark, false);
+    process_event(worker, slot, arrival->batch, arrival->item, arrival->mark, false);
     return;
   }
   struct waiting *waiting = waiting_new(worker, WAITING_EVENT);
@@ -502,7 +270,7 @@ static void accept_arrival(struct worker *worker, const struct arrival *arrival)
  * cache, and an event's state, which lies anywhere in memory, has arrived when its turn comes. */
 void inputs_decide(struct worker *worker) {
   if (!worker->arrival_count) return;
-  turn_begin(worker);
+  process_begin(worker);
   for (int at = -AHEAD_EVENT; at < 0; at++) arrival_ahead(worker, (size_t)at);
   for (size_t at = 0; at < worker->arrival_count; at++) {
     arrival_ahead(worker, at);
@@ -570,14 +338,14 @@ void worker_submit(struct worker *worker, struct worker_input *input) {
     input->settled(input, worker, ERROR_UNAVAILABLE);
     return;
   }
-  turn_begin(worker);
+  process_begin(worker);
   if (!input->needs_record) {
-    decide_input(worker, NULL, input);
+    process_input(worker, NULL, input);
     return;
   }
   struct slot *slot;
   if (slot_at_hand(worker, input->entity, &slot)) {
-    decide_input(worker, slot, input);
+    process_input(worker, slot, input);
     return;
   }
   struct waiting *waiting = waiting_new(worker, WAITING_INPUT);
@@ -586,7 +354,7 @@ void worker_submit(struct worker *worker, struct worker_input *input) {
 }
 
 void inputs_wake(struct worker *worker) {
-  turn_begin(worker);
+  process_begin(worker);
   int64_t due;
   struct entity entity;
   for (int i = 0; i < TIMERS_A_TURN && timers_next(worker->timers, &due, &entity) && due <= worker->wall;
@@ -597,7 +365,7 @@ void inputs_wake(struct worker *worker) {
     timers_set(worker->timers, entity, INT64_MAX);
     struct slot *slot;
     if (slot_at_hand(worker, entity, &slot))
-      fire_due(worker, slot);
+      process_timers(worker, slot);
     else
       enqueue(worker, slot, waiting_new(worker, WAITING_TIMERS));
   }

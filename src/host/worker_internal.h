@@ -1,5 +1,5 @@
-/** A worker's insides, shared by worker.c (thread and life), inputs.c (who is next, on which record) and
- * flight.c (what awaits durability). */
+/** A worker's insides, shared by worker.c (thread and life), inputs.c (who is next, on which record),
+ * process.c (one input, on that record) and flight.c (what awaits durability). */
 #pragma once
 
 #include "base/metric.h"
@@ -179,14 +179,30 @@ void inputs_wake(struct worker *worker);
 void inputs_schedule(struct worker *worker);
 /** Refuse all that waits. */
 void inputs_refuse(struct worker *worker);
+/** Ask for what the user's rules wait for, once his record is there. */
+void inputs_look_for_needs(struct worker *worker, struct entity entity);
+
+/* process.c */
+/** Inputs are about to be decided: read the clock. */
+void process_begin(struct worker *worker);
+/** Decide the event, timers that were due before it first, unless its mark was seen. @param seen  the store
+ * has the mark */
+void process_event(struct worker *worker, struct slot *slot, struct ingest_batch *batch, uint32_t item,
+                   struct hash128 mark, bool seen);
+/** @param slot  null: the input needs no record */
+void process_input(struct worker *worker, struct slot *slot, struct worker_input *input);
+/** Fire the user's timers that are due, and set when he wakes next. */
+void process_timers(struct worker *worker, struct slot *slot);
+/** When the user's next timer is due; INT64_MAX: he has none. */
+int64_t process_next_due(const struct slot *slot);
+/** Dedup marks from before this moment do not count any more. */
+int64_t process_dedup_since(const struct worker *worker);
+/* What the decider tells while it decides: decider_options.observer. */
 void worker_note_suppressed(void *worker, struct entity entity, struct str channel, struct str reason);
 void worker_note_withdrawn(void *worker, struct entity entity, struct str purpose, struct str channel);
 void worker_note_message(void *worker, const struct message *message, const struct verdict *verdict);
 void worker_note_derived(void *worker, const struct event *event);
 void worker_note_failure(void *worker, const struct entity *entity, const struct failure *failure);
-
-/** Ask for what the user's rules wait for, once his record is there. */
-void inputs_look_for_needs(struct worker *worker, struct entity entity);
 
 /* lookup_input.c */
 /** Rules began to wait: a timer_needs() of each is among the input's effects. */
