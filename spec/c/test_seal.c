@@ -450,6 +450,38 @@ static void the_filter_grows_before_it_is_full(void **state) {
   store_close(store);
 }
 
+/** Who builds the filter after a start holds nothing that sealing wants. */
+static void sealing_goes_on_while_the_filter_is_built(void **state) {
+  (void)state;
+  int64_t now = (int64_t)time(NULL) * 1000;
+  struct log_position end = write_events((struct log_position){0, 0}, 1, 20, now);
+  write_events(write_events(end, 21, 20, now), 41, 1, now);
+  set_created(1, now - 2 * (int64_t)SUPPORT_DAY); // so that the second segment begins a slice
+  struct store *store = support_open_store();
+  seal(store, 1);
+  store_close(store);
+  close(open(support_path("hold"), O_CREAT | O_WRONLY, 0600));
+  char specification[256];
+  snprintf(specification, sizeof specification, "store.marks=hold:%s", support_path("hold"));
+  support_failpoints(specification);
+  store = support_open_store();
+  alarm(60); // it would wait for ever
+  seal(store, 2);
+  alarm(0);
+  assert_null(atomic_load(&store->marks.filter));
+  assert_true(is_seen(store, support_user("ada"), "event-21", 1));
+  unlink(support_path("hold"));
+  for (int wait = 0; wait < 6000 && !atomic_load(&store->marks.filter); wait++) usleep(10000);
+  assert_non_null(atomic_load(&store->marks.filter));
+  for (int i = 1; i <= 40; i++) {
+    char id[32];
+    snprintf(id, sizeof id, "event-%d", i);
+    assert_true(seen_maybe(store, id));
+  }
+  store_close(store);
+  support_failpoints("");
+}
+
 /* ---- slices ---- */
 
 static const struct slice *find_slice(struct store *store, enum slice_kind kind, bool newest) {
@@ -534,6 +566,7 @@ int main(void) {
       cmocka_unit_test(a_mark_lies_in_its_partition),
       TEST(of_a_mark_accepted_twice_the_later_time_counts),
       TEST(the_filter_grows_before_it_is_full),
+      TEST(sealing_goes_on_while_the_filter_is_built),
       TEST(more_marks_than_memory_filters_are_known),
       TEST(a_slice_that_has_ended_is_merged),
   };

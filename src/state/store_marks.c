@@ -1,6 +1,7 @@
 #include "state/store_internal.h"
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/logger.h"
 #include "base/memory.h"
 #include "base/thread.h"
@@ -94,12 +95,12 @@ static size_t read_some(rocksdb_iterator_t *it, struct hash128 some[SOME]) {
 }
 
 /** @return false when it is to stop. */
-static bool add_slice(struct store *store, const struct slice *slice) {
+static bool add_slice(struct store *store, rocksdb_iterator_t *it) {
   struct marks *marks = &store->marks;
   struct hash128 some[SOME];
-  rocksdb_iterator_t *it = rocksdb_create_iterator_cf(store->db, store->scan_options, slice->family);
   rocksdb_iter_seek_to_first(it);
   for (size_t count; !atomic_load(&marks->stopping) && (count = read_some(it, some));) {
+    (void)FAILPOINT("store.marks"); // to be held at
     pthread_mutex_lock(&marks->lock);
     add_all(marks->building, some, count);
     pthread_mutex_unlock(&marks->lock);
@@ -114,24 +115,29 @@ static bool add_slice(struct store *store, const struct slice *slice) {
   return false;
 }
 
-/** Slices may come and go between two of them, not within one: what is sealed meanwhile is added by who
- * seals. */
-static bool add_slices(struct store *store) {
-  bool all = true;
-  int64_t done = INT64_MIN;
-  for (bool found = true; all && found;) {
-    if (store_enter(store, NULL)) return false;
-    found = false;
-    for (size_t i = 0; i < store->slice_count && !found; i++) {
-      const struct slice *slice = &store->slices[i];
-      if (slice->kind != SLICE_SEEN || slice->start <= done) continue;
-      found = true;
-      done = slice->start;
-      all = add_slice(store, slice);
-    }
-    store_leave(store);
+/** The first slice of marks that begins after `start`, which follows; null: none. */
+static rocksdb_iterator_t *iterate_next(struct store *store, int64_t *start) {
+  for (size_t i = 0; i < store->slice_count; i++) {
+    const struct slice *slice = &store->slices[i];
+    if (slice->kind != SLICE_SEEN || slice->start <= *start) continue;
+    *start = slice->start;
+    return rocksdb_create_iterator_cf(store->db, store->scan_options, slice->family);
   }
-  return all;
+  return NULL;
+}
+
+/** The store's lock is held to make an iterator, no longer, or sealing, which makes slices, would wait for
+ * minutes. A slice that is dropped meanwhile stays readable through its iterator; what is sealed meanwhile is
+ * added by who seals. */
+static bool add_slices(struct store *store) {
+  int64_t start = INT64_MIN;
+  for (;;) {
+    if (store_enter(store, NULL)) return false;
+    rocksdb_iterator_t *it = iterate_next(store, &start);
+    store_leave(store);
+    if (!it) return true;
+    if (!add_slice(store, it)) return false;
+  }
 }
 
 static void *build_thread(void *context) {
