@@ -159,6 +159,7 @@ static void the_shipped_files_examples_work(void **state) {
   (void)state;
   setenv("KAIROS_SHOP_KEY", "open sesame", 1);
   setenv("KAIROS_CRM_SECRET", "whsec_x", 1);
+  setenv("KAIROS_SENDGRID_KEY", "SG.x", 1);
   setenv("KAIROS_SHOP_LOOKUP_KEY", "let me in", 1);
   char *yaml = with_examples();
   struct config *config = load_text(yaml), *standard = config_defaults();
@@ -170,7 +171,9 @@ static void the_shipped_files_examples_work(void **state) {
   assert_string_equal(config->http.tls_key, "/dev/null");
   assert_string_equal(config->library_dir, "lua");
   assert_string_equal(config->control.socket, "/run/kairos/control.sock");
-  assert_int_equal(config->provider_count, 2);
+  assert_int_equal(config->provider_count, 3);
+  assert_int_equal(strlen(config->providers[1].feedback_key), 124);
+  assert_null(config->providers[0].feedback_key);
   const struct config_provider *crm = &config->providers[0], *files = &standard->providers[0];
   assert_string_equal(crm->name, "crm");
   assert_int_equal(crm->type, CONFIG_PROVIDER_WEBHOOK);
@@ -243,7 +246,9 @@ static const char everything[] =
     "log: {keep: 8d, raw_keep: 1d}\n"
     "delivery: {paused: true}\n"
     "providers:\n"
-    "- {name: mail, type: sendgrid, secret_env: KAIROS_TEST_A, ambiguous: resend}\n"
+    "- {name: mail, type: sendgrid, secret_env: KAIROS_TEST_A, ambiguous: resend, feedback_key: "
+    "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEbvb/Beq++3z7F3tE2hPdhMrPPktvgfvsEToluWS+4Lzk6m3bl/"
+    "dZ3wsaxF9i4aTc3SKk9Dm5pAlYGxZFN0egvg==}\n"
     "- {name: files, type: file, concurrency: 1}\n"
     "- {name: hook, type: webhook, url: \"http://[::1]:9/a?b\", secret_env: KAIROS_TEST_A}\n"
     "routes: {email: mail, webhook: hook}\n"

@@ -247,6 +247,13 @@ static void providers(void **state) {
          "f:1:51: providers[0].secret_env: the environment variable KAIROS_TEST_EMPTY is empty\n");
   expect("providers: [{name: a, type: file, url: \"http://x\"}]\n",
          "f:1:40: providers[0].url: a provider of type file writes files and takes none\n");
+  expect("providers: [{name: a, type: sendgrid, secret_env: KAIROS_TEST_SET, feedback_key: abc}]\n",
+         "f:1:82: providers[0].feedback_key: expected the verification key that SendGrid shows beside "
+         "\"Signed Event Webhook\": 124 characters that begin with MFkwEwYH\n");
+  expect(
+      "providers: [{name: a, type: webhook, url: \"http://x\", secret_env: KAIROS_TEST_SET, feedback_key: "
+      "b}]\n",
+      "f:1:98: providers[0].feedback_key: a webhook signs what it reports with the secret of secret_env\n");
   expect(
       "providers: [{name: a, type: webhook, url: \"ftp://x\", secret_env: KAIROS_TEST_SET}]\n",
       "f:1:43: providers[0].url: found \"ftp://x\", expected a URL such as https://example.org/messages\n");

@@ -142,7 +142,8 @@ static inline struct host *host_start(const struct config *config) {
   int descriptor = ingest_listen(loopback, &host->port, &err);
   if (descriptor < 0) fprintf(stderr, "%s\n", err.message), abort();
   static struct ingest_port port;
-  port = (struct ingest_port){host, host_submit, host_phase, host_scrape};
+  port = (struct ingest_port){
+      .context = host, .submit = host_submit, .phase = host_phase, .scrape = host_scrape};
   atomic_store(&host->phase, HOST_RUNNING);
   uv_loop_init(&host->loop);
   uv_loop_init(&host->judge_loop);

@@ -57,7 +57,7 @@ static void scrape(void *context) {
   (void)context;
 }
 
-static struct ingest_port port = {NULL, submit, phase, scrape};
+static struct ingest_port port = {.submit = submit, .phase = phase, .scrape = scrape};
 
 void fuzz_set_up(void) {
   static const char yaml[] = "api_keys: [{name: a, key_env: KAIROS_FUZZ_KEY}]\n";

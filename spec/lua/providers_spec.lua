@@ -89,7 +89,6 @@ describe("webhook", function()
 
   it("reads what the receiver reports", function()
     local events = webhook.feedback {
-      headers = {},
       json = { id = "9", type = "message.bounced", user = "ada", timestamp = 1760000000000, data = { channel = "email" } },
     }
     assert.same({ {
@@ -101,9 +100,9 @@ describe("webhook", function()
   it("takes a list, and nothing it does not know", function()
     local good = { id = "1", type = "message.opened", user = "ada", timestamp = 1 }
     local json = { good, { id = "2", type = "order.completed", user = "ada" }, 5, { type = "message.opened" }, { id = "3" } }
-    assert.equal(1, #webhook.feedback { headers = {}, json = json })
-    assert.same({}, webhook.feedback { headers = {}, json = "text" })
-    assert.same({}, webhook.feedback { headers = {} })
+    assert.equal(1, #webhook.feedback { json = json })
+    assert.same({}, webhook.feedback { json = "text" })
+    assert.same({}, webhook.feedback {})
   end)
 end)
 
@@ -175,7 +174,7 @@ describe("sendgrid", function()
       end
       return made
     end
-    local events = sendgrid.feedback { headers = {}, json = {
+    local events = sendgrid.feedback { json = {
       report { event = "bounce", type = "bounce", reason = "550" },
       report { event = "bounce", type = "blocked" },
       report { event = "click", url = "https://shop.example/x" },
@@ -194,6 +193,6 @@ describe("sendgrid", function()
     assert.equal("block", events[2].payload.bounce_type)
     assert.equal("https://shop.example/x", events[3].payload.url)
     assert.same({ "sendgrid:s1", "ada", 1760000000000 }, { events[1].event_id, events[1].user_id, events[1].timestamp })
-    assert.same({}, sendgrid.feedback { headers = {}, json = "no list" })
+    assert.same({}, sendgrid.feedback { json = "no list" })
   end)
 end)

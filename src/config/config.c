@@ -150,12 +150,31 @@ static bool is_given(const struct check *check, const char *path) {
   return config_reader_place(check->table, check->places, path)->given;
 }
 
+/** A P-256 public key, DER in base64: its first bytes say so, and are always the same (RFC 5480). */
+static bool is_p256_key(const char *text) {
+  static const char begin[] = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE";
+  enum { LENGTH = 124 };
+  return strlen(text) == LENGTH && strncmp(text, begin, sizeof begin - 1) == 0;
+}
+
+static void check_feedback_key(const struct check *check, const struct config_provider *provider,
+                               const char *key) {
+  if (!provider->feedback_key) return;
+  if (provider->type == CONFIG_PROVIDER_WEBHOOK)
+    complain(check, key, "feedback_key", "a webhook signs what it reports with the secret of secret_env");
+  else if (!is_p256_key(provider->feedback_key))
+    complain(
+        check, key, "feedback_key",
+        "expected the verification key that SendGrid shows beside \"Signed Event Webhook\": 124 characters "
+        "that begin with MFkwEwYH");
+}
+
 /** What a provider's type asks for and rules out. */
 static void check_provider(const struct check *check, struct config_provider *provider, const char *key,
                            struct config_place item) {
   const struct config_place *type = config_reader_place(check->table, check->places, "type");
   if (!type->given || type->bad) return;
-  static const char *const not_for_files[] = {"url", "secret_env", "ca_file"};
+  static const char *const not_for_files[] = {"url", "secret_env", "ca_file", "feedback_key"};
   switch (provider->type) {
   case CONFIG_PROVIDER_FILE:
     for (size_t i = 0; i < sizeof not_for_files / sizeof not_for_files[0]; i++)
@@ -171,6 +190,7 @@ static void check_provider(const struct check *check, struct config_provider *pr
     if (!is_given(check, "url")) provider->url = SENDGRID_URL;
     break;
   }
+  check_feedback_key(check, provider, key);
   if (!is_given(check, "secret_env"))
     config_report_add(
         check->reader->report, item.line, item.column, key,

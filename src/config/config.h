@@ -38,6 +38,7 @@ struct config_provider {
   const char *url;             /**< where requests are posted; null for `file` */
   struct config_secret secret; /**< none for `file` */
   const char *from;            /**< sender where the template names none; may be null */
+  const char *feedback_key;    /**< sendgrid: a P-256 public key, DER in base64; may be null */
   const char *ca_file;         /**< authorities trusted instead of the system's; may be null */
   struct rate rate;            /**< count 0: no limit */
   uint32_t concurrency;        /**< requests under way at once */

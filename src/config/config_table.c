@@ -32,6 +32,7 @@ static const struct config_field provider_fields[] = {
   {KEY("url", URL, url, NULL, "where requests are posted")},
   {KEY("secret_env", SECRET, secret, NULL, "environment variable that holds the key")},
   {KEY("from", TEXT, from, NULL, "sender where the template names none")},
+  {KEY("feedback_key", TEXT, feedback_key, NULL, "public key of its webhooks' signatures")},
   {KEY("ca_file", FILE, ca_file, NULL, "authorities trusted instead of the system's, PEM")},
   {KEY("rate", RATE, rate, NULL, "most requests in a time")},
   {KEY("concurrency", COUNT, concurrency, "32", "requests under way at once"), .min = 1, .max = 1000},

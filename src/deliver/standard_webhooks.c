@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <openssl/core_names.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,6 +70,23 @@ void webhook_signer_free(struct webhook_signer *signer) {
   memory_free(signer);
 }
 
+/** @param middle  what stands between id and body */
+static void put_signature(EVP_MAC_CTX *context, struct str id, struct str middle, struct str body,
+                          char out[WEBHOOK_SIGNATURE_LENGTH + 1]) {
+  unsigned char digest[DIGEST_LENGTH];
+  size_t written = 0;
+  // Without a key the one from before is used.
+  bool good = EVP_MAC_init(context, NULL, 0, NULL) &&
+              EVP_MAC_update(context, (const unsigned char *)id.data, id.len) &&
+              EVP_MAC_update(context, (const unsigned char *)middle.data, middle.len) &&
+              EVP_MAC_update(context, (const unsigned char *)body.data, body.len) &&
+              EVP_MAC_final(context, digest, &written, sizeof digest);
+  // It worked when the signer was made; only memory can be missing now.
+  if (!good || written != DIGEST_LENGTH) abort();
+  memcpy(out, "v1,", 3);
+  EVP_EncodeBlock((unsigned char *)out + 3, digest, DIGEST_LENGTH);
+}
+
 void webhook_sign(struct webhook_signer *signer, struct str id, int64_t timestamp_s, struct str body,
                   char out[WEBHOOK_SIGNATURE_LENGTH + 1]) {
   if (timestamp_s != signer->timestamp_s || signer->middle_len == 0) {
@@ -76,16 +94,25 @@ void webhook_sign(struct webhook_signer *signer, struct str id, int64_t timestam
         (size_t)snprintf(signer->middle, sizeof signer->middle, ".%" PRId64 ".", timestamp_s);
     signer->timestamp_s = timestamp_s;
   }
-  unsigned char digest[DIGEST_LENGTH];
-  size_t written = 0;
-  // Without a key the one from before is used.
-  bool good = EVP_MAC_init(signer->context, NULL, 0, NULL) &&
-              EVP_MAC_update(signer->context, (const unsigned char *)id.data, id.len) &&
-              EVP_MAC_update(signer->context, (const unsigned char *)signer->middle, signer->middle_len) &&
-              EVP_MAC_update(signer->context, (const unsigned char *)body.data, body.len) &&
-              EVP_MAC_final(signer->context, digest, &written, sizeof digest);
-  // It worked when the signer was made; only memory can be missing now.
-  if (!good || written != DIGEST_LENGTH) abort();
-  memcpy(out, "v1,", 3);
-  EVP_EncodeBlock((unsigned char *)out + 3, digest, DIGEST_LENGTH);
+  put_signature(signer->context, id, (struct str){signer->middle, signer->middle_len}, body, out);
+}
+
+bool webhook_verify(const struct webhook_signer *signer, struct str id, struct str timestamp, struct str body,
+                    struct str signatures) {
+  char expected[WEBHOOK_SIGNATURE_LENGTH + 1];
+  struct buf middle = {0};
+  buf_printf(&middle, ".%.*s.", STR_ARG(timestamp));
+  EVP_MAC_CTX *context = EVP_MAC_CTX_dup(signer->context);
+  if (!context) abort();
+  put_signature(context, id, buf_str(&middle), body, expected);
+  EVP_MAC_CTX_free(context);
+  buf_deinit(&middle);
+  while (signatures.len) {
+    const char *end = memchr(signatures.data, ' ', signatures.len);
+    size_t len = end ? (size_t)(end - signatures.data) : signatures.len;
+    if (len == WEBHOOK_SIGNATURE_LENGTH && CRYPTO_memcmp(signatures.data, expected, len) == 0) return true;
+    len += end != NULL;
+    signatures = (struct str){signatures.data + len, signatures.len - len};
+  }
+  return false;
 }

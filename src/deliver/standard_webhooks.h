@@ -16,3 +16,7 @@ enum { WEBHOOK_SIGNATURE_LENGTH = 47 };
 /** "v1," and base64, terminated. One thread. */
 void webhook_sign(struct webhook_signer *signer, struct str id, int64_t timestamp_s, struct str body,
                   char out[WEBHOOK_SIGNATURE_LENGTH + 1]);
+/** Whether one of `signatures`, the header as it came ("v1,… v1,…"), is what the others ask for. The age of
+ * `timestamp` is the caller's to judge. Any thread, if none signs meanwhile. */
+bool webhook_verify(const struct webhook_signer *signer, struct str id, struct str timestamp, struct str body,
+                    struct str signatures);

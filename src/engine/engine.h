@@ -219,6 +219,7 @@ void engine_missing(struct buf *out);
 
 size_t engine_memory(const struct engine *engine); /**< bytes that Lua holds */
 
-/** Provider mappings (lua/kairos/providers) in a Lua state of their own, for deliver_port.scripts. */
+/** Provider mappings (lua/kairos/providers) in a Lua state of their own, for deliver_port.scripts and
+ * ingest_port.feedback. */
 int engine_providers(const struct ruleset *ruleset, const struct config *config, struct provider_scripts *out,
                      struct error *err);

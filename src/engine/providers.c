@@ -1,4 +1,5 @@
-/* Provider mappings: the pure files under lua/kairos/providers, in a Lua state of deliver's thread. */
+/* Provider mappings: the pure files under lua/kairos/providers, in a Lua state of deliver's thread, or of a
+ * worker's that takes feedback. */
 #include "base/memory.h"
 #include "config/config.h"
 #include "deliver/deliver.h"
@@ -86,7 +87,7 @@ enum {
 
 /** An account, and what is the same in all its calls; its tables and functions are in Lua's registry. */
 struct account {
-  int request, verdict;
+  int request, verdict, feedback;
   int table; /**< LUA_NOREF until the first request */
   bool honours_keys;
   /** By status: verdicts of answers of which the mapping asked for nothing else. Status 0: none yet. */
@@ -117,6 +118,8 @@ struct providers {
   const struct http_response *response;
   struct http_request *request;
   struct provider_verdict *verdict;
+  struct str feedback;
+  struct buf *events;
   bool looked; /**< the mapping asked for more than the status */
 };
 
@@ -364,7 +367,23 @@ static int run_verdict(lua_State *lua, void *context) {
   return 0;
 }
 
-/* ---- what deliver calls ---- */
+/* ---- feedback ---- */
+
+static int run_feedback(lua_State *lua, void *context) {
+  struct providers *providers = context;
+  lua_rawgeti(lua, LUA_REGISTRYINDEX, account_of(providers, providers->called)->feedback);
+  lua_createtable(lua, 0, 1);
+  push_json(lua, providers, providers->feedback);
+  if (lua_isnil(lua, -1)) sandbox_raise(lua, ERROR_INVALID, "the body is no JSON");
+  set(lua, providers, NAME_JSON);
+  call_mapping(lua, 1, "feedback");
+  if (lua_objlen(lua, -1))
+    table_json(lua, -1, providers->events, &providers->value, REQUEST_BYTES_MAX,
+               "feedback of a provider's mapping");
+  return 0;
+}
+
+/* ---- what deliver and workers call ---- */
 
 static bool has_mapping(const struct config_provider *provider, struct error *err) {
   if (module_of(provider)) return true;
@@ -407,6 +426,16 @@ static int providers_verdict(void *context, const struct config_provider *accoun
   int rc = sandbox_run(&providers->sandbox, run_verdict, providers, MAPPING_BUDGET_MS, err);
   if (rc == 0 && !providers->looked) *known = (struct known_verdict){response->status, *out};
   return rc;
+}
+
+static int providers_feedback(void *context, const struct config_provider *account, struct str body,
+                              struct buf *events, struct error *err) {
+  struct providers *providers = context;
+  if (!has_mapping(account, err)) return ERROR_INVALID;
+  providers->called = account;
+  providers->feedback = body;
+  providers->events = events;
+  return sandbox_run(&providers->sandbox, run_feedback, providers, MAPPING_BUDGET_MS, err);
 }
 
 static bool providers_honours_keys(void *context, const struct config_provider *account) {
@@ -456,6 +485,7 @@ static int open_state(lua_State *lua, void *context) {
     account->table = LUA_NOREF;
     account->request = keep_function(lua, module, "request");
     account->verdict = keep_function(lua, module, "verdict");
+    account->feedback = keep_function(lua, module, "feedback");
     lua_getfield(lua, -1, "honours_keys");
     account->honours_keys = lua_toboolean(lua, -1);
     lua_settop(lua, 0);
@@ -482,6 +512,7 @@ int engine_providers(const struct ruleset *ruleset, const struct config *config,
   *out = (struct provider_scripts){.context = providers,
                                    .request = providers_request,
                                    .verdict = providers_verdict,
+                                   .feedback = providers_feedback,
                                    .honours_keys = providers_honours_keys,
                                    .free = providers_free};
   return 0;

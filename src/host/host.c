@@ -68,6 +68,10 @@ static int port_scripts(void *context, struct provider_scripts *out, struct erro
   return engine_providers(host->mappings, host->config, out, err);
 }
 
+static int shared_scripts(struct worker_shared *shared, struct provider_scripts *out, struct error *err) {
+  return port_scripts(shared, out, err); // the host's first member
+}
+
 static int start_workers(struct host *host, struct error *err) {
   const struct config_address *listen = &host->config->listen;
   char address[128];
@@ -120,6 +124,7 @@ int host_start(struct host **out, uv_loop_t *loop, const struct config *config, 
   host->shared.worker_count = config->workers;
   host->shared.failed = maintain_failed;
   host->shared.scrape = gauges_scrape;
+  host->shared.scripts = shared_scripts;
   host->shared.workers = memory_zalloc(config->workers * sizeof *host->shared.workers);
   host->outcomes = memory_zalloc(config->workers * sizeof *host->outcomes);
   host->seen = memory_zalloc(config->workers * sizeof *host->seen);

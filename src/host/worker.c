@@ -135,9 +135,24 @@ static void port_scrape(void *context) {
   worker->shared->scrape(worker->shared);
 }
 
+/** @return ERROR_UNAVAILABLE if the mappings do not load */
+static int port_feedback(void *context, const struct config_provider *account, struct str body,
+                         struct buf *events, struct error *err) {
+  struct worker *worker = context;
+  int rc = worker->feedback.feedback ? 0 : worker->shared->scripts(worker->shared, &worker->feedback, err);
+  if (rc == 0) rc = worker->feedback.feedback(worker->feedback.context, account, body, events, err);
+  if (rc)
+    LOG_WARN("ingest", "what a provider reports was not understood", LOG_TEXT("provider", account->name),
+             LOG_TEXT("error", err->message));
+  return rc;
+}
+
 static int listen_for_events(struct worker *worker, struct error *err) {
-  worker->port = (struct ingest_port){
-      .context = worker, .submit = inputs_submit, .phase = port_phase, .scrape = port_scrape};
+  worker->port = (struct ingest_port){.context = worker,
+                                      .submit = inputs_submit,
+                                      .phase = port_phase,
+                                      .feedback = port_feedback,
+                                      .scrape = port_scrape};
   return ingest_new(&worker->ingest, &worker->loop, worker->descriptor, worker->index, worker->shared->ingest,
                     &worker->port, err);
 }
@@ -302,6 +317,7 @@ void worker_stop(struct worker *worker) {
 
 void worker_free(struct worker *worker) {
   if (!worker) return;
+  if (worker->feedback.free) worker->feedback.free(worker->feedback.context);
   while (worker->free_flights) {
     struct flight *flight = worker->free_flights;
     worker->free_flights = flight->next;

@@ -34,6 +34,8 @@ struct worker_shared {
   _Atomic uint64_t next_seq;
   /** Something that must not fail did (log, store): the host recovers. Any thread, any number of times. */
   void (*failed)(struct worker_shared *shared, const char *what, int code);
+  /** The providers' mappings, in a Lua state for the calling thread. Any worker's thread, while it runs. */
+  int (*scripts)(struct worker_shared *shared, struct provider_scripts *out, struct error *err);
   /** /metrics is about to be read. Any worker's thread. */
   void (*scrape)(struct worker_shared *shared);
 };

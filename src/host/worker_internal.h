@@ -93,6 +93,7 @@ struct worker {
   struct mailbox *mailbox;
   struct ingest *ingest;
   struct ingest_port port;            /**< ingest keeps it by reference */
+  struct provider_scripts feedback;   /**< for what providers report; made with the first of it */
   struct engine *engine;              /**< of the generation that decides; another one after any task */
   struct decider *decider;            /**< … its own */
   struct experiment_weights *weights; /**< a share of them; null: none */

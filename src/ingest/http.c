@@ -123,7 +123,9 @@ static int admit(struct connection *connection, struct exchange *exchange) {
   const struct request *request = &connection->request;
   const struct route *route = request->route;
   if (!route) {
-    exchange_refuse(exchange, 404, "no such path; events are posted to /v1/events");
+    exchange_refuse(
+        exchange, 404,
+        "no such path; events are posted to /v1/events, providers' reports to /v1/feedback/PROVIDER");
     return -1;
   }
   bool allowed = route->takes_post ? parser->method == HTTP_POST

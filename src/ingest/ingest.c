@@ -36,6 +36,7 @@ int ingest_shared_new(struct ingest_shared **out, const struct config *config, s
   // Writing to a client that has left is an error like any other.
   signal(SIGPIPE, SIG_IGN);
   int code = keys_new(&shared->keys, config, err);
+  if (!code) code = feedback_keys_new(&shared->feedback, config, err);
   if (!code && config->http.tls_certificate)
     code = tls_context_new(&shared->tls, config->http.tls_certificate, config->http.tls_key, err);
   if (code)
@@ -48,6 +49,7 @@ int ingest_shared_new(struct ingest_shared **out, const struct config *config, s
 void ingest_shared_free(struct ingest_shared *shared) {
   if (!shared) return;
   keys_free(shared->keys);
+  feedback_keys_free(shared->feedback);
   SSL_CTX_free(shared->tls);
   memory_free(shared);
 }

@@ -47,6 +47,10 @@ struct ingest_port {
   void (*submit)(void *context, struct ingest_batch *batch);
   /** Not RUNNING: events are answered 503 with Retry-After. */
   enum host_phase (*phase)(void *context);
+  /** What the account's provider reports in a request's body -> a JSON array of events, appended; nothing if
+   * there are none. While the phase is RUNNING. @return 0, or a negative code with why not */
+  int (*feedback)(void *context, const struct config_provider *account, struct str body, struct buf *events,
+                  struct error *err);
   /** Bring gauges up to date before a scrape of /metrics. */
   void (*scrape)(void *context);
 };

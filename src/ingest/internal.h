@@ -4,6 +4,7 @@
 #include "base/metric.h"
 #include "event/json.h"
 #include "ingest/account.h"
+#include "ingest/feedback.h"
 #include "ingest/ingest.h"
 #include "ingest/keys.h"
 
@@ -38,8 +39,9 @@ struct ingest_shared {
   uint32_t max_connections, max_items;
   int64_t idle_ms, header_ms, body_ms;
   struct event_limits event_limits;
-  struct keys *keys; /**< null: nobody is asked */
-  SSL_CTX *tls;      /**< null: plain HTTP */
+  struct keys *keys;              /**< null: nobody is asked */
+  struct feedback_keys *feedback; /**< null: no account takes any */
+  SSL_CTX *tls;                   /**< null: plain HTTP */
   struct ingest_metrics metrics;
   _Alignas(64) atomic_uint connections;
   _Alignas(64) account_sum memory;

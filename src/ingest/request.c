@@ -1,5 +1,6 @@
 #include "ingest/request.h"
 
+#include "base/memory.h"
 #include "ingest/routes.h"
 
 #include <strings.h>
@@ -11,6 +12,7 @@ void request_init(struct request *request) {
 void request_reset(struct request *request, struct ingest *ingest) {
   body_reset(&request->body, ingest);
   buf_deinit(&request->kept);
+  feedback_claim_free(request->claim);
   const char *bytes = request->bytes;
   request_init(request);
   request->bytes = bytes;
@@ -65,7 +67,11 @@ void request_path_add(struct request *request, struct str piece) {
 }
 
 void request_path_end(struct request *request) {
-  request->route = route_find(token_end(request));
+  struct str rest;
+  request->route = route_find(token_end(request), &rest);
+  if (!request->route || !request->route->has_rest) return;
+  request->claim = memory_zalloc(sizeof *request->claim);
+  buf_append(&request->claim->provider, rest.data, rest.len);
 }
 
 void request_name_add(struct request *request, struct str piece) {
@@ -88,6 +94,11 @@ static enum header header_find(const char *name, size_t len) {
       {{"content-encoding", 16}, HEADER_CONTENT_ENCODING},
       {{"transfer-encoding", 17}, HEADER_TRANSFER_ENCODING},
       {{"expect", 6}, HEADER_EXPECT},
+      {{"webhook-id", 10}, HEADER_FEEDBACK_ID},
+      {{"webhook-timestamp", 17}, HEADER_FEEDBACK_TIMESTAMP},
+      {{"webhook-signature", 17}, HEADER_FEEDBACK_SIGNATURE},
+      {{"x-twilio-email-event-webhook-timestamp", 38}, HEADER_FEEDBACK_TIMESTAMP},
+      {{"x-twilio-email-event-webhook-signature", 38}, HEADER_FEEDBACK_SIGNATURE},
   };
   for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++)
     if (headers[i].name.len == len && strncasecmp(headers[i].name.data, name, len) == 0)
@@ -177,6 +188,16 @@ static void read_key(struct request *request, const struct keys *keys, struct st
   if (key >= 0) request->key = key;
 }
 
+static void read_claim(struct request *request, struct str value) {
+  struct feedback_claim *claim = request->claim;
+  if (!claim) return;
+  struct buf *out = request->header == HEADER_FEEDBACK_ID          ? &claim->id
+                    : request->header == HEADER_FEEDBACK_TIMESTAMP ? &claim->timestamp
+                                                                   : &claim->signature;
+  buf_clear(out);
+  buf_append(out, value.data, value.len);
+}
+
 void request_value_end(struct request *request, const struct keys *keys) {
   struct str value = trim(token_end(request));
   request->gap_open = false;
@@ -206,6 +227,11 @@ void request_value_end(struct request *request, const struct keys *keys) {
     break;
   case HEADER_EXPECT:
     request->expect = equal_caseless(value, STR("100-continue")) ? GIVEN_KNOWN : GIVEN_UNKNOWN;
+    break;
+  case HEADER_FEEDBACK_ID:
+  case HEADER_FEEDBACK_TIMESTAMP:
+  case HEADER_FEEDBACK_SIGNATURE:
+    read_claim(request, value);
     break;
   }
 }

@@ -18,7 +18,10 @@ enum header {
   HEADER_CONTENT_TYPE,
   HEADER_CONTENT_ENCODING,
   HEADER_TRANSFER_ENCODING,
-  HEADER_EXPECT
+  HEADER_EXPECT,
+  HEADER_FEEDBACK_ID,
+  HEADER_FEEDBACK_TIMESTAMP,
+  HEADER_FEEDBACK_SIGNATURE
 };
 
 /** Whether a header was there, and made sense. */
@@ -28,7 +31,7 @@ struct request {
   struct exchange *exchange; /**< null until the head is complete */
   uint64_t head_bytes;
 
-  char name[24]; /**< of the header that is read; a longer one is none that matters */
+  char name[40]; /**< of the header that is read; a longer one is none that matters */
   uint8_t name_len;
   enum header header;
   /** Path or value that is read: `piece` borrowed from the bytes at hand, behind `kept` from earlier ones. */
@@ -42,7 +45,8 @@ struct request {
   bool gap_open;         /**< … is not over … */
   bool gap_broken;       /**< … and held a line's end */
 
-  const struct route *route; /**< null: no such path */
+  const struct route *route;    /**< null: no such path */
+  struct feedback_claim *claim; /**< null: the route asks for none */
   enum media media;
   enum given expect, encoding, type, transfer;
   bool charset_refused;

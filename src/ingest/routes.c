@@ -71,10 +71,10 @@ static int check_key(struct connection *connection, struct exchange *exchange) {
   return -1;
 }
 
-static int admit_events(struct connection *connection, struct exchange *exchange) {
+/** Whether a body of events, or of what becomes events, may come. */
+static int admit_body(struct connection *connection, struct exchange *exchange) {
   struct ingest *ingest = connection->ingest;
   struct request *request = &connection->request;
-  if (check_key(connection, exchange)) return -1;
   enum host_phase phase = phase_of(ingest);
   if (phase != HOST_RUNNING) {
     exchange_refuse(exchange, 503, "the host is %s; try again", phase_name(phase));
@@ -101,14 +101,13 @@ static int admit_events(struct connection *connection, struct exchange *exchange
   return request->encoding == GIVEN_KNOWN ? body_unpack(&request->body, exchange) : 0;
 }
 
-static void serve_events(struct connection *connection, struct exchange *exchange, struct str body) {
-  struct ingest *ingest = connection->ingest;
+static int admit_events(struct connection *connection, struct exchange *exchange) {
+  return check_key(connection, exchange) ? -1 : admit_body(connection, exchange);
+}
+
+/** The batch is read: to the host with what is left of it. */
+static void submit(struct ingest *ingest, struct exchange *exchange) {
   struct ingest_batch *batch = &exchange->batch;
-  batch->received_us = clock_mono_us();
-  exchange->stage = EXCHANGE_READY;
-  if (batch_read(exchange, body, connection->request.media)) return;
-  if (ingest->shared->keys)
-    keys_charge(ingest->shared->keys, connection->request.key, batch->count - 1, batch->received_us);
   unsigned pending = 0;
   for (uint32_t i = 0; i < batch->count; i++) pending += batch->items[i].verdict == INGEST_PENDING;
   if (pending == 0) {
@@ -120,14 +119,67 @@ static void serve_events(struct connection *connection, struct exchange *exchang
   ingest->port->submit(ingest->port->context, batch);
 }
 
+static void serve_events(struct connection *connection, struct exchange *exchange, struct str body) {
+  struct ingest *ingest = connection->ingest;
+  struct ingest_batch *batch = &exchange->batch;
+  batch->received_us = clock_mono_us();
+  exchange->stage = EXCHANGE_READY;
+  if (batch_read(exchange, body, connection->request.media)) return;
+  if (ingest->shared->keys)
+    keys_charge(ingest->shared->keys, connection->request.key, batch->count - 1, batch->received_us);
+  submit(ingest, exchange);
+}
+
+/** Its signature stands for an API key. */
+static int admit_feedback(struct connection *connection, struct exchange *exchange) {
+  const struct feedback_claim *claim = connection->request.claim;
+  if (feedback_account(connection->ingest->shared->feedback, buf_str(&claim->provider)))
+    return admit_body(connection, exchange);
+  exchange_refuse(exchange, 404,
+                  "no account of this name takes reports: a webhook does by its secret_env, SendGrid by its "
+                  "feedback_key");
+  return -1;
+}
+
+static void serve_feedback(struct connection *connection, struct exchange *exchange, struct str body) {
+  struct ingest *ingest = connection->ingest;
+  const struct feedback_keys *keys = ingest->shared->feedback;
+  const struct feedback_claim *claim = connection->request.claim;
+  const struct config_provider *account = feedback_account(keys, buf_str(&claim->provider));
+  exchange->batch.received_us = clock_mono_us();
+  exchange->stage = EXCHANGE_READY;
+  const char *fault = feedback_verify(keys, account, claim, body, clock_wall_ms());
+  if (fault) {
+    exchange_refuse(exchange, 401, "%s", fault);
+    return;
+  }
+  struct buf events = {0};
+  struct error err;
+  if (ingest->port->feedback(ingest->port->context, account, body, &events, &err)) {
+    exchange_refuse(exchange, 400, "%s", err.message);
+  } else if (!events.len) {
+    // None of it concerns us. Another answer would have it sent again.
+    exchange->has_verdicts = true;
+    exchange->accepted = exchange->duplicates = exchange->rejected = exchange->retries = 0;
+    exchange->status = 200;
+  } else {
+    size_t len = events.len;
+    memset(buf_reserve(&events, JSON_PADDING), 0, JSON_PADDING);
+    if (batch_read(exchange, (struct str){(const char *)events.data, len}, MEDIA_JSON) == 0)
+      submit(ingest, exchange);
+  }
+  buf_deinit(&events);
+}
+
 static const struct route routes[] = {
-    {{"/v1/events", 10}, true, "Allow: POST\r\n", admit_events, serve_events},
-    {{"/healthz", 8}, false, "Allow: GET, HEAD\r\n", admit_anyone, serve_health},
-    {{"/readyz", 7}, false, "Allow: GET, HEAD\r\n", admit_anyone, serve_readiness},
-    {{"/metrics", 8}, false, "Allow: GET, HEAD\r\n", admit_anyone, serve_metrics},
+    {{"/v1/events", 10}, false, true, "Allow: POST\r\n", admit_events, serve_events},
+    {{"/v1/feedback/", 13}, true, true, "Allow: POST\r\n", admit_feedback, serve_feedback},
+    {{"/healthz", 8}, false, false, "Allow: GET, HEAD\r\n", admit_anyone, serve_health},
+    {{"/readyz", 7}, false, false, "Allow: GET, HEAD\r\n", admit_anyone, serve_readiness},
+    {{"/metrics", 8}, false, false, "Allow: GET, HEAD\r\n", admit_anyone, serve_metrics},
 };
 
-const struct route *route_find(struct str target) {
+const struct route *route_find(struct str target, struct str *rest) {
   // A proxy's form, http://host/path, has to be understood too (RFC 9112, 3.2.2).
   if (target.len > 0 && target.data[0] != '/') {
     const char *scheme = memmem(target.data, target.len, "://", 3);
@@ -139,7 +191,11 @@ const struct route *route_find(struct str target) {
   }
   const char *query = memchr(target.data, '?', target.len);
   if (query) target.len = (size_t)(query - target.data);
-  for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++)
-    if (str_equal(routes[i].path, target)) return &routes[i];
+  for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
+    struct str path = routes[i].path;
+    if (target.len < path.len || memcmp(target.data, path.data, path.len) != 0) continue;
+    *rest = (struct str){target.data + path.len, target.len - path.len};
+    if ((rest->len > 0) == routes[i].has_rest) return &routes[i];
+  }
   return NULL;
 }

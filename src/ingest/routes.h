@@ -10,6 +10,7 @@ struct exchange;
 
 struct route {
   struct str path;
+  bool has_rest;     /**< `path` is a beginning, and something follows it */
   bool takes_post;   /**< POST; else GET and HEAD */
   const char *allow; /**< header line for 405 */
   /** The head is complete: may the body come? @return 0, or -1 with the exchange refused. */
@@ -18,5 +19,6 @@ struct route {
   void (*serve)(struct connection *connection, struct exchange *exchange, struct str body);
 };
 
-/** @param target  as in the request line: a path, its query, or a whole URL. @return null: no such path. */
-const struct route *route_find(struct str target);
+/** @param target  as in the request line: a path, its query, or a whole URL. @param rest  what follows the
+ * route's path, borrowed from `target`. @return null: no such path. */
+const struct route *route_find(struct str target, struct str *rest);

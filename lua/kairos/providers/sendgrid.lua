@@ -81,19 +81,21 @@ function sendgrid.verdict(response)
   return { kind = "rejected", detail = ("%d"):format(status) .. field }
 end
 
---- The Event Webhook's batch of events.
----@param request { headers: table<string, string>, json: any }
+--- The Event Webhook's batch of events (https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/event). The host
+-- has checked the signature.
+---@param request { json: any }
 ---@return table[] events  in the host's envelope; those of mails that are not ours are left out
 function sendgrid.feedback(request)
   local events = {}
   for _, report in ipairs(type(request.json) == "table" and request.json or {}) do
     local event_type = type(report) == "table" and event_types[report.event]
-    if event_type and report.message_id and report.user and report.sg_event_id then
+    local at = event_type and tonumber(report.timestamp) -- seconds
+    if event_type and report.message_id and report.user and type(report.sg_event_id) == "string" then
       events[#events + 1] = {
         event_id = "sendgrid:" .. report.sg_event_id,
         event_type = event_type,
         user_id = report.user,
-        timestamp = (report.timestamp or 0) * 1000,
+        timestamp = at and at * 1000,
         payload = {
           message_id = report.message_id,
           campaign = report.campaign,

@@ -86,9 +86,10 @@ function webhook.verdict(response)
   return { kind = "rejected", detail = detail }
 end
 
---- What a receiver reports back: one object or a list of { id, type = "message.…", timestamp (ms), user, data }.
----@param request { headers: table<string, string>, json: any }
----@return table[] events  in the host's envelope
+--- What a receiver reports back: one object or a list of { id, type = "message.…", timestamp (ms), user, data }. The host has
+-- checked the signature.
+---@param request { json: any }
+---@return table[] events  in the host's envelope; what is no report is left out
 function webhook.feedback(request)
   local reports = request.json
   if type(reports) ~= "table" then
@@ -97,13 +98,13 @@ function webhook.feedback(request)
   local events = {}
   for _, report in ipairs(reports[1] and reports or { reports }) do
     local known = type(report) == "table" and type(report.type) == "string" and report.type:find "^message%."
-    if known and report.id and report.user then
+    if known and type(report.id) == "string" and report.user then
       events[#events + 1] = {
         event_id = "webhook:" .. report.id,
         event_type = report.type,
         user_id = report.user,
         timestamp = report.timestamp,
-        payload = report.data or {},
+        payload = report.data or { id = report.id },
       }
     end
   end

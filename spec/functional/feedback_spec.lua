@@ -1,0 +1,179 @@
+-- What providers report of messages: signed webhooks to /v1/feedback/PROVIDER become events.
+local Host = require "spec.functional.support.host"
+local cjson = require "cjson"
+local files = require "spec.functional.support.files"
+local process = require "spec.functional.support.process"
+
+--- Thanks who opens or clicks, and writes to whom it may.
+local campaign = [[
+local kairos = require "kairos"
+local opened = kairos.window { of = "message.opened", over = "1d" }
+return {
+  kairos.rule { name = "thanks", on = "message.clicked",
+    act = function(event, user)
+      user:send { channel = "sms", template = "said", data = { text = "seen " .. user:count(opened) .. ", went to "
+        .. event.payload.url } }
+    end },
+}
+]]
+
+local directory, host
+local key = ("k"):rep(32)
+
+local function shell(command) return process.shell(command) end
+
+local function hmac(secret, id, at, body)
+  files.write(directory .. "/signed", ("%s.%s.%s"):format(id, at, body))
+  return "v1," .. shell(("openssl dgst -sha256 -hmac %s -binary %s/signed | base64 -w0"):format(secret, directory))
+end
+
+local function ecdsa(file, at, body)
+  files.write(directory .. "/signed", at .. body)
+  return shell(("openssl dgst -sha256 -sign %s %s/signed | base64 -w0"):format(file, directory))
+end
+
+local function report(path, body, headers)
+  headers["Content-Type"] = headers["Content-Type"] or "application/json"
+  return host:request { method = "POST", path = "/v1/feedback/" .. path, body = body, headers = headers }
+end
+
+--- A webhook's report, signed as it should be but for what `changes` says.
+local function webhook(reports, changes)
+  changes = changes or {}
+  local body, at = cjson.encode(reports), changes.at or os.time()
+  return report(changes.account or "crm", changes.body or body, {
+    ["webhook-id"] = "m1",
+    ["webhook-timestamp"] = tostring(at),
+    ["webhook-signature"] = changes.signature or "v1,older " .. hmac(changes.key or key, "m1", at, body),
+  })
+end
+
+local function sendgrid(reports, changes)
+  changes = changes or {}
+  local body, at = cjson.encode(reports), os.time()
+  return report("mail", changes.body or body, {
+    ["X-Twilio-Email-Event-Webhook-Signature"] = ecdsa(directory .. "/" .. (changes.key or "key.pem"), at, body),
+    ["X-Twilio-Email-Event-Webhook-Timestamp"] = tostring(at),
+  })
+end
+
+local function suppressed(user)
+  local answer = host:ask("user", user)
+  local channels = {}
+  for _, suppression in ipairs(answer and answer.suppressions or {}) do channels[suppression.channel] = suppression.reason end
+  return channels
+end
+
+describe("what a provider reports", function()
+  setup(function()
+    directory = files.temporary()
+    for _, name in ipairs { "key.pem", "other.pem" } do
+      shell(("openssl ecparam -name prime256v1 -genkey -noout -out %s/%s"):format(directory, name))
+    end
+    local public = shell(("openssl ec -in %s/key.pem -pubout -outform DER 2>/dev/null | base64 -w0"):format(directory))
+    host = Host.start {
+      rules = { thanks = { ["rule.lua"] = campaign, ["said.txt"] = "{{text}}" } },
+      env = { CRM = "whsec_" .. shell("printf %s " .. key .. " | base64 -w0"), MAIL = "SG.key", SHOP = "SG.other" },
+      config = {
+        api_keys = { { name = "shop", key_env = "SHOP" } },
+        providers = {
+          { name = "crm", type = "webhook", url = "http://127.0.0.1:1/", secret_env = "CRM" },
+          { name = "mail", type = "sendgrid", secret_env = "MAIL", feedback_key = public },
+          { name = "quiet", type = "sendgrid", secret_env = "MAIL" },
+        },
+      },
+    }
+  end)
+  teardown(function()
+    host:remove()
+    files.remove(directory)
+  end)
+
+  it("comes as events, each once, by the receiver's signature alone", function()
+    local now = Host.now()
+    local reports = {
+      { id = "r1", type = "message.bounced", user = "ada", timestamp = now, data = { channel = "sms" } },
+      { id = "r2", type = "message.unsubscribed", user = "bob", timestamp = now },
+      { id = "r3", type = "order.completed", user = "eve", timestamp = now },
+    }
+    local answer = webhook(reports)
+    assert.equal(202, answer.status, answer.body)
+    assert.equal(2, answer.json.accepted)
+    assert.truthy(suppressed("ada").sms)
+    assert.falsy(suppressed("ada").email)
+    assert.truthy(next(suppressed "bob"))
+    answer = webhook(reports)
+    assert.same({ 202, 0, 2 }, { answer.status, answer.json.accepted, answer.json.duplicates })
+    assert.equal(401, host:post(Host.event { type = "message.bounced", user = "ada" }).status, "events ask for a key")
+  end)
+
+  it("comes from SendGrid's Event Webhook, and rules hear it", function()
+    local at = os.time()
+    local function said(event, id, more)
+      local one = { event = event, sg_event_id = id, message_id = "m", user = "cid", timestamp = at, email = "cid@mail.example" }
+      for name, value in pairs(more or {}) do one[name] = value end
+      return one
+    end
+    host:request { body = Host.json { Host.event { type = "identify", user = "cid", payload = { phone = "+491234" } } },
+      headers = { ["X-Api-Key"] = "SG.other" } }
+    local answer = sendgrid { said("open", "s1"), said("processed", "s2"), said("spamreport", "s3"),
+      said("click", "s4", { url = "https://shop.example/x" }), { event = "open", sg_event_id = "not ours" } }
+    assert.equal(202, answer.status, answer.body)
+    assert.equal(3, answer.json.accepted)
+    assert.truthy(suppressed("cid").email)
+    local message = host:await_messages(1)[1]
+    assert.equal("seen 1, went to https://shop.example/x", message.body)
+  end)
+
+  it("is answered well where none of it concerns the host, for otherwise it came again", function()
+    local answer = sendgrid { { event = "open", sg_event_id = "x" } }
+    assert.same({ 200, 0 }, { answer.status, answer.json.accepted })
+  end)
+
+  it("says which report is none, and takes the others", function()
+    local answer = webhook { { id = "r7", type = "message.opened", user = "ada", timestamp = Host.now() },
+      { id = "r8", type = "message.opened", user = "ada" } }
+    assert.same({ 202, 1 }, { answer.status, answer.json.accepted })
+    assert.same({ 1, "/timestamp" }, { answer.json.rejected[1].index, answer.json.rejected[1].pointer })
+  end)
+
+  it("is refused where anybody could have sent it", function()
+    local reports = { { id = "r9", type = "message.unsubscribed", user = "dan", timestamp = Host.now() } }
+    local refused = {
+      forged = webhook(reports, { key = ("x"):rep(32) }),
+      changed = webhook(reports, { body = cjson.encode { reports[1], reports[1] } }),
+      old = webhook(reports, { at = os.time() - 3600 }),
+      ["of no time"] = webhook(reports, { at = "1e9" }),
+      unsigned = report("crm", cjson.encode(reports), {}),
+      ["cut short"] = webhook(reports, { signature = "v1," }),
+      ["forged SendGrid"] = sendgrid(reports, { key = "other.pem" }),
+      ["changed SendGrid"] = sendgrid(reports, { body = "[]" }),
+      ["unsigned SendGrid"] = report("mail", "[]", {}),
+    }
+    for name, answer in pairs(refused) do
+      assert.equal(401, answer.status, name .. ": " .. answer.body)
+      assert.truthy(answer.json.error, name)
+    end
+    assert.same({}, suppressed "dan")
+    assert.truthy(host:metric("kairos_feedback_total", 'provider="crm",signature="bad"') >= 6)
+  end)
+
+  it("is not there for accounts whose reports cannot be checked, nor for none", function()
+    for _, account in ipairs { "quiet", "files", "nobody", "crm/more" } do
+      local answer = webhook({}, { account = account })
+      assert.equal(404, answer.status, account)
+      assert.truthy(answer.json.error:find "feedback_key", account)
+    end
+    assert.equal(404, report("", "[]", {}).status)
+    assert.equal(405, host:get("/v1/feedback/crm").status)
+  end)
+
+  it("is refused as it is where it is no JSON", function()
+    local at = os.time()
+    local answer = report("crm", "{", { ["webhook-id"] = "m1", ["webhook-timestamp"] = tostring(at),
+      ["webhook-signature"] = hmac(key, "m1", at, "{") })
+    assert.equal(400, answer.status)
+    assert.truthy(answer.json.error:find "no JSON")
+    assert.equal(415, report("crm", "[]", { ["Content-Type"] = "text/plain" }).status)
+  end)
+end)

@@ -1,0 +1,144 @@
+#include "ingest/feedback.h"
+
+#include "base/memory.h"
+#include "deliver/standard_webhooks.h"
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+#include <stdlib.h>
+
+enum { KEY_MAX = 128, SIGNATURE_MAX = 128 /**< bytes in base64; a P-256 signature has at most 96 */ };
+
+struct feedback_keys {
+  const struct config *config;
+  struct feedback_key {
+    struct webhook_signer *signer; /**< of a webhook */
+    EVP_PKEY *key;                 /**< of SendGrid */
+    metric_id taken, refused;
+  } accounts[]; /**< as in the configuration; empty: it reports nothing that could be checked */
+};
+
+void feedback_claim_free(struct feedback_claim *claim) {
+  if (!claim) return;
+  buf_deinit(&claim->provider);
+  buf_deinit(&claim->id);
+  buf_deinit(&claim->timestamp);
+  buf_deinit(&claim->signature);
+  memory_free(claim);
+}
+
+/** @return how many bytes, or -1 if it is no base64 or has no room in `max`. */
+static int decode_base64(struct str text, unsigned char *out, size_t max) {
+  if (text.len == 0 || text.len % 4 || text.len / 4 * 3 > max) return -1;
+  int used = EVP_DecodeBlock(out, (const unsigned char *)text.data, (int)text.len);
+  // It counts the padding as bytes.
+  if (used > 0 && text.data[text.len - 1] == '=') used--;
+  if (used > 0 && text.data[text.len - 2] == '=') used--;
+  return used;
+}
+
+static int read_public_key(EVP_PKEY **out, const struct config_provider *account, struct error *err) {
+  unsigned char der[KEY_MAX];
+  const unsigned char *at = der;
+  int len = decode_base64(str_from(account->feedback_key), der, sizeof der);
+  *out = len > 0 ? d2i_PUBKEY(NULL, &at, len) : NULL;
+  if (*out) return 0;
+  return error_set(err, ERROR_INVALID, "provider %s: feedback_key is no public key", account->name);
+}
+
+int feedback_keys_new(struct feedback_keys **out, const struct config *config, struct error *err) {
+  struct feedback_keys *keys =
+      memory_zalloc(sizeof *keys + config->provider_count * sizeof keys->accounts[0]);
+  keys->config = config;
+  int rc = 0;
+  bool any = false;
+  for (uint32_t i = 0; i < config->provider_count && rc == 0; i++) {
+    const struct config_provider *account = &config->providers[i];
+    struct feedback_key *key = &keys->accounts[i];
+    if (account->type == CONFIG_PROVIDER_WEBHOOK && account->secret.value)
+      rc = webhook_signer_new(&key->signer, account->secret.value, err);
+    else if (account->type == CONFIG_PROVIDER_SENDGRID && account->feedback_key)
+      rc = read_public_key(&key->key, account, err);
+    else
+      continue;
+    any = true;
+    static const char help[] = "Requests in which a provider reports, by whether its signature held";
+    struct buf labels = {0};
+    buf_printf(&labels, "provider=\"%s\",signature=\"good\"%c", account->name, '\0');
+    key->taken = metric_counter("kairos_feedback_total", help, (const char *)labels.data);
+    buf_clear(&labels);
+    buf_printf(&labels, "provider=\"%s\",signature=\"bad\"%c", account->name, '\0');
+    key->refused = metric_counter("kairos_feedback_total", help, (const char *)labels.data);
+    buf_deinit(&labels);
+  }
+  if (rc || !any) {
+    feedback_keys_free(keys);
+    keys = NULL;
+  }
+  *out = keys;
+  return rc;
+}
+
+void feedback_keys_free(struct feedback_keys *keys) {
+  if (!keys) return;
+  for (uint32_t i = 0; i < keys->config->provider_count; i++) {
+    webhook_signer_free(keys->accounts[i].signer);
+    EVP_PKEY_free(keys->accounts[i].key);
+  }
+  memory_free(keys);
+}
+
+const struct config_provider *feedback_account(const struct feedback_keys *keys, struct str name) {
+  const struct config_provider *account = keys ? config_provider(keys->config, name) : NULL;
+  if (!account) return NULL;
+  const struct feedback_key *key = &keys->accounts[account - keys->config->providers];
+  return key->signer || key->key ? account : NULL;
+}
+
+static bool is_recent(struct str timestamp, int64_t wall_ms) {
+  char text[24], *end;
+  if (timestamp.len == 0 || timestamp.len >= sizeof text) return false;
+  memcpy(text, timestamp.data, timestamp.len);
+  text[timestamp.len] = '\0';
+  long long at = strtoll(text, &end, 10);
+  int64_t now = wall_ms / 1000;
+  return *end == '\0' && at >= now - FEEDBACK_AGE_S && at <= now + FEEDBACK_AGE_S;
+}
+
+static bool ecdsa_holds(EVP_PKEY *key, struct str timestamp, struct str body, struct str signature) {
+  unsigned char der[SIGNATURE_MAX];
+  int len = decode_base64(signature, der, sizeof der);
+  if (len <= 0) return false;
+  EVP_MD_CTX *context = EVP_MD_CTX_new();
+  if (!context) abort();
+  bool holds = EVP_DigestVerifyInit(context, NULL, EVP_sha256(), NULL, key) == 1 &&
+               EVP_DigestVerifyUpdate(context, timestamp.data, timestamp.len) == 1 &&
+               EVP_DigestVerifyUpdate(context, body.data, body.len) == 1 &&
+               EVP_DigestVerifyFinal(context, der, (size_t)len) == 1;
+  EVP_MD_CTX_free(context);
+  return holds;
+}
+
+const char *feedback_verify(const struct feedback_keys *keys, const struct config_provider *account,
+                            const struct feedback_claim *claim, struct str body, int64_t wall_ms) {
+  const struct feedback_key *key = &keys->accounts[account - keys->config->providers];
+  struct str id = buf_str(&claim->id), timestamp = buf_str(&claim->timestamp),
+             signature = buf_str(&claim->signature);
+  const char *fault = NULL;
+  if (key->key) {
+    if (!timestamp.len || !signature.len)
+      fault = "X-Twilio-Email-Event-Webhook-Signature and -Timestamp are wanted: turn on \"Signed Event "
+              "Webhook\"";
+    else if (!ecdsa_holds(key->key, timestamp, body, signature))
+      fault = "the signature is not that of this body by the account's feedback_key";
+  } else {
+    if (!id.len || !timestamp.len || !signature.len)
+      fault =
+          "the headers webhook-id, webhook-timestamp and webhook-signature are wanted (Standard Webhooks)";
+    else if (!is_recent(timestamp, wall_ms))
+      fault = "webhook-timestamp is more than five minutes from now, or no number of seconds";
+    else if (!webhook_verify(key->signer, id, timestamp, body, signature))
+      fault = "the signature is not that of this body by the account's secret";
+  }
+  metric_add(fault ? key->refused : key->taken, 1);
+  return fault;
+}

@@ -1,0 +1,33 @@
+/** Who may report what became of messages: the signatures of providers' webhooks.
+ *
+ * A `webhook` signs its reports as messages to it are signed: Standard Webhooks
+ * (https://www.standardwebhooks.com), with the account's secret, at most FEEDBACK_AGE_S old. SendGrid signs
+ * its Event Webhook by ECDSA over P-256 with SHA-256 of timestamp and body
+ * (https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/getting-started-event-webhook-security-features),
+ * and the account's `feedback_key` is the public key. It tries again for a day, so no age is asked of it:
+ * what is told twice has the same event_id, and dedup drops it.
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "base/metric.h"
+#include "config/config.h"
+
+enum { FEEDBACK_AGE_S = 300 };
+
+/** What a request to /v1/feedback/PROVIDER says of itself. */
+struct feedback_claim {
+  struct buf provider, id, timestamp, signature;
+};
+void feedback_claim_free(struct feedback_claim *claim);
+
+struct feedback_keys;
+/** @return 0 and null in `*out` when no account takes any; ERROR_INVALID for a key that is none. */
+int feedback_keys_new(struct feedback_keys **out, const struct config *config, struct error *err);
+void feedback_keys_free(struct feedback_keys *keys);
+/** The account of that name, if its reports can be checked; else null. Any thread. */
+const struct config_provider *feedback_account(const struct feedback_keys *keys, struct str name);
+/** Whether the claim's signature is that of the body. Any thread.
+ * @return null, or what is wrong, for the answer */
+const char *feedback_verify(const struct feedback_keys *keys, const struct config_provider *account,
+                            const struct feedback_claim *claim, struct str body, int64_t wall_ms);
