@@ -74,6 +74,12 @@ static void histogram_text(void **state) {
   metric_observe_us(id, 101);      //
   metric_observe_us(id, 1500000);  //
   metric_observe_us(id, 60000001); // above them all
+  metric_id many = metric_histogram("t_many_seconds", "Many.", NULL);
+  metric_observe_many_us(many, 3, 8);
+  metric_observe_many_us(many, 10, 1);
+  assert_shows("t_many_seconds_bucket{le=\"0.000005\"} 8\n"
+               "t_many_seconds_bucket{le=\"0.00001\"} 9\n");
+  assert_shows("t_many_seconds_sum 0.000034\nt_many_seconds_count 9\n");
   assert_shows("# HELP t_latency_seconds Latency.\n# TYPE t_latency_seconds histogram\n"
                "t_latency_seconds_bucket{path=\"x\",le=\"0.000001\"} 1\n"
                "t_latency_seconds_bucket{path=\"x\",le=\"0.000002\"} 1\n"

@@ -1,5 +1,7 @@
 // links: base config event state gate deliver engine ingest decide
 /* Which rules run for an input, in which order, and what a shadow leaves behind. */
+#include "base/metric.h"
+#include "decide/campaign.h"
 #include "decide/decide.h"
 #include "test_engine_support.h"
 
@@ -132,6 +134,31 @@ static void test_order(void **state) {
 }
 
 /** What the first takes, the second finds taken. */
+static void count_times(void *context, const char *labels, uint64_t value) {
+  if (strcmp(labels, "campaign=\"often\"") == 0) *(uint64_t *)context = value;
+}
+
+/** A campaign's first runs are timed one by one; of later ones each eighth, for those before it. */
+static void test_runs_are_timed(void **state) {
+  (void)state;
+  struct world world;
+  uint64_t calls = 0;
+  world_init(&world);
+  world_rule(&world, "often", "", "");
+  world_load(&world);
+  struct campaigns *campaigns = campaigns_new(world.bench.engine, world.bench.config, STR(""), true);
+  for (int run = 1; run <= 1000 + 80 + 7; run++) {
+    bool timed = campaign_is_timed(campaigns, 0);
+    assert_int_equal(timed, run <= 1000 || (run - 1000) % 8 == 0);
+    campaign_ran(campaigns, 0, timed ? 40 : -1, false);
+  }
+  metric_each("kairos_rule_calls_total", count_times, &calls);
+  assert_int_equal(calls, 1087);
+  assert_true(metric_mean_us("kairos_rule_seconds", "campaign=\"often\"") == 40);
+  campaigns_free(campaigns);
+  world_deinit(&world);
+}
+
 static void test_first_come(void **state) {
   (void)state;
   struct world world;
@@ -480,6 +507,7 @@ static void test_resend_without_room(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_order),
+      cmocka_unit_test(test_runs_are_timed),
       cmocka_unit_test(test_first_come),
       cmocka_unit_test(test_competing),
       cmocka_unit_test(test_not_run),

@@ -24,6 +24,13 @@ struct error {
   char message[1024]; /**< one sentence, or lines for a traceback; always terminated */
 };
 
+/** As no error was set. An `= {0}` would clear the whole message, which on the way of an event costs as much
+ * as a rule's call. */
+static inline void error_none(struct error *err) {
+  err->code = 0;
+  err->message[0] = 0;
+}
+
 /** Who gathers errors: told of one, so that the work goes on without what failed. `err` is the teller's. */
 typedef void error_taker(void *context, const struct error *err);
 

@@ -206,12 +206,16 @@ void metric_set(metric_id id, int64_t value) {
 }
 
 void metric_observe_us(metric_id id, int64_t microseconds) {
+  metric_observe_many_us(id, microseconds, 1);
+}
+
+void metric_observe_many_us(metric_id id, int64_t microseconds, uint64_t times) {
   if (microseconds < 0) microseconds = 0;
   uint32_t bucket = 0;
   while (bucket < BUCKETS && microseconds > bucket_us[bucket]) bucket++;
   _Atomic uint64_t *slots = block_slot(my_block(), id);
-  slot_add(slots + bucket, 1);
-  slot_add(slots + BUCKETS + 1, (uint64_t)microseconds);
+  slot_add(slots + bucket, times);
+  slot_add(slots + BUCKETS + 1, (uint64_t)microseconds * times);
 }
 
 void metric_label_escape(struct buf *out, struct str value) {

@@ -23,6 +23,8 @@ metric_id metric_histogram(const char *name, const char *help, const char *label
 void metric_add(metric_id id, uint64_t amount);
 void metric_set(metric_id id, int64_t value);
 void metric_observe_us(metric_id id, int64_t microseconds);
+/** One observation that stands for so many. */
+void metric_observe_many_us(metric_id id, int64_t microseconds, uint64_t times);
 
 /** Walk a family's counters as they stand. The visitor must not register. Any thread. */
 void metric_each(const char *name, void (*visit)(void *context, const char *labels, uint64_t value),

@@ -6,7 +6,11 @@
 
 enum {
   REASONS = CAMPAIGN_HOURS + 1,
-  SKIPS_MAX = 24 /**< there are fewer checks in the gate */
+  SKIPS_MAX = 24, /**< there are fewer checks in the gate */
+  /** To read the clock twice is a tenth of a usual run: past so many runs each eighth is timed, and stands
+   * for all eight. */
+  RUNS_TIMED_EACH = 1000,
+  RUNS_A_TIMED_ONE = 8
 };
 
 /** As metrics' labels say it. */
@@ -22,6 +26,8 @@ struct campaign {
   metric_id not_run[REASONS];          /**< only of those that may be kept from running */
   struct skip_metric skips[SKIPS_MAX]; /**< as they come up */
   size_t skip_count;
+  uint64_t runs;
+  uint32_t untimed;        /**< the last ones */
   struct str pause;        /**< the operator's; "" for none */
   const struct zone *zone; /**< `opening` is of this zone; null: nothing is known yet */
   struct rollout_opening opening;
@@ -165,10 +171,21 @@ struct campaign_answer campaign_ask(struct campaigns *campaigns, uint32_t rule, 
   return answer;
 }
 
-void campaign_ran(struct campaigns *campaigns, uint32_t rule, int64_t us, bool failed) {
+bool campaign_is_timed(const struct campaigns *campaigns, uint32_t rule) {
   const struct campaign *campaign = &campaigns->items[rule];
+  return campaigns->count && (campaign->runs < RUNS_TIMED_EACH || campaign->untimed + 1 == RUNS_A_TIMED_ONE);
+}
+
+void campaign_ran(struct campaigns *campaigns, uint32_t rule, int64_t us, bool failed) {
+  struct campaign *campaign = &campaigns->items[rule];
   if (!campaigns->count) return;
-  metric_observe_us(campaign->seconds, us);
+  campaign->runs++;
+  if (us < 0) {
+    campaign->untimed++;
+  } else {
+    metric_observe_many_us(campaign->seconds, us, campaign->untimed + 1);
+    campaign->untimed = 0;
+  }
   metric_add(campaign->calls, 1);
   if (failed) metric_add(campaign->errors, 1);
 }

@@ -45,7 +45,10 @@ void campaigns_label(struct buf *out, struct str campaign);
  * either: it came within them. */
 struct campaign_answer campaign_ask(struct campaigns *campaigns, uint32_t rule, const struct record *record,
                                     const struct engine_call *call);
-/** Count one run of its rule. @param us  microseconds it took */
+/** Whether the next run of its rule is to be timed: few of many are. */
+bool campaign_is_timed(const struct campaigns *campaigns, uint32_t rule);
+/** Count one run of its rule. @param us  microseconds it took; negative: it was not timed, and took what the
+ * next one that is takes */
 void campaign_ran(struct campaigns *campaigns, uint32_t rule, int64_t us, bool failed);
 /** Count a decision about a message it asked for. */
 void campaign_decided(struct campaigns *campaigns, uint32_t rule, const struct message *message,

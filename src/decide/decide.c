@@ -235,9 +235,10 @@ int decide_run(struct decider *decider, uint32_t rule, struct engine_call *call,
   draft_mark(&decider->draft);
   call->draft = &decider->draft;
   call->emit_max = ENGINE_EMIT_MAX - decider->derived.count;
-  int64_t before = clock_mono_us();
+  bool timed = campaign_is_timed(decider->campaigns, rule);
+  int64_t before = timed ? clock_mono_us() : 0;
   int rc = engine_run(decider->options.engine, rule, call, err);
-  int64_t took = clock_mono_us() - before;
+  int64_t took = timed ? clock_mono_us() - before : -1;
   if (rc == 0 && call->message_count) rc = judge_messages(decider, rule, call, err);
   bool shadow = decider->rules[rule].rollout.mode == ROLLOUT_SHADOW;
   if (rc == 0 && shadow) /* other campaigns read attributes, and would hear what it emits */
@@ -278,7 +279,8 @@ bool decide_runs(struct decider *decider, uint32_t rule, struct engine_call *cal
 }
 
 void decide_run_or_fail(struct decider *decider, uint32_t rule, struct engine_call *call) {
-  struct error err = {0};
+  struct error err;
+  error_none(&err);
   if (decide_run(decider, rule, call, &err))
     decide_fail(decider, call, decider->rules[rule].campaign, decider->rules[rule].path, &err);
 }

@@ -119,7 +119,8 @@ static int cancel_timers(struct decider *decider, const struct event *event, str
 
 void decide_host_steps(struct decider *decider, const struct plan *plan, struct engine_call *call,
                        struct decision *out) {
-  struct error err = {0};
+  struct error err;
+  error_none(&err);
   const struct event *event = call->event;
   if (event->type.len > 8 && memcmp(event->type.data, "message.", 8) == 0) {
     decider->draft.record_max = SIZE_MAX; /* however full the record is: who said no is heard */

@@ -49,7 +49,8 @@ struct engine_call *binding_either_call(lua_State *lua, const char *user_method,
 
 void binding_effect(lua_State *lua, const struct effect *effect) {
   struct draft *draft = engine_of(lua)->call->draft;
-  struct error err = {0};
+  struct error err;
+  error_none(&err);
   int rc = draft_add(draft, effect, &err);
   if (rc == ERROR_INVALID) // a payload as deep as can be, in a table of the rule's own
     sandbox_raise(lua, ERROR_SCRIPT, "the value given is nested too deeply");
