@@ -18,7 +18,11 @@ return kairos.rule {
 describe("metrics", function()
   local host, text
   setup(function()
-    host = Host.start { rules = { telling = telling } }
+    host = Host.start {
+      rules = { telling = telling },
+      env = { HOOK = "whsec_a2V5" },
+      config = { providers = { { name = "hook", type = "webhook", url = "http://127.0.0.1:1/", secret_env = "HOOK" } } },
+    }
     host:accept({ type = "tell", user = "ada" }, { type = "tell", user = "ada" },
       { type = "tell", user = "bob", payload = { fail = true } })
     local again = Host.event { user = "ada" }
@@ -49,6 +53,31 @@ describe("metrics", function()
     local result = process.run { command = { "promtool", "check", "metrics" }, input = path }
     assert.equal("", result.err .. result.out)
     assert.equal(0, result.status)
+  end)
+
+  it("are what the alert rules ask for, which promtool takes", function()
+    local rules = files.read "config/alerts.yaml"
+    local count = 0
+    for expression in rules:gmatch "expr: (.-)\n      [ ]*for" do
+      for name in expression:gmatch "kairos_[%l_]+" do
+        assert.truthy(text:find("\n" .. name .. "[ {]"), name)
+        count = count + 1
+      end
+    end
+    assert.is_true(count >= 10)
+    for _, labels in ipairs {
+      'kairos_pressure{of="disk"}', 'kairos_events_total{verdict="retry"}', 'kairos_provider_breaker{provider="files"}',
+      'kairos_deliveries_total{provider="files",outcome="exhausted"}', 'kairos_rule_errors_total{campaign="telling"',
+      'kairos_feedback_total{provider="hook",signature="bad"}',
+    } do
+      assert.truthy(text:find(labels, 1, true), labels)
+    end
+    if process.run({ command = { "promtool", "--version" } }).status ~= 0 then
+      pending "promtool is not there"
+      return
+    end
+    local result = process.run { command = { "promtool", "check", "rules", "config/alerts.yaml" } }
+    assert.equal(0, result.status, result.err .. result.out)
   end)
 
   it("come as text/plain, version 0.0.4", function()

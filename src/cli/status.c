@@ -16,9 +16,10 @@ const struct cli_command cli_status = {
     .words = "",
     .options = CLI_PLACE | CLI_JSON,
     .summary = "how the running host is doing",
-    .help = "Phase, port, generation of the rules, users in memory, what waits, the log's\n"
-            "position; and every provider with what waits for it, whether it is paused and\n"
-            "whether its breaker is open.\n"
+    .help = "Phase, what fills faster than it empties (`pressure`: nothing, if all is well),\n"
+            "port, generation of the rules, users in memory, what waits, the log's position;\n"
+            "and every provider with what waits for it, whether it is paused and whether\n"
+            "its breaker is open.\n"
             "\n"
             "  kairos status\n"
             "  kairos status --json | jq .phase\n",

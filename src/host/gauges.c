@@ -50,6 +50,7 @@ void gauges_scrape(struct worker_shared *shared) {
   sum_workers(host, &sum);
   bool running = atomic_load(&shared->phase) == HOST_RUNNING;
   if (running) store_measure(shared->store, &store);
+  int64_t disk_bytes, disk_free = pressure_disk_free(host, &disk_bytes);
   const struct gauge gauges[] = {
       {"kairos_up", "1 while events are accepted.", running},
       {"kairos_generation", "Number of the rules' generation that serves.", shared->generation},
@@ -75,6 +76,12 @@ void gauges_scrape(struct worker_shared *shared) {
       {"kairos_store_users", "User records in the database, estimated.", (int64_t)store.users_estimate},
       {"kairos_log_bytes", "Bytes of raw log segments on disk.", (int64_t)store.log_bytes},
       {"kairos_log_segments", "Raw log segments on disk.", (int64_t)store.segments},
+      {"kairos_log_unsealed_segments", "Closed segments of the log that wait to be sealed.",
+       pressure_unsealed(host)},
+      {"kairos_disk_bytes", "Size of the file system of data_dir.", disk_bytes},
+      {"kairos_disk_free_bytes", "Bytes free on it.", disk_free},
+      {"kairos_outbox_max_bytes", "What kairos_outbox_bytes may reach (delivery.outbox_max).",
+       (int64_t)host->config->delivery.outbox_max},
   };
   set_gauges(gauges, sizeof gauges / sizeof *gauges);
 }
@@ -85,9 +92,12 @@ void gauges_describe(struct host *host, struct buf *out) {
   struct log_position durable = {0};
   enum host_phase phase = atomic_load(&host->shared.phase);
   if (phase == HOST_RUNNING) durable = log_durable(host->shared.log);
-  value_put_map(out, 19);
+  int64_t disk_bytes, disk_free = pressure_disk_free(host, &disk_bytes);
+  value_put_map(out, 22);
   value_put_string(out, STR("phase"));
   value_put_string(out, str_from(phase_name(phase)));
+  value_put_string(out, STR("pressure"));
+  pressure_describe(host, out);
   value_put_member_integer(out, "port", host->port);
   value_put_member_integer(out, "workers", host->shared.worker_count);
   value_put_member_integer(out, "generation", host->shared.generation);
@@ -103,6 +113,8 @@ void gauges_describe(struct host *host, struct buf *out) {
   value_put_member_integer(out, "log_offset", (int64_t)durable.offset);
   value_put_member_integer(out, "sealed_segment",
                            phase == HOST_RUNNING ? (int64_t)store_sealed(host->shared.store) : 0);
+  value_put_member_integer(out, "unsealed_segments", pressure_unsealed(host));
+  value_put_member_integer(out, "disk_free_bytes", disk_free);
   reload_describe(host, out);
   value_put_string(out, STR("lookups"));
   lookup_describe(host->shared.lookup, out);

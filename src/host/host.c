@@ -223,6 +223,7 @@ static void on_clockwork(uv_timer_t *timer) {
     drain_tick(host);
   } else {
     maintain_tick(host);
+    pressure_tick(host);
     reload_tick(host);
     experiments_tick(host);
   }

@@ -1,12 +1,15 @@
 /** A host's insides, shared by host.c (start, drain), maintain.c (checkpoint, sealing, recovery), command*.c
- * (operators), outcome.c, gauges.c and the jobs beside the workers (reload, fills, experiments); and by
- * src/look, which looks into them. */
+ * (operators), outcome.c, pressure.c, gauges.c and the jobs beside the workers (reload, fills, experiments);
+ * and by src/look, which looks into them. */
 #pragma once
 
 #include "host/host.h"
 #include "host/worker.h"
 
 enum maintenance { MAINTENANCE_IDLE, MAINTENANCE_FLUSHING, MAINTENANCE_WORKING };
+
+/** What may fill faster than it empties. */
+enum pressure { PRESSURE_SEALING, PRESSURE_MEMORY, PRESSURE_OUTBOX, PRESSURE_DISK, PRESSURES };
 
 struct host {
   struct worker_shared shared; /**< first: what workers call back with is the host */
@@ -33,6 +36,8 @@ struct host {
   struct error work_error;
   atomic_bool failing; /**< a failure is being dealt with */
   uint64_t recoveries;
+  bool pressed[PRESSURES]; /**< now; main's thread */
+  int64_t pressure_at;     /**< monotonic us of the next look */
   struct reload *reload;
   struct experiments *experiments;
   bool deciding;                    /**< a generation is being stored and logged: no recovery meanwhile */
@@ -77,6 +82,16 @@ void outcome_report(void *host, const struct message *message, const struct outc
 void outcome_send(void *host);
 /** When deliver is gone. */
 void outcome_deinit(struct host *host);
+
+/* pressure.c */
+/** Look, about once a second, at what may fill; the log says when it begins and ends. */
+void pressure_tick(struct host *host);
+/** A list of what fills now, in words. */
+void pressure_describe(const struct host *host, struct buf *out);
+/** Closed segments of the log that wait to be sealed; 0 while the host does not run. */
+int64_t pressure_unsealed(struct host *host);
+/** Bytes free for data_dir, and those of its file system: 0 if it does not say. Any thread. */
+int64_t pressure_disk_free(const struct host *host, int64_t *size);
 
 /* gauges.c */
 void gauges_scrape(struct worker_shared *shared);
