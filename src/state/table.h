@@ -1,11 +1,9 @@
 /** The hot table: records in memory, one worker's share, bounded.
  *
- * A slot is pinned while inputs wait for it, while it is dirty, and while a write of it is under way; the
- * rest leave in CLOCK order when the table is over its bound, those first that were not found again since
- * they were added, and each time that one was found, up to three, lets the hand pass once ("generalized
- * CLOCK", Smith 1978): where a hundredth of the users make half the events, and an eighth of all fit, 72 of
- * 100 events find theirs; 71 with one bit, 73 with any count, 79 if the busiest were known. Slots never move.
- * A user costs 85 to 105 bytes, his id, and his record's bytes. Owning worker only.
+ * A slot is pinned while inputs wait for it, while it is dirty, and while a write of it is under way; of the
+ * rest those leave, when the table is over its bound, who came once and not again: a run through all users
+ * does not push the regular out (table.c says how, and what was measured). Slots never move. A user costs 85
+ * to 110 bytes, his id, and his record's bytes. Owning worker only.
  */
 #pragma once
 
@@ -21,8 +19,9 @@ struct slot {
   uint16_t writes;     /**< write-behinds under way */
   uint16_t id_len;
   uint8_t kind, phase;
-  bool dirty;   /**< changed since it was last put into a write */
-  uint8_t uses; /**< CLOCK's count */
+  bool dirty : 1; /**< changed since it was last put into a write */
+  bool fresh : 1; /**< in the queue of the new */
+  uint8_t uses;   /**< how often it was found, up to three, less the times that it was passed over for that */
   char id[];
 };
 
@@ -68,7 +67,6 @@ void table_written(struct table *table, struct slot *slot);
  * pinned ones costs no input more than a microsecond. One that is an eighth over its bound it goes through in
  * large steps, half a millisecond each. */
 void table_trim(struct table *table);
-void table_remove(struct table *table, struct slot *slot);
 /** Forget everything (recovery). Waiting inputs must have been taken. */
 void table_clear(struct table *table);
 size_t table_count(const struct table *table);
