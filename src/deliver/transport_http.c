@@ -220,6 +220,8 @@ static void set_up(struct http *http, struct http_transfer *transfer) {
   transfer->method[0] = 0;
   curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
   curl_easy_setopt(easy, CURLOPT_CURLU, transfer->target);
+  // Else it is put together from its parts at each request.
+  if (transfer->whole_url) curl_easy_setopt(easy, CURLOPT_URL, transfer->whole_url);
   curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers);
   // Else it looks for the variables that name proxies at each request.
   if (!http->proxied) curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
@@ -253,6 +255,7 @@ static void transfer_free(struct http_transfer *transfer) {
   curl_easy_cleanup(transfer->easy);
   curl_url_cleanup(transfer->target);
   memory_free(transfer->url);
+  curl_free(transfer->whole_url);
   buf_deinit(&transfer->request.url);
   buf_deinit(&transfer->request.body);
   buf_deinit(&transfer->request.headers);
@@ -371,23 +374,30 @@ static int set_headers(struct http *http, struct http_transfer *transfer, struct
   return 0;
 }
 
+/** The URL is taken apart once, not at each request. */
+static int set_url(struct http_transfer *transfer, struct str url, struct error *err) {
+  memory_free(transfer->url);
+  curl_free(transfer->whole_url);
+  transfer->url = memory_dup(url.data, url.len);
+  transfer->whole_url = NULL;
+  CURLUcode code = curl_url_set(transfer->target, CURLUPART_URL, transfer->url,
+                                CURLU_GUESS_SCHEME | CURLU_NON_SUPPORT_SCHEME);
+  if (!code) code = curl_url_get(transfer->target, CURLUPART_URL, &transfer->whole_url, 0);
+  curl_easy_setopt(transfer->easy, CURLOPT_URL, transfer->whole_url);
+  if (!code) return 0;
+  memory_free(transfer->url);
+  transfer->url = NULL;
+  return error_set(err, ERROR_INVALID, "the request's URL is none: %s", curl_url_strerror(code));
+}
+
 /** Options that are the same as last time stay as they are. */
 static int set_target(struct http_transfer *transfer, struct error *err) {
   struct str url = buf_str(&transfer->request.url);
   if (url.len == 0 || memchr(url.data, 0, url.len))
     return error_set(err, ERROR_INVALID, "the request has no URL");
   if (!transfer->url || strlen(transfer->url) != url.len || memcmp(transfer->url, url.data, url.len) != 0) {
-    memory_free(transfer->url);
-    transfer->url = memory_dup(url.data, url.len);
-    // Taken apart once, not at each request. It forgets the one before.
-    curl_easy_setopt(transfer->easy, CURLOPT_URL, NULL);
-    CURLUcode code = curl_url_set(transfer->target, CURLUPART_URL, transfer->url,
-                                  CURLU_GUESS_SCHEME | CURLU_NON_SUPPORT_SCHEME);
-    if (code) {
-      memory_free(transfer->url);
-      transfer->url = NULL;
-      return error_set(err, ERROR_INVALID, "the request's URL is none: %s", curl_url_strerror(code));
-    }
+    int rc = set_url(transfer, url, err);
+    if (rc) return rc;
   }
   const char *method = transfer->request.method[0] ? transfer->request.method : "POST";
   if (!is_token(str_from(method))) return error_set(err, ERROR_INVALID, "the request has no method");

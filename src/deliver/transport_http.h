@@ -45,6 +45,7 @@ struct http_transfer {
   struct http_line *line; /**< it stands in; null: none */
   int64_t late_at;        /**< running: then it has taken too long, monotonic ms */
   char *url;
+  char *whole_url; /**< libcurl's: of `target` */
   char method[8];
   struct buf header_text, response_headers, header_pairs, response_body;
   struct curl_slist headers[HTTP_HEADERS_MAX];
