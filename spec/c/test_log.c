@@ -627,6 +627,47 @@ static void many_threads_keep_each_its_order(void **state) {
   log_reader_free(reader);
 }
 
+static void put_numbered(struct support_batch *batch, struct support_loop *loop, uint64_t seq,
+                         int64_t patience_us) {
+  struct log_record record = record_of(seq);
+  support_batch_init(batch, loop);
+  support_batch_put(batch, &record);
+  batch->log.patience_us = patience_us;
+}
+
+static void the_patient_share_a_group_with_who_is_not(void **state) {
+  (void)state;
+  static const int64_t HOUR_US = INT64_C(3600) * 1000000;
+  struct support_loop loop;
+  struct support_batch first, second, soon, last;
+  support_loop_init(&loop);
+  struct log *log = open_fresh();
+  struct log_position before = log_durable(log);
+  put_numbered(&first, &loop, 1, HOUR_US);
+  put_numbered(&second, &loop, 2, 0);
+  log_submit(log, &first.log);
+  usleep(20000); // time enough to write it alone, were it not for its patience
+  assert_int_equal(log_position_compare(log_durable(log), before), 0);
+  log_submit(log, &second.log);
+  support_loop_wait(&loop, &loop.answered, 2);
+  assert_int_equal(log_position_compare(first.log.end, second.log.end), 0);
+  // Its patience ends, though nobody else comes.
+  put_numbered(&soon, &loop, 3, 1000);
+  log_submit(log, &soon.log);
+  support_loop_wait(&loop, &loop.answered, 3);
+  assert_int_equal(soon.log.status, 0);
+  // Who closes waits for nobody.
+  put_numbered(&last, &loop, 4, HOUR_US);
+  log_submit(log, &last.log);
+  log_close(log);
+  support_loop_wait(&loop, &loop.answered, 4);
+  assert_int_equal(last.log.status, 0);
+  assert_int_equal(read_all((struct log_position){0, 0}, NULL).last, 4);
+  struct support_batch *all[] = {&first, &second, &soon, &last};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) buf_deinit(&all[i]->log.bytes);
+  support_loop_deinit(&loop);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, support_make_directory, support_remove_directory)
 
 int main(void) {
@@ -648,6 +689,7 @@ int main(void) {
       TEST(a_segment_that_cannot_begin_fails_its_group),
       TEST(what_was_answered_survives_a_kill),
       TEST(many_threads_keep_each_its_order),
+      TEST(the_patient_share_a_group_with_who_is_not),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,7 +14,10 @@
 #include <sys/random.h>
 
 enum {
-  AHEAD_MAX = 64, /**< attempts logged before a place is free, where sending twice would do no harm */
+  /** Attempts logged before a place is free, where sending twice would do no harm: so many for each place,
+   * and so many at most. */
+  AHEAD_PER_PLACE = 2,
+  AHEAD_MAX = 128,
   CONNECTIONS_SPARE = 8,
   SETTLED_AT_ONCE = 64 /**< entries that ended wait for others so long, or for the next turn */
 };
@@ -234,7 +237,9 @@ static int use_scripts(struct deliver *deliver, struct error *err) {
     provider->http.may_resend = provider->honours_keys;
     // A rate counts what leaves: nothing is taken before it can.
     if (provider->honours_keys && account->rate.count <= 0)
-      provider->queue.ahead = account->concurrency < AHEAD_MAX ? account->concurrency : AHEAD_MAX;
+      provider->queue.ahead = account->concurrency < AHEAD_MAX / AHEAD_PER_PLACE
+                                  ? AHEAD_PER_PLACE * account->concurrency
+                                  : AHEAD_MAX;
   }
   return 0;
 }

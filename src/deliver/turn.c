@@ -199,6 +199,12 @@ static bool pass_record(struct deliver *deliver, struct provider *provider, stru
 static void take(struct deliver *deliver, struct provider *provider, int64_t now_ms, int64_t now_us,
                  int64_t *when) {
   struct entry *entry;
+  // Attempts go to the log by many, for each sync costs: while places are taken, and half of those ahead
+  // stand behind them, no more.
+  const struct queue *queue = &provider->queue;
+  if (queue->logging + queue->ready.count + queue->sending >
+      provider->account->concurrency + queue->ahead / 2)
+    return;
   while ((entry = queue_take(&provider->queue, now_us, when))) {
     struct message message = outbox_message(entry);
     if (entry->loaded && !pass_record(deliver, provider, entry, &message, now_ms)) {

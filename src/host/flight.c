@@ -7,6 +7,8 @@
 
 enum {
   FLIGHT_BYTES = 1 << 20,
+  /** Nobody waits for outcomes alone: under load attempts follow sooner than that, and share their sync. */
+  OUTCOMES_PATIENCE_US = 2000,
   /** So many records before it is written, a slot is fetched into the cache, then its record. */
   WRITE_AHEAD_SLOT = 8,
   WRITE_AHEAD_RECORD = 4
@@ -107,6 +109,7 @@ static void flight_reset(struct flight *flight) {
   buf_clear(&flight->lookups);
   buf_clear(&flight->fan_outs);
   flight->log.records = 0;
+  flight->outcomes = 0;
   flight->acks.count = 0;
   flight->inputs = NULL;
   flight->inputs_end = &flight->inputs;
@@ -231,12 +234,20 @@ struct flight *flight_current(struct worker *worker) {
   return flight;
 }
 
+/** Whether it holds outcomes, and nothing that follows from them but their own entries' ends. */
+static bool is_patient(const struct flight *flight) {
+  return flight->outcomes && flight->outcomes == flight->log.records && !flight->acks.count &&
+         !flight->outbox.len && !flight->suppressed.len && !flight->lookups.len && !flight->fan_outs.len &&
+         !flight->writes && !flight->beside && !flight->flushes;
+}
+
 void flight_submit(struct worker *worker) {
   struct flight *flight = worker->flight;
   if (!flight) return;
   worker->flight = NULL;
   flight->marks = seen_position(worker->seen);
   worker->flights_in_air++;
+  flight->log.patience_us = is_patient(flight) ? OUTCOMES_PATIENCE_US : 0;
   log_submit(worker->shared->log, &flight->log);
 }
 
@@ -259,6 +270,7 @@ void flight_record(struct worker *worker, enum log_record_type type, struct enti
                                                           .input = input,
                                                           .effects = effects});
   flight->log.records++;
+  flight->outcomes += type == LOG_OUTCOME;
 }
 
 struct store_write *flight_store(struct worker *worker) {

@@ -41,6 +41,7 @@ struct flight {
   struct log_batch log; /**< first: its mail comes back */
   struct worker *worker;
   struct acks acks;
+  uint32_t outcomes;     /**< of its records */
   struct buf outbox;     /**< for deliver_add() */
   struct buf suppressed; /**< length of `outbox` before it, kind, id, channel, purpose ("": any), reason,
                             journey (zero: any) */

@@ -49,6 +49,7 @@ struct log {
   pthread_cond_t submitted;
   /* under the lock */
   struct log_batch *first, *last;
+  int64_t due_at; /**< when they are written at the latest, monotonic us; INT64_MAX: there are none */
   bool closing;
   /** Held while a group is answered and its end published: who asks for the end sees both done, or neither.
    */
@@ -270,6 +271,21 @@ static void serve(struct log *log, struct gathered *group, struct log_batch *tak
   }
 }
 
+/** With the lock: until what was submitted is due, the log closes, or that moment has come, monotonic us.
+ * @return whether it has. */
+static bool wait_for_work(struct log *log, int64_t until) {
+  bool timed_out = false;
+  while (log->due_at > 0 && !log->closing && !timed_out) {
+    int64_t at = log->due_at < until ? log->due_at : until;
+    struct timespec deadline = {(time_t)(at / 1000000), (long)(at % 1000000) * 1000};
+    if (at == INT64_MAX)
+      pthread_cond_wait(&log->submitted, &log->lock);
+    else
+      timed_out = pthread_cond_timedwait(&log->submitted, &log->lock, &deadline) == ETIMEDOUT;
+  }
+  return timed_out;
+}
+
 /** With the lock, something being there to write: let more come. */
 static void pace(struct log *log) {
   if (!log->next_at || log->closing || log->next_at <= clock_mono_us()) return;
@@ -287,18 +303,11 @@ static void *log_thread(void *context) {
   prctl(PR_SET_TIMERSLACK, 1000UL); // pace() means what it says
   for (bool closing = false; !closing;) {
     pthread_mutex_lock(&log->lock);
-    int64_t old_at = segment_old_at(log);
-    bool timed_out = false;
-    while (!log->first && !log->closing && !timed_out) {
-      struct timespec deadline = {(time_t)(old_at / 1000000), (long)(old_at % 1000000) * 1000};
-      if (old_at == INT64_MAX)
-        pthread_cond_wait(&log->submitted, &log->lock);
-      else
-        timed_out = pthread_cond_timedwait(&log->submitted, &log->lock, &deadline) == ETIMEDOUT;
-    }
+    bool timed_out = wait_for_work(log, segment_old_at(log));
     if (log->first) pace(log);
     struct log_batch *taken = log->first;
     log->first = log->last = NULL;
+    log->due_at = INT64_MAX;
     // Who closes has submitted everything, so what was taken now is all.
     closing = log->closing;
     pthread_mutex_unlock(&log->lock);
@@ -371,6 +380,7 @@ int log_open(struct log **out, const struct log_options *options, struct log_pos
   log->options = *options;
   log->directory = memory_dup(options->directory, strlen(options->directory));
   log->descriptor = -1;
+  log->due_at = INT64_MAX;
   log->groups = metric_counter("kairos_log_groups_total", "Groups written to the log and synced.", NULL);
   log->bytes = metric_counter("kairos_log_bytes_total", "Bytes of records written to the log.", NULL);
   log->failures =
@@ -409,17 +419,19 @@ void log_close(struct log *log) {
 
 void log_submit(struct log *log, struct log_batch *batch) {
   batch->next = NULL;
+  int64_t due_at = batch->patience_us > 0 ? clock_mono_us() + batch->patience_us : 0;
   pthread_mutex_lock(&log->lock);
-  bool first = !log->first;
-  if (first)
-    log->first = batch;
-  else
+  if (log->first)
     log->last->next = batch;
+  else
+    log->first = batch;
   log->last = batch;
+  bool sooner = due_at < log->due_at;
+  if (sooner) log->due_at = due_at;
   pthread_mutex_unlock(&log->lock);
   // Not before, for the thread may run at once, and would find the lock taken. It does not close meanwhile:
   // its answer is read by the thread that is here.
-  if (first) pthread_cond_signal(&log->submitted);
+  if (sooner) pthread_cond_signal(&log->submitted);
 }
 
 struct log_position log_durable(struct log *log) {

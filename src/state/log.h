@@ -65,6 +65,7 @@ struct log_batch {
   struct buf bytes; /**< framed records; may be empty: then it is a barrier behind the earlier batches */
   uint32_t records;
   bool roll;               /**< has no bytes: a new segment begins behind the earlier batches */
+  int64_t patience_us;     /**< it may wait so long for others, to share their group; 0: not at all */
   int status;              /**< 0 durable; else an error_code: nothing of it may be assumed */
   struct log_position end; /**< the log is durable up to here */
   struct log_batch *next;  /**< the log's own */
