@@ -14,6 +14,13 @@ static struct hash128 numbered(int number) {
   return seen_mark((struct entity){ENTITY_USER, STR("ada")}, (struct str){id, (size_t)len});
 }
 
+/** @return whether it was new. */
+static bool add(struct seen *seen, struct hash128 mark, int64_t at) {
+  bool there = seen_has(seen, mark, INT64_MIN);
+  seen_add(seen, mark, at);
+  return !there;
+}
+
 static void marks_tell_pairs_apart(void **state) {
   (void)state;
   struct entity ab = {ENTITY_USER, STR("ab")}, a = {ENTITY_USER, STR("a")},
@@ -31,12 +38,12 @@ static void a_mark_counts_while_younger_than_since(void **state) {
   (void)state;
   struct seen *seen = seen_new();
   assert_false(seen_has(seen, numbered(1), 0));
-  assert_true(seen_add(seen, numbered(1), 100));
+  assert_true(add(seen, numbered(1), 100));
   assert_true(seen_has(seen, numbered(1), 99));
   assert_false(seen_has(seen, numbered(1), 100));
-  assert_false(seen_add(seen, numbered(1), 200));
+  assert_false(add(seen, numbered(1), 200));
   assert_true(seen_has(seen, numbered(1), 199));
-  assert_false(seen_add(seen, numbered(1), 150));
+  assert_false(add(seen, numbered(1), 150));
   assert_true(seen_has(seen, numbered(1), 199));
   seen_free(seen);
 }
@@ -44,7 +51,7 @@ static void a_mark_counts_while_younger_than_since(void **state) {
 static void thousands_are_told_apart(void **state) {
   (void)state;
   struct seen *seen = seen_new();
-  for (int i = 0; i < 20000; i++) assert_true(seen_add(seen, numbered(i), 1));
+  for (int i = 0; i < 20000; i++) assert_true(add(seen, numbered(i), 1));
   for (int i = 0; i < 40000; i++) assert_int_equal(seen_has(seen, numbered(i), 0), i < 20000);
   assert_true(seen_bytes(seen) < 20000 * 75 + 4096);
   seen_free(seen);
@@ -74,7 +81,7 @@ static void sealed_chunks_go_and_only_they(void **state) {
   seen_durable_to(seen, 3, seen_position(seen));
   seen_sealed(seen, 3);
   assert_false(seen_has(seen, numbered(4), 0));
-  assert_true(seen_add(seen, numbered(4), 1));
+  assert_true(add(seen, numbered(4), 1));
   seen_free(seen);
 }
 
@@ -106,10 +113,44 @@ static void a_mark_of_a_later_chunk_outlives_its_earlier_self(void **state) {
   struct seen *seen = seen_new();
   seen_add(seen, numbered(1), 10);
   seen_durable_to(seen, 1, seen_position(seen));
-  assert_false(seen_add(seen, numbered(1), 500));
+  assert_false(add(seen, numbered(1), 500));
   seen_durable_to(seen, 2, seen_position(seen));
   seen_sealed(seen, 1);
   assert_true(seen_has(seen, numbered(1), 499));
+  seen_free(seen);
+}
+
+/** Sealing stands still for forty segments, then catches up. */
+static void segments_that_wait_share_chunks(void **state) {
+  (void)state;
+  struct seen *seen = seen_new();
+  enum { SEGMENTS = 40, MARKS = 3000, CHUNKS = 8 };
+  for (int segment = 1; segment <= SEGMENTS; segment++) {
+    for (int i = 0; i < MARKS; i++) {
+      assert_true(add(seen, numbered(segment * MARKS + i), segment));
+      if (i == MARKS / 2) seen_durable_to(seen, (uint64_t)segment, seen_position(seen));
+    }
+    assert_true(seen_bytes(seen) < (size_t)segment * MARKS * 2 * 75 + 4096);
+  }
+  seen_durable_to(seen, SEGMENTS, seen_position(seen));
+  assert_true(seen_bytes(seen) < SEGMENTS * MARKS * 75);
+  int dropped = 0;
+  for (int sealed = 1; sealed <= SEGMENTS; sealed++) {
+    seen_sealed(seen, (uint64_t)sealed);
+    for (int i = (sealed + 1) * MARKS; i < (SEGMENTS + 1) * MARKS; i++)
+      assert_true(seen_has(seen, numbered(i), 0));
+    dropped += !seen_has(seen, numbered(sealed * MARKS), 0);
+  }
+  // Each chunk but the first few is of several segments, of which the last one's first mark goes with it.
+  assert_in_range(dropped, CHUNKS / 2, CHUNKS);
+  for (int i = MARKS; i < (SEGMENTS + 1) * MARKS; i++) assert_false(seen_has(seen, numbered(i), 0));
+  // Prompt again: a chunk a segment.
+  for (int segment = SEGMENTS + 1; segment <= 2 * SEGMENTS; segment++) {
+    seen_durable_to(seen, (uint64_t)segment, seen_position(seen));
+    seen_add(seen, numbered(segment), segment);
+    seen_sealed(seen, (uint64_t)segment - 2);
+    assert_int_equal(seen_has(seen, numbered(segment - 3), 0), false);
+  }
   seen_free(seen);
 }
 
@@ -121,7 +162,7 @@ static void marks_that_nearly_agree_are_told_apart(void **state) {
   for (size_t i = 0; i < 40; i++) {
     marks[i] = (struct hash128){.high = (uint64_t)(i + 1) << 32 | (i % 3 == 0 ? 0 : 1), .low = UINT64_MAX};
     assert_false(seen_has(seen, marks[i], 0));
-    assert_true(seen_add(seen, marks[i], 10 + (int64_t)i));
+    assert_true(add(seen, marks[i], 10 + (int64_t)i));
   }
   for (size_t i = 0; i < 40; i++) {
     assert_true(seen_has(seen, marks[i], 9 + (int64_t)i));
@@ -139,6 +180,7 @@ int main(void) {
       cmocka_unit_test(marks_that_nearly_agree_are_told_apart),
       cmocka_unit_test(sealed_chunks_go_and_only_they),
       cmocka_unit_test(steady_load_is_dropped_too),
+      cmocka_unit_test(segments_that_wait_share_chunks),
       cmocka_unit_test(a_mark_of_a_later_chunk_outlives_its_earlier_self),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

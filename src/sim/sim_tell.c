@@ -112,7 +112,9 @@ void sim_entities(const struct sim *sim, struct buf *out) {
   struct reader reader = reader_of(buf_str(&sim->history));
   struct step step = {0};
   while (step_next(&reader, &step)) {
-    if (!seen_add(told, seen_mark(step.record.entity, STR("")), 0)) continue;
+    struct hash128 mark = seen_mark(step.record.entity, STR(""));
+    if (seen_has(told, mark, -1)) continue;
+    seen_add(told, mark, 0);
     value_put_map(&names, 1);
     put_entity(&names, step.record.entity);
     count++;

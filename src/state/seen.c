@@ -2,7 +2,13 @@
 
 #include "base/memory.h"
 
-enum { PLACES_MIN = 256 };
+enum {
+  PLACES_MIN = 256,
+  /** So many chunks, one a segment, are there although sealing keeps up: the one that fills, those whose
+   * batches are not durable, those being sealed. */
+  CHUNKS_USUAL = 5,
+  MARKS_LARGE = 3 << 19 /**< its tags, 8 MB, are cleared in one go, in some 2 ms */
+};
 
 #define SEGMENT_UNKNOWN UINT64_MAX
 
@@ -11,7 +17,8 @@ struct place {
   int64_t at;
 };
 
-/** The marks added between two changes of the log's segment: open addressing. Most questions are about marks
+/** The marks added between two changes of the log's segment, not always the next one (marks_wanted()): open
+ * addressing. Most questions are about marks
  * that are not there, and look along places till a free one: so a piece of each mark's hash lies apart,
  * sixteen to a cache line, and a place is touched only where that agrees. */
 struct chunk {
@@ -19,7 +26,7 @@ struct chunk {
   uint32_t *tags; /**< 0: nothing here. The places lie behind them, in one piece of memory */
   struct place *places;
   size_t mask, count;
-  uint64_t begun;   /**< the segment that was last heard of when it was begun */
+  uint64_t begun;   /**< the newest segment that was heard of while marks were put into it, or before */
   uint64_t end;     /**< position behind its last mark */
   uint64_t segment; /**< all of it lies in segments up to here; SEGMENT_UNKNOWN: some of it is not durable */
 };
@@ -59,11 +66,22 @@ static void places_new(struct seen *seen, struct chunk *chunk, size_t count) {
   chunk->mask = count - 1;
 }
 
-/** A new chunk gets room for as many marks as the last one held: in a steady stream none has to grow. */
+/** How many marks the newest chunk shall get before another is begun: where sealing is behind, as many as all
+ * others have, so that there are few chunks to look through however many segments wait. 0: any. */
+static size_t marks_wanted(const struct chunk *older) {
+  size_t chunks = 1, marks = 0;
+  for (; older; older = older->older, chunks++) marks += older->count;
+  if (chunks < CHUNKS_USUAL) return 0;
+  return marks < MARKS_LARGE ? marks : MARKS_LARGE;
+}
+
+/** A new chunk gets room for as many marks as the last one held, or it shall get: in a steady stream none has
+ * to grow. */
 static void chunk_begin(struct seen *seen, uint64_t begun) {
   struct chunk *chunk = memory_zalloc(sizeof *chunk);
-  size_t places = PLACES_MIN;
-  while (seen->newest && places * 3 < seen->newest->count * 4) places *= 2;
+  size_t places = PLACES_MIN, marks = marks_wanted(seen->newest);
+  if (seen->newest && marks < seen->newest->count) marks = seen->newest->count;
+  while (places * 3 < marks * 4) places *= 2;
   places_new(seen, chunk, places);
   chunk->begun = begun;
   chunk->end = seen->position;
@@ -124,15 +142,11 @@ static void grow(struct seen *seen, struct chunk *chunk) {
   memory_free(old.tags);
 }
 
-bool seen_add(struct seen *seen, struct hash128 mark, int64_t at) {
+void seen_add(struct seen *seen, struct hash128 mark, int64_t at) {
   struct chunk *newest = seen->newest;
-  bool there = false;
-  for (const struct chunk *chunk = newest->older; chunk && !there; chunk = chunk->older)
-    there = chunk->tags[find(chunk, mark)];
   size_t place = find(newest, mark);
   if (newest->tags[place]) {
     if (newest->places[place].at < at) newest->places[place].at = at;
-    there = true;
   } else {
     if ((newest->count + 1) * 4 > (newest->mask + 1) * 3) {
       grow(seen, newest);
@@ -143,7 +157,6 @@ bool seen_add(struct seen *seen, struct hash128 mark, int64_t at) {
   }
   newest->end = ++seen->position;
   newest->segment = SEGMENT_UNKNOWN;
-  return !there;
 }
 
 void seen_prefetch(const struct seen *seen, struct hash128 mark) {
@@ -168,12 +181,10 @@ uint64_t seen_position(const struct seen *seen) {
 void seen_durable_to(struct seen *seen, uint64_t segment, uint64_t position) {
   for (struct chunk *chunk = seen->newest; chunk; chunk = chunk->older)
     if (chunk->segment == SEGMENT_UNKNOWN && chunk->end <= position) chunk->segment = segment;
-  if (segment > seen->newest->begun) {
-    if (seen->newest->count)
-      chunk_begin(seen, segment);
-    else
-      seen->newest->begun = segment;
-  }
+  struct chunk *newest = seen->newest;
+  if (segment <= newest->begun) return;
+  newest->begun = segment;
+  if (newest->count && newest->count >= marks_wanted(newest->older)) chunk_begin(seen, segment);
 }
 
 void seen_sealed(struct seen *seen, uint64_t segment) {
