@@ -789,16 +789,16 @@ static uint64_t run_life(const char *failpoints, unsigned seed, int steps, uint6
   return last;
 }
 
-static const char *const points[] = {"log.write",   "log.fsync",        "log.segment",
-                                     "store.write", "store.checkpoint", "store.ingest"};
+static const char *const points[] = {"log.write", "log.fsync",        "log.segment", "store.write",
+                                     "store.run", "store.checkpoint", "store.ingest"};
 enum { POINTS = sizeof points / sizeof *points };
 
 static void whatever_dies_is_recovered_exactly(void **state) {
   (void)state;
   uint64_t acknowledged = 0;
-  for (unsigned round = 0; round < 24; round++) {
+  for (unsigned round = 0; round < 28; round++) {
     char specification[64];
-    static const int hits[POINTS] = {60, 70, 2, 90, 14, 5};
+    static const int hits[POINTS] = {60, 70, 2, 90, 2, 14, 5};
     snprintf(specification, sizeof specification, "%s=kill@%u", points[round % POINTS],
              hits[round % POINTS] + round / POINTS);
     acknowledged = run_life(specification, round + 1, 300, acknowledged);
@@ -810,9 +810,9 @@ static void whatever_dies_is_recovered_exactly(void **state) {
 static void a_failed_write_is_recovered_in_place(void **state) {
   (void)state;
   uint64_t acknowledged = 0;
-  for (unsigned round = 0; round < 12; round++) {
+  for (unsigned round = 0; round < 14; round++) {
     char specification[128];
-    static const int hits[POINTS] = {40, 50, 2, 60, 15, 3};
+    static const int hits[POINTS] = {40, 50, 2, 60, 1, 15, 3};
     snprintf(specification, sizeof specification, "%s=%s@%d,%s=error@%d", points[round % POINTS],
              round % 2 ? "error" : "enospc", hits[round % POINTS], points[(round + 1) % POINTS],
              hits[(round + 1) % POINTS] + 20);
@@ -829,7 +829,7 @@ static void recovery_itself_may_die(void **state) {
   int died = 0;
   for (int hit = 1; hit < 12; hit++) {
     char specification[64];
-    for (int point = 3; point <= 4; point++) {
+    for (int point = 3; point <= 5; point++) {
       snprintf(specification, sizeof specification, "%s=kill@%d", points[point], hit);
       int status = support_run_again(specification, words);
       if (WIFSIGNALED(status)) died++;

@@ -177,6 +177,7 @@ describe("a host that is killed under load", function()
   -- The same with the end at the worst places, one after the other.
   for point, hits in pairs {
     ["log.write"] = { 3, 9 }, ["log.fsync"] = { 3, 9 }, ["log.segment"] = { 1, 2 }, ["store.write"] = { 1, 4 },
+    ["store.run"] = { 1, 2 },
     ["store.checkpoint"] = { 1, 2, 3, 4 }, ["store.ingest"] = { 1, 2 }, ["deliver.attempt_durable"] = { 1, 9 },
     ["deliver.sent"] = { 1, 9 },
   } do

@@ -3,7 +3,6 @@
 #include "base/metric.h"
 #include "host/fan_out.h"
 #include "host/worker_internal.h"
-#include <stdlib.h>
 
 enum {
   FLIGHT_BYTES = 1 << 20,
@@ -336,26 +335,19 @@ void flight_index(struct worker *worker, struct entity entity, const struct reco
   }
 }
 
-/** Sorted, each finds its place in RocksDB's memtable beside the one before: a third less time of the store's
- * thread where most users are met once. */
 static void take_dirty(struct worker *worker, struct write_behind *write, size_t max_bytes) {
-  size_t cap = 0, total = 0, count = 0;
-  struct ranked_slot *ranked = NULL;
+  size_t cap = 0, total = 0;
   for (;;) {
     table_prefetch_dirty(worker->table);
     struct slot *slot = total < max_bytes ? table_take_dirty(worker->table) : NULL;
     if (!slot) break;
-    if (count == cap) {
+    if (write->count == cap) {
       cap = cap ? cap * 2 : 64;
-      ranked = memory_realloc(ranked, cap * sizeof *ranked);
+      write->slots = memory_realloc(write->slots, cap * sizeof(struct slot *));
     }
-    ranked[count++] = ranked_slot(slot);
+    write->slots[write->count++] = slot;
     total += slot->record.bytes.len;
   }
-  if (count) qsort(ranked, count, sizeof *ranked, ranked_slot_compare);
-  write->slots = memory_alloc(count * sizeof(struct slot *));
-  for (; write->count < count; write->count++) write->slots[write->count] = ranked[write->count].slot;
-  memory_free(ranked);
 }
 
 /** What write_slot() will look at. */

@@ -84,12 +84,14 @@ static int copy_database(struct store *store, const char *target, struct error *
   int rc = store_enter(store, err);
   if (rc) return rc;
   char *complaint = NULL;
-  rocksdb_checkpoint_t *checkpoint = rocksdb_checkpoint_object_create(store->db, &complaint);
+  rocksdb_checkpoint_t *checkpoint = NULL;
+  rc = run_push(store, err);
+  if (!rc) checkpoint = rocksdb_checkpoint_object_create(store->db, &complaint);
   // Flushes what is in memory alone: without a WAL nothing else has it.
-  if (!complaint) rocksdb_checkpoint_create(checkpoint, target, 0, &complaint);
+  if (checkpoint && !complaint) rocksdb_checkpoint_create(checkpoint, target, 0, &complaint);
   if (checkpoint) rocksdb_checkpoint_object_destroy(checkpoint);
   store_leave(store);
-  return store_fault(complaint, target, err);
+  return rc ? rc : store_fault(complaint, target, err);
 }
 
 static const char *last_part(const char *path) {

@@ -151,6 +151,7 @@ int event_walk_next(struct event_walk *walk, struct buf *cursor,
 int store_walk_users(struct store *store, struct buf *cursor, uint32_t most,
                      void (*visit)(void *context, struct entity user), void *context, struct error *err) {
   int rc = store_enter(store, err);
+  if (!rc && (rc = run_push(store, err))) store_leave(store);
   if (rc) return rc;
   rocksdb_iterator_t *it =
       rocksdb_create_iterator_cf(store->db, store->scan_options, store->families[FAMILY_USER]);

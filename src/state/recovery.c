@@ -54,15 +54,9 @@ static int write_record(struct recovering *self, struct slot *slot) {
   return write_if_large(self, WRITE_BYTES);
 }
 
-/** In the order of their keys: the database takes them in at a fifth of the cost. */
 static int write_records(struct recovering *self) {
-  size_t count = 0, dirty = table_dirty_count(self->table);
-  struct ranked_slot *list = memory_alloc(dirty * sizeof *list);
-  for (struct slot *slot; (slot = table_take_dirty(self->table));) list[count++] = ranked_slot(slot);
-  qsort(list, count, sizeof *list, ranked_slot_compare);
   int rc = 0;
-  for (size_t i = 0; i < count && !rc; i++) rc = write_record(self, list[i].slot);
-  memory_free(list);
+  for (struct slot *slot; !rc && (slot = table_take_dirty(self->table));) rc = write_record(self, slot);
   if (!rc) table_clear(self->table);
   return rc;
 }

@@ -89,7 +89,8 @@ bool dead_letter_from(struct dead_letter *letter, const struct log_record *recor
 void dead_letter_encode(const struct dead_letter *letter, struct buf *out);
 int dead_letter_decode(struct dead_letter *letter, struct str bytes, struct error *err);
 
-/** One atomic batch of puts and deletes. Nothing in it may be ahead of the log's durable position when it is
+/** A batch of puts and deletes, in memory until the next checkpoint; one that fails may be there in part.
+ * Nothing in it may be ahead of the log's durable position when it is
  * submitted. */
 struct store_write {
   struct mail mail; /**< run on `reply` when written; owner frees with store_write_free */
@@ -217,8 +218,9 @@ struct store_options {
   bool read_only; /**< beside no running host: `why` and `dead list` on a directory at rest */
   int64_t log_keep, ledger_keep, dedup_keep; /**< ms */
   /** Three quarters are the block cache, filters and indexes included, but for the users': those take some 3
-   * bytes a user beside it. As much as a half more is the filter of dedup marks (mark_filter.h): 12 bits a
-   * mark, so 256 MB know 89 million at once without asking files. */
+   * bytes a user beside it. A quarter, 64 MB at most, holds users' records that have yet to become a file;
+   * for the moment in which they do, twice that. As much as a half more is the filter of dedup marks
+   * (mark_filter.h): 12 bits a mark, so 256 MB know 89 million at once without asking files. */
   uint64_t cache_bytes;
 };
 /** @return ERROR_VERSION for a directory written by a newer format, ERROR_EXISTS if another process holds it,

@@ -33,10 +33,16 @@ static int get_with_key(struct store *store, enum family family, struct buf *key
 
 int store_get_user(struct store *store, struct entity entity, struct record *out, struct error *err) {
   struct buf key, value;
-  buf_init(&key);
   buf_init(&value);
-  key_put_entity(&key, entity);
-  int rc = get_with_key(store, FAMILY_USER, &key, &value, err);
+  int rc = store_enter(store, err);
+  if (rc) return rc;
+  if (!run_find(&store->run, entity, &value)) {
+    buf_init(&key);
+    key_put_entity(&key, entity);
+    rc = store_get(store, store->families[FAMILY_USER], buf_str(&key), &value, err);
+    buf_deinit(&key);
+  }
+  store_leave(store);
   if (!rc) rc = record_decode(out, buf_str(&value), err);
   buf_deinit(&value);
   return rc;
@@ -118,9 +124,27 @@ static int lookup_run(struct lookup *lookup, struct store *store, rocksdb_column
   return rc;
 }
 
+/** The bytes are where they stay: first those from the run, then those that were looked up. */
+static void place_records(struct store_fetch *fetch, const struct lookup *lookup, size_t from_run) {
+  const char *run = (const char *)fetch->records.data, *asked = run + from_run;
+  size_t next = 0;
+  for (uint32_t i = 0; i < fetch->count; i++) {
+    struct store_fetch_item *item = &fetch->items[i];
+    bool was_asked = next < lookup->count && lookup->items[next] == i;
+    next += was_asked;
+    if (!item->found) continue;
+    const char **at = was_asked ? &asked : &run;
+    item->record.data = *at;
+    *at += item->record.len;
+  }
+}
+
 static int fetch_records(struct store *store, struct store_fetch *fetch, struct lookup *lookup) {
   lookup_clear(lookup);
+  run_fetch(&store->run, fetch);
+  size_t from_run = fetch->records.len;
   for (uint32_t i = 0; i < fetch->count; i++) {
+    if (fetch->items[i].found) continue;
     key_put_entity(&lookup->bytes, fetch->items[i].entity);
     lookup_add(lookup, i);
   }
@@ -134,14 +158,7 @@ static int fetch_records(struct store *store, struct store_fetch *fetch, struct 
     buf_append(&fetch->records, value, item->record.len);
     rocksdb_pinnableslice_destroy(lookup->values[i]);
   }
-  // They are where they stay.
-  const char *at = (const char *)fetch->records.data;
-  for (size_t i = 0; i < lookup->count; i++) {
-    struct store_fetch_item *item = &fetch->items[lookup->items[i]];
-    if (!item->found) continue;
-    item->record.data = at;
-    at += item->record.len;
-  }
+  if (fetch->count) place_records(fetch, lookup, from_run);
   return 0;
 }
 

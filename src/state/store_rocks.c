@@ -145,17 +145,25 @@ static rocksdb_options_t *new_slice_options(rocksdb_block_based_table_options_t 
   return options;
 }
 
+/** Users' blocks are not in the cache: the run that gathers them, or the memtable that it becomes, and the
+ * filter of dedup marks take its place. */
+static size_t run_bytes(const struct store_options *options) {
+  enum { LEAST = 4 << 20, MOST = 64 << 20 };
+  size_t bytes = options->cache_bytes / 4;
+  return bytes < LEAST ? LEAST : bytes > MOST ? MOST : bytes;
+}
+
 /** Users are written again at random, and what merging costs depends on how much is merged at a time: twice
  * as many runs in the first level as by default, the next level as large as they are together, and so on by
  * tens. (Merging runs of similar size instead is no cheaper here, and would have all of it on the disk twice
  * at times.) */
-static rocksdb_options_t *new_record_options(rocksdb_block_based_table_options_t *tables,
-                                             size_t write_buffer) {
+static rocksdb_options_t *new_record_options(rocksdb_block_based_table_options_t *tables, size_t run) {
   enum { RUNS = 8 };
-  rocksdb_options_t *options = new_options(tables, write_buffer, rocksdb_lz4_compression);
+  // A memtable takes a whole run, of records however small.
+  rocksdb_options_t *options = new_options(tables, 2 * run, rocksdb_lz4_compression);
   rocksdb_options_set_level0_file_num_compaction_trigger(options, RUNS);
-  rocksdb_options_set_max_bytes_for_level_base(options, RUNS * write_buffer);
-  rocksdb_options_set_target_file_size_base(options, write_buffer);
+  rocksdb_options_set_max_bytes_for_level_base(options, RUNS * run);
+  rocksdb_options_set_target_file_size_base(options, run);
   // Most users asked for are in none of the memtables: a filter says so without a search.
   rocksdb_options_set_memtable_whole_key_filtering(options, 1);
   rocksdb_options_set_memtable_prefix_bloom_size_ratio(options, 0.02);
@@ -182,9 +190,6 @@ static void say(bool failed, const char *text) {
 }
 
 static void make_options(struct store *store) {
-  // Users' blocks are not in the cache: their memtables and the filter of dedup marks take its place.
-  size_t buffer = store->options.cache_bytes / 4;
-  buffer = buffer < (4 << 20) ? 4 << 20 : buffer > (64 << 20) ? 64 << 20 : buffer;
   store->cache = new_cache(store->options.cache_bytes / 4 * 3);
   store->tables = new_tables(store, true);
   store->record_tables = new_record_tables();
@@ -196,7 +201,7 @@ static void make_options(struct store *store) {
   store_logger_set(db, say);
   rocksdb_options_set_stats_dump_period_sec(db, 0);
   rocksdb_options_set_max_total_wal_size(db, 8 << 20);
-  store->record_options = new_record_options(store->record_tables, buffer);
+  store->record_options = new_record_options(store->record_tables, run_bytes(&store->options));
   store->small_options = new_options(store->tables, 8 << 20, rocksdb_lz4_compression);
   store->index_options = new_options(store->tables, 16 << 20, rocksdb_lz4_compression);
   store->index_filter = index_filter_set(store, store->index_options);
@@ -205,7 +210,7 @@ static void make_options(struct store *store) {
   rocksdb_readoptions_set_fill_cache(store->scan_options, 0);
   store->behind_options = rocksdb_writeoptions_create();
   rocksdb_writeoptions_disable_WAL(store->behind_options, 1);
-  // Records come in the order of their keys (flight.c).
+  // Users come in the order of their keys (store_run.c).
   rocksdb_writeoptions_set_memtable_insert_hint_per_batch(store->behind_options, 1);
   store->synced_options = rocksdb_writeoptions_create();
   rocksdb_writeoptions_set_sync(store->synced_options, 1);
@@ -382,6 +387,7 @@ static int check_format(struct store *store, struct error *err) {
 }
 
 static void close_db(struct store *store) {
+  run_clear(&store->run);
   slices_clear(store);
   for (int i = 0; i < FAMILY_COUNT; i++) {
     if (store->families[i]) rocksdb_column_family_handle_destroy(store->families[i]);
@@ -533,6 +539,7 @@ int store_rocks_open(struct store **out, const struct store_options *options, st
   pthread_rwlock_init(&store->lock, NULL);
   pthread_rwlock_init(&store->segments_lock, NULL);
   pthread_mutex_init(&store->marks.lock, NULL);
+  run_init(&store->run, run_bytes(options));
   queue_init(&store->fetches);
   queue_init(&store->writes);
   make_options(store);
@@ -554,7 +561,11 @@ void store_close(struct store *store) {
   queue_deinit(&store->fetches);
   queue_deinit(&store->writes);
   marks_stop(store);
+  struct error err;
+  if (store->db && run_push(store, &err))
+    LOG_WARN("store", "what was written last is not in the database", LOG_TEXT("error", err.message));
   close_db(store);
+  run_deinit(&store->run);
   free_options(store);
   pthread_rwlock_destroy(&store->lock);
   pthread_rwlock_destroy(&store->segments_lock);

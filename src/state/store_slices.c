@@ -240,10 +240,14 @@ void store_measure(struct store *store, struct store_figures *out) {
   if (store_enter(store, NULL)) return;
   for (int i = 0; i < FAMILY_COUNT; i++) measure_family(store, store->families[i], out);
   for (size_t i = 0; i < store->slice_count; i++) measure_family(store, store->slices[i].family, out);
+  size_t run_bytes, run_users;
+  run_measure(&store->run, &run_bytes, &run_users);
+  out->memtable_bytes += run_bytes;
   out->cache_bytes = rocksdb_cache_get_usage(store->cache) +
                      property(store, store->families[FAMILY_USER], "rocksdb.estimate-table-readers-mem");
   out->filter_bytes = atomic_load_explicit(&store->marks.bytes, memory_order_relaxed);
-  out->users_estimate = property(store, store->families[FAMILY_USER], "rocksdb.estimate-num-keys");
+  out->users_estimate =
+      property(store, store->families[FAMILY_USER], "rocksdb.estimate-num-keys") + run_users;
   if (store->log_directory) measure_log(store->log_directory, out);
   store_leave(store);
 }

@@ -9,6 +9,7 @@
 struct write_batch {
   struct store *store;
   rocksdb_writebatch_t *batch;
+  struct buf records;    /**< users' (run_record_put) */
   struct buf key, value; /**< scratch */
 };
 
@@ -16,6 +17,7 @@ void store_write_init(struct store *store, struct store_write *write) {
   struct write_batch *batch = memory_zalloc(sizeof *batch);
   batch->store = store;
   batch->batch = rocksdb_writebatch_create();
+  buf_init(&batch->records);
   buf_init(&batch->key);
   buf_init(&batch->value);
   *write = (struct store_write){.batch = batch};
@@ -25,6 +27,7 @@ void store_write_deinit(struct store_write *write) {
   struct write_batch *batch = write->batch;
   if (!batch) return;
   rocksdb_writebatch_destroy(batch->batch);
+  buf_deinit(&batch->records);
   buf_deinit(&batch->key);
   buf_deinit(&batch->value);
   memory_free(batch);
@@ -71,9 +74,10 @@ static void put_timer_key(struct buf *key, struct entity entity, int64_t due) {
 
 void store_write_user(struct store_write *write, struct entity entity, const struct record *record,
                       int64_t indexed_due, int64_t due) {
-  key_put_entity(begin_key(write), entity);
-  record_encode(record, begin_value(write));
-  put(write, FAMILY_USER);
+  struct buf *records = &((struct write_batch *)write->batch)->records;
+  size_t before = records->len;
+  run_record_put(records, entity, record);
+  write->bytes += records->len - before;
   if (indexed_due != due && indexed_due != INT64_MAX) store_write_timer_stale(write, entity, indexed_due);
   // Put even if it is there: after a crash the index may have lost what the record kept.
   if (due == INT64_MAX) return;
@@ -165,10 +169,13 @@ int store_write_now(struct store *store, struct store_write *write, struct error
   if (!rc) rc = store_enter(store, err);
   if (rc) return rc;
   char *complaint = NULL;
-  rocksdb_write(store->db, store->behind_options, batch->batch, &complaint);
-  store_leave(store);
+  if (rocksdb_writebatch_count(batch->batch))
+    rocksdb_write(store->db, store->behind_options, batch->batch, &complaint);
   rc = store_fault(complaint, "writing to the database", err);
+  if (!rc) rc = run_add(store, buf_str(&batch->records), err);
+  store_leave(store);
   rocksdb_writebatch_clear(batch->batch);
+  buf_clear(&batch->records);
   write->bytes = 0;
   return rc;
 }
@@ -251,7 +258,7 @@ static int flush(struct store *store, struct error *err) {
                                         FAMILY_FAN_OUT, FAMILY_DEFERRED, FAMILY_DEAD,   FAMILY_META};
   rocksdb_flushoptions_t *options = rocksdb_flushoptions_create();
   rocksdb_flushoptions_set_wait(options, 1);
-  int rc = 0;
+  int rc = run_push(store, err);
   for (size_t i = 0; i < sizeof flushed / sizeof *flushed && !rc; i++) {
     char *complaint = NULL;
     rc = store_failpoint(FAILPOINT("store.checkpoint"), "flushing the database", err);

@@ -100,19 +100,6 @@ static void slot_free(struct slot *slot) {
   memory_free(slot);
 }
 
-struct ranked_slot ranked_slot(struct slot *slot) {
-  struct entity entity = slot_entity(slot);
-  uint64_t rank = (uint64_t)entity_partition(entity) << 8 | entity.kind;
-  for (size_t i = 0; i < 6; i++) rank = rank << 8 | (i < entity.id.len ? (uint8_t)entity.id.data[i] : 0);
-  return (struct ranked_slot){rank, slot};
-}
-
-int ranked_slot_compare(const void *left, const void *right) {
-  const struct ranked_slot *a = left, *b = right;
-  if (a->rank != b->rank) return a->rank < b->rank ? -1 : 1;
-  return str_compare(slot_entity(a->slot).id, slot_entity(b->slot).id);
-}
-
 uint32_t table_hash(struct entity entity) {
   return index_hash(entity);
 }

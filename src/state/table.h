@@ -31,15 +31,6 @@ void table_free(struct table *table);
 static inline struct entity slot_entity(const struct slot *slot) {
   return (struct entity){(enum entity_kind)slot->kind, {slot->id, slot->id_len}};
 }
-/** A slot with the first bytes of its key in the store (store_key.h), which tell most from each other without
- * a look at them. */
-struct ranked_slot {
-  uint64_t rank;
-  struct slot *slot;
-};
-struct ranked_slot ranked_slot(struct slot *slot);
-/** For qsort() of these: in the order of the keys. */
-int ranked_slot_compare(const void *left, const void *right);
 /** Fill the cache ahead of table_find(), in three steps, each of which needs what the one before has fetched
  * some microseconds ago: the place, the slot, the record's first bytes. @param hash  table_hash() */
 uint32_t table_hash(struct entity entity);
