@@ -1,5 +1,6 @@
 // covers: src/control/request.c
 /* A line on the control socket, and the line that answers. Input: the line. */
+#include "control/client.h"
 #include "control/request.h"
 #include "values.h"
 
@@ -40,6 +41,20 @@ static void check_answer(int status, struct str message, struct str result) {
   buf_deinit(&value);
 }
 
+/** What a command is told by something that may be no host. */
+static void take_answer(struct str text) {
+  struct buf line, result;
+  struct error err = {0};
+  buf_init(&line);
+  buf_init(&result);
+  buf_append(&line, text.data, text.len);
+  int code = control_take_answer(parser, &line, &result, &err);
+  HOLDS(code <= 0 && err.code == code, "%d %s", code, err.message);
+  HOLDS(code || !result.len || value_valid(buf_str(&result)));
+  buf_deinit(&line);
+  buf_deinit(&result);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct str line = {(const char *)data, size};
   struct buf value;
@@ -63,6 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     check_answer(0, STR(""), buf_str(&value));
   }
+  take_answer(line);
   check_answer(0, STR(""), line);
   check_answer(ERROR_SCRIPT, line, STR(""));
   buf_deinit(&value);

@@ -96,7 +96,11 @@ static int read_argument(const struct request_command *found, struct str name, s
   if (text.string.len && memchr(text.string.data, 0, text.string.len))
     return error_set(err, ERROR_INVALID, "\"%s\" must not contain NUL", arguments[at].name);
   memcpy((char *)command + arguments[at].offset, &text.string, sizeof text.string);
-  if (text.string.len) *given |= arguments[at].flag;
+  // Of equal names the last counts: an empty one takes back what was given.
+  if (text.string.len)
+    *given |= arguments[at].flag;
+  else
+    *given &= ~(unsigned)arguments[at].flag;
   return 0;
 }
 
