@@ -46,6 +46,31 @@ static struct str member_slice(struct str bytes, const char *name, enum value_ty
   return there ? found : STR("");
 }
 
+/** Whether all rows of a list, "" for none, are so. */
+static bool each(struct str list, bool (*is)(struct str row)) {
+  struct reader rows = reader_of(list);
+  for (uint32_t left = list.len ? value_read(&rows).count : 0; left > 0; left--)
+    if (!is(value_slice(&rows))) return false;
+  return true;
+}
+
+static bool is_integer(struct str row) {
+  return value_head(row).type == VALUE_INTEGER;
+}
+
+static bool is_text(struct str row) {
+  return value_head(row).type == VALUE_STRING;
+}
+
+static bool is_beside(struct str row) {
+  int64_t kind = value_member_integer(row, "kind");
+  return kind >= WINDOW_COUNT && kind <= WINDOW_DISTINCT;
+}
+
+static bool is_interest(struct str row) {
+  return each(member_slice(row, "of", VALUE_ARRAY), is_text);
+}
+
 int generation_facts_decode(struct generation_facts *out, struct str bytes, struct error *err) {
   *out = (struct generation_facts){0};
   struct value cause = member(bytes, "cause"), by = member(bytes, "by");
@@ -68,7 +93,9 @@ int generation_facts_decode(struct generation_facts *out, struct str bytes, stru
   out->interests = member_slice(bytes, "interests", VALUE_ARRAY);
   out->quiet = member_slice(bytes, "quiet", VALUE_ARRAY);
   struct value target = member(bytes, "target");
-  if (target.type == VALUE_STRING && !hash128_from_hex(target.string, &out->target))
+  bool whole =
+      each(out->windows, is_integer) && each(out->besides, is_beside) && each(out->interests, is_interest);
+  if (!whole || (target.type == VALUE_STRING && !hash128_from_hex(target.string, &out->target)))
     return error_set(err, ERROR_CORRUPT, "what is kept of the generation does not check out");
   return 0;
 }
@@ -101,9 +128,9 @@ static void read_quiet(struct generation *generation) {
   buf_init(&generation->quiet_folders);
   struct str last = STR("");
   for (uint32_t i = 0; i < count; i++) {
-    struct str map = value_slice(&rows), folder = member(map, "folder").string;
+    struct str map = value_slice(&rows), folder = value_member_text(map, "folder");
     struct generation_segment *segment = &generation->quiet[generation->quiet_count++];
-    segment->name = member(map, "name").string;
+    segment->name = value_member_text(map, "name");
     segment->since = (uint32_t)value_member_integer(map, "since");
     segment->id = hash64(segment->name, segment->since);
     if (!str_equal(folder, last)) buf_put_str(&generation->quiet_folders, folder);
