@@ -265,6 +265,44 @@ static void the_account_follows_the_record(void **state) {
   table_free(table);
 }
 
+static void give_record(struct table *table, struct slot *slot, const char *bytes) {
+  table_reserve(table, slot, strlen(bytes));
+  buf_clear(&slot->record.bytes);
+  buf_append(&slot->record.bytes, bytes, strlen(bytes));
+  table_changed(table, slot, false);
+}
+
+/** Each writes over all that it was given, and none over another's. */
+static void memory_of_who_left_is_anothers(void **state) {
+  (void)state;
+  enum { ALL = 20000, MAX = 200 << 10 };
+  struct table *table = table_new(MAX);
+  char bytes[700];
+  for (int i = 0; i < ALL; i++) {
+    struct slot *slot = add_ready(table, i % 3 ? i : i * 100000);
+    assert_null(slot->waiting);
+    assert_int_equal(slot->record.bytes.len + slot->record.seq + slot->writes + slot->uses, 0);
+    memset(bytes, 'a' + i % 26, sizeof bytes);
+    bytes[1 + i * 31 % (i % 50 ? 300 : 699)] = 0;
+    give_record(table, slot, bytes);
+    memset(slot->record.bytes.data + slot->record.bytes.len, 'z',
+           slot->record.bytes.cap - slot->record.bytes.len);
+    if (i % 100 == 0) table_trim(table);
+    assert_true(table_bytes(table) < MAX / 4 * 5);
+  }
+  int found = 0;
+  for (int i = 0; i < ALL; i++) {
+    struct slot *slot = table_find(table, numbered(i % 3 ? i : i * 100000));
+    if (!slot) continue;
+    found++;
+    for (size_t at = 0; at < slot->record.bytes.len; at++)
+      assert_int_equal(slot->record.bytes.data[at], 'a' + i % 26);
+  }
+  assert_int_equal(found, table_count(table));
+  assert_true(found > 300);
+  table_free(table);
+}
+
 static void count_slot(void *context, struct slot *slot) {
   *(int *)context += slot->phase == SLOT_READY;
 }
@@ -293,6 +331,7 @@ int main(void) {
       cmocka_unit_test(a_table_of_pinned_slots_is_given_up),
       cmocka_unit_test(the_dirty_leave_in_order_and_once),
       cmocka_unit_test(the_account_follows_the_record),
+      cmocka_unit_test(memory_of_who_left_is_anothers),
       cmocka_unit_test(each_is_visited_once),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

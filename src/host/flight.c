@@ -353,8 +353,7 @@ static void take_dirty(struct worker *worker, struct write_behind *write, size_t
 /** What write_slot() will look at. */
 static void write_ahead(const struct write_behind *write, size_t at) {
   if (at + WRITE_AHEAD_SLOT < write->count) __builtin_prefetch(write->slots[at + WRITE_AHEAD_SLOT]);
-  if (at + WRITE_AHEAD_RECORD < write->count)
-    __builtin_prefetch(write->slots[at + WRITE_AHEAD_RECORD]->record.bytes.data);
+  if (at + WRITE_AHEAD_RECORD < write->count) slot_prefetch_record(write->slots[at + WRITE_AHEAD_RECORD]);
 }
 
 /** A record is put as it is now, and held until what made it so is durable: a user who is busy every turn is

@@ -111,9 +111,11 @@ struct fetching {
   struct slot **slots;
 };
 
-static int fetched_record(struct slot *slot, struct store_fetch_item *item, struct error *err) {
+static int fetched_record(struct worker *worker, struct slot *slot, const struct store_fetch_item *item,
+                          struct error *err) {
   slot->indexed_due = INT64_MAX;
   if (item->found) {
+    table_reserve(worker->table, slot, record_stored_need(item->record));
     int rc = record_decode(&slot->record, item->record, err);
     if (rc) return rc;
     slot->indexed_due = process_next_due(slot);
@@ -144,7 +146,7 @@ static void fetch_take(struct worker *worker, struct fetching *fetching) {
     struct store_fetch_item *item = &fetching->fetch.items[i];
     struct waiting *first = slot->waiting;
     struct error err;
-    if (slot->phase == SLOT_LOADING && fetched_record(slot, item, &err)) {
+    if (slot->phase == SLOT_LOADING && fetched_record(worker, slot, item, &err)) {
       LOG_ERROR("store", "a stored record does not check out", LOG_USER("user", slot_entity(slot).id),
                 LOG_TEXT("error", err.message));
       worker_failed(worker, "store", err.code);

@@ -18,11 +18,9 @@ void record_deinit(struct record *record) {
   buf_deinit(&record->bytes);
 }
 
-/** Records are many and grow by little: an eighth to spare, not the double, and all of what malloc will take
- * for it (memory_taken()). */
 static void reserve(struct buf *bytes, size_t need) {
   if (need <= bytes->cap) return;
-  size_t cap = memory_taken(need + need / 8) - sizeof(void *);
+  size_t cap = record_room(need);
   bytes->data = memory_realloc(bytes->data, cap);
   bytes->cap = cap;
 }
@@ -128,6 +126,13 @@ int record_decode(struct record *record, struct str stored, struct error *err) {
   record->bytes.len = bytes.len;
   record->seq = seq;
   return 0;
+}
+
+size_t record_stored_need(struct str stored) {
+  struct reader reader = reader_of(stored);
+  reader_u8(&reader);
+  reader_varint(&reader);
+  return reader_left(&reader);
 }
 
 bool record_find_named(const struct record *record, enum entry_type type, struct str name,

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "base/memory.h"
 #include "state/effect.h"
 
 struct record {
@@ -25,12 +26,20 @@ struct suppression {
 
 void record_init(struct record *record);
 void record_deinit(struct record *record);
+/** How many bytes a record that needs so many gets: they are many and grow by little, so an eighth to spare,
+ * not the double, and all of what malloc will take for it. */
+static inline size_t record_room(size_t need) {
+  return memory_taken(need + need / 8) - sizeof(void *);
+}
 
 /** Stored form: format byte, seq, entries. */
 void record_encode(const struct record *record, struct buf *out);
 /** Into a record that was initialised. Checks every entry, so that reads need not.
  * @return 0, or ERROR_CORRUPT or ERROR_VERSION, and the record is as it was. */
 int record_decode(struct record *record, struct str stored, struct error *err);
+
+/** @return how many bytes of memory record_decode() needs for it. */
+size_t record_stored_need(struct str stored);
 
 /** Apply one effect. Effects that are not about the record (MESSAGE, FAILURE, OUTCOME, DEAD_CLEAR,
  * NOT_RUN, DERIVED, INDEX, FAN_OUT) do nothing. A nil or empty value removes the attribute, arrival 0 the

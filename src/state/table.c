@@ -19,7 +19,16 @@ enum {
   /** Ghosts: one for so many of the index's places, so many to a cache line. */
   PLACES_A_GHOST = 8,
   GHOSTS_A_LINE = 16,
-  PREFETCH_RECORD = 256 /**< bytes */
+  PREFETCH_RECORD = 256, /**< bytes */
+  KEPT_GRAIN = 16,
+  KEPT_SMALLEST = 2,
+  KEPT_SIZES = 33, /**< blocks up to 512 bytes */
+#ifdef __SANITIZE_ADDRESS__
+  KEPT_MAX = 0, /**< so that a use of who has left is seen */
+#else
+  KEPT_MAX = 256 << 10,
+#endif
+  KEPT_SHARE = 64
 };
 
 struct ghost_line {
@@ -62,7 +71,14 @@ struct table {
   } fresh;                   /**< the new, the longest there first: the slots that are `fresh` */
   struct ghost_line *ghosts; /**< null: the table has never been full */
   size_t ghost_lines;        /**< a power of two */
-  struct slot **dirty;       /**< a ring, the longest dirty first */
+  /** Memory of those who left, for those who come, by what malloc takes for it in units of KEPT_GRAIN. A
+   * turn's hundreds are many more than malloc keeps at hand itself (seven of a size), and sizes vary: it took
+   * a tenth of the worker's time where most users had to be fetched. */
+  struct kept {
+    struct kept *next;
+  } * kept[KEPT_SIZES];
+  size_t kept_bytes;
+  struct slot **dirty;                      /**< a ring, the longest dirty first */
   size_t dirty_first, dirty_len, dirty_cap; /**< the last: 0 or a power of two */
 };
 
@@ -95,9 +111,66 @@ void table_free(struct table *table) {
   memory_free(table);
 }
 
+/** Memory for so many bytes: of all that malloc takes for them, less its own word. Null: none is kept. */
+static void *kept_take(struct table *table, size_t size) {
+  size_t unit = memory_taken(size) / KEPT_GRAIN;
+  struct kept *block = unit < KEPT_SIZES ? table->kept[unit] : NULL;
+  if (!block) return NULL;
+  table->kept[unit] = block->next;
+  table->kept_bytes -= unit * KEPT_GRAIN;
+  return block;
+}
+
+/** Keep it for another, if there is room. @param cap  the bytes that were asked of malloc */
+static void kept_give(struct table *table, void *memory, size_t cap) {
+  size_t unit = (cap + sizeof(void *)) / KEPT_GRAIN;
+  size_t most = table->max_bytes / KEPT_SHARE < KEPT_MAX ? table->max_bytes / KEPT_SHARE : KEPT_MAX;
+  if (unit < KEPT_SMALLEST || unit >= KEPT_SIZES || table->kept_bytes + unit * KEPT_GRAIN > most) {
+    memory_free(memory);
+    return;
+  }
+  struct kept *block = memory;
+  block->next = table->kept[unit];
+  table->kept[unit] = block;
+  table->kept_bytes += unit * KEPT_GRAIN;
+}
+
+static void kept_clear(struct table *table) {
+  for (size_t unit = 0; unit < KEPT_SIZES; unit++)
+    for (struct kept *block; (block = table->kept[unit]);) {
+      table->kept[unit] = block->next;
+      memory_free(block);
+    }
+  table->kept_bytes = 0;
+}
+
 static void slot_free(struct slot *slot) {
   record_deinit(&slot->record);
   memory_free(slot);
+}
+
+/** All of what malloc takes for a slot: whoever gets it next may need it. */
+static size_t slot_room(size_t size) {
+  return memory_taken(size) - sizeof(void *);
+}
+
+static struct slot *slot_new(struct table *table, size_t size) {
+  struct slot *slot = kept_take(table, size);
+  if (!slot) slot = memory_alloc(slot_room(size));
+  memset(slot, 0, size);
+  return slot;
+}
+
+void table_reserve(struct table *table, struct slot *slot, size_t bytes) {
+  struct buf *record = &slot->record.bytes;
+  size_t size = record_room(bytes);
+  if (record->cap >= bytes) return;
+  void *memory = kept_take(table, size);
+  if (!memory) return;
+  memory_free(record->data);
+  record->data = memory;
+  record->len = 0;
+  record->cap = size;
 }
 
 uint32_t table_hash(struct entity entity) {
@@ -131,11 +204,14 @@ void table_prefetch_slot(const struct table *table, uint32_t hash) {
   for (size_t line = 0; line < sizeof(struct slot) + 16; line += 64) __builtin_prefetch(slot + line);
 }
 
-void table_prefetch_record(const struct table *table, uint32_t hash) {
-  const struct slot *slot = probable(table, hash);
-  if (!slot) return;
+void slot_prefetch_record(const struct slot *slot) {
   for (size_t line = 0; line < slot->record.bytes.len && line < PREFETCH_RECORD; line += 64)
     __builtin_prefetch(slot->record.bytes.data + line);
+}
+
+void table_prefetch_record(const struct table *table, uint32_t hash) {
+  const struct slot *slot = probable(table, hash);
+  if (slot) slot_prefetch_record(slot);
 }
 
 struct slot *table_find_hashed(struct table *table, uint32_t hash, struct entity entity) {
@@ -200,7 +276,7 @@ static bool ghost_take(struct table *table, uint32_t hash) {
 
 struct slot *table_add(struct table *table, struct entity entity) {
   uint32_t hash = index_hash(entity);
-  struct slot *slot = memory_zalloc(slot_size(entity.id.len));
+  struct slot *slot = slot_new(table, slot_size(entity.id.len));
   record_init(&slot->record);
   slot->indexed_due = INT64_MAX;
   slot->kind = (uint8_t)entity.kind;
@@ -244,8 +320,7 @@ void table_prefetch_dirty(const struct table *table) {
     const char *slot = (const char *)*dirty_at(table, AHEAD_SLOT);
     for (size_t line = 0; line < sizeof(struct slot) + 16; line += 64) __builtin_prefetch(slot + line);
   }
-  if (table->dirty_len > AHEAD_RECORD)
-    __builtin_prefetch((*dirty_at(table, AHEAD_RECORD))->record.bytes.data);
+  if (table->dirty_len > AHEAD_RECORD) slot_prefetch_record(*dirty_at(table, AHEAD_RECORD));
 }
 
 struct slot *table_take_dirty(struct table *table) {
@@ -274,7 +349,9 @@ static bool pinned(const struct slot *slot) {
 static void remove_hashed(struct table *table, struct slot *slot, uint32_t hash) {
   table->slot_bytes -= slot->accounted;
   index_remove(&table->index, hash, slot);
-  slot_free(slot);
+  struct buf *record = &slot->record.bytes;
+  if (record->cap) kept_give(table, record->data, record->cap);
+  kept_give(table, slot, slot_room(slot_size(slot->id_len)));
 }
 
 /** Each place once a round, neighbours far apart: one after the other, the hand would leave an empty stretch
@@ -294,8 +371,7 @@ static void hand_ahead(const struct table *table) {
   const struct slot *slot = slot_in(table, hand_place(table, AHEAD_SLOT));
   if (slot) __builtin_prefetch(&slot->waiting);
   slot = slot_in(table, hand_place(table, AHEAD_RECORD));
-  if (slot && !slot->uses && slot->record.bytes.data)
-    __builtin_prefetch(slot->record.bytes.data - sizeof(size_t));
+  if (slot && !slot->uses && slot->record.bytes.data) __builtin_prefetch(slot->record.bytes.data, 1);
 }
 
 static size_t trim_patience(struct table *table) {
@@ -325,7 +401,7 @@ static void fresh_ahead(const struct table *table) {
   const struct slot *slot = probable(table, hash);
   if (slot) __builtin_prefetch(&slot->waiting);
   slot = probable(table, *fresh_at(table, AHEAD_RECORD));
-  if (slot && slot->record.bytes.data) __builtin_prefetch(slot->record.bytes.data - sizeof(size_t));
+  if (slot && slot->record.bytes.data) __builtin_prefetch(slot->record.bytes.data, 1);
 }
 
 enum step { STEP_EVICTED, STEP_STAYED, STEP_EMPTY, STEP_NONE };
@@ -382,6 +458,7 @@ void table_clear(struct table *table) {
   for (size_t at = 0; at <= table->index.mask; at++)
     if (table->index.hashes[at]) slot_free(table->index.items[at]);
   index_clear(&table->index);
+  kept_clear(table);
   memory_free(table->dirty);
   table->dirty = NULL;
   table->dirty_first = table->dirty_len = table->dirty_cap = 0;
@@ -399,7 +476,8 @@ size_t table_count(const struct table *table) {
 
 size_t table_bytes(const struct table *table) {
   return table->slot_bytes + index_bytes(&table->index) + table->dirty_cap * sizeof *table->dirty +
-         table->fresh.cap * sizeof *table->fresh.hashes + table->ghost_lines * sizeof *table->ghosts;
+         table->fresh.cap * sizeof *table->fresh.hashes + table->ghost_lines * sizeof *table->ghosts +
+         table->kept_bytes;
 }
 
 void table_each(struct table *table, void (*visit)(void *context, struct slot *slot), void *context) {

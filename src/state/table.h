@@ -37,6 +37,8 @@ uint32_t table_hash(struct entity entity);
 void table_prefetch_place(const struct table *table, uint32_t hash);
 void table_prefetch_slot(const struct table *table, uint32_t hash);
 void table_prefetch_record(const struct table *table, uint32_t hash);
+/** The last of these steps for who has the slot. */
+void slot_prefetch_record(const struct slot *slot);
 struct slot *table_find(struct table *table, struct entity entity);
 /** The same, for who has the hash. */
 struct slot *table_find_hashed(struct table *table, uint32_t hash, struct entity entity);
@@ -45,6 +47,9 @@ struct slot *table_find_hashed(struct table *table, uint32_t hash, struct entity
 void table_prefetch_dirty(const struct table *table);
 /** A new slot, LOADING, in place. The entity must not be there. */
 struct slot *table_add(struct table *table, struct entity entity);
+/** Before a record that needs so many bytes is decoded into the slot's, which holds nothing yet: give it the
+ * memory of one who left, if some is kept. */
+void table_reserve(struct table *table, struct slot *slot, size_t bytes);
 /** The record's size changed, or it became dirty: keeps the account and the dirty list. */
 void table_changed(struct table *table, struct slot *slot, bool dirty);
 /** Take a dirty slot, the longest dirty first: it leaves the list, is clean, and has `writes` raised.
