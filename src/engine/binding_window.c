@@ -176,7 +176,8 @@ static void note_answer(struct engine *engine, uint32_t index, struct str key_te
   struct str label = engine->window_labels[index];
   if (!answer->exact) {
     buf_clear(&engine->data);
-    buf_printf(&engine->data, "about %.*s", STR_ARG(label));
+    buf_append(&engine->data, "about ", 6); // of each event, once a window has turned to buckets: no printf
+    buf_append(&engine->data, label.data, label.len);
     label = buf_str(&engine->data);
   }
   if (!facts_begin(&engine->facts, window->id ^ key, label, key_text)) return;
