@@ -4,7 +4,6 @@
 #include "base/clock.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -142,12 +141,6 @@ static void put_field(struct buf *line, const struct logger_field *field, bool j
   switch (field->type) {
   case LOGGER_INT:
     buf_printf(line, "%lld", (long long)field->integer);
-    break;
-  case LOGGER_REAL:
-    if (json && !isfinite(field->real))
-      buf_printf(line, "null");
-    else
-      buf_printf(line, "%.6g", field->real);
     break;
   case LOGGER_TEXT:
     put_text(line, field->text, json);

@@ -14,9 +14,8 @@ enum logger_format { LOGGER_LOGFMT, LOGGER_JSON };
 
 struct logger_field {
   const char *name;
-  enum { LOGGER_INT, LOGGER_TEXT, LOGGER_REAL, LOGGER_USER } type;
+  enum { LOGGER_INT, LOGGER_TEXT, LOGGER_USER } type;
   int64_t integer;
-  double real;
   struct str text;
 };
 
@@ -36,11 +35,10 @@ void logger_write(struct logger_site *site, enum logger_level level, const char 
                   const char *message, const struct logger_field *fields, size_t count);
 
 // clang-format off
-#define LOG_INT(name, value)  {name, LOGGER_INT, (int64_t)(value), 0, {0, 0}}
-#define LOG_REAL(name, value) {name, LOGGER_REAL, 0, (value), {0, 0}}
-#define LOG_STR(name, value)  {name, LOGGER_TEXT, 0, 0, (value)}
-#define LOG_TEXT(name, value) {name, LOGGER_TEXT, 0, 0, str_from(value)}
-#define LOG_USER(name, value) {name, LOGGER_USER, 0, 0, (value)}
+#define LOG_INT(name, value)  {name, LOGGER_INT, (int64_t)(value), {0, 0}}
+#define LOG_STR(name, value)  {name, LOGGER_TEXT, 0, (value)}
+#define LOG_TEXT(name, value) {name, LOGGER_TEXT, 0, str_from(value)}
+#define LOG_USER(name, value) {name, LOGGER_USER, 0, (value)}
 // clang-format on
 #define LOG_AT(level, component, message, ...)                                                               \
   do {                                                                                                       \

@@ -8,7 +8,9 @@
 
 enum { EMIT_PAYLOAD_MAX = 16 << 10 };
 
-void binding_emit_event(lua_State *lua, int index, const char *method) {
+/** Note the event that the table at `index` describes among what the call under way emits; raises for a wrong
+ * one, and for one too many. @param method  "user:emit" */
+static void emit_event(lua_State *lua, int index, const char *method) {
   static const char *const fields[] = {"type", "payload", NULL};
   struct engine *engine = engine_of(lua);
   struct engine_call *call = engine->call;
@@ -44,7 +46,7 @@ int binding_emit(lua_State *lua) {
     type.data = lua_tolstring(lua, -1, &type.len);
   int len = snprintf(label, sizeof label, "emit %.*s", (int)(type.len < 80 ? type.len : 80), type.data);
   if (history_answers(lua, JOURNEY_EMIT, (struct str){label, (size_t)len}, hash64(type, 0))) return 0;
-  binding_emit_event(lua, 2, method);
+  emit_event(lua, 2, method);
   lua_pushnil(lua);
   history_note(lua);
   return 0;

@@ -97,7 +97,9 @@ static void wait_for_time(lua_State *lua, const struct waiting *waiting) {
   history_wait_over(lua, NULL);
 }
 
-int64_t binding_upcoming(lua_State *lua, struct str phrase) {
+/** When `phrase` ("next weekday 09:00") is next after now, where the user lives; raises with what may be
+ * written. */
+static int64_t upcoming(lua_State *lua, struct str phrase) {
   struct engine *engine = engine_of(lua);
   const struct zone *zone;
   struct str attribute;
@@ -162,7 +164,7 @@ static int journey_wait_until(lua_State *lua) {
     buf_printf(&call->text, "wait_until %.0f", due);
   }
   if (is_over(lua, &waiting, arguments)) return 0;
-  if (phrase.data) waiting.due = binding_upcoming(lua, phrase);
+  if (phrase.data) waiting.due = upcoming(lua, phrase);
   wait_for_time(lua, &waiting);
   return 0;
 }

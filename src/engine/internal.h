@@ -218,9 +218,6 @@ void modules_begin(lua_State *lua);
 /** Load and run a file of the campaign being loaded, and push what it returns (nil becomes true). Remembered.
  */
 void modules_load(lua_State *lua, const struct ruleset_file *file);
-/** Load the parts of the library (kairos.date, money, …) that `text` names: a file that does without them
- * does not wait for them. */
-void modules_offer_parts(lua_State *lua, struct str text);
 /** Push everything that the campaign being loaded holds on to. */
 void modules_push_kept(lua_State *lua);
 /** Push what a library file returns, loaded once a state. @param name  "kairos.core" */
@@ -337,16 +334,10 @@ extern const luaL_Reg binding_library[];    /**< kairos.core: time zones, hash, 
 int binding_send(lua_State *lua);           /**< user:send, journey:send */
 int binding_emit(lua_State *lua);           /**< user:emit, journey:emit */
 int binding_set(lua_State *lua);            /**< user:set, journey:set; upvalue 1: the methods of `user` */
-/** Note the event that the table at `index` describes among what the call under way emits; raises for a wrong
- * one, and for one too many. @param method  "user:emit" */
-void binding_emit_event(lua_State *lua, int index, const char *method);
 /** The configuration's own text of a purpose's name ("": the default's); raises, with what is near, if there
  * is none. */
 struct str binding_purpose(lua_State *lua, struct str name);
 
-/** When `phrase` ("next weekday 09:00") is next after now, where the user lives; raises with what may be
- * written. */
-int64_t binding_upcoming(lua_State *lua, struct str phrase);
 /** The call under way, whose user's method `method` ("user:count") is asked. Raises if there is none, or
  * `user` was not passed. */
 struct engine_call *binding_call(lua_State *lua, const char *method);

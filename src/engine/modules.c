@@ -179,7 +179,9 @@ void modules_push_library(lua_State *lua, struct str name) {
   lua_pop(lua, 1);
 }
 
-void modules_offer_parts(lua_State *lua, struct str text) {
+/** Load the parts of the library (kairos.date, money, …) that `text` names: a file that does without them
+ * does not wait for them. */
+static void offer_parts(lua_State *lua, struct str text) {
   static const char *const parts[] = {"date",   "geo", "money",
                                       "sample", "set", "text"}; // lua/kairos/init.lua knows them too
   for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
@@ -288,7 +290,7 @@ void modules_load(lua_State *lua, const struct ruleset_file *file) {
   struct str path = str_from(file->path);
   luaL_checkstack(lua, 16, "too many modules");
   int base = lua_gettop(lua);
-  modules_offer_parts(lua, file->text);
+  offer_parts(lua, file->text);
   push_registry(lua, &loaded_key);
   lua_pushboolean(lua, false); // loading
   lua_setfield(lua, -2, file->path);

@@ -355,7 +355,8 @@ void worker_submit(struct worker *worker, struct worker_input *input) {
   enqueue(worker, slot, waiting);
 }
 
-void inputs_wake(struct worker *worker) {
+/** Fire what is due. */
+static void wake(struct worker *worker) {
   process_begin(worker);
   int64_t due;
   struct entity entity;
@@ -384,7 +385,7 @@ void inputs_look_for_needs(struct worker *worker, struct entity entity) {
 static void wake_rang(uv_timer_t *timer) {
   struct worker *worker = timer->data;
   /* The store may be closed, and the timers are those of before: it is set anew when the worker goes on. */
-  if (!worker->parked) inputs_wake(worker);
+  if (!worker->parked) wake(worker);
 }
 
 void inputs_schedule(struct worker *worker) {

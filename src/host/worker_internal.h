@@ -176,7 +176,6 @@ void inputs_submit(void *worker, struct ingest_batch *batch);
 /** Decide what arrived in this turn. */
 void inputs_decide(struct worker *worker);
 void inputs_fetch_submit(struct worker *worker);
-void inputs_wake(struct worker *worker);
 /** When the wake timer must ring next. */
 void inputs_schedule(struct worker *worker);
 /** Refuse all that waits. */

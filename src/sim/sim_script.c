@@ -35,7 +35,8 @@ void sim_script_free(struct sim_script *scripted) {
 
 /* ---- arguments ---- */
 
-struct str sim_argument(struct str arguments, uint32_t index) {
+/** Argument `index` (from 0) of a native call; empty if it was not given. */
+static struct str argument_of(struct str arguments, uint32_t index) {
   struct reader reader = reader_of(arguments);
   uint32_t count = value_read(&reader).count;
   for (uint32_t i = 0; i < index && i < count; i++) value_skip(&reader);
@@ -55,14 +56,14 @@ bool sim_is_nil(struct str value) {
 
 static int text_argument(struct str arguments, uint32_t index, const char *what, struct str *text,
                          struct error *err) {
-  if (sim_is_text(sim_argument(arguments, index), text)) return 0;
+  if (sim_is_text(argument_of(arguments, index), text)) return 0;
   return error_set(err, ERROR_INVALID, "%s must be text", what);
 }
 
 static int host_argument(const struct sim_script *scripted, struct str arguments, struct sim **sim,
                          struct error *err) {
   double number;
-  if (!value_as_number(sim_argument(arguments, 0), &number) || number < 1 ||
+  if (!value_as_number(argument_of(arguments, 0), &number) || number < 1 ||
       number > (double)scripted->host_count || !scripted->hosts[(size_t)number - 1])
     return error_set(err, ERROR_NOT_FOUND, "there is no such host");
   *sim = scripted->hosts[(size_t)number - 1];
@@ -130,7 +131,7 @@ static int read_variants(struct str options, const struct engine *engine, struct
 
 static int open_host(void *context, struct str arguments, struct buf *result, struct error *err) {
   struct sim_script *scripted = context;
-  struct str options = sim_argument(arguments, 0), at = STR("");
+  struct str options = argument_of(arguments, 0), at = STR("");
   struct sim_wish wish = {0};
   struct sim_rules *loaded = NULL;
   int64_t start = usual_start;
@@ -167,7 +168,7 @@ static int reload_host(void *context, struct str arguments, struct buf *result, 
   (void)result;
   int rc = host_argument(scripted, arguments, &sim, err);
   if (rc) return rc;
-  struct sim_wish wish = {.rules = sim_argument(arguments, 1), .before = sim_rules_of(sim)};
+  struct sim_wish wish = {.rules = argument_of(arguments, 1), .before = sim_rules_of(sim)};
   rc = sim_script_load(scripted, &wish, &rules, err);
   if (rc == 0) sim_change(sim, rules);
   return rc;
@@ -203,7 +204,7 @@ static void put_envelope(struct str envelope, struct buf *out) {
 static int give_event(void *context, struct str arguments, struct buf *result, struct error *err) {
   struct sim_script *scripted = context;
   struct sim *sim;
-  struct str envelope = sim_argument(arguments, 1);
+  struct str envelope = argument_of(arguments, 1);
   int rc = host_argument(scripted, arguments, &sim, err);
   if (rc) return rc;
   if (value_head(envelope).type != VALUE_MAP)
@@ -233,7 +234,7 @@ static int advance(void *context, struct str arguments, struct buf *result, stru
   int64_t length;
   (void)result;
   int rc = host_argument(context, arguments, &sim, err);
-  if (rc == 0 && !sim_is_text(sim_argument(arguments, 1), &text))
+  if (rc == 0 && !sim_is_text(argument_of(arguments, 1), &text))
     rc = error_set(err, ERROR_INVALID, "advance takes a duration in quotes: host:advance \"2m\"");
   if (rc == 0) rc = quantity_duration(text, &length, err);
   if (rc == 0) sim_advance(sim, sim_now(sim) + length);
@@ -260,7 +261,7 @@ static int go_to(void *context, struct str arguments, struct buf *result, struct
   char now[64], then[64];
   (void)result;
   int rc = host_argument(context, arguments, &sim, err);
-  if (rc == 0) rc = read_moment(sim_rules_config(sim_rules_of(sim)), sim_argument(arguments, 1), &at, err);
+  if (rc == 0) rc = read_moment(sim_rules_config(sim_rules_of(sim)), argument_of(arguments, 1), &at, err);
   if (rc) return rc;
   if (at < sim_now(sim)) {
     write_time(now, sizeof now, zone_utc(), sim_now(sim));
@@ -276,7 +277,7 @@ static int go_to(void *context, struct str arguments, struct buf *result, struct
 
 static int set_provider(void *context, struct str arguments, struct buf *result, struct error *err) {
   struct sim *sim;
-  struct str name, text, answer_value = sim_argument(arguments, 2), times_value = sim_argument(arguments, 3);
+  struct str name, text, answer_value = argument_of(arguments, 2), times_value = argument_of(arguments, 3);
   double times = 0, status = 0;
   struct sim_answer answer = {SIM_ACCEPT, 0};
   (void)result;
@@ -310,7 +311,7 @@ static int set_lookup(void *context, struct str arguments, struct buf *result, s
   int rc = host_argument(context, arguments, &sim, err);
   if (rc == 0) rc = text_argument(arguments, 1, "the name of a server of `lookups`", &server, err);
   if (rc == 0) rc = text_argument(arguments, 2, "the path, such as \"/stock/K1\",", &path, err);
-  if (rc == 0 && !sim_lookup(sim, server, path, sim_argument(arguments, 3), LOOKUP_ANSWERED, STR("")))
+  if (rc == 0 && !sim_lookup(sim, server, path, argument_of(arguments, 3), LOOKUP_ANSWERED, STR("")))
     rc = error_set(
         err, ERROR_NOT_FOUND,
         "the configuration has no look-up server `%.*s`; give the host one: sim.host { config = { lookups = "
@@ -322,7 +323,7 @@ static int set_lookup(void *context, struct str arguments, struct buf *result, s
 /** How a look-up fails: host, server, path, "timeout" or a status. */
 static int fail_lookup(void *context, struct str arguments, struct buf *result, struct error *err) {
   struct sim *sim;
-  struct str server, path, text, how = sim_argument(arguments, 3);
+  struct str server, path, text, how = argument_of(arguments, 3);
   double status = 0;
   char why[80];
   (void)result;
@@ -356,9 +357,9 @@ static int tell_time(void *context, struct str arguments, struct buf *result, st
   struct str name;
   const struct zone *zone = zone_utc();
   char text[64];
-  if (!value_as_number(sim_argument(arguments, 0), &ms))
+  if (!value_as_number(argument_of(arguments, 0), &ms))
     return error_set(err, ERROR_INVALID, "a time must be milliseconds");
-  int rc = sim_is_text(sim_argument(arguments, 1), &name) ? zone_find(&zone, name, err) : 0;
+  int rc = sim_is_text(argument_of(arguments, 1), &name) ? zone_find(&zone, name, err) : 0;
   if (rc) return rc;
   write_time(text, sizeof text, zone, (int64_t)ms);
   value_put_string(result, str_from(text));
@@ -370,7 +371,7 @@ static int tell_moment(void *context, struct str arguments, struct buf *result, 
   struct sim *sim;
   int64_t at;
   int rc = host_argument(context, arguments, &sim, err);
-  if (rc == 0) rc = read_moment(sim_rules_config(sim_rules_of(sim)), sim_argument(arguments, 1), &at, err);
+  if (rc == 0) rc = read_moment(sim_rules_config(sim_rules_of(sim)), argument_of(arguments, 1), &at, err);
   if (rc == 0) value_put_integer(result, at);
   return rc;
 }
@@ -380,7 +381,7 @@ static int tell_json(void *context, struct str arguments, struct buf *result, st
   (void)err;
   struct buf text;
   buf_init(&text);
-  value_to_json(sim_argument(arguments, 0), &text);
+  value_to_json(argument_of(arguments, 0), &text);
   value_put_string(result, buf_str(&text));
   buf_deinit(&text);
   return 0;
@@ -413,7 +414,7 @@ static int tell_experiments(void *context, struct str arguments, struct buf *res
   struct sim *sim;
   struct str only;
   int rc = host_argument(context, arguments, &sim, err);
-  if (!sim_is_text(sim_argument(arguments, 1), &only)) only = STR("");
+  if (!sim_is_text(argument_of(arguments, 1), &only)) only = STR("");
   return rc ? rc : sim_experiments(sim, only, result, err);
 }
 
@@ -432,7 +433,7 @@ static int tell_of(void *context, struct str arguments, struct buf *result, stru
   struct entity entity = {.kind = ENTITY_USER};
   int rc = host_argument(context, arguments, &sim, err);
   if (rc == 0) rc = text_argument(arguments, 1, "a user", &entity.id, err);
-  struct str subject = sim_argument(arguments, 2);
+  struct str subject = argument_of(arguments, 2);
   if (!sim_is_nil(subject) && value_head(subject).boolean) entity.kind = ENTITY_SUBJECT;
   if (rc == 0) what(sim, entity, result);
   return rc;
@@ -533,7 +534,7 @@ static int tell_nearest(void *context, struct str arguments, struct buf *result,
   struct str word, name;
   int rc = text_argument(arguments, 0, "a word", &word, err);
   if (rc) return rc;
-  struct reader reader = reader_of(sim_argument(arguments, 1));
+  struct reader reader = reader_of(argument_of(arguments, 1));
   struct suggestion suggestion = {0};
   for (uint32_t left = value_read(&reader).count; left > 0 && !reader.bad; left--)
     if (sim_is_text(value_slice(&reader), &name)) suggestion_offer(&suggestion, word, name);

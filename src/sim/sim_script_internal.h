@@ -29,8 +29,6 @@ struct sim_script {
   size_t host_count;
 };
 
-/** Argument `index` (from 0) of a native call; empty if it was not given. */
-struct str sim_argument(struct str arguments, uint32_t index);
 bool sim_is_text(struct str value, struct str *text);
 /** Whether it is nil, or was not given. */
 bool sim_is_nil(struct str value);

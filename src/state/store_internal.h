@@ -186,8 +186,6 @@ bool fan_out_row(const struct fan_out_change *change, struct entity entity, stru
 
 /** "log", "ledger", "seen". */
 const char *slice_kind_name(enum slice_kind kind);
-/** The slice's name: "seen.1700000000000". */
-void slice_name(enum slice_kind kind, int64_t start, char out[48]);
 bool slice_parse(const char *name, enum slice_kind *kind, int64_t *start);
 void slices_add(struct store *store, enum slice_kind kind, int64_t start, enum slice_pace pace,
                 rocksdb_column_family_handle_t *family);

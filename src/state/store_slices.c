@@ -20,7 +20,8 @@ const char *slice_kind_name(enum slice_kind kind) {
   return kind_names[kind];
 }
 
-void slice_name(enum slice_kind kind, int64_t start, char out[48]) {
+/** "seen.1700000000000" */
+static void name_slice(enum slice_kind kind, int64_t start, char out[48]) {
   snprintf(out, 48, "%s.%" PRId64, kind_names[kind], start);
 }
 
@@ -38,7 +39,7 @@ bool slice_parse(const char *name, enum slice_kind *kind, int64_t *start) {
 
 static void meta_key(enum slice_kind kind, int64_t start, char out[64]) {
   char name[48];
-  slice_name(kind, start, name);
+  name_slice(kind, start, name);
   snprintf(out, 64, "slice:%s", name);
 }
 
@@ -111,7 +112,7 @@ int slice_obtain(struct store *store, enum slice_kind kind, int64_t start,
     return 0;
   }
   char name[48];
-  slice_name(kind, start, name);
+  name_slice(kind, start, name);
   enum slice_pace pace = kind == SLICE_SEEN && store->marks.crowded ? SLICE_READ : SLICE_GROWS;
   slices_set_pace(store, kind, SLICE_READ); // those before it have ended
   char *complaint = NULL;
