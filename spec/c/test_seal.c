@@ -309,16 +309,16 @@ static uint64_t count_entries(struct store *store, enum slice_kind kind) {
   return count;
 }
 
-struct run {
+struct in_order {
   uint64_t last, count, bytes;
 };
 
 static int count_record(void *context, const struct log_record *record) {
-  struct run *run = context;
-  assert_true(record->seq > run->last);
-  run->last = record->seq;
-  run->count++;
-  run->bytes += record->input.len;
+  struct in_order *order = context;
+  assert_true(record->seq > order->last);
+  order->last = record->seq;
+  order->count++;
+  order->bytes += record->input.len;
   return 0;
 }
 
@@ -344,11 +344,11 @@ static void an_entity_with_much_has_it_in_order(void **state) {
   seal(store, 1);
   assert_in_range(count_entries(store, SLICE_LOG), 3, EVENTS / 10); // many in one, not all
   assert_int_equal(count_entries(store, SLICE_SEEN), EVENTS - 1);
-  struct run run = {0};
+  struct in_order order = {0};
   struct error err;
-  assert_int_equal(store_scan_history(store, support_user("hot"), count_record, &run, &err), 0);
-  assert_int_equal(run.count, EVENTS);
-  assert_int_equal(run.bytes, bytes);
+  assert_int_equal(store_scan_history(store, support_user("hot"), count_record, &order, &err), 0);
+  assert_int_equal(order.count, EVENTS);
+  assert_int_equal(order.bytes, bytes);
   store_close(store);
 }
 
@@ -546,9 +546,9 @@ static void a_slice_that_has_ended_is_merged(void **state) {
   seal(store, OLD + 1);
   for (int again = 0; again < 2; again++) {
     assert_merged(store);
-    struct run run = {0};
-    assert_int_equal(store_scan_history(store, support_user("user-7"), count_record, &run, &err), 0);
-    assert_int_equal(run.count, (OLD + 1) * 2);
+    struct in_order order = {0};
+    assert_int_equal(store_scan_history(store, support_user("user-7"), count_record, &order, &err), 0);
+    assert_int_equal(order.count, (OLD + 1) * 2);
     assert_true(is_seen(store, support_user("user-7"), "8", 1));
     assert_int_equal(store_reopen(store, &err), 0);
   }
