@@ -196,7 +196,7 @@ void inputs_fetch_submit(struct worker *worker) {
 static struct slot *slot_by_hash(struct worker *worker, uint32_t hash, struct entity entity,
                                  struct slot **slot) {
   *slot = table_find_hashed(worker->table, hash, entity);
-  if (!*slot) *slot = table_add(worker->table, entity);
+  if (!*slot) *slot = table_add_hashed(worker->table, hash, entity);
   return (*slot)->phase == SLOT_READY && !(*slot)->waiting ? *slot : NULL;
 }
 

@@ -117,6 +117,7 @@ static void *kept_take(struct table *table, size_t size) {
   struct kept *block = unit < KEPT_SIZES ? table->kept[unit] : NULL;
   if (!block) return NULL;
   table->kept[unit] = block->next;
+  __builtin_prefetch(block->next, 1); // nobody has looked at it for long
   table->kept_bytes -= unit * KEPT_GRAIN;
   return block;
 }
@@ -275,7 +276,10 @@ static bool ghost_take(struct table *table, uint32_t hash) {
 }
 
 struct slot *table_add(struct table *table, struct entity entity) {
-  uint32_t hash = index_hash(entity);
+  return table_add_hashed(table, index_hash(entity), entity);
+}
+
+struct slot *table_add_hashed(struct table *table, uint32_t hash, struct entity entity) {
   struct slot *slot = slot_new(table, slot_size(entity.id.len));
   record_init(&slot->record);
   slot->indexed_due = INT64_MAX;
@@ -364,13 +368,19 @@ static struct slot *slot_in(const struct table *table, size_t place) {
   return table->index.hashes[place] ? table->index.items[place] : NULL;
 }
 
+/** What tells whether it may leave. */
+static void slot_ahead(const struct slot *slot) {
+  if (!slot) return;
+  __builtin_prefetch(slot);
+  __builtin_prefetch(&slot->uses);
+}
+
 static void hand_ahead(const struct table *table) {
   size_t place = hand_place(table, AHEAD_PLACE);
   __builtin_prefetch(&table->index.hashes[place]);
   __builtin_prefetch(&table->index.items[place]);
-  const struct slot *slot = slot_in(table, hand_place(table, AHEAD_SLOT));
-  if (slot) __builtin_prefetch(&slot->waiting);
-  slot = slot_in(table, hand_place(table, AHEAD_RECORD));
+  slot_ahead(slot_in(table, hand_place(table, AHEAD_SLOT)));
+  const struct slot *slot = slot_in(table, hand_place(table, AHEAD_RECORD));
   if (slot && !slot->uses && slot->record.bytes.data) __builtin_prefetch(slot->record.bytes.data, 1);
 }
 
@@ -398,9 +408,8 @@ static void fresh_ahead(const struct table *table) {
   table_prefetch_place(table, *fresh_at(table, AHEAD_PLACE));
   uint32_t hash = *fresh_at(table, AHEAD_SLOT);
   __builtin_prefetch(ghosts_of(table, hash), 1);
-  const struct slot *slot = probable(table, hash);
-  if (slot) __builtin_prefetch(&slot->waiting);
-  slot = probable(table, *fresh_at(table, AHEAD_RECORD));
+  slot_ahead(probable(table, hash));
+  const struct slot *slot = probable(table, *fresh_at(table, AHEAD_RECORD));
   if (slot && slot->record.bytes.data) __builtin_prefetch(slot->record.bytes.data, 1);
 }
 

@@ -47,6 +47,7 @@ struct slot *table_find_hashed(struct table *table, uint32_t hash, struct entity
 void table_prefetch_dirty(const struct table *table);
 /** A new slot, LOADING, in place. The entity must not be there. */
 struct slot *table_add(struct table *table, struct entity entity);
+struct slot *table_add_hashed(struct table *table, uint32_t hash, struct entity entity);
 /** Before a record that needs so many bytes is decoded into the slot's, which holds nothing yet: give it the
  * memory of one who left, if some is kept. */
 void table_reserve(struct table *table, struct slot *slot, size_t bytes);
