@@ -1,11 +1,14 @@
-// covers: src/engine/providers.c src/deliver/retry.c src/deliver/standard_webhooks.c
+// covers: src/engine/providers.c src/deliver/retry.c src/deliver/standard_webhooks.c src/ingest/feedback.c
 /* What providers answer: status, headers and body become a verdict, whatever they hold; Retry-After a time;
- * and what goes out is signed so that it can be checked. Input: status, account, then parts between 0x1e:
- * headers (name, newline, value … one a pair of lines), body, secret, message id. */
+ * what they report becomes events, if it is signed; and what goes out is signed so that it can be checked.
+ * Input: status, account, then parts between 0x1e: headers (name, newline, value … one a pair of lines),
+ * body, secret, message id. */
 #include "deliver/deliver.h"
 #include "deliver/retry.h"
 #include "deliver/standard_webhooks.h"
 #include "engine/engine.h"
+#include "event/event.h"
+#include "ingest/feedback.h"
 #include "values.h"
 
 #include <openssl/evp.h>
@@ -16,6 +19,8 @@
 static struct config *config;
 static struct ruleset *ruleset;
 static struct provider_scripts scripts;
+static struct feedback_keys *keys;
+static struct json_parser *parser;
 
 /** Lua's values are tagged: what the state holds on to would look lost. */
 int __lsan_is_turned_off(void) {
@@ -26,7 +31,9 @@ void fuzz_set_up(void) {
   static const char yaml[] =
       "providers:\n"
       "- {name: hooks, type: webhook, url: 'https://x.example/', secret_env: KAIROS_FUZZ_KEY}\n"
-      "- {name: mail, type: sendgrid, secret_env: KAIROS_FUZZ_KEY, from: 'Shop <a@b.example>'}\n";
+      "- {name: mail, type: sendgrid, secret_env: KAIROS_FUZZ_KEY, from: 'Shop <a@b.example>', feedback_key: "
+      "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEBo1n/ttrmzFCZoFV2bcotQLRXDnp/NwItLCT0v7igo4wbQOMHRDxNEjfeMe0088/"
+      "ETzcK2MGBBPOEkQ2XRqRRA==}\n";
   struct config_report report;
   struct error err = {0};
   setenv("KAIROS_FUZZ_KEY", "a-secret-key", 1);
@@ -35,6 +42,8 @@ void fuzz_set_up(void) {
   config_report_deinit(&report);
   if (ruleset_read(&ruleset, KAIROS_SOURCE "/rules", KAIROS_SOURCE "/lua", &err)) abort();
   if (engine_providers(ruleset, config, &scripts, &err)) HOLDS(false, "%s", err.message);
+  if (feedback_keys_new(&keys, config, &err)) HOLDS(false, "%s", err.message);
+  parser = json_parser_new();
 }
 
 static void put_headers(struct str text, struct buf *out) {
@@ -95,12 +104,10 @@ static void check_request(const struct config_provider *account, struct str text
       struct value line = value_read(&reader);
       HOLDS(line.type == VALUE_STRING && !memchr(line.string.data, '\n', line.string.len));
     }
-    struct json_parser *parser = json_parser_new();
     struct buf value;
     buf_init(&value);
     HOLDS(fuzz_json(parser, buf_str(&request.body), &value, &err) == 0, "%s", err.message);
     buf_deinit(&value);
-    json_parser_free(parser);
   }
   buf_deinit(&request.url);
   buf_deinit(&request.body);
@@ -137,6 +144,56 @@ static void check_signature(struct str secret, struct str id, struct str body) {
   free(text);
 }
 
+/** What is reported is refused, or is a list, each item of which is an event or is told why it is none. */
+static void check_feedback(const struct config_provider *account, struct str body) {
+  struct buf events = {0}, value = {0};
+  struct error err = {0};
+  int code = scripts.feedback(scripts.context, account, body, &events, &err);
+  HOLDS(code == 0 || err.message[0], "%d", code);
+  if (code == 0 && events.len) {
+    HOLDS(fuzz_json(parser, buf_str(&events), &value, &err) == 0, "%s", err.message);
+    struct reader reader = reader_of(buf_str(&value));
+    struct value list = value_read(&reader);
+    HOLDS(list.type == VALUE_ARRAY);
+    for (uint32_t i = 0; i < list.count; i++) {
+      struct event event;
+      struct event_fault fault = {0};
+      code = event_from_value(&event, value_slice(&reader), FUZZ_NOW, NULL, &fault);
+      HOLDS(code == 0 || (code == ERROR_INVALID && fault.message[0]), "%d", code);
+    }
+  }
+  buf_deinit(&events);
+  buf_deinit(&value);
+}
+
+/** Nobody but who has the key signs a report. */
+static void check_claim(const struct config_provider *account, struct str timestamp, struct str signature,
+                        struct str id, struct str body) {
+  struct feedback_claim claim = {0};
+  struct webhook_signer *signer = NULL;
+  struct error err;
+  char own[WEBHOOK_SIGNATURE_LENGTH + 1];
+  buf_append(&claim.id, id.data, id.len);
+  buf_append(&claim.timestamp, timestamp.data, timestamp.len);
+  buf_append(&claim.signature, signature.data, signature.len);
+  const char *fault = feedback_verify(keys, account, &claim, body, FUZZ_NOW);
+  HOLDS(fault && fault[0]);
+  if (account->type == CONFIG_PROVIDER_WEBHOOK && id.len) {
+    HOLDS(webhook_signer_new(&signer, "a-secret-key", &err) == 0);
+    webhook_sign(signer, id, FUZZ_NOW / 1000, body, own);
+    buf_clear(&claim.timestamp);
+    buf_printf(&claim.timestamp, "%lld", (long long)(FUZZ_NOW / 1000));
+    if (signature.len) buf_put_u8(&claim.signature, ' '); // one of several holds
+    buf_append(&claim.signature, own, WEBHOOK_SIGNATURE_LENGTH);
+    fault = feedback_verify(keys, account, &claim, body, FUZZ_NOW);
+    HOLDS(!fault, "%s", fault);
+    webhook_signer_free(signer);
+  }
+  buf_deinit(&claim.id);
+  buf_deinit(&claim.timestamp);
+  buf_deinit(&claim.signature);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct input input = input_of(data, size);
   struct http_response response = {.status = (long)input_number(&input, 2) % 1000};
@@ -157,6 +214,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     HOLDS(delay >= ms && (delay <= account->backoff_max || delay == ms));
   }
   check_signature(secret, id, response.body);
+  check_feedback(account, response.body);
+  check_claim(account, header_text, secret, id, response.body);
   buf_deinit(&headers);
   return 0;
 }
@@ -182,5 +241,13 @@ void fuzz_seeds(void) {
   seed(400, 1,
        "from\nA <a@b>\nsubject\nx\nreply_to\n\"Q\" "
        "<q@r>\n\x1e{\"errors\":[{\"field\":\"to\",\"message\":\"m\"}]}\x1e");
+  seed(200, 1,
+       "1767225600\x1e[{\"event\":\"bounce\",\"type\":\"blocked\",\"message_id\":\"0011\",\"user\":\"ada\","
+       "\"sg_event_id\":\"s1\",\"timestamp\":1767225600,\"reason\":\"full\"}]\x1eMEUCIQDf\x1e"
+       "0011");
+  seed(200, 0,
+       "1767225600\x1e[{\"id\":\"e1\",\"type\":\"message.clicked\",\"user\":\"ada\",\"timestamp\":"
+       "1767225600000,\"data\":{\"url\":\"/\"}}]\x1ev1,c2VjcmV0\x1e"
+       "0011");
   seed(503, 0, "retry-after\nSunday, 06-Nov-99 08:49:37 GMT\n\x1e");
 }
