@@ -9,6 +9,8 @@ local clients = {}
 clients.__index = clients
 
 local CLIENTS, HOT_USERS, BATCH_MOST = 8, 8, 12
+-- A user has at most 32 journeys under way: so many of his sleep for long, in a whole run, and others begin so far apart.
+local SLEEPERS, TRIPS_APART_MS = 12, 1500
 
 --- @param options  random, port, users = how many, ballast = bytes of a profile, rate = events a second, seconds = how
 --   long a client waits for an answer, fault = function(text) to call when the host said what cannot be
@@ -16,7 +18,7 @@ function clients.new(options)
   local self = setmetatable({
     options = options, random = options.random, port = options.port, fault = options.fault,
     events = {}, by_id = {}, users = {}, again = {}, acknowledged = {}, known = {},
-    soon = {}, later = {}, chain = {}, leaving = {},
+    soon = {}, later = {}, chain = {}, leaving = {}, sleepers = {}, tripped = {},
     flowing = true, under_way = 0,
     counts = { requests = 0, unanswered = 0, refused = 0, retried = 0, repeated = 0, given_up = 0 },
   }, clients)
@@ -64,6 +66,13 @@ local function flags(self, user, at, payload)
   payload.trip = random:chance(6)
   -- Some sleep for longer than the run: they wake when the clock is set forwards.
   local sleepy = payload.trip and random:chance(30)
+  if sleepy then
+    payload.trip = (self.sleepers[user] or 0) < SLEEPERS
+    if payload.trip then self.sleepers[user] = (self.sleepers[user] or 0) + 1 end
+  elseif payload.trip then
+    payload.trip = at > (self.tripped[user] or 0) + TRIPS_APART_MS
+    if payload.trip then self.tripped[user] = at end
+  end
   if payload.trip then
     payload.sleeps = sleepy and random:between(5, 120) .. "m" or "200ms"
     payload.listens = sleepy and random:chance(50) and random:between(5, 120) .. "m" or "400ms"

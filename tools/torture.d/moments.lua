@@ -44,7 +44,7 @@ local function build()
   for _, pair in ipairs(both) do
     add { name = table.concat(pair, ", "), pair = pair, least = 4, most = 20, kills = pair[2]:find "kill" }
   end
-  for _ = 1, 5 do add { name = "at a random time" } end
+  for index = 1, 6 do add { name = "at a random time", serves = index % 2 == 0 } end
   for _ = 1, 3 do add { name = "at the provider", provider = true, least = 1, most = 80 } end
   add { name = "while it drains", drains = true }
   add { name = "told to stop", stops = true }
@@ -56,7 +56,7 @@ function moments.new(random)
 end
 
 --- @return {name, failpoints (of the environment), seconds = when it dies at the latest, provider = hit, drains, stops,
---   dies = whether a failpoint is to end it}
+--   serves = whether the seconds begin when it serves, or else when it starts, dies = whether a failpoint is to end it}
 function moments:draw()
   local random = self.random
   local card = table.remove(self.missed, 1)
@@ -72,7 +72,7 @@ function moments:draw()
   if card.tries then most = math.min(most, least + 3) end
   local hit = random:between(least, most)
   local drawn = { card = card, name = card.name, failpoints = "", seconds = random:between(0, 1500) / 1000,
-    drains = card.drains, stops = card.stops }
+    drains = card.drains, stops = card.stops, serves = card.serves or card.kill or card.fails or card.pair or card.provider }
   if card.kill then
     drawn.failpoints, drawn.dies, drawn.seconds = ("%s=kill@%d"):format(card.kill, hit), true, 4
   elseif card.fails then
