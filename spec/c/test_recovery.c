@@ -510,7 +510,7 @@ static int life_turn(struct life *life, struct support_input *scratch) {
     if (!rc) rc = store_checkpoint(life->store, log_durable(life->log), life->world->next_seq, &err);
   }
   if (!rc && store_sealed(life->store) + 1 < log_open_segment(life->log) && chance(life, 4) == 0)
-    rc = store_seal(life->store, support_path("log"), store_sealed(life->store) + 1, &err);
+    rc = store_seal(life->store, support_path("log"), log_open_segment(life->log) - 1, &err);
   return rc;
 }
 

@@ -1,6 +1,8 @@
 // links: base event state
 #include "store_support.h"
 
+#include "state/event_walk.h"
+#include "state/history.h"
 #include "state/log_segment.h"
 #include "state/seal_sort.h"
 #include "state/seen.h"
@@ -275,7 +277,7 @@ static struct log_position write_many(struct log_position end, uint64_t *seq) {
 
 static void every_entity_has_its_own_past(void **state) {
   (void)state;
-  enum { SEGMENTS = 7 }; // so many that the first are sealed at once, and the last on a thread that yields
+  enum { SEGMENTS = 11 }; // so many that the first are sealed at once, and the last on a thread that yields
   struct error err = {0};
   struct log_position end = {0, 0};
   uint64_t seq = 0;
@@ -314,11 +316,11 @@ struct in_order {
 };
 
 static int count_record(void *context, const struct log_record *record) {
-  struct in_order *order = context;
-  assert_true(record->seq > order->last);
-  order->last = record->seq;
-  order->count++;
-  order->bytes += record->input.len;
+  struct in_order *run = context;
+  assert_true(record->seq > run->last);
+  run->last = record->seq;
+  run->count++;
+  run->bytes += record->input.len;
   return 0;
 }
 
@@ -344,11 +346,168 @@ static void an_entity_with_much_has_it_in_order(void **state) {
   seal(store, 1);
   assert_in_range(count_entries(store, SLICE_LOG), 3, EVENTS / 10); // many in one, not all
   assert_int_equal(count_entries(store, SLICE_SEEN), EVENTS - 1);
-  struct in_order order = {0};
+  struct in_order run = {0};
   struct error err;
-  assert_int_equal(store_scan_history(store, support_user("hot"), count_record, &order, &err), 0);
-  assert_int_equal(order.count, EVENTS);
-  assert_int_equal(order.bytes, bytes);
+  assert_int_equal(store_scan_history(store, support_user("hot"), count_record, &run, &err), 0);
+  assert_int_equal(run.count, EVENTS);
+  assert_int_equal(run.bytes, bytes);
+  store_close(store);
+}
+
+/* ---- several segments together ---- */
+
+enum { SEGMENT_EVENTS = 20 };
+
+/** Segments 1 to `count`, closed, of SEGMENT_EVENTS events of ada's each, and one that is open. */
+static void write_segments(int count, int64_t at) {
+  struct log_position end = {0, 0};
+  for (int i = 0; i <= count; i++)
+    end = write_events(end, (uint64_t)(1 + i * SEGMENT_EVENTS), SEGMENT_EVENTS, at + i);
+}
+
+static int count_event(void *context, const struct log_record *record) {
+  (void)record;
+  ++*(int *)context;
+  return 0;
+}
+
+/** That ada has each event of the sealed segments once, by user and in a walk over everybody, and all events
+ * of the log with its tail. */
+static void assert_sealed(struct store *store, uint64_t sealed, uint64_t closed) {
+  struct error err = {0};
+  struct in_order run = {0}, whole = {0};
+  assert_int_equal(store_sealed(store), sealed);
+  assert_int_equal(store_scan_history(store, support_user("ada"), count_record, &run, &err), 0);
+  assert_int_equal(run.count, sealed * SEGMENT_EVENTS);
+  assert_int_equal(
+      history_scan(store, support_path("log"), NULL, support_user("ada"), count_record, &whole, &err), 0);
+  assert_int_equal(whole.count, (closed + 1) * SEGMENT_EVENTS);
+  for (uint64_t seq = 1; seq <= sealed * SEGMENT_EVENTS; seq++) {
+    char id[32];
+    snprintf(id, sizeof id, "event-%" PRIu64, seq);
+    assert_true(is_seen(store, support_user("ada"), id, 1));
+  }
+}
+
+static int count_walked(struct store *store) {
+  struct error err = {0};
+  struct event_walk *walk;
+  struct buf cursor;
+  int count = 0;
+  buf_init(&cursor);
+  if (event_walk_open(&walk, store, STR(""), 0, &err)) fail_msg("%s", err.message);
+  while (event_walk_next(walk, &cursor, count_event, &count, &err) == 1) continue;
+  event_walk_close(walk);
+  buf_deinit(&cursor);
+  return count;
+}
+
+static void waiting_segments_are_sealed_together(void **state) {
+  (void)state;
+  write_segments(7, (int64_t)time(NULL) * 1000);
+  struct store *store = support_open_store();
+  seal(store, 7);
+  assert_sealed(store, 1, 7); // the first of all by itself
+  seal(store, 7);
+  assert_sealed(store, 5, 7);
+  assert_int_equal(count_entries(store, SLICE_LOG), 2);
+  seal(store, 6); // no more than is asked for
+  assert_sealed(store, 6, 7);
+  seal(store, 7);
+  assert_sealed(store, 7, 7);
+  assert_int_equal(count_entries(store, SLICE_LOG), 4);
+  seal(store, 7);
+  assert_sealed(store, 7, 7);
+  assert_int_equal(count_walked(store), 7 * SEGMENT_EVENTS);
+  store_close(store);
+}
+
+static void what_was_sealed_together_is_sealed_together_again(void **state) {
+  (void)state;
+  int64_t now = (int64_t)time(NULL) * 1000;
+  enum { BEFORE = 1, HITS = 4 }; // agreed on, log, dedup marks, recorded
+  for (int hit = BEFORE + 1; hit <= HITS; hit++) {
+    struct error err;
+    char specification[64];
+    write_segments(6, now);
+    struct store *store = support_open_store();
+    seal(store, 6);
+    snprintf(specification, sizeof specification, "store.ingest=error@%d", hit);
+    support_failpoints(specification);
+    assert_int_equal(store_seal(store, support_path("log"), 3, &err), ERROR_IO);
+    support_failpoints("");
+    assert_sealed(store, 1, 6);
+    store_close(store);
+    store = support_open_store();
+    assert_sealed(store, 1, 6);
+    // More is asked for now, or less: the keys of what has been taken over already must be made again.
+    seal(store, hit % 2 ? 6 : 2);
+    assert_sealed(store, 3, 6);
+    assert_int_equal(count_walked(store), 3 * SEGMENT_EVENTS);
+    seal(store, 6);
+    assert_sealed(store, 6, 6);
+    assert_int_equal(count_walked(store), 6 * SEGMENT_EVENTS);
+    assert_int_equal(count_entries(store, SLICE_LOG), 3);
+    store_close(store);
+    support_remove_directory(state);
+    support_make_directory(state);
+  }
+}
+
+/** An older version has said nothing of what it was at. */
+static void what_an_older_version_began_is_sealed_by_itself(void **state) {
+  (void)state;
+  write_segments(6, (int64_t)time(NULL) * 1000);
+  struct store *store = support_open_store();
+  struct error err;
+  seal(store, 1);
+  support_failpoints("store.ingest=error@4");
+  assert_int_equal(store_seal(store, support_path("log"), 2, &err), ERROR_IO);
+  support_failpoints("");
+  char *complaint = NULL;
+  rocksdb_delete_cf(store->db, store->synced_options, store->families[FAMILY_META], "sealing", 7, &complaint);
+  assert_null(complaint);
+  seal(store, 6);
+  assert_sealed(store, 2, 6);
+  seal(store, 6);
+  assert_sealed(store, 6, 6);
+  assert_int_equal(count_walked(store), 6 * SEGMENT_EVENTS);
+  store_close(store);
+}
+
+static void segments_of_two_slices_are_sealed_apart(void **state) {
+  (void)state;
+  int64_t now = (int64_t)time(NULL) * 1000;
+  write_segments(5, now);
+  for (uint64_t number = 1; number <= 3; number++) set_created(number, now - (int64_t)SUPPORT_DAY);
+  struct store *store = support_open_store();
+  static const uint64_t ends[] = {1, 3, 5};
+  for (int i = 0; i < 3; i++) {
+    seal(store, 5);
+    assert_sealed(store, ends[i], 5);
+  }
+  store_close(store);
+}
+
+static void what_lies_before_damage_is_sealed(void **state) {
+  (void)state;
+  write_segments(5, (int64_t)time(NULL) * 1000);
+  int descriptor = open(support_path("log/0000000000000004.log"), O_RDWR);
+  char byte;
+  assert_int_equal(pread(descriptor, &byte, 1, 200), 1);
+  byte ^= 1;
+  assert_int_equal(pwrite(descriptor, &byte, 1, 200), 1);
+  close(descriptor);
+  struct store *store = support_open_store();
+  struct error err;
+  struct in_order run = {0};
+  seal(store, 5);
+  seal(store, 5);
+  assert_int_equal(store_sealed(store), 3);
+  assert_int_equal(store_scan_history(store, support_user("ada"), count_record, &run, &err), 0);
+  assert_int_equal(run.count, 3 * SEGMENT_EVENTS);
+  assert_int_equal(store_seal(store, support_path("log"), 5, &err), ERROR_CORRUPT);
+  assert_non_null(strstr(err.message, "0000000000000004.log: damaged"));
   store_close(store);
 }
 
@@ -546,9 +705,9 @@ static void a_slice_that_has_ended_is_merged(void **state) {
   seal(store, OLD + 1);
   for (int again = 0; again < 2; again++) {
     assert_merged(store);
-    struct in_order order = {0};
-    assert_int_equal(store_scan_history(store, support_user("user-7"), count_record, &order, &err), 0);
-    assert_int_equal(order.count, (OLD + 1) * 2);
+    struct in_order run = {0};
+    assert_int_equal(store_scan_history(store, support_user("user-7"), count_record, &run, &err), 0);
+    assert_int_equal(run.count, (OLD + 1) * 2);
     assert_true(is_seen(store, support_user("user-7"), "8", 1));
     assert_int_equal(store_reopen(store, &err), 0);
   }
@@ -563,6 +722,11 @@ int main(void) {
       cmocka_unit_test(owners_come_in_the_order_of_keys_whatever_their_hashes),
       TEST(every_entity_has_its_own_past),
       TEST(an_entity_with_much_has_it_in_order),
+      TEST(waiting_segments_are_sealed_together),
+      TEST(what_was_sealed_together_is_sealed_together_again),
+      TEST(what_an_older_version_began_is_sealed_by_itself),
+      TEST(segments_of_two_slices_are_sealed_apart),
+      TEST(what_lies_before_damage_is_sealed),
       cmocka_unit_test(a_mark_lies_in_its_partition),
       TEST(of_a_mark_accepted_twice_the_later_time_counts),
       TEST(the_filter_grows_before_it_is_full),

@@ -535,7 +535,6 @@ static void a_sealed_segment_is_a_sorted_past(void **state) {
   end = write_segment(end, 41, 40, at + 1000);
   end = write_segment(end, 81, 10, at + 2000);
   assert_past(store, 1, 90);
-  assert_int_equal(store_seal(store, support_path("log"), 2, &err), ERROR_INVALID);
   assert_false(seen_maybe(store, "ada", "event-1"));
   for (uint64_t number = 1; number <= 2; number++) {
     assert_int_equal(store_seal(store, support_path("log"), number, &err), 0);
@@ -601,7 +600,7 @@ static void sealing_goes_on_wherever_it_broke_off(void **state) {
   struct store *store = support_open_store();
   struct log_position end = write_segment((struct log_position){0, 0}, 1, 30, at);
   write_segment(end, 31, 9, at);
-  for (int hit = 1; hit <= 4; hit++) {
+  for (int hit = 1; hit <= 5; hit++) {
     char specification[64];
     snprintf(specification, sizeof specification, "store.ingest=error@%d", hit);
     support_failpoints(specification);
@@ -611,7 +610,7 @@ static void sealing_goes_on_wherever_it_broke_off(void **state) {
     assert_past(store, 1, 39); // each once, although slices may hold some of it
   }
   store_close(store);
-  for (int hit = 1; hit <= 4; hit++) {
+  for (int hit = 1; hit <= 5; hit++) {
     char specification[64];
     snprintf(specification, sizeof specification, "store.ingest=kill@%d", hit);
     char *const words[] = {"test_store", "seal", support_directory, NULL};

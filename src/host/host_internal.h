@@ -23,7 +23,9 @@ struct host {
 
   uv_timer_t clockwork;
   enum maintenance maintenance;
-  int64_t checkpoint_at;          /**< monotonic us of the next one */
+  int64_t checkpoint_at; /**< monotonic us of the next one */
+  int64_t seal_waits;    /**< since when a closed segment waits to be sealed; 0: none does; 1: seal it */
+  uint64_t seal_until;   /**< the last closed segment when sealing began */
   struct log_position checkpoint; /**< the one under way */
   uint64_t checkpoint_seq;
   struct deliver_flush deliver_flush;

@@ -5,7 +5,11 @@
 #include "host/host_internal.h"
 #include "state/recovery.h"
 
-enum { RETRY_MS = 1000 };
+enum {
+  RETRY_MS = 1000,
+  SEALED_TOGETHER = 4,           /**< closed segments for which nobody waits longer … */
+  SEAL_WAIT_US = 2 * 1000 * 1000 /**< … than so */
+};
 
 /* ---- recovery ---- */
 
@@ -183,8 +187,8 @@ void maintain_checkpoint(struct host *host) {
 
 static void seal_work(uv_work_t *work) {
   struct host *host = work->data;
-  uint64_t number = store_sealed(host->shared.store) + 1;
-  host->work_status = store_seal(host->shared.store, host->log_directory, number, &host->work_error);
+  host->work_status =
+      store_seal(host->shared.store, host->log_directory, host->seal_until, &host->work_error);
 }
 
 static void sealed_run(struct worker *worker, struct worker_task *task) {
@@ -204,6 +208,19 @@ static void seal_worked(uv_work_t *work, int status) {
   maintain_tick(host); /* there may be more to seal */
 }
 
+/** Segments that are sealed together cost less, to seal and to read, than each by itself: so the first waits
+ * for some more, for a moment. */
+static bool seal_due(struct host *host) {
+  uint64_t open = log_open_segment(host->shared.log), waiting = open - 1 - store_sealed(host->shared.store);
+  int64_t now = clock_mono_us();
+  if (waiting == 0)
+    host->seal_waits = 0;
+  else if (host->seal_waits == 0)
+    host->seal_waits = now;
+  host->seal_until = open - 1;
+  return waiting >= SEALED_TOGETHER || (waiting && now - host->seal_waits >= SEAL_WAIT_US);
+}
+
 void maintain_tick(struct host *host) {
   if (host->maintenance != MAINTENANCE_IDLE || host->draining ||
       atomic_load(&host->shared.phase) != HOST_RUNNING)
@@ -212,7 +229,8 @@ void maintain_tick(struct host *host) {
     command_backup(host);
   } else if (clock_mono_us() >= host->checkpoint_at) {
     maintain_checkpoint(host);
-  } else if (store_sealed(host->shared.store) + 1 < log_open_segment(host->shared.log)) {
+  } else if (seal_due(host)) {
+    host->seal_waits = 0;
     host->maintenance = MAINTENANCE_WORKING;
     host->working = true;
     uv_queue_work(host->loop, &host->work, seal_work, seal_worked);

@@ -332,8 +332,10 @@ void reload_fill_update(struct reload *reload) {
   bool lacks = reload_fill_lacks(buf_str(&reload->filled), serving);
   if (reload->fill) {
     if (!lacks || !fill_is_of(reload->fill, serving)) fill_stop(reload->fill);
-    if (fill_wants_checkpoint(reload->fill)) reload->host->checkpoint_at = 0; // at the next tick
-    return;                                                                   // `ended` comes here again
+    // At the next tick:
+    if (fill_wants_checkpoint(reload->fill)) reload->host->checkpoint_at = 0;
+    if (fill_progress(reload->fill).step == FILL_SEALING) reload->host->seal_waits = 1;
+    return; // `ended` comes here again
   }
   if (reload->fill_failed || host_phase(reload->host) != HOST_RUNNING) return;
   if (lacks) {

@@ -17,12 +17,27 @@
 #include <unistd.h>
 
 enum {
-  AHEAD = 8,      /**< records fetched into the cache before their turn */
-  FEW = 16,       /**< sorted by insertion */
-  WAITING_MAX = 4 /**< closed segments that wait behind this one before it is pressed on with */
+  AHEAD = 8, /**< records fetched into the cache before their turn */
+  FEW = 16,  /**< sorted by insertion */
+  /** Segments that are sealed together: a user who has an event or two in each has one entry, not four, and
+   * there is a fourth of the files to merge and to look into. At most of the size below: a fourth of that is
+   * what a segment has by default, and all of it has to stay in the page cache for a moment. */
+  GROUP_MAX = 4,
+  WAITING_MAX = 2 * GROUP_MAX /**< closed segments that wait behind these before they are pressed on with */
 };
 
-/** What one segment brings to one slice. */
+#define GROUP_BYTES_MAX (UINT64_C(256) << 20)
+
+/** One of the segments that are sealed together. */
+struct part {
+  uint64_t number;
+  int64_t created;
+  int descriptor;
+  uint64_t offset; /**< where its file begins in what is mapped */
+  uint64_t size;
+};
+
+/** What the segments bring to one slice. */
 struct output {
   char path[4096];
   rocksdb_envoptions_t *environment;
@@ -37,10 +52,12 @@ struct accepted {
 
 struct sealing {
   struct store *store;
-  uint64_t number;
-  int64_t created;
-  uint32_t generation;  /**< the last one recorded in it, 0 none */
-  const uint8_t *bytes; /**< the segment's file, mapped */
+  struct part *parts; /**< in their order */
+  size_t part_count;
+  uint64_t number;      /**< of the last of them */
+  int64_t created;      /**< the first */
+  uint32_t generation;  /**< the last one recorded in them, 0 none */
+  const uint8_t *bytes; /**< their files, mapped one behind the other */
   size_t size;
   bool present; /**< its pages are */
   struct seal_items items;
@@ -60,6 +77,10 @@ struct sealing {
 
 /* ---- reading ---- */
 
+static void drop_part(struct sealing *sealing) {
+  close(sealing->parts[--sealing->part_count].descriptor);
+}
+
 static int note_record(struct sealing *sealing, const struct log_record *record, uint64_t offset) {
   if (record->type == LOG_GENERATION) {
     if (record->generation > sealing->generation) sealing->generation = record->generation;
@@ -72,46 +93,122 @@ static int note_record(struct sealing *sealing, const struct log_record *record,
   return 0;
 }
 
-static int read_records(struct sealing *sealing, const char *log_directory) {
+static int read_records(struct sealing *sealing, const struct part *part, const char *log_directory) {
   struct log_reader *reader;
-  int rc = log_reader_new(&reader, log_directory, (struct log_position){sealing->number, 0}, sealing->err);
+  int rc = log_reader_new(&reader, log_directory, (struct log_position){part->number, 0}, sealing->err);
   if (rc) return rc;
-  if (sealing->present) log_reader_lend(reader, (struct str){(const char *)sealing->bytes, sealing->size});
-  struct log_position until = {sealing->number + 1, 0}, after;
+  if (sealing->present)
+    log_reader_lend(reader, (struct str){(const char *)sealing->bytes + part->offset, part->size});
+  struct log_position until = {part->number + 1, 0}, after;
   struct log_record record;
   while ((rc = log_reader_next(reader, &until, &record, &after, sealing->err)) == 1)
-    if ((rc = note_record(sealing, &record, log_reader_offset(reader)))) break;
+    if ((rc = note_record(sealing, &record, part->offset + log_reader_offset(reader)))) break;
   log_reader_free(reader);
   return rc;
 }
 
-/** Records are taken in another order than they lie in, and no memory has to hold them: so the file is
- * mapped. Its pages are there before they are touched, for one that the disk fails to give would kill the
- * process; if they cannot be had so (Linux before 5.14, or such a disk), the file is read for it. Where it
- * fails to give once more what it gave a moment ago, that does happen. */
-static int map_segment(struct sealing *sealing, int descriptor) {
-  struct stat info;
-  void *bytes = MAP_FAILED;
-  if (!fstat(descriptor, &info))
-    bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_SHARED, descriptor, 0);
-  if (bytes == MAP_FAILED)
-    return error_set_errno(sealing->err, errno, "log segment %llu: cannot be mapped",
-                           (unsigned long long)sealing->number);
-  sealing->bytes = bytes;
-  sealing->size = (size_t)info.st_size;
-  sealing->present = madvise(bytes, sealing->size, MADV_POPULATE_READ) == 0;
+/** Without the segment that cannot be read, and those behind it: whoever comes to it next is told. */
+static int read_parts(struct sealing *sealing, bool agreed, const char *log_directory) {
+  for (size_t i = 0; i < sealing->part_count; i++) {
+    size_t count = sealing->items.count;
+    uint32_t generation = sealing->generation;
+    int rc = read_records(sealing, &sealing->parts[i], log_directory);
+    if (rc && (agreed || i == 0)) return rc;
+    if (!rc) continue;
+    sealing->items.count = count;
+    sealing->generation = generation;
+    while (sealing->part_count > i) drop_part(sealing);
+  }
   return 0;
 }
 
-static int read_segment(struct sealing *sealing, const char *log_directory) {
+/** Records are taken in another order than they lie in, and no memory has to hold them: so the files are
+ * mapped. Their pages are there before they are touched, for one that the disk fails to give would kill the
+ * process; if they cannot be had so (Linux before 5.14, or such a disk), the files are read for it. Where it
+ * fails to give once more what it gave a moment ago, that does happen. */
+static int map_parts(struct sealing *sealing) {
+  void *bytes = mmap(NULL, sealing->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (bytes != MAP_FAILED) sealing->bytes = bytes;
+  sealing->present = true;
+  for (size_t i = 0; i < sealing->part_count; i++) {
+    const struct part *part = &sealing->parts[i];
+    void *place = bytes == MAP_FAILED ? MAP_FAILED
+                                      : mmap((uint8_t *)bytes + part->offset, part->size, PROT_READ,
+                                             MAP_SHARED | MAP_FIXED, part->descriptor, 0);
+    if (place == MAP_FAILED)
+      return error_set_errno(sealing->err, errno, "log segment %llu: cannot be mapped",
+                             (unsigned long long)part->number);
+    sealing->present &= madvise(place, part->size, MADV_POPULATE_READ) == 0;
+  }
+  return 0;
+}
+
+static int add_part(struct sealing *sealing, uint64_t number, const char *log_directory) {
   struct segment segment;
-  int descriptor;
-  int rc = segment_open(log_directory, sealing->number, false, &segment, &descriptor, sealing->err);
+  struct part part = {.number = number, .offset = sealing->size};
+  int rc = segment_open(log_directory, number, false, &segment, &part.descriptor, sealing->err);
   if (rc) return rc;
-  sealing->created = segment.created;
-  rc = map_segment(sealing, descriptor);
-  close(descriptor);
-  return rc ? rc : read_records(sealing, log_directory);
+  struct stat info;
+  if (fstat(part.descriptor, &info)) {
+    rc = error_set_errno(sealing->err, errno, "log segment %llu", (unsigned long long)number);
+    close(part.descriptor);
+    return rc;
+  }
+  part.created = segment.created;
+  part.size = (uint64_t)info.st_size;
+  uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+  sealing->size += (part.size + page - 1) / page * page;
+  sealing->parts = memory_realloc(sealing->parts, (sealing->part_count + 1) * sizeof part);
+  sealing->parts[sealing->part_count++] = part;
+  return 0;
+}
+
+/** All that is sealed together goes to one slice of each kind. */
+static bool go_together(const struct sealing *sealing) {
+  const struct part *last = &sealing->parts[sealing->part_count - 1];
+  if (sealing->size > GROUP_BYTES_MAX) return false;
+  for (int kind = 0; kind < SLICE_KINDS; kind++)
+    if (slice_start(sealing->store, kind, last->created) !=
+        slice_start(sealing->store, kind, sealing->parts->created))
+      return false;
+  return true;
+}
+
+/** Take the first segment that is not sealed, and of those behind it, up to `until`, what goes with it. A
+ * crash may have left entries of theirs in the slices, and sealing them again has to make the same keys: so
+ * what goes together is agreed on, in meta, before anything is taken over (agree()), and kept to. Where the
+ * last sealing agreed on nothing, an older version did it, a segment at a time, and may have left such
+ * entries of the next. */
+static int choose_parts(struct sealing *sealing, uint64_t until, bool *agreed, const char *log_directory) {
+  uint64_t sealed = store_sealed(sealing->store), end = 0;
+  int rc = store_meta_get_u64(sealing->store, "sealing", &end, 1, sealing->err);
+  if (rc && rc != ERROR_NOT_FOUND) return rc;
+  *agreed = end > sealed;
+  uint64_t most = *agreed ? end : sealed && end == sealed ? sealed + GROUP_MAX : sealed + 1;
+  if (!*agreed && most > until) most = until;
+  for (uint64_t number = sealed + 1; number <= most; number++) {
+    rc = add_part(sealing, number, log_directory);
+    if (rc && (*agreed || !sealing->part_count)) return rc;
+    if (rc) break;
+    if (*agreed || sealing->part_count == 1 || go_together(sealing)) continue;
+    sealing->size = sealing->parts[sealing->part_count - 1].offset;
+    drop_part(sealing);
+    break;
+  }
+  return 0;
+}
+
+static int read_segments(struct sealing *sealing, uint64_t until, const char *log_directory) {
+  bool agreed;
+  int rc = choose_parts(sealing, until, &agreed, log_directory);
+  if (!rc) rc = map_parts(sealing);
+  if (!rc) rc = read_parts(sealing, agreed, log_directory);
+  if (rc) return rc;
+  sealing->number = sealing->parts[sealing->part_count - 1].number;
+  sealing->created = sealing->parts->created;
+  for (size_t i = 0; i < sizeof sealing->drafts / sizeof *sealing->drafts; i++)
+    sealing->drafts[i].segment = sealing->number;
+  return 0;
 }
 
 /* ---- files ---- */
@@ -323,7 +420,20 @@ static void put_number(struct store *store, rocksdb_writebatch_t *batch, struct 
                             sizeof number);
 }
 
-/** Only now is the segment sealed: before, all of it is done again. */
+/** From here on these segments are sealed together or not at all. */
+static int agree(struct sealing *sealing) {
+  struct store *store = sealing->store;
+  int rc = store_failpoint(FAILPOINT("store.ingest"), "beginning to take over sealed segments", sealing->err);
+  if (rc) return rc;
+  rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
+  put_number(store, batch, STR("sealing"), sealing->number);
+  char *complaint = NULL;
+  rocksdb_write(store->db, store->synced_options, batch, &complaint);
+  rocksdb_writebatch_destroy(batch);
+  return store_fault(complaint, "beginning to take over sealed segments", sealing->err);
+}
+
+/** Only now are the segments sealed: before, all of it is done again. */
 static int record_sealed(struct sealing *sealing) {
   struct store *store = sealing->store;
   int rc = store_failpoint(FAILPOINT("store.ingest"), "recording a sealed segment", sealing->err);
@@ -342,15 +452,15 @@ static int record_sealed(struct sealing *sealing) {
 }
 
 static int take_over(struct sealing *sealing) {
-  int rc = 0;
+  int rc = agree(sealing);
   for (int kind = 0; !rc && kind < SLICE_KINDS; kind++) rc = ingest(sealing, kind);
   if (rc) return rc;
   // The filter first: a mark must be found there before anyone forgets that it is in the log.
   marks_sealed(sealing->store, sealing->marks, sealing->mark_count);
   if ((rc = record_sealed(sealing))) return rc;
   atomic_store_explicit(&sealing->store->sealed, sealing->number, memory_order_release);
-  LOG_DEBUG("store", "segment sealed", LOG_INT("segment", sealing->number),
-            LOG_INT("events", sealing->mark_count));
+  LOG_DEBUG("store", "segments sealed", LOG_INT("last", sealing->number),
+            LOG_INT("segments", (int64_t)sealing->part_count), LOG_INT("events", sealing->mark_count));
   return 0;
 }
 
@@ -370,19 +480,20 @@ static void sealing_deinit(struct sealing *sealing) {
   memory_free(sealing->marks);
   seal_items_deinit(&sealing->items);
   if (sealing->bytes) munmap((void *)sealing->bytes, sealing->size);
+  while (sealing->part_count) drop_part(sealing);
+  memory_free(sealing->parts);
 }
 
-static int seal(struct store *store, const char *log_directory, uint64_t number, struct error *err) {
-  struct sealing sealing = {
-      .store = store, .number = number, .drafts = {{.segment = number}, {.segment = number}}, .err = err};
+static int seal(struct store *store, const char *log_directory, uint64_t until, struct error *err) {
+  struct sealing sealing = {.store = store, .err = err};
   for (int kind = 0; kind < SLICE_KINDS; kind++) sealing.outputs[kind].last_at = INT64_MIN;
-  int rc = read_segment(&sealing, log_directory);
+  int rc = read_segments(&sealing, until, log_directory);
   if (!rc) {
     seal_items_sort(&sealing.items);
     rc = write_files(&sealing);
   }
   if (!rc) {
-    pthread_rwlock_wrlock(&store->segments_lock); // who reads a history sees the segment in one place
+    pthread_rwlock_wrlock(&store->segments_lock); // who reads a history sees a segment in one place
     rc = take_over(&sealing);
     pthread_rwlock_unlock(&store->segments_lock);
   }
@@ -395,7 +506,7 @@ static int seal(struct store *store, const char *log_directory, uint64_t number,
 struct errand {
   struct store *store;
   const char *log_directory;
-  uint64_t number;
+  uint64_t until;
   int status;
   struct error *err;
 };
@@ -408,7 +519,7 @@ static void *run_errand(void *context) {
   // take, and halves the p99 of the events that come meanwhile.
   thread_prompt();
   thread_pace_prompt();
-  errand->status = seal(errand->store, errand->log_directory, errand->number, errand->err);
+  errand->status = seal(errand->store, errand->log_directory, errand->until, errand->err);
   thread_unpace();
   return NULL;
 }
@@ -425,18 +536,15 @@ static bool is_late(const char *log_directory, uint64_t number) {
   return late;
 }
 
-int store_seal(struct store *store, const char *log_directory, uint64_t number, struct error *err) {
-  uint64_t sealed = store_sealed(store);
-  if (number <= sealed) return 0;
-  if (number != sealed + 1)
-    return error_set(err, ERROR_INVALID, "segment %llu cannot be sealed before segment %llu",
-                     (unsigned long long)number, (unsigned long long)sealed + 1);
+int store_seal(struct store *store, const char *log_directory, uint64_t until, struct error *err) {
+  uint64_t next = store_sealed(store) + 1;
+  if (until < next) return 0;
   store_know_log(store, log_directory);
   // On a thread of its own: whoever calls is woken for other things, too, and must not be paced.
-  struct errand errand = {store, log_directory, number, 0, err};
+  struct errand errand = {store, log_directory, until, 0, err};
   pthread_t thread;
-  if (is_late(log_directory, number) || pthread_create(&thread, NULL, run_errand, &errand))
-    return seal(store, log_directory, number, err);
+  if (is_late(log_directory, next) || pthread_create(&thread, NULL, run_errand, &errand))
+    return seal(store, log_directory, until, err);
   pthread_join(thread, NULL);
   return errand.status;
 }

@@ -1,11 +1,11 @@
 /** How sealed records lie in the slices.
  *
- * log, ledger: one entry holds what an entity has in one segment, in the order of sequence numbers, cut where
- * it reaches SEALED_ENTRY_BYTES. The key is the entity, the segment's number and the first record's sequence
- * number; the segment's first, for an attempt's number is drawn on deliver's thread, and those of
- * neighbouring segments may overlap. The value has for each record type:u8 generation:varint seq:varint
- * at:zigzag input:str effects:str; number and time are the differences to the record before, the first ones'
- * to the key's number and to 0.
+ * log, ledger: one entry holds what an entity has in the segments that were sealed together (seal.c), in the
+ * order of sequence numbers, cut where it reaches SEALED_ENTRY_BYTES. The key is the entity, the number of
+ * the last of those segments and the first record's sequence number; the segment's first, for an attempt's
+ * number is drawn on deliver's thread, and those of neighbouring segments may overlap. The value has for each
+ * record type:u8 generation:varint seq:varint at:zigzag input:str effects:str; number and time are the
+ * differences to the record before, the first ones' to the key's number and to 0.
  *
  * seen: one entry a mark, its key as key_put_mark() makes it, its value the time of acceptance, u64.
  */
@@ -27,8 +27,8 @@ static inline bool sealed_in_log(enum log_record_type type) {
 /** An entry that is being made; empty while its value is. */
 struct sealed_draft {
   struct buf key, value;
-  uint64_t segment;
-  uint64_t seq; /**< of its last record */
+  uint64_t segment; /**< the last of those sealed together */
+  uint64_t seq;     /**< of its last record */
   int64_t at;
 };
 

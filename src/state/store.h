@@ -239,9 +239,11 @@ int store_checkpoint(struct store *store, struct log_position position, uint64_t
 int store_checkpoint_get(struct store *store, struct log_position *position, uint64_t *next_seq,
                          struct error *err);
 
-/** Sort one closed segment by user and ingest it into the slices. May be repeated. `number` becomes the last
- * sealed. While few segments wait, on a thread that yields to others when the machine is busy. */
-int store_seal(struct store *store, const char *log_directory, uint64_t number, struct error *err);
+/** Sort closed segments by user and ingest them into the slices: the first that is not sealed and up to three
+ * behind it, together, of those up to `until` (and what a crash interrupted together with what it was sealed
+ * with). May be repeated. While few segments wait, on a thread that yields to others when the machine is
+ * busy. */
+int store_seal(struct store *store, const char *log_directory, uint64_t until, struct error *err);
 uint64_t store_sealed(struct store *store); /**< last sealed segment, 0 none; any thread */
 /** Drop slices past their retention; delete raw segments that are sealed and below the checkpoint. */
 int store_retain(struct store *store, const char *log_directory, int64_t now, struct error *err);
