@@ -27,6 +27,7 @@ struct provider *deliver_provider(struct deliver *deliver, const struct entry *e
 }
 
 void deliver_report_end(struct deliver *deliver) {
+  deliver->reported = 0;
   if (deliver->port.outcomes_end) deliver->port.outcomes_end(deliver->port.context);
 }
 

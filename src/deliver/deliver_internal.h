@@ -105,6 +105,8 @@ struct deliver {
   uint32_t answers;     /**< since … */
   int64_t answers_from; /**< … then, monotonic us */
   bool busy;            /**< so many of them that they are gathered */
+  uint32_t reported;    /**< outcomes that have not gone on their way … */
+  int64_t reported_at;  /**< … the first of them since then, monotonic us */
 
   struct attempt_batch *batch, *free_batches; /**< batch: being filled */
   uint32_t batches_out;                       /**< with the log */

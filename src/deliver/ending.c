@@ -34,6 +34,7 @@ void ending_report(struct deliver *deliver, struct entry *entry, const struct me
     if (ending->kind == OUTCOME_ACCEPTED)
       metric_observe_us(provider->seconds, (now - message_counted_at(message)) * 1000);
   }
+  if (deliver->reported++ == 0) deliver->reported_at = clock_mono_us();
   deliver->port.outcome(deliver->port.context, message, &outcome);
 }
 

@@ -14,7 +14,8 @@ enum {
   RESOLVED_A_ROUND = 1000,
   BUSY_LOOK_US = 10000, /**< this often it is judged … */
   BUSY_ANSWERS = 10,    /**< … whether so many answers came, a millisecond apart, … */
-  GATHER_MS = 1         /**< … so that they may wait for each other so long */
+  GATHER_MS = 1,        /**< … so that they may wait for each other so long */
+  REPORTED_AT_ONCE = 64 /**< as may outcomes, up to so many: each time they go, their owner wakes */
 };
 
 uint64_t turn_random(struct deliver *deliver) {
@@ -375,6 +376,16 @@ static bool may_gather(struct deliver *deliver, int64_t now_us) {
   return may;
 }
 
+/** Outcomes go on their way, or wait for others. @return when they have waited enough, monotonic us. */
+static int64_t report(struct deliver *deliver, int64_t now_us) {
+  int64_t until = deliver->reported_at + GATHER_MS * 1000;
+  if (deliver->reported && deliver->reported < REPORTED_AT_ONCE && now_us < until && deliver->busy &&
+      deliver->phase == PHASE_RUNNING)
+    return until;
+  deliver_report_end(deliver);
+  return INT64_MAX;
+}
+
 /** @return whether there is more to do at once. */
 static bool run_round(struct deliver *deliver, int64_t now_ms, int64_t now_us, int64_t *wall, int64_t *mono) {
   bool more = false;
@@ -433,6 +444,7 @@ void turn_run(struct deliver *deliver) {
   http_gather(deliver->http, gather);
   if (gather && http_running(deliver->http) && mono > now_us + GATHER_MS * 1000)
     mono = now_us + GATHER_MS * 1000;
+  int64_t report_at = report(deliver, now_us);
+  if (report_at < mono) mono = report_at;
   wake_at(deliver, wall, mono, now_ms, now_us);
-  deliver_report_end(deliver);
 }
