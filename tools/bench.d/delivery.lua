@@ -1,8 +1,9 @@
 --- Row: delivery alone, beside plain libcurl.
 --
 -- While the host is paused, events come that each ask for a message; then it is resumed, and nothing else happens until
--- the sink has them all. In turns with that, tools/bench.d/raw_curl.c posts as many to the same sink. Per delivery the host
--- also logs the attempt and syncs it, renders, signs, logs the outcome and writes the ledger.
+-- the sink has them all. In turns with that, tools/bench.d/raw_curl.c posts as many to the same sink: requests of the same
+-- length, header by header, and then bare ones. Per delivery the host also logs the attempt and syncs it, renders, signs,
+-- logs the outcome and writes the ledger.
 local cjson = require "cjson"
 local process = require "spec.functional.support.process"
 local socket = require "socket"
@@ -31,11 +32,12 @@ local function deliver(bench, host, sink, count, users)
   return { rate = count / seconds, cpu = cpu / count * 1e6, sink = busy }
 end
 
-local function raw(bench, sink, count)
+--- Let libcurl post `count` by itself. @return as deliver()
+local function raw(bench, sink, count, bare)
   local busy = bench.core_busy(bench.LOAD_CORE)
   local result = cjson.decode(bench:run {
     core = bench.SERVER_CORE, seconds = 600,
-    command = { bench:program "raw_curl", ("http://127.0.0.1:%d/"):format(sink.port), CONCURRENCY, count },
+    command = { bench:program "raw_curl", ("http://127.0.0.1:%d/"):format(sink.port), CONCURRENCY, count, bare and "bare" },
   }.out)
   busy = (bench.core_busy(bench.LOAD_CORE) - busy) / result.seconds
   return { rate = result.requests / result.seconds, cpu = result.cpu_seconds / result.requests * 1e6, sink = busy }
@@ -51,19 +53,25 @@ return {
     bench:preload(host.port, users, 2)
     bench:freeze(host.child)
     raw(bench, sink, count / 10)
-    local hosts, raws, rates, costs = {}, {}, {}, {}
+    local hosts, raws, bares = {}, {}, {}
+    local rates, costs, bare_rates, bare_costs = {}, {}, {}, {}
     for round = 1, bench.rounds do
-      hosts[round] = deliver(bench, host, sink, count, users)
-      raws[round] = raw(bench, sink, count)
-      rates[round], costs[round] = hosts[round].rate / raws[round].rate, hosts[round].cpu / raws[round].cpu
-      bench:say("round %d: %.0f deliveries/s, libcurl %.0f", round, hosts[round].rate, raws[round].rate)
+      local kairos, plain = deliver(bench, host, sink, count, users), raw(bench, sink, count)
+      local bare = raw(bench, sink, count, true)
+      hosts[round], raws[round], bares[round] = kairos, plain, bare
+      rates[round], costs[round] = kairos.rate / plain.rate, kairos.cpu / plain.cpu
+      bare_rates[round], bare_costs[round] = kairos.rate / bare.rate, kairos.cpu / bare.cpu
+      bench:say("round %d: %.0f deliveries/s, libcurl %.0f, bare %.0f", round, kairos.rate, plain.rate, bare.rate)
     end
     return {
       messages = count, concurrency = CONCURRENCY,
       kairos_per_second = bench.median(hosts, "rate"), kairos_cpu_us = bench.median(hosts, "cpu"),
       libcurl_per_second = bench.median(raws, "rate"), libcurl_cpu_us = bench.median(raws, "cpu"),
+      bare_per_second = bench.median(bares, "rate"), bare_cpu_us = bench.median(bares, "cpu"),
       kairos_sink_core = bench.median(hosts, "sink"), libcurl_sink_core = bench.median(raws, "sink"),
+      bare_sink_core = bench.median(bares, "sink"),
       ratio_rate = bench.median(rates), ratio_cpu = bench.median(costs),
+      ratio_bare_rate = bench.median(bare_rates), ratio_bare_cpu = bench.median(bare_costs),
     }
   end,
   lines = function(figures)
@@ -73,8 +81,9 @@ return {
     end
     return {
       ("%-28s %10s %16s %16s"):format(("%d messages"):format(figures.messages), "a second", "CPU us of each", "sink's core"),
-      line("Kairos", "kairos"), line("plain libcurl", "libcurl"),
-      ("%-28s %10.2f %16.2f"):format("Kairos : libcurl", figures.ratio_rate, figures.ratio_cpu),
+      line("Kairos", "kairos"), line("libcurl, the same requests", "libcurl"), line("libcurl, bare requests", "bare"),
+      ("%-28s %10.2f %16.2f"):format("Kairos : the same requests", figures.ratio_rate, figures.ratio_cpu),
+      ("%-28s %10.2f %16.2f"):format("Kairos : bare requests", figures.ratio_bare_rate, figures.ratio_bare_cpu),
     }
   end,
 }
