@@ -36,25 +36,18 @@ static void put_value(struct writing *writing, int index) {
   value_to_json(buf_str(writing->scratch), writing->out);
 }
 
-/** Whether the text is ASCII that JSON takes as it is. Eight bytes at a time: each sum has a byte's highest
- * bit set if that byte is one that must not be. */
+/** Whether the text is ASCII that JSON takes as it is. */
 static bool is_plain(struct str text) {
-  static const uint64_t ones = 0x0101010101010101, high = 0x8080808080808080;
-  uint64_t bad = 0;
   size_t at = 0;
-  for (; at + 8 <= text.len; at += 8) {
-    uint64_t bytes;
+  for (uint64_t bytes; at + 8 <= text.len; at += 8) {
     memcpy(&bytes, text.data + at, sizeof bytes);
-    uint64_t quote = bytes ^ (ones * '"'), backslash = bytes ^ (ones * '\\');
-    // Where a byte is past 0x7f already, a borrow into its neighbour does no harm.
-    bad |= bytes | (bytes - ones * 0x20) | (quote - ones) | (backslash - ones);
+    if (!value_json_takes(bytes)) return false;
   }
   for (; at < text.len; at++) {
     unsigned char byte = (unsigned char)text.data[at];
-    if (byte < 0x20 || byte == '"' || byte == '\\') return false;
-    bad |= byte;
+    if (byte < 0x20 || byte > 0x7f || byte == '"' || byte == '\\') return false;
   }
-  return (bad & high) == 0;
+  return true;
 }
 
 static void put_text(struct str text, struct buf *out) {

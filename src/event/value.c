@@ -505,6 +505,11 @@ void value_put_json_string(struct str string, struct buf *out) {
   const uint8_t *at = (const uint8_t *)string.data, *end = at + string.len, *plain = at;
   buf_put_u8(out, '"');
   while (at < end) {
+    for (uint64_t bytes; end - at >= 8; at += 8) {
+      memcpy(&bytes, at, sizeof bytes);
+      if (!value_json_takes(bytes)) break;
+    }
+    if (at == end) break;
     size_t length = *at >= 0x20 && *at != '"' && *at != '\\' ? utf8_length(at, end) : 0;
     if (length) {
       at += length;
