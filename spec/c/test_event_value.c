@@ -434,11 +434,47 @@ static void text_is_escaped_and_kept_utf8(void **state) {
   buf_deinit(&json);
 }
 
+/** Eight bytes are looked at together, or one alone: what has to be escaped may stand anywhere in them. */
+static void strings_are_escaped_wherever_it_stands(void **state) {
+  (void)state;
+  static const struct {
+    const char *text, *json;
+  } cases[] = {{"\"", "\\\""},
+               {"\\", "\\\\"},
+               {"\n", "\\n"},
+               {"\x01", "\\u0001"},
+               {"\x1f", "\\u001f"},
+               {" ", " "},
+               {"!", "!"},
+               {"\x7f", "\x7f"},
+               {"\x80", "\xEF\xBF\xBD"},
+               {"\xC3\xA9", "\xC3\xA9"},
+               {"\xff", "\xEF\xBF\xBD"}};
+  struct buf json;
+  buf_init(&json);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (int before = 0; before <= 17; before++) {
+      for (int behind = 0; behind <= 17; behind++) {
+        char text[64], expected[80];
+        int len = snprintf(text, sizeof text, "%.*s%s%.*s", before, "abcdefghijklmnopq", cases[i].text,
+                           behind, "ABCDEFGHIJKLMNOPQ");
+        snprintf(expected, sizeof expected, "\"%.*s%s%.*s\"", before, "abcdefghijklmnopq", cases[i].json,
+                 behind, "ABCDEFGHIJKLMNOPQ");
+        buf_clear(&json);
+        value_put_json_string((struct str){text, (size_t)len}, &json);
+        assert_str(buf_str(&json), expected);
+      }
+    }
+  }
+  buf_deinit(&json);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(integers_take_the_shortest_form_and_come_back),
       cmocka_unit_test(whole_doubles_are_integers),
       cmocka_unit_test(strings_of_every_length_class),
+      cmocka_unit_test(strings_are_escaped_wherever_it_stands),
       cmocka_unit_test(containers_of_every_count_class),
       cmocka_unit_test(malformed_bytes_are_refused),
       cmocka_unit_test(members_come_in_their_order),
