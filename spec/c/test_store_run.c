@@ -2,6 +2,7 @@
 #include "store_support.h"
 
 #include "state/event_walk.h"
+#include "state/store_internal.h"
 
 /* A run of this store holds 4 MB: with ids of up to 17 bytes, some 17,000 of these records. */
 enum { PADDING = 180, USERS = 24000 };
@@ -238,6 +239,38 @@ static void a_run_that_fails_half_way_is_told_and_written_again(void **state) {
   }
 }
 
+/** Of files in the first level: merge them, slow writes down, stop them. */
+static void set_triggers(struct store *store, const char *merge, const char *slow, const char *stop) {
+  const char *keys[] = {"level0_file_num_compaction_trigger", "level0_slowdown_writes_trigger",
+                        "level0_stop_writes_trigger"};
+  const char *values[] = {merge, slow, stop};
+  char *complaint = NULL;
+  rocksdb_set_options_cf(store->db, store->families[FAMILY_USER], 3, keys, values, &complaint);
+  if (complaint) fail_msg("%s", complaint);
+}
+
+static void a_store_says_that_it_holds_writes_back(void **state) {
+  (void)state;
+  struct support_loop loop;
+  support_loop_init(&loop);
+  struct store *store = support_open_store();
+  rocksdb_env_t *env = rocksdb_create_default_env();
+  rocksdb_env_set_background_threads(env, 0); // nobody merges
+  assert_int_equal(put_all(store, &loop, 0, 100, 1), 0);
+  assert_int_equal(checkpoint(store, 64), 0);
+  assert_int_equal(store_pace(store), STORE_KEEPS_UP);
+  set_triggers(store, "1", "1", "2");
+  assert_int_equal(store_pace(store), STORE_SLOWS_DOWN);
+  set_triggers(store, "1", "1", "1");
+  assert_int_equal(store_pace(store), STORE_STOPS);
+  set_triggers(store, "8", "20", "36");
+  assert_int_equal(store_pace(store), STORE_KEEPS_UP);
+  rocksdb_env_set_background_threads(env, 3);
+  rocksdb_env_destroy(env);
+  store_close(store);
+  support_loop_deinit(&loop);
+}
+
 /** Another process's life: it ends at a failpoint. */
 static int live(struct store *store, struct support_loop *loop) {
   if (put_all(store, loop, 0, USERS, 1) || checkpoint(store, 64)) return 1;
@@ -290,6 +323,7 @@ int main(int argc, char **argv) {
       TEST(who_walks_over_users_meets_those_written_last),
       TEST(a_backup_has_what_was_written_last),
       TEST(a_run_that_fails_half_way_is_told_and_written_again),
+      TEST(a_store_says_that_it_holds_writes_back),
       TEST(killed_in_a_run_no_record_is_older_than_the_checkpoint),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -66,7 +66,8 @@ describe("metrics", function()
     end
     assert.is_true(count >= 10)
     for _, labels in ipairs {
-      'kairos_pressure{of="disk"}', 'kairos_events_total{verdict="retry"}', 'kairos_provider_breaker{provider="files"}',
+      'kairos_pressure{of="disk"}', 'kairos_pressure{of="merging"}',
+      'kairos_events_total{verdict="retry"}', 'kairos_provider_breaker{provider="files"}',
       'kairos_deliveries_total{provider="files",outcome="exhausted"}', 'kairos_rule_errors_total{campaign="telling"',
       'kairos_feedback_total{provider="hook",signature="bad"}',
     } do

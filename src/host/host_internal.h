@@ -9,7 +9,14 @@
 enum maintenance { MAINTENANCE_IDLE, MAINTENANCE_FLUSHING, MAINTENANCE_WORKING };
 
 /** What may fill faster than it empties. */
-enum pressure { PRESSURE_SEALING, PRESSURE_MEMORY, PRESSURE_OUTBOX, PRESSURE_DISK, PRESSURES };
+enum pressure {
+  PRESSURE_SEALING,
+  PRESSURE_MEMORY,
+  PRESSURE_MERGING,
+  PRESSURE_OUTBOX,
+  PRESSURE_DISK,
+  PRESSURES
+};
 
 struct host {
   struct worker_shared shared; /**< first: what workers call back with is the host */
@@ -40,6 +47,7 @@ struct host {
   uint64_t recoveries;
   bool pressed[PRESSURES]; /**< now; main's thread */
   int64_t pressure_at;     /**< monotonic us of the next look */
+  uint32_t pace_looks;     /**< in a row in which the store kept up */
   struct reload *reload;
   struct experiments *experiments;
   bool deciding;                    /**< a generation is being stored and logged: no recovery meanwhile */

@@ -9,6 +9,7 @@
 
 enum {
   LOOK_EVERY_US = 1000000,
+  CALM_LOOKS = 10,     /**< in a row before merging keeps up again: what is slowed down comes and goes */
   UNSEALED_MAX = 16,   /**< closed segments that wait to be sealed, and hold their dedup marks in memory */
   DISK_FREE_MIN = 5,   /**< percent of the file system of data_dir … */
   DISK_FREE_AGAIN = 6, /**< … and where it is well again */
@@ -32,6 +33,11 @@ static const struct {
          "messages that wait for their providers fill half of delivery.outbox_max; when they fill "
          "it events are answered \"retry\"",
          "messages that wait for their providers fill less than a quarter of delivery.outbox_max"},
+    [PRESSURE_MERGING] = {"merging",
+                          "the database slows writes down (value 1) or stops them (2) until its files are "
+                          "merged: user records "
+                          "stay in memory meanwhile",
+                          "the database takes writes as they come again"},
     [PRESSURE_DISK] = {"disk", "the disk of data_dir is nearly full; when it is, events are answered 503",
                        "the disk of data_dir has room again"},
 };
@@ -83,6 +89,9 @@ void pressure_tick(struct host *host) {
   }
   int64_t memory = (int64_t)host->config->state.memory;
   note(host, PRESSURE_MEMORY, users > memory / 8 * 9, users <= memory / 16 * 17, users, memory);
+  int64_t pace = store_pace(host->shared.store);
+  host->pace_looks = pace == STORE_KEEPS_UP ? host->pace_looks + 1 : 0;
+  note(host, PRESSURE_MERGING, pace != STORE_KEEPS_UP, host->pace_looks >= CALM_LOOKS, pace, STORE_KEEPS_UP);
   int64_t waiting = (int64_t)deliver_waiting_bytes(host->shared.deliver),
           outbox = (int64_t)host->config->delivery.outbox_max;
   note(host, PRESSURE_OUTBOX, waiting > outbox / 2, waiting <= outbox / 4, waiting, outbox);

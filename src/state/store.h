@@ -259,3 +259,7 @@ struct store_figures {
   uint64_t bytes_on_disk, memtable_bytes, cache_bytes, filter_bytes, log_bytes, segments, users_estimate;
 };
 void store_measure(struct store *store, struct store_figures *out);
+/** Whether the database takes writes as they come: where merging falls behind it slows them down, in the end
+ * it stops them. Any thread. */
+enum store_pace { STORE_KEEPS_UP, STORE_SLOWS_DOWN, STORE_STOPS };
+enum store_pace store_pace(struct store *store);

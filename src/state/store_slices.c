@@ -236,6 +236,17 @@ static void measure_log(const char *directory, struct store_figures *out) {
   buf_deinit(&path);
 }
 
+enum store_pace store_pace(struct store *store) {
+  if (store_enter(store, NULL)) return STORE_KEEPS_UP;
+  // Of all families together, whichever is asked.
+  rocksdb_column_family_handle_t *family = store->families[FAMILY_USER];
+  enum store_pace pace = property(store, family, "rocksdb.is-write-stopped")            ? STORE_STOPS
+                         : property(store, family, "rocksdb.actual-delayed-write-rate") ? STORE_SLOWS_DOWN
+                                                                                        : STORE_KEEPS_UP;
+  store_leave(store);
+  return pace;
+}
+
 void store_measure(struct store *store, struct store_figures *out) {
   *out = (struct store_figures){0};
   if (store_enter(store, NULL)) return;
