@@ -13,8 +13,11 @@ enum {
   AHEAD_IDS = 16,
   AHEAD_PLACES = 12,
   AHEAD_SLOT = 8,
-  AHEAD_RECORD = 4
+  AHEAD_RECORD = 4,
+  RECORDS_KEPT = 1 << 20 /**< bytes of memory that a fetch keeps for the next one */
 };
+
+static void fetch_answered(struct mail *mail, bool cancelled);
 
 /* ---- waiting for a record ---- */
 
@@ -35,19 +38,53 @@ static void waiting_done(struct worker *worker, struct waiting *waiting) {
   worker->waiting_count--;
 }
 
+/** One more place in the fetch that goes at the turn's end. */
+static struct store_fetch_item *fetching_add(struct worker *worker, struct slot *slot) {
+  struct fetching *fetching = worker->fetching;
+  if (!fetching) {
+    fetching = worker->free_fetchings;
+    if (fetching)
+      worker->free_fetchings = fetching->next;
+    else
+      fetching = memory_zalloc(sizeof *fetching);
+    fetching->worker = worker;
+    fetching->fetch.mail.run = fetch_answered;
+    fetching->fetch.reply = worker->mailbox;
+    fetching->fetch.count = 0;
+    buf_clear(&fetching->fetch.records);
+    worker->fetching = fetching;
+  }
+  struct store_fetch *fetch = &fetching->fetch;
+  if (fetch->count == fetching->cap) {
+    fetching->cap = fetching->cap ? fetching->cap * 2 : 64;
+    fetching->slots = memory_realloc(fetching->slots, fetching->cap * sizeof(struct slot *));
+    fetch->items = memory_realloc(fetch->items, fetching->cap * sizeof *fetch->items);
+  }
+  fetching->slots[fetch->count] = slot;
+  return &fetch->items[fetch->count++];
+}
+
+void inputs_fetchings_free(struct worker *worker) {
+  if (worker->fetching) {
+    worker->fetching->next = worker->free_fetchings;
+    worker->free_fetchings = worker->fetching;
+    worker->fetching = NULL;
+  }
+  while (worker->free_fetchings) {
+    struct fetching *fetching = worker->free_fetchings;
+    worker->free_fetchings = fetching->next;
+    buf_deinit(&fetching->fetch.records);
+    memory_free(fetching->fetch.items);
+    memory_free(fetching->slots);
+    memory_free(fetching);
+  }
+}
+
 /** Ask the store about the slot's first waiting input: the record if it is not here, the dedup mark if it may
  * have one. */
 static void fetch(struct worker *worker, struct slot *slot) {
   struct waiting *first = slot->waiting;
-  if (worker->fetch_count == worker->fetch_cap) {
-    worker->fetch_cap = worker->fetch_cap ? worker->fetch_cap * 2 : 64;
-    worker->fetch_slots =
-        memory_realloc(worker->fetch_slots, worker->fetch_cap * sizeof *worker->fetch_slots);
-    worker->fetch_items =
-        memory_realloc(worker->fetch_items, worker->fetch_cap * sizeof *worker->fetch_items);
-  }
-  worker->fetch_slots[worker->fetch_count] = slot;
-  struct store_fetch_item *item = &worker->fetch_items[worker->fetch_count++];
+  struct store_fetch_item *item = fetching_add(worker, slot);
   *item = (struct store_fetch_item){.entity = slot_entity(slot)};
   if (first->type == WAITING_EVENT) {
     const struct event *event = &first->batch->items[first->item].event;
@@ -105,12 +142,6 @@ static void drain_slot(struct worker *worker, struct slot *slot) {
   }
 }
 
-struct fetching {
-  struct store_fetch fetch; /**< first: its mail comes back */
-  struct worker *worker;
-  struct slot **slots;
-};
-
 static int fetched_record(struct worker *worker, struct slot *slot, const struct store_fetch_item *item,
                           struct error *err) {
   slot->indexed_due = INT64_MAX;
@@ -167,26 +198,16 @@ static void fetch_answered(struct mail *mail, bool cancelled) {
   worker->fetches_in_air--;
   if (!cancelled && fetching->fetch.status) worker_failed(worker, "store", fetching->fetch.status);
   if (!worker->parked) fetch_take(worker, fetching);
-  buf_deinit(&fetching->fetch.records);
-  memory_free(fetching->fetch.items);
-  memory_free(fetching->slots);
-  memory_free(fetching);
+  if (fetching->fetch.records.cap > RECORDS_KEPT) buf_deinit(&fetching->fetch.records);
+  fetching->next = worker->free_fetchings;
+  worker->free_fetchings = fetching;
   worker_settle_park(worker);
 }
 
 void inputs_fetch_submit(struct worker *worker) {
-  if (!worker->fetch_count) return;
-  struct fetching *fetching = memory_zalloc(sizeof *fetching);
-  fetching->worker = worker;
-  fetching->slots = worker->fetch_slots;
-  fetching->fetch = (struct store_fetch){.mail.run = fetch_answered,
-                                         .reply = worker->mailbox,
-                                         .items = worker->fetch_items,
-                                         .count = (uint32_t)worker->fetch_count};
-  buf_init(&fetching->fetch.records);
-  worker->fetch_slots = NULL;
-  worker->fetch_items = NULL;
-  worker->fetch_count = worker->fetch_cap = 0;
+  struct fetching *fetching = worker->fetching;
+  if (!fetching || !fetching->fetch.count) return;
+  worker->fetching = NULL;
   worker->fetches_in_air++;
   store_fetch(worker->shared->store, &fetching->fetch);
 }
@@ -417,5 +438,5 @@ static void refuse_slot(void *context, struct slot *slot) {
 
 void inputs_refuse(struct worker *worker) {
   table_each(worker->table, refuse_slot, worker);
-  worker->fetch_count = 0;
+  if (worker->fetching) worker->fetching->fetch.count = 0;
 }

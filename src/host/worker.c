@@ -335,8 +335,7 @@ void worker_free(struct worker *worker) {
   timers_free(worker->timers);
   memory_free(worker->refused.items);
   memory_free(worker->arrivals);
-  memory_free(worker->fetch_items);
-  memory_free(worker->fetch_slots);
+  inputs_fetchings_free(worker);
   buf_deinit(&worker->scratch);
   buf_deinit(&worker->entity);
   buf_deinit(&worker->timer_bytes);

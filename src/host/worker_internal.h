@@ -64,6 +64,16 @@ struct arrival {
   struct hash128 mark; /**< seen_mark() */
 };
 
+/** A fetch, and whose records it is to bring. */
+struct fetching {
+  struct store_fetch fetch; /**< first: its mail comes back */
+  struct worker *worker;
+  struct slot **slots; /**< of its items */
+  size_t cap;          /**< of both */
+  struct fetching
+      *next; /**< free list: with its memory, of which each turn would ask malloc for as much again */
+};
+
 enum waiting_type { WAITING_EVENT, WAITING_INPUT, WAITING_TIMERS, WAITING_NEEDS };
 
 /** An input that waits for its user's record. */
@@ -123,9 +133,8 @@ struct worker {
   struct arrival *arrivals; /**< in order */
   size_t arrival_count, arrival_cap;
 
-  struct slot **fetch_slots; /**< what the next fetch asks, by turn */
-  struct store_fetch_item *fetch_items;
-  size_t fetch_count, fetch_cap;
+  struct fetching *fetching; /**< what this turn's fetch will ask; null: nothing yet */
+  struct fetching *free_fetchings;
 
   /** Lowest event time accepted in each eighth of timers.overdue_grace. */
   int64_t watermark[WATERMARK_BUCKETS];
@@ -176,6 +185,7 @@ void inputs_submit(void *worker, struct ingest_batch *batch);
 /** Decide what arrived in this turn. */
 void inputs_decide(struct worker *worker);
 void inputs_fetch_submit(struct worker *worker);
+void inputs_fetchings_free(struct worker *worker);
 /** When the wake timer must ring next. */
 void inputs_schedule(struct worker *worker);
 /** Refuse all that waits. */
