@@ -47,7 +47,7 @@ return {
   name = "delivery",
   title = "messages from a standing backlog, 32 requests at once, beside plain libcurl",
   run = function(bench)
-    local users, count = bench.quick and 5000 or 100000, bench.quick and 10000 or 200000
+    local users, count = bench.quick and 2000 or 100000, bench.quick and 4000 or 200000
     local sink = bench:sink()
     local host = bench:host { sink = sink.port, concurrency = CONCURRENCY, config = "delivery: {outbox_max: 2GB}" }
     bench:preload(host.port, users, 2)

@@ -21,7 +21,7 @@ local function quiet(bench, host, rate, meanwhile)
 end
 
 local function run(bench)
-  local users = bench.quick and 20000 or 1000000
+  local users = bench.quick and 5000 or 1000000
   files.write(bench.directory .. "/rules/greet/rule.lua", RULE)
   local host = bench:host { name = "experiments", rules = bench.directory .. "/rules" }
   local function post(type)

@@ -27,7 +27,7 @@ local function settle(bench, host)
     local now = host:scrape()
     local state = now.kairos_log_segments .. " " .. now.kairos_store_bytes
     if state ~= last or now.kairos_users_dirty > 0 then last, since = state, socket.gettime() end
-    return socket.gettime() - since > (bench.quick and 1 or 4)
+    return socket.gettime() - since > (bench.quick and 0.5 or 4)
   end, 300)
 end
 
@@ -46,7 +46,7 @@ local function fill(bench, host, name, over)
 end
 
 local function run(bench)
-  local users = tonumber(os.getenv "BENCH_FILL_USERS") or bench.quick and 20000 or 1000000
+  local users = tonumber(os.getenv "BENCH_FILL_USERS") or bench.quick and 10000 or 1000000
   local figures = { users = users, events = users * EVENTS_A_USER, rate = bench.quick and 2000 or 20000 }
   save(bench, "plain")
   local host = bench:host {
@@ -68,7 +68,9 @@ local function run(bench)
 
   local function start_load(length)
     return bench:start_load {
-      port = host.port, batch = 20, connections = 16, hi = 0, users = users, rate = figures.rate, warm_up = 1, seconds = 1 + length,
+      port = host.port, batch = 20, connections = 16, hi = 0, users = users, rate = figures.rate,
+      warm_up = bench.quick and 0.5 or 1,
+      seconds = (bench.quick and 0.5 or 1) + length,
     }
   end
   local function note(kind, load)
@@ -78,7 +80,7 @@ local function run(bench)
       figures[kind .. "_" .. share .. "_ms"] = result["answer_" .. share .. "_ms"]
     end
   end
-  local length = bench.quick and 3 or math.min(30, math.ceil(seconds * 2))
+  local length = bench.quick and 1 or math.min(30, math.ceil(seconds * 2))
   note("still", start_load(length))
   local load = start_load(length)
   socket.sleep(1)

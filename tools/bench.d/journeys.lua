@@ -48,7 +48,7 @@ local function settle(bench, host)
     local samples = host:scrape()
     local state = table.concat({ samples.kairos_dedup_bytes, samples.kairos_log_segments, samples.kairos_store_bytes }, " ")
     if state ~= last or samples.kairos_users_dirty > 0 then last, since = state, socket.gettime() end
-    return socket.gettime() - since > (bench.quick and 1 or 4)
+    return socket.gettime() - since > (bench.quick and 0.5 or 4)
   end)
   assert(calm, "it does not come to rest")
   return host:scrape()
@@ -85,8 +85,8 @@ end
 
 --- Post far less than the host takes. @return the time to the answer at the 99th percentile, ms
 local function quiet(bench, host, meanwhile)
-  local load = bench:start_load { port = host.port, batch = 1, connections = 16, rate = 2000, seconds = 4, warm_up = 1, hi = 0,
-    users = 1000 }
+  local load = bench:start_load { port = host.port, batch = 1, connections = 16, rate = 2000,
+    seconds = bench.quick and 1 or 4, warm_up = bench.quick and 0.5 or 1, hi = 0, users = 1000 }
   if meanwhile then
     while load:alive() do meanwhile() end
   end
@@ -94,12 +94,12 @@ local function quiet(bench, host, meanwhile)
 end
 
 local function run(bench)
-  local users = tonumber(os.getenv "BENCH_JOURNEYS") or (bench.quick and 10000 or 1000000)
+  local users = tonumber(os.getenv "BENCH_JOURNEYS") or (bench.quick and 5000 or 1000000)
   -- Time enough to begin them, and to come to rest.
-  local lead = bench.quick and 5 or 30 + users / 11000
+  local lead = bench.quick and 2 or 30 + users / 11000
   local resumed = cjson.decode(bench:run {
     core = bench.SERVER_CORE, seconds = 300,
-    command = { bench:linked "journey", "--users", bench.quick and "2000" or "20000", "--years", bench.quick and "2" or "30" },
+    command = { bench:linked "journey", "--users", bench.quick and "1000" or "20000", "--years", bench.quick and "1" or "30" },
   }.out)
   bench:say("a resume on 20 steps: %.1f us; %.0f years a second", resumed.resume_us, resumed.years_a_second)
   files.write(bench.directory .. "/rules/sleeping/rule.lua", RULE)

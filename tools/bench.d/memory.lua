@@ -25,7 +25,7 @@ local function settle(bench, host)
     local now = host:scrape()
     local state = table.concat({ now.kairos_dedup_bytes, now.kairos_dedup_filter_bytes, now.kairos_log_segments }, " ")
     if state ~= last or now.kairos_users_dirty > 0 then last, since = state, socket.gettime() end
-    return socket.gettime() - since > (bench.quick and 1.5 or 5)
+    return socket.gettime() - since > (bench.quick and 0.5 or 5)
   end)
   assert(calm, "it does not come to rest")
 end
@@ -70,12 +70,12 @@ local function measure_cold(bench, host, users, idle)
 end
 
 local function run(bench)
-  local users = bench.quick and 10000 or 1000000
+  local users = bench.quick and 5000 or 1000000
   local hot, host = measure(bench, "five", users, 5)
   bench:say("five entries a window: %.0f events/s, %.0f bytes a user", hot.events_per_second, hot.rss)
   local cold = measure_cold(bench, host, users, hot.idle_rss)
   files.remove(host.data)
-  local buckets = measure(bench, "buckets", bench.quick and 500 or 50000, 100)
+  local buckets = measure(bench, "buckets", bench.quick and 300 or 50000, 100)
   return {
     users = users, bytes_a_user = hot.rss, table_bytes_a_user = hot.table, dedup_bytes_a_user = hot.dedup,
     store_bytes_a_user = hot.store, events_per_second = hot.events_per_second,

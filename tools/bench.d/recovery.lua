@@ -61,9 +61,9 @@ local function measure_users(bench, users)
 end
 
 local function run(bench)
-  local tail = measure_tail(bench, bench.quick and 50e6 or 2e9, bench.quick and 20000 or 1000000)
+  local tail = measure_tail(bench, bench.quick and 20e6 or 2e9, bench.quick and 20000 or 1000000)
   bench:say("%.2f GB of log: ready after %.2f s", tail.bytes / 1e9, tail.seconds)
-  local users = bench.quick and 100000 or 10000000
+  local users = bench.quick and 20000 or 10000000
   local stored = measure_users(bench, users)
   return {
     tail_bytes = tail.bytes, tail_records = tail.records, tail_seconds = tail.seconds,

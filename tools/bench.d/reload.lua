@@ -1,13 +1,11 @@
 --- Row: what new rules cost while events come in, how soon a save serves, and what a thousand reloads leave in memory.
 --
--- A hundred campaigns with a spec each lie beside the reference rule, whose load (100 events a POST) comes at half of what the
--- host can take, by turns with and without a save a second. All of the host, the canary's child processes included, has
--- core 0. One event a POST would not do: beside a busy child the host answers each at once, and then it is the load's own
--- core that is full.
+-- A hundred campaigns (ten with --quick) with a spec each lie beside the reference rule, whose load (100 events a POST) comes
+-- at half of what the host can take, by turns with and without a save a second. All of the host, the canary's child processes
+-- included, has core 0. One event a POST would not do: beside a busy child the host answers each at once, and then it is the
+-- load's own core that is full.
 local socket = require "socket"
 local files = require "spec.functional.support.files"
-
-local CAMPAIGNS = 100
 
 local RULE = [[
 local kairos = require "kairos"
@@ -136,8 +134,8 @@ local function measure_live(bench, figures)
   local host = bench:host { name = "host-live", rules = bench.directory .. "/rules" }
   local one, all = {}, {}
   socket.sleep(1)
-  for _ = 1, bench.quick and 3 or 20 do one[#one + 1] = save_to_live(bench, host, 1) end
-  for _ = 1, bench.quick and 1 or 5 do all[#all + 1] = save_to_live(bench, host, CAMPAIGNS) end
+  for _ = 1, bench.quick and 1 or 20 do one[#one + 1] = save_to_live(bench, host, 1) end
+  for _ = 1, bench.quick and 1 or 5 do all[#all + 1] = save_to_live(bench, host, figures.campaigns) end
   figures.live_one_ms, figures.live_all_ms = bench.median(one), bench.median(all)
   figures.live_one_max_ms, figures.live_all_max_ms = math.max(unpack(one)), math.max(unpack(all))
   host:stop()
@@ -155,7 +153,7 @@ local function measure_memory(bench, figures)
     socket.sleep(0.5)
     return bench.rss_bytes(host.child.pid)
   end
-  local count = bench.quick and 20 or 1000
+  local count = bench.quick and 10 or 1000
   local warm = reload(count / 10)
   figures.memory_reloads = count
   figures.memory_before = warm
@@ -167,8 +165,8 @@ return {
   name = "reload",
   title = "new rules while events come in; from save to serving; memory after a thousand reloads",
   run = function(bench)
-    local figures = {}
-    write_campaigns(bench, CAMPAIGNS)
+    local figures = { campaigns = bench.quick and 10 or 100 }
+    write_campaigns(bench, figures.campaigns)
     measure_load(bench, figures)
     measure_live(bench, figures)
     files.remove(bench.directory .. "/rules")
@@ -184,9 +182,10 @@ return {
     end
     local lines = {
       ("%.0f events/s, due -> answered, durable; without a reload: %s"):format(figures.rate, spread "still"),
-      ("%d reloads among 100 campaigns meanwhile:                  %s"):format(figures.reloads, spread "saving"),
-      ("from save to serving, 100 campaigns with specs: one saved %.0f ms (at most %.0f), all saved %.0f ms (at most %.0f)")
-        :format(figures.live_one_ms, figures.live_one_max_ms, figures.live_all_ms, figures.live_all_max_ms),
+      ("%d reloads among %d campaigns meanwhile:                  %s"):format(figures.reloads, figures.campaigns,
+        spread "saving"),
+      ("from save to serving, %d campaigns with specs: one saved %.0f ms (at most %.0f), all saved %.0f ms (at most %.0f)")
+        :format(figures.campaigns, figures.live_one_ms, figures.live_one_max_ms, figures.live_all_ms, figures.live_all_max_ms),
       ("memory: %.1f MB, after %d more reloads %.1f MB"):format(figures.memory_before / 2 ^ 20, figures.memory_reloads,
         figures.memory_after / 2 ^ 20),
     }

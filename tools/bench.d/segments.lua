@@ -22,8 +22,8 @@ local function changes(samples, segment, change)
 end
 
 local function run(bench)
-  local users = bench.quick and 20000 or 1000000
-  local seconds = bench.quick and 2 or 10
+  local users = bench.quick and 10000 or 1000000
+  local seconds = bench.quick and 1 or 10
   files.write(bench.directory .. "/rules/groups/rule.lua", RULE)
   local host = bench:host {
     rules = bench.directory .. "/rules",

@@ -100,8 +100,8 @@ end
 
 local function run(bench)
   local minutes = os.getenv "BENCH_SUSTAINED_MINUTES"
-  local seconds = minutes and 60 * tonumber(minutes) or bench.quick and 4 or 20 * 60
-  local users = tonumber(os.getenv "BENCH_SUSTAINED_USERS") or bench.quick and 100000 or 10000000
+  local seconds = minutes and 60 * tonumber(minutes) or bench.quick and 3 or 20 * 60
+  local users = tonumber(os.getenv "BENCH_SUSTAINED_USERS") or bench.quick and 50000 or 10000000
   local memory = ("%dMB"):format(math.max(16, 256 * users / 10000000))
   files.write(bench.directory .. "/rules/reference/rule.lua", RULE)
   files.write(bench.directory .. "/rules/reference/cart.json", files.read "tools/bench.d/rules/reference/cart.json")
