@@ -57,6 +57,10 @@ struct ghost_line {
  * | this | 79.3 | 75.4 |
  * | the busiest, if they were known | 81.4 | 77.4 |
  *
+ * This file itself, under that load with a million users of 260 bytes: 75.9 in place of 73.0 in 34
+ * MB, 72.4 in place of 68.9 in 24 MB. When other users become the busy ones it takes longer to learn it: 66
+ * for 70 in the sixth of the run behind the change, 74 for 76 in the next, 77 for 76 from then on.
+ *
  * A new slot is dirty, and cannot leave before it is written, so the queue may be longer than its tenth:
  * while its first waits for that, the hand finds somebody. Until the table is full for the first time all are
  * the regular's. */
