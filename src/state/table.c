@@ -129,7 +129,8 @@ static void *kept_take(struct table *table, size_t size) {
 /** Keep it for another, if there is room. @param cap  the bytes that were asked of malloc */
 static void kept_give(struct table *table, void *memory, size_t cap) {
   size_t unit = (cap + sizeof(void *)) / KEPT_GRAIN;
-  size_t most = table->max_bytes / KEPT_SHARE < KEPT_MAX ? table->max_bytes / KEPT_SHARE : KEPT_MAX;
+  size_t most = KEPT_MAX, share = table->max_bytes / KEPT_SHARE;
+  if (share < most) most = share;
   if (unit < KEPT_SMALLEST || unit >= KEPT_SIZES || table->kept_bytes + unit * KEPT_GRAIN > most) {
     memory_free(memory);
     return;
