@@ -158,6 +158,7 @@ static void write_attack(struct bench *bench, const char *path, const struct att
 static int prepare(struct bench *bench, bool counted, const struct attack *attack) {
   bench_init(bench, counted ? yaml_counted : yaml);
   bench->counted = counted;
+  bench->call.emit_max = ENGINE_EMIT_MAX;
   bench_write(bench, "good/rule.lua", neighbour);
   bench_write(bench, "good/m.txt", "---\nsubject: s\n---\nhello");
   bench_write(bench, "t/m.txt", "---\nsubject: s\n---\nhello");
@@ -220,17 +221,20 @@ static void run_neighbour(struct bench *bench, const char *after) {
 }
 
 /** @param counted  on a slow machine time may end what a limit, or memory, ends elsewhere; steps do not. */
-static void check_ending(const struct attack *attack, bool counted, int rc, const struct error *err) {
+static void check_ending(const struct attack *attack, const char *folder, bool counted, int rc,
+                         const struct error *err) {
+  char file[64];
   static const int codes[] = {
       [STOPPED] = ERROR_BUDGET, [FAILED] = ERROR_SCRIPT, [LIMITED] = ERROR_LIMIT, [HARMLESS] = 0};
-  if (rc && !strstr(err->message, "rules/t/rule.lua")) complain(attack->title, "no place: %s", err->message);
+  snprintf(file, sizeof file, "rules/%s/rule.lua", folder);
+  if (rc && !strstr(err->message, file)) complain(attack->title, "no place: %s", err->message);
   bool may_be_late =
       attack->ending == LIMITED || attack->ending == STOPPED || (SLOW && attack->ending == HARMLESS);
   if (!counted && rc == ERROR_BUDGET && may_be_late) return;
   bool right =
       attack->ending == REFUSED ? rc == ERROR_SCRIPT || rc == ERROR_BUDGET : rc == codes[attack->ending];
   if (!right || !memmem(err->message, strlen(err->message), attack->says.data, attack->says.len))
-    complain(attack->title, "%d %s", rc, err->message);
+    complain(attack->title, "in %s: %d %s", folder, rc, err->message);
 }
 
 static void run_attack(struct bench *bench, uint32_t rule, const struct attack *attack) {
@@ -240,7 +244,7 @@ static void run_attack(struct bench *bench, uint32_t rule, const struct attack *
   int64_t began = clock_thread_us();
   int rc = bench_run(bench, rule);
   int64_t took = (clock_thread_us() - began) / 1000;
-  check_ending(attack, bench->counted, rc, &bench->err);
+  check_ending(attack, "t", bench->counted, rc, &bench->err);
   tell(attack->title, !rc || str_equal(buf_str(&before), buf_str(&bench->record.bytes)),
        "it left something in the record");
   if (TIMED && took > PATIENCE * BUDGET_MS) complain(attack->title, "it took %d ms", (int)took);
@@ -254,7 +258,7 @@ static void attack_alone(const struct attack *attack, bool counted, struct error
   struct bench bench;
   int rc = prepare(&bench, counted, attack);
   if (attack->ending == REFUSED || rc) {
-    check_ending(attack, counted, rc, &bench.err);
+    check_ending(attack, "t", counted, rc, &bench.err);
     *last = bench.err;
     bench_deinit(&bench);
     return;
@@ -308,6 +312,7 @@ static void test_one_state(void **state) {
   complaints = 0;
   attacks_read(&attacks);
   bench_init(&bench, yaml);
+  bench.call.emit_max = ENGINE_EMIT_MAX;
   bench_write(&bench, "good/rule.lua", neighbour);
   bench_write(&bench, "good/m.txt", "---\nsubject: s\n---\nhello");
   size_t count = 0;
@@ -348,6 +353,119 @@ static void test_one_state(void **state) {
   assert_true(engine_memory(bench.engine) <= base + (256 << 10));
   bench_deinit(&bench);
   attacks_free(&attacks);
+  assert_int_equal(complaints, 0);
+}
+
+/* ---- other functions that an author writes ---- */
+
+/** Where a body stands, on line 4 of its file, and what runs it. */
+static const struct place {
+  const char *name, *before, *after;
+  enum { PLACE_RULE, PLACE_TIMER, PLACE_AUDIENCE, PLACE_JOURNEY, PLACE_EXIT, PLACE_SEGMENT } kind;
+} places[] = {
+    {"when", "kairos.rule { on = 'x', when = function()", "end, act = function() end }", PLACE_RULE},
+    {"timer", "kairos.rule { on = 'x', act = function() end, timers = { tick = function()", "end } }",
+     PLACE_TIMER},
+    {"audience", "kairos.rule { on = 'x', for_each = function()", "end, act = function() end }",
+     PLACE_AUDIENCE},
+    {"run", "kairos.journey { start = { on = 'x' }, run = function()", "end }", PLACE_JOURNEY},
+    {"exit", "kairos.journey { start = { on = 'x' }, exit = { on = 'x', where = function()",
+     "end }, run = function() end }", PLACE_EXIT},
+    {"member", "kairos.segment { member = function()", "end }", PLACE_SEGMENT},
+};
+enum { PLACES = sizeof places / sizeof *places };
+
+/** Of those that need no more than the language: what `act` alone is given is not there, and segments have no
+ * dice. */
+static bool is_everywhere(const struct attack *attack) {
+  static const char *const others[] = {"user", "event", "random"};
+  for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+    if (memmem(attack->body.data, attack->body.len, others[i], strlen(others[i]))) return false;
+  return (attack->ending == STOPPED || attack->ending == FAILED) && !attack->top.len;
+}
+
+static void write_place(struct bench *bench, const struct place *place, const struct attack *attack) {
+  char path[64];
+  struct buf text;
+  buf_init(&text);
+  buf_printf(&text, "local kairos = require \"kairos\"\n\nreturn %s\n", place->before);
+  buf_append(&text, attack->body.data, attack->body.len);
+  buf_printf(&text, "\n%s\n", place->after);
+  snprintf(path, sizeof path, "%s/rule.lua", place->name);
+  write_bytes(bench, path, &text);
+  buf_deinit(&text);
+}
+
+static int run_place(struct bench *bench, const struct place *place) {
+  struct buf event;
+  struct timer timer = {.campaign = str_from(place->name), .name = STR("tick"), .due = 1000000};
+  struct engine_journey_call asked;
+  struct engine_judgement judgement;
+  int rc;
+  if (place->kind == PLACE_SEGMENT) {
+    draft_begin(&bench->draft, &bench->record);
+    draft_mark(&bench->draft);
+    bench->call.draft = &bench->draft;
+    return engine_judge(bench->engine, (uint32_t)engine_segment_of(bench->engine, str_from(place->name)),
+                        &bench->call, &judgement, &bench->err);
+  }
+  buf_init(&event);
+  event_encode(&bench->event, &event);
+  struct journey journey = {.id = {1, 2},
+                            .state = JOURNEY_WAITING,
+                            .campaign = str_from(place->name),
+                            .name = STR(TIMER_JOURNEY),
+                            .event = buf_str(&event)};
+  engine_journey_call_init(&asked);
+  asked.ask = place->kind == PLACE_EXIT ? ENGINE_JOURNEY_EXIT : ENGINE_JOURNEY_RUN;
+  asked.journey = &journey;
+  if (place->kind == PLACE_JOURNEY || place->kind == PLACE_EXIT) bench->call.journey = &asked;
+  if (place->kind == PLACE_TIMER) {
+    bench->call.event = NULL;
+    bench->call.timer = &timer;
+  }
+  bench->call.gathers = place->kind == PLACE_AUDIENCE;
+  rc = bench_run(bench, rule_named(bench, place->name));
+  bench->call.journey = NULL;
+  bench->call.gathers = false;
+  engine_journey_call_deinit(&asked);
+  buf_deinit(&event);
+  return rc;
+}
+
+/** Whatever an author's function is for, an attack in it ends as it does in `act`. */
+static void test_places(void **state) {
+  (void)state;
+  struct attacks attacks;
+  unsigned tried = 0;
+  complaints = 0;
+  attacks_read(&attacks);
+  for (size_t i = 0; i < attacks.count; i++) {
+    struct attack attack = attacks.items[i];
+    struct bench bench;
+    if (!is_everywhere(&attack)) continue;
+    struct str line = STR("rules/t/rule.lua"); // here the folder has another name
+    if (attack.says.len >= line.len && memcmp(attack.says.data, line.data, line.len) == 0)
+      attack.says = (struct str){attack.says.data + line.len, attack.says.len - line.len};
+    bench_init(&bench, yaml_counted);
+    bench_write(&bench, "good/rule.lua", neighbour);
+    bench_write(&bench, "good/m.txt", "---\nsubject: s\n---\nhello");
+    for (size_t j = 0; j < PLACES; j++) write_place(&bench, &places[j], &attack);
+    if (bench_load(&bench)) fail_msg("%s: %s", attack.title, bench.err.message);
+    for (size_t j = 0; j < PLACES; j++) {
+      char title[300];
+      snprintf(title, sizeof title, "%s, in `%s`", attack.title, places[j].name);
+      make_event(&bench, 0);
+      check_ending(&attack, places[j].name, false, run_place(&bench, &places[j]), &bench.err);
+      tell(title, lua_gettop(bench.engine->sandbox.lua) == 2, "it left something on the stack");
+      make_event(&bench, 0);
+      run_neighbour(&bench, title);
+      tried++;
+    }
+    bench_deinit(&bench);
+  }
+  attacks_free(&attacks);
+  assert_true(tried > (TIMED ? 100 : 20) * PLACES);
   assert_int_equal(complaints, 0);
 }
 
@@ -417,7 +535,8 @@ static void test_twisted_window(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_attacks),       cmocka_unit_test(test_attacks_counted),
-      cmocka_unit_test(test_one_state),     cmocka_unit_test(test_bytecode_file),
-      cmocka_unit_test(test_changed_after), cmocka_unit_test(test_twisted_window)};
+      cmocka_unit_test(test_one_state),     cmocka_unit_test(test_places),
+      cmocka_unit_test(test_bytecode_file), cmocka_unit_test(test_changed_after),
+      cmocka_unit_test(test_twisted_window)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
