@@ -41,7 +41,7 @@ static bool is_plain(struct str text) {
   size_t at = 0;
   for (uint64_t bytes; at + 8 <= text.len; at += 8) {
     memcpy(&bytes, text.data + at, sizeof bytes);
-    if (!value_json_takes(bytes)) return false;
+    if (value_json_stops(bytes)) return false;
   }
   for (; at < text.len; at++) {
     unsigned char byte = (unsigned char)text.data[at];

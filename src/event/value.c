@@ -507,7 +507,10 @@ void value_put_json_string(struct str string, struct buf *out) {
   while (at < end) {
     for (uint64_t bytes; end - at >= 8; at += 8) {
       memcpy(&bytes, at, sizeof bytes);
-      if (!value_json_takes(bytes)) break;
+      uint64_t stops = value_json_stops(bytes);
+      if (!stops) continue;
+      at += __builtin_ctzll(stops) / 8;
+      break;
     }
     if (at == end) break;
     size_t length = *at >= 0x20 && *at != '"' && *at != '\\' ? utf8_length(at, end) : 0;
