@@ -87,8 +87,10 @@ end
 --- Latency of an even load of other events; with a fan-out from its middle on, if one is named.
 local function latency(bench, host, sink, rate, name)
   local warm_up = bench.quick and 0.5 or 2
-  local load = bench:start_load { port = host.port, sink = sink, batch = 1, connections = 64, hi = 10, users = load_users(bench), rate = rate,
-    warm_up = warm_up, seconds = warm_up + bench.seconds }
+  local load = bench:start_load {
+    port = host.port, sink = sink, batch = 1, connections = 64, hi = 10, users = load_users(bench), rate = rate,
+    warm_up = warm_up, seconds = warm_up + bench.seconds,
+  }
   socket.sleep(warm_up)
   if name then begin(host, name) end
   socket.sleep(bench.seconds)
