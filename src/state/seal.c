@@ -17,8 +17,9 @@
 #include <unistd.h>
 
 enum {
-  AHEAD = 8, /**< records fetched into the cache before their turn */
-  FEW = 16,  /**< sorted by insertion */
+  AHEAD = 8,        /**< records fetched into the cache before their turn */
+  FEW = 16,         /**< sorted by insertion */
+  AHEAD_OWNERS = 2, /**< the same of entities, when it is their turn */
   /** Segments that are sealed together: a user who has an event or two in each has one entry, not four, and
    * there is a fourth of the files to merge and to look into. At most of the size below: a fourth of that is
    * what a segment has by default, and all of it has to stay in the page cache for a moment. */
@@ -54,7 +55,7 @@ struct sealing {
   struct store *store;
   struct part *parts; /**< in their order */
   size_t part_count;
-  uint64_t number;      /**< of the last of them */
+  uint64_t last;        /**< number of the last of them; the first is parts->number */
   int64_t created;      /**< the first */
   uint32_t generation;  /**< the last one recorded in them, 0 none */
   const uint8_t *bytes; /**< their files, mapped one behind the other */
@@ -204,10 +205,10 @@ static int read_segments(struct sealing *sealing, uint64_t until, const char *lo
   if (!rc) rc = map_parts(sealing);
   if (!rc) rc = read_parts(sealing, agreed, log_directory);
   if (rc) return rc;
-  sealing->number = sealing->parts[sealing->part_count - 1].number;
+  sealing->last = sealing->parts[sealing->part_count - 1].number;
   sealing->created = sealing->parts->created;
   for (size_t i = 0; i < sizeof sealing->drafts / sizeof *sealing->drafts; i++)
-    sealing->drafts[i].segment = sealing->number;
+    sealing->drafts[i].segment = sealing->last;
   return 0;
 }
 
@@ -348,6 +349,17 @@ static int put_owner(struct sealing *sealing, const struct seal_owner *owner) {
   return rc ? rc : flush_draft(sealing, SLICE_LEDGER);
 }
 
+/** A record's usual length. */
+static void prefetch(const uint8_t *bytes) {
+  for (int line = 0; line < 6; line++) __builtin_prefetch(bytes + 64 * line);
+}
+
+/** A partition's records are more than the second cache holds. */
+static void prefetch_owner(const struct seal_owner *owner) {
+  for (size_t i = 0; i < owner->count && i < AHEAD; i++)
+    prefetch((const uint8_t *)owner->records[i].log.input.data);
+}
+
 static int put_partition(struct sealing *sealing, size_t count) {
   struct seal_record *records = sealing->records;
   size_t owners = seal_owners(records, count, sealing->owners);
@@ -356,7 +368,10 @@ static int put_partition(struct sealing *sealing, size_t count) {
     for (end = first + 1; end < count && records[end].rank == records[first].rank;) end++;
     rc = put_marks(sealing, records + first, end - first);
   }
-  for (size_t i = 0; !rc && i < owners; i++) rc = put_owner(sealing, &sealing->owners[i]);
+  for (size_t i = 0; !rc && i < owners; i++) {
+    if (i + AHEAD_OWNERS < owners) prefetch_owner(&sealing->owners[i + AHEAD_OWNERS]);
+    rc = put_owner(sealing, &sealing->owners[i]);
+  }
   return rc;
 }
 
@@ -367,11 +382,6 @@ static void reserve_partition(struct sealing *sealing, size_t count) {
   sealing->records = memory_realloc(sealing->records, cap * sizeof *sealing->records);
   sealing->owners = memory_realloc(sealing->owners, cap * sizeof *sealing->owners);
   sealing->accepted = memory_realloc(sealing->accepted, cap * sizeof *sealing->accepted);
-}
-
-/** A record's usual length. */
-static void prefetch(const uint8_t *bytes) {
-  for (int line = 0; line < 6; line++) __builtin_prefetch(bytes + 64 * line);
 }
 
 static int write_files(struct sealing *sealing) {
@@ -426,7 +436,7 @@ static int agree(struct sealing *sealing) {
   int rc = store_failpoint(FAILPOINT("store.ingest"), "beginning to take over sealed segments", sealing->err);
   if (rc) return rc;
   rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
-  put_number(store, batch, STR("sealing"), sealing->number);
+  put_number(store, batch, STR("sealing"), sealing->last);
   char *complaint = NULL;
   rocksdb_write(store->db, store->synced_options, batch, &complaint);
   rocksdb_writebatch_destroy(batch);
@@ -443,7 +453,7 @@ static int record_sealed(struct sealing *sealing) {
     if (sealing->outputs[kind].writer)
       slice_reach(store, kind, slice_start(store, kind, sealing->created), sealing->outputs[kind].last_at,
                   batch);
-  put_number(store, batch, STR("sealed"), sealing->number);
+  put_number(store, batch, STR("sealed"), sealing->last);
   if (sealing->generation) put_number(store, batch, STR("generation"), sealing->generation);
   char *complaint = NULL;
   rocksdb_write(store->db, store->synced_options, batch, &complaint);
@@ -458,8 +468,8 @@ static int take_over(struct sealing *sealing) {
   // The filter first: a mark must be found there before anyone forgets that it is in the log.
   marks_sealed(sealing->store, sealing->marks, sealing->mark_count);
   if ((rc = record_sealed(sealing))) return rc;
-  atomic_store_explicit(&sealing->store->sealed, sealing->number, memory_order_release);
-  LOG_DEBUG("store", "segments sealed", LOG_INT("last", sealing->number),
+  atomic_store_explicit(&sealing->store->sealed, sealing->last, memory_order_release);
+  LOG_DEBUG("store", "segments sealed", LOG_INT("last", sealing->last),
             LOG_INT("segments", (int64_t)sealing->part_count), LOG_INT("events", sealing->mark_count));
   return 0;
 }

@@ -119,6 +119,10 @@ static rocksdb_options_t *new_options(rocksdb_block_based_table_options_t *table
   return options;
 }
 
+/** While a slice of events grows, each of its bytes is merged once, from a segment's file into one of 128: at
+ * 100 million events of 450 bytes in a day there are 700 segments, five such merges, and one of what is left
+ * when the day has ended. (Sealed four at a time, under full load, they are 175 files.) Merged sooner, each
+ * byte would be merged twice; who reads a user's past looks into some 130 files at most. */
 int slice_runs(enum slice_kind kind, enum slice_pace pace) {
   if (pace == SLICE_READ) return 8;
   return kind == SLICE_SEEN ? 32 : 128;
