@@ -124,6 +124,7 @@ int host_start(struct host **out, uv_loop_t *loop, const struct config *config, 
   host->shared.worker_count = config->workers;
   host->shared.failed = maintain_failed;
   host->shared.scrape = gauges_scrape;
+  pressure_start();
   host->shared.scripts = shared_scripts;
   host->shared.workers = memory_zalloc(config->workers * sizeof *host->shared.workers);
   host->outcomes = memory_zalloc(config->workers * sizeof *host->outcomes);

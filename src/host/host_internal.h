@@ -94,6 +94,8 @@ void outcome_send(void *host);
 void outcome_deinit(struct host *host);
 
 /* pressure.c */
+/** Show none, before anybody looks. */
+void pressure_start(void);
 /** Look, about once a second, at what may fill; the log says when it begins and ends. */
 void pressure_tick(struct host *host);
 /** A list of what fills now, in words. */

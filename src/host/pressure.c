@@ -63,6 +63,10 @@ static void note(struct host *host, enum pressure pressure, bool begins, bool en
              LOG_INT("value", value), LOG_INT("limit", limit));
 }
 
+void pressure_start(void) {
+  for (int i = 0; i < PRESSURES; i++) metric_set(gauge_of((enum pressure)i), 0);
+}
+
 int64_t pressure_unsealed(struct host *host) {
   if (atomic_load(&host->shared.phase) != HOST_RUNNING) return 0;
   int64_t count = (int64_t)log_open_segment(host->shared.log) - (int64_t)store_sealed(host->shared.store) - 1;
