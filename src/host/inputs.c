@@ -88,7 +88,7 @@ static void fetch(struct worker *worker, struct slot *slot) {
   *item = (struct store_fetch_item){.entity = slot_entity(slot)};
   if (first->type == WAITING_EVENT) {
     const struct event *event = &first->batch->items[first->item].event;
-    if (store_seen_maybe(worker->shared->store, event->entity, first->mark)) item->event_id = event->id;
+    if (store_seen_maybe(worker->shared->store, first->mark)) item->event_id = event->id;
     /* Asked now, for the mark may be sealed, and forgotten here, after the store looked and before it
      * answers. */
     first->seen = seen_has(worker->seen, first->mark, process_dedup_since(worker));
@@ -128,12 +128,10 @@ static void decide_waiting(struct worker *worker, struct slot *slot, struct wait
 static void drain_slot(struct worker *worker, struct slot *slot) {
   while (slot->waiting) {
     struct waiting *waiting = slot->waiting;
-    if (waiting->type == WAITING_EVENT && !waiting->seen_known) {
-      const struct event *event = &waiting->batch->items[waiting->item].event;
-      if (store_seen_maybe(worker->shared->store, event->entity, waiting->mark)) {
-        fetch(worker, slot);
-        return;
-      }
+    if (waiting->type == WAITING_EVENT && !waiting->seen_known &&
+        store_seen_maybe(worker->shared->store, waiting->mark)) {
+      fetch(worker, slot);
+      return;
     }
     slot->waiting = waiting->next;
     if (waiting->next) waiting->next->last = waiting->last;
@@ -278,7 +276,7 @@ static void accept_arrival(struct worker *worker, const struct arrival *arrival)
   }
   struct slot *slot;
   bool at_hand = slot_by_hash(worker, arrival->user_hash, event->entity, &slot);
-  if (at_hand && !store_seen_maybe(worker->shared->store, event->entity, arrival->mark)) {
+  if (at_hand && !store_seen_maybe(worker->shared->store, arrival->mark)) {
     process_event(worker, slot, arrival->batch, arrival->item, arrival->mark, false);
     return;
   }

@@ -9,6 +9,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static const char *last_part(const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash ? slash + 1 : path;
+}
+
 static int make_empty(const char *path, struct error *err) {
   if (mkdir(path, 0750) == 0) return 0;
   if (errno != EEXIST) return error_set_errno(err, errno, "%s: cannot be made", path);
@@ -80,6 +85,32 @@ static int copy_log(const char *log_directory, struct log_position end, const ch
   return rc;
 }
 
+/** Files of dedup marks never change either. What is not recorded as sealed is sealed again. */
+static int copy_marks(struct store *store, const char *database, struct error *err) {
+  struct buf target, path;
+  buf_init(&target);
+  buf_init(&path);
+  buf_printf(&target, "%s/%s%c", database, last_part(store->marks.directory), 0);
+  const char *directory = (const char *)target.data;
+  pthread_mutex_lock(&store->marks.deleting);
+  struct mark_files *files = mark_files_ref(store);
+  int rc = mkdir(directory, 0750) ? error_set_errno(err, errno, "%s: cannot be made", directory) : 0;
+  for (size_t i = 0; !rc && files && i < files->count; i++) {
+    const struct mark_file *file = files->files[i];
+    if (file->head.range.last > store_sealed(store)) continue;
+    buf_clear(&path);
+    buf_printf(&path, "%s/%s%c", directory, last_part(file->path), 0);
+    rc = copy_closed(file->path, (const char *)path.data, err);
+  }
+  if (!rc && (directory_sync(directory) || directory_sync(database)))
+    rc = error_set_errno(err, errno, "%s", directory);
+  pthread_mutex_unlock(&store->marks.deleting);
+  mark_files_unref(files);
+  buf_deinit(&target);
+  buf_deinit(&path);
+  return rc;
+}
+
 static int copy_database(struct store *store, const char *target, struct error *err) {
   int rc = store_enter(store, err);
   if (rc) return rc;
@@ -92,11 +123,6 @@ static int copy_database(struct store *store, const char *target, struct error *
   if (checkpoint) rocksdb_checkpoint_object_destroy(checkpoint);
   store_leave(store);
   return rc ? rc : store_fault(complaint, target, err);
-}
-
-static const char *last_part(const char *path) {
-  const char *slash = strrchr(path, '/');
-  return slash ? slash + 1 : path;
 }
 
 static char *under(const char *directory, const char *path) {
@@ -118,6 +144,7 @@ int store_backup(struct store *store, const char *log_directory, struct log *log
   int rc = make_empty(target, err);
   if (!rc && mkdir(segments, 0750)) rc = error_set_errno(err, errno, "%s: cannot be made", segments);
   if (!rc) rc = copy_database(store, database, err);
+  if (!rc) rc = copy_marks(store, database, err);
   if (!rc && log)
     end = log_durable(log);
   else if (!rc)

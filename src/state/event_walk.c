@@ -61,7 +61,7 @@ int event_walk_open(struct event_walk **out, struct store *store, struct str cur
   if (cursor.len) behind.data[cursor.len - 1] = 1; /* an id ends with NUL, and holds none */
   for (size_t i = 0; !rc && i < store->slice_count; i++) {
     const struct slice *slice = &store->slices[i];
-    if (slice->kind == SLICE_SEEN || slice->last_at <= since) continue;
+    if (slice->last_at <= since) continue;
     struct place *place = &walk->places[walk->count++];
     *place = (struct place){.it = rocksdb_create_iterator_cf(store->db, walk->options, slice->family),
                             .ledger = slice->kind == SLICE_LEDGER};

@@ -105,7 +105,6 @@ static void merge_close(struct merge *merge, size_t i) {
 static int merge_open(struct merge *merge, struct store *store, struct error *err) {
   merge->cursors = memory_zalloc((store->slice_count + 1) * sizeof *merge->cursors);
   for (size_t i = 0; i < store->slice_count; i++) {
-    if (store->slices[i].kind == SLICE_SEEN) continue;
     struct cursor *cursor = &merge->cursors[merge->count++];
     cursor->it = rocksdb_create_iterator_cf(store->db, store->scan_options, store->slices[i].family);
     rocksdb_iter_seek(cursor->it, merge->prefix.data, merge->prefix.len);

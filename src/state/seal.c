@@ -1,5 +1,6 @@
 #include "state/history.h"
 #include "state/log_segment.h"
+#include "state/mark_writer.h"
 #include "state/seal_sort.h"
 #include "state/sealed.h"
 #include "state/seen.h"
@@ -18,7 +19,6 @@
 
 enum {
   AHEAD = 8,        /**< records fetched into the cache before their turn */
-  FEW = 16,         /**< sorted by insertion */
   AHEAD_OWNERS = 2, /**< the same of entities, when it is their turn */
   /** Segments that are sealed together: a user who has an event or two in each has one entry, not four, and
    * there is a fourth of the files to merge and to look into. At most of the size below: a fourth of that is
@@ -46,11 +46,6 @@ struct output {
   int64_t last_at;                 /**< time of its newest record */
 };
 
-struct accepted {
-  struct hash128 mark;
-  int64_t at;
-};
-
 struct sealing {
   struct store *store;
   struct part *parts; /**< in their order */
@@ -62,7 +57,9 @@ struct sealing {
   size_t size;
   bool present; /**< its pages are */
   struct seal_items items;
-  struct hash128 *marks; /**< of all events, in no order */
+  struct mark_writer writer; /**< of dedup marks */
+  bool marked;               /**< it is open */
+  struct hash128 *marks;     /**< what is in it, for the filter */
   size_t mark_count;
   struct output outputs[SLICE_KINDS];
   struct error *err;
@@ -70,10 +67,11 @@ struct sealing {
   /* one partition's, used again for the next */
   struct seal_record *records;
   struct seal_owner *owners;
-  struct accepted *accepted;
+  struct mark_entry *accepted;
   size_t records_cap;
+  struct mark_sorter sorter;
   struct sealed_draft drafts[2]; /**< SLICE_LOG, SLICE_LEDGER */
-  struct buf decisions, mark_key;
+  struct buf decisions;
 };
 
 /* ---- reading ---- */
@@ -168,11 +166,7 @@ static int add_part(struct sealing *sealing, uint64_t number, const char *log_di
 static bool go_together(const struct sealing *sealing) {
   const struct part *last = &sealing->parts[sealing->part_count - 1];
   if (sealing->size > GROUP_BYTES_MAX) return false;
-  for (int kind = 0; kind < SLICE_KINDS; kind++)
-    if (slice_start(sealing->store, kind, last->created) !=
-        slice_start(sealing->store, kind, sealing->parts->created))
-      return false;
-  return true;
+  return slice_start(last->created) == slice_start(sealing->parts->created);
 }
 
 /** Take the first segment that is not sealed, and of those behind it, up to `until`, what goes with it. A
@@ -260,55 +254,29 @@ static void output_close(struct output *output) {
 
 /* ---- dedup marks ---- */
 
-static int compare_accepted(const void *a, const void *b) {
-  const struct accepted *left = a, *right = b;
-  if (left->mark.high != right->mark.high) return left->mark.high < right->mark.high ? -1 : 1;
-  if (left->mark.low != right->mark.low) return left->mark.low < right->mark.low ? -1 : 1;
-  return left->at < right->at ? -1 : left->at > right->at;
-}
-
-/** Nearly always few. */
-static void sort_accepted(struct accepted *accepted, size_t count) {
-  if (count > FEW) {
-    qsort(accepted, count, sizeof *accepted, compare_accepted);
-    return;
+static int put_sorted(struct sealing *sealing, unsigned partition, size_t count) {
+  struct mark_range range = {sealing->parts->number, sealing->last};
+  if (!sealing->marked) {
+    sealing->marked = true;
+    int rc = mark_writer_open(&sealing->writer, sealing->store->marks.directory, range, sealing->err);
+    if (rc) return rc;
   }
-  for (size_t i = 1; i < count; i++) {
-    struct accepted moved = accepted[i];
-    size_t at = i;
-    for (; at > 0 && compare_accepted(&accepted[at - 1], &moved) > 0; at--) accepted[at] = accepted[at - 1];
-    accepted[at] = moved;
-  }
+  for (size_t i = 0; i < count; i++) sealing->marks[sealing->mark_count++] = sealing->accepted[i].mark;
+  return mark_writer_put(&sealing->writer, partition, sealing->accepted, count, sealing->err);
 }
 
-static int put_accepted(struct sealing *sealing, uint64_t rank, const struct accepted *accepted) {
-  uint64_t at = htole64((uint64_t)accepted->at);
-  buf_clear(&sealing->mark_key);
-  key_put_mark(&sealing->mark_key, rank, accepted->mark);
-  return output_put(sealing, SLICE_SEEN, buf_str(&sealing->mark_key),
-                    (struct str){(const char *)&at, sizeof at});
-}
-
-/** The marks of records of one rank. Of a mark accepted twice the later time counts. */
+/** The marks of a partition's records. Of a mark accepted twice the later time counts. */
 static int put_marks(struct sealing *sealing, const struct seal_record *records, size_t count) {
   size_t events = 0;
   for (size_t i = 0; i < count; i++) {
     if (records[i].log.type != LOG_EVENT) continue;
     struct str id = event_encoded_id(records[i].log.input);
     if (!id.len) return error_set(sealing->err, ERROR_CORRUPT, "an event in the log has no id");
-    struct hash128 mark = seen_mark(records[i].log.entity, id);
-    sealing->accepted[events++] = (struct accepted){mark, records[i].log.at};
-    sealing->marks[sealing->mark_count++] = mark;
-    output_reach(&sealing->outputs[SLICE_SEEN], records[i].log.at);
+    sealing->accepted[events++] =
+        (struct mark_entry){seen_mark(records[i].log.entity, id), records[i].log.at};
   }
-  sort_accepted(sealing->accepted, events);
-  for (size_t i = 0; i < events; i++) {
-    const struct accepted *accepted = &sealing->accepted[i];
-    if (i + 1 < events && hash128_equal(accepted->mark, accepted[1].mark)) continue;
-    int rc = put_accepted(sealing, records->rank, accepted);
-    if (rc) return rc;
-  }
-  return 0;
+  events = mark_sort(&sealing->sorter, sealing->accepted, events, 0);
+  return events ? put_sorted(sealing, (unsigned)(records->rank >> 56), events) : 0;
 }
 
 /* ---- records, by entity ---- */
@@ -363,11 +331,7 @@ static void prefetch_owner(const struct seal_owner *owner) {
 static int put_partition(struct sealing *sealing, size_t count) {
   struct seal_record *records = sealing->records;
   size_t owners = seal_owners(records, count, sealing->owners);
-  int rc = 0;
-  for (size_t first = 0, end; !rc && first < count; first = end) {
-    for (end = first + 1; end < count && records[end].rank == records[first].rank;) end++;
-    rc = put_marks(sealing, records + first, end - first);
-  }
+  int rc = put_marks(sealing, records, count);
   for (size_t i = 0; !rc && i < owners; i++) {
     if (i + AHEAD_OWNERS < owners) prefetch_owner(&sealing->owners[i + AHEAD_OWNERS]);
     rc = put_owner(sealing, &sealing->owners[i]);
@@ -402,7 +366,7 @@ static int write_files(struct sealing *sealing) {
     rc = put_partition(sealing, end - first);
   }
   for (int kind = 0; !rc && kind < SLICE_KINDS; kind++) rc = output_finish(sealing, kind);
-  return rc;
+  return rc || !sealing->marked ? rc : mark_writer_finish(&sealing->writer, sealing->err);
 }
 
 /* ---- taking over ---- */
@@ -412,7 +376,7 @@ static int ingest(struct sealing *sealing, enum slice_kind kind) {
   const struct output *output = &sealing->outputs[kind];
   if (!output->writer) return 0;
   rocksdb_column_family_handle_t *family;
-  int rc = slice_obtain(store, kind, slice_start(store, kind, sealing->created), &family, sealing->err);
+  int rc = slice_obtain(store, kind, slice_start(sealing->created), &family, sealing->err);
   if (!rc) rc = store_failpoint(FAILPOINT("store.ingest"), "ingesting a sealed segment", sealing->err);
   if (rc) return rc;
   rocksdb_ingestexternalfileoptions_t *options = rocksdb_ingestexternalfileoptions_create();
@@ -422,6 +386,16 @@ static int ingest(struct sealing *sealing, enum slice_kind kind) {
   rocksdb_ingest_external_file_cf(store->db, family, &path, 1, options, &complaint);
   rocksdb_ingestexternalfileoptions_destroy(options);
   return store_fault(complaint, "ingesting a sealed segment", sealing->err);
+}
+
+static int place_marks(struct sealing *sealing) {
+  struct store *store = sealing->store;
+  if (!sealing->marked) return 0;
+  int rc = store_failpoint(FAILPOINT("store.ingest"), "taking in a segment's dedup marks", sealing->err);
+  if (!rc) rc = mark_writer_place(&sealing->writer, sealing->err);
+  return rc ? rc
+            : marks_sealed(store, sealing->writer.head.range, sealing->marks, sealing->mark_count,
+                           sealing->err);
 }
 
 static void put_number(struct store *store, rocksdb_writebatch_t *batch, struct str key, uint64_t number) {
@@ -451,8 +425,7 @@ static int record_sealed(struct sealing *sealing) {
   rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
   for (int kind = 0; kind < SLICE_KINDS; kind++)
     if (sealing->outputs[kind].writer)
-      slice_reach(store, kind, slice_start(store, kind, sealing->created), sealing->outputs[kind].last_at,
-                  batch);
+      slice_reach(store, kind, slice_start(sealing->created), sealing->outputs[kind].last_at, batch);
   put_number(store, batch, STR("sealed"), sealing->last);
   if (sealing->generation) put_number(store, batch, STR("generation"), sealing->generation);
   char *complaint = NULL;
@@ -464,13 +437,14 @@ static int record_sealed(struct sealing *sealing) {
 static int take_over(struct sealing *sealing) {
   int rc = agree(sealing);
   for (int kind = 0; !rc && kind < SLICE_KINDS; kind++) rc = ingest(sealing, kind);
+  // Files and filter first: a mark must be found there before anyone forgets that it is in the log.
+  if (!rc) rc = place_marks(sealing);
+  if (!rc) rc = record_sealed(sealing);
   if (rc) return rc;
-  // The filter first: a mark must be found there before anyone forgets that it is in the log.
-  marks_sealed(sealing->store, sealing->marks, sealing->mark_count);
-  if ((rc = record_sealed(sealing))) return rc;
   atomic_store_explicit(&sealing->store->sealed, sealing->last, memory_order_release);
   LOG_DEBUG("store", "segments sealed", LOG_INT("last", sealing->last),
-            LOG_INT("segments", (int64_t)sealing->part_count), LOG_INT("events", sealing->mark_count));
+            LOG_INT("segments", (int64_t)sealing->part_count), LOG_INT("marks", sealing->mark_count));
+  mark_files_merge(sealing->store);
   return 0;
 }
 
@@ -483,11 +457,12 @@ static void sealing_deinit(struct sealing *sealing) {
     buf_deinit(&sealing->drafts[i].value);
   }
   buf_deinit(&sealing->decisions);
-  buf_deinit(&sealing->mark_key);
   memory_free(sealing->records);
   memory_free(sealing->owners);
   memory_free(sealing->accepted);
   memory_free(sealing->marks);
+  mark_sorter_deinit(&sealing->sorter);
+  if (sealing->marked) mark_writer_close(&sealing->writer);
   seal_items_deinit(&sealing->items);
   if (sealing->bytes) munmap((void *)sealing->bytes, sealing->size);
   while (sealing->part_count) drop_part(sealing);

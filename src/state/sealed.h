@@ -1,4 +1,4 @@
-/** How sealed records lie in the slices.
+/** How sealed records lie in the slices. (Dedup marks: mark_file.h.)
  *
  * log, ledger: one entry holds what an entity has in the segments that were sealed together (seal.c), in the
  * order of sequence numbers, cut where it reaches SEALED_ENTRY_BYTES. The key is the entity, the number of
@@ -6,8 +6,6 @@
  * number is drawn on deliver's thread, and those of neighbouring segments may overlap. The value has for each
  * record type:u8 generation:varint seq:varint at:zigzag input:str effects:str; number and time are the
  * differences to the record before, the first ones' to the key's number and to 0.
- *
- * seen: one entry a mark, its key as key_put_mark() makes it, its value the time of acceptance, u64.
  */
 #pragma once
 

@@ -2,10 +2,10 @@
  * has.
  *
  * `store_rocks_open` is RocksDB with its own WAL off (the log is the WAL). Column families: user, timer,
- * outbox, deferred, dead, meta, index, fanout, and in time slices log.<slice>, seen.<slice>, ledger.<slice>.
- * Keys begin partition (1 byte) | entity kind | id | 0, so that everything known of a user is one key range
- * in each (timer: due time first, it is an index). Fetches and writes run on the store's threads, one each,
- * and complete by mail.
+ * outbox, deferred, dead, meta, index, fanout, and in time slices log.<slice>, ledger.<slice>. Dedup marks
+ * lie beside it, in files of their own (state/mark_file.h) in the folder `marks`. Keys begin partition (1
+ * byte) | entity kind | id | 0, so that everything known of a user is one key range in each (timer: due time
+ * first, it is an index). Fetches and writes run on the store's threads, one each, and complete by mail.
  *
  * | family | key behind the entity | value |
  * |---|---|---|
@@ -14,7 +14,6 @@
  * | outbox, dead | message's or failure's id | outbox_entry_encode(), dead_letter_encode() |
  * | deferred | due time before the entity, then the message's id: an index of the outbox | empty |
  * | log, ledger | segment, number | state/sealed.h: records of one segment; ledger: their decisions |
- * | seen | (a hash of the entity, then seen_mark()) | time of acceptance |
  * | index | hash of the index's name, hash of the key before the entity | when it ends, index, key, value |
  * | fanout | (an id, then what of it) | state/fan_out.h: what it is, how far it is |
  * | meta | (a name alone) | format version, checkpoint, last sealed segment, the newest time in each slice;
@@ -51,10 +50,9 @@ struct store_fetch {
 };
 void store_fetch(struct store *store, struct store_fetch *fetch);
 
-/** Whether (entity, event_id) might be a sealed mark: filters in memory only, no I/O; false is certain. A
- * lock is taken only while the marks sealed by earlier runs are being read after a start, and for a mark that
- * may be there when memory does not hold a filter for all. Any thread. @param mark  seen_mark() of the two */
-bool store_seen_maybe(struct store *store, struct entity entity, struct hash128 mark);
+/** Whether there might be a sealed dedup mark: a filter in memory only, no I/O, no lock; false is certain.
+ * While the filter is being made after a start, all might be. Any thread. @param mark  seen_mark() */
+bool store_seen_maybe(struct store *store, struct hash128 mark);
 /** Fetch what it will look at into the cache. */
 void store_seen_prefetch(struct store *store, struct hash128 mark);
 
@@ -220,11 +218,12 @@ struct store_options {
   /** Three quarters are the block cache, filters and indexes included, but for the users': those take some 3
    * bytes a user beside it. A quarter, 64 MB at most, holds users' records that have yet to become a file;
    * for the moment in which they do, twice that. As much as a half more is the filter of dedup marks
-   * (mark_filter.h): 12 bits a mark, so 256 MB know 89 million at once without asking files. */
+   * (mark_filter.h): 12 bits a mark, so 256 MB know 89 million at once without a look into files. */
   uint64_t cache_bytes;
 };
-/** @return ERROR_VERSION for a directory written by a newer format, ERROR_EXISTS if another process holds it,
- * ERROR_NOT_FOUND if read_only and there is none. */
+/** A directory of format 2 (version 0.1.0) is taken over, which reads its dedup marks once.
+ * @return ERROR_VERSION for a directory written by a newer format, or an older one still, ERROR_EXISTS if
+ * another process holds it, ERROR_NOT_FOUND if read_only and there is none. */
 int store_rocks_open(struct store **out, const struct store_options *options, struct error *err);
 /** All fetches and writes must have been answered. */
 void store_close(struct store *store);
@@ -239,13 +238,14 @@ int store_checkpoint(struct store *store, struct log_position position, uint64_t
 int store_checkpoint_get(struct store *store, struct log_position *position, uint64_t *next_seq,
                          struct error *err);
 
-/** Sort closed segments by user and ingest them into the slices: the first that is not sealed and up to three
- * behind it, together, of those up to `until` (and what a crash interrupted together with what it was sealed
- * with). May be repeated. While few segments wait, on a thread that yields to others when the machine is
- * busy. */
+/** Sort closed segments by user, write a file of their dedup marks and ingest the rest into the slices: the
+ * first that is not sealed and up to three behind it, together, of those up to `until` (and what a crash
+ * interrupted together with what it was sealed with). May be repeated. While few segments wait, on a thread
+ * that yields to others when the machine is busy. */
 int store_seal(struct store *store, const char *log_directory, uint64_t until, struct error *err);
 uint64_t store_sealed(struct store *store); /**< last sealed segment, 0 none; any thread */
-/** Drop slices past their retention; delete raw segments that are sealed and below the checkpoint. */
+/** Drop slices and files of dedup marks past their retention; delete raw segments that are sealed and below
+ * the checkpoint. */
 int store_retain(struct store *store, const char *log_directory, int64_t now, struct error *err);
 /** A consistent copy (hard links where it can) that a host can be started on, while this one runs: database,
  * then the log up to where it is durable by then (so the database is never ahead of it). Both keep the last

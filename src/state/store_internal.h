@@ -1,9 +1,10 @@
 /** The insides of the RocksDB store, for the files that are it: store_rocks.c (open, close), store_read.c,
- * store_write.c, store_run.c, store_index.c, store_fan_out.c, store_slices.c, store_marks.c, seal.c,
- * backup.c. */
+ * store_write.c, store_run.c, store_index.c, store_fan_out.c, store_slices.c, store_marks.c,
+ * store_mark_files.c, store_upgrade.c, seal.c, backup.c. */
 #pragma once
 
 #include "state/index.h"
+#include "state/mark_file.h"
 #include "state/mark_filter.h"
 #include "state/store.h"
 #include "state/store_key.h"
@@ -25,7 +26,7 @@ enum family {
   FAMILY_COUNT
 };
 
-enum slice_kind { SLICE_LOG, SLICE_LEDGER, SLICE_SEEN, SLICE_KINDS };
+enum slice_kind { SLICE_LOG, SLICE_LEDGER, SLICE_KINDS };
 
 /** How soon a slice's sorted runs are merged: merging costs each event's CPU again, not merging costs who
  * reads a look-up a run. */
@@ -71,7 +72,7 @@ struct store {
   rocksdb_compactionfilter_t *index_filter;
   _Atomic int64_t index_kept; /**< store_keep_index() */
   rocksdb_cache_t *cache;
-  rocksdb_block_based_table_options_t *tables, *record_tables, *slice_tables, *seen_tables;
+  rocksdb_block_based_table_options_t *tables, *record_tables, *slice_tables;
   rocksdb_readoptions_t *get_options, *scan_options;
   rocksdb_writeoptions_t *behind_options, *synced_options;
 
@@ -91,17 +92,31 @@ struct store {
   char *log_directory; /**< for figures: as last named; under `lock` */
 
   struct marks {
-    _Atomic(struct mark_filter *) filter; /**< null: not ready, ask RocksDB */
-    pthread_mutex_t lock;
-    struct mark_filter *building; /**< under the lock: sealing adds to both */
+    char *directory;
+    _Atomic(struct mark_filter *) filter; /**< null: not ready, look in the files */
+    pthread_mutex_t lock;                 /**< held for a moment by everybody; for what follows */
+    struct mark_files {
+      _Atomic unsigned refs;
+      size_t count;
+      struct mark_file *files[];
+    } * files; /**< in the order of their segments; never changed, but replaced; null while closed */
     struct retired_filter {
       struct mark_filter *filter;
       int64_t since; /**< monotonic us */
       struct retired_filter *next;
     } * retired;
-    pthread_t builder;
+    bool wanted;            /**< look whether there are files to merge */
+    pthread_cond_t changed; /**< … or `ending` */
+
+    pthread_t builder; /**< makes a filter */
+    struct mark_filter *building;
     bool started; /**< there is a builder to join */
     _Atomic bool stopping, finished;
+    pthread_mutex_t deleting; /**< by who deletes what was merged, and by who must find what he listed */
+    pthread_t merger;
+    bool merging; /**< there is a merger to join */
+    _Atomic bool ending;
+    _Atomic int64_t since;  /**< what was accepted by then has expired: as retention has last said */
     _Atomic uint64_t bytes; /**< of all filters */
     bool crowded;           /**< more marks than memory allows a filter for; sealing's thread */
   } marks;
@@ -118,7 +133,7 @@ int store_enter(struct store *store, struct error *err);
 void store_leave(struct store *store);
 
 /** RocksDB's own for so many sorted runs. */
-int slice_runs(enum slice_kind kind, enum slice_pace pace);
+int slice_runs(enum slice_pace pace);
 
 /* store_read.c */
 
@@ -184,7 +199,7 @@ bool fan_out_row(const struct fan_out_change *change, struct entity entity, stru
 
 /* store_slices.c */
 
-/** "log", "ledger", "seen". */
+/** "log", "ledger". */
 const char *slice_kind_name(enum slice_kind kind);
 bool slice_parse(const char *name, enum slice_kind *kind, int64_t *start);
 void slices_add(struct store *store, enum slice_kind kind, int64_t start, enum slice_pace pace,
@@ -194,8 +209,8 @@ int slices_load(struct store *store, struct error *err);
 void slices_clear(struct store *store);
 /** Merge the kind's slices at this pace from now on. */
 void slices_set_pace(struct store *store, enum slice_kind kind, enum slice_pace pace);
-/** Where a segment's records of this kind go. */
-int64_t slice_start(const struct store *store, enum slice_kind kind, int64_t created);
+/** Where a segment's records go. */
+int64_t slice_start(int64_t created);
 /** Find or make a slice; maintenance alone. */
 int slice_obtain(struct store *store, enum slice_kind kind, int64_t start,
                  rocksdb_column_family_handle_t **family, struct error *err);
@@ -205,11 +220,49 @@ void slice_reach(struct store *store, enum slice_kind kind, int64_t start, int64
 /** Remember where the log is, for figures. */
 void store_know_log(struct store *store, const char *log_directory);
 
-/* store_marks.c */
+/* store_marks.c: the filter */
 
-/** Make the filter; marks that are there already are read by a thread, and until then the filter is not used.
- */
+/** Make the filter; marks that are there already are read by a thread, and until then each event is looked up
+ * in the files. Begins to merge them. */
 void marks_start(struct store *store);
 void marks_stop(struct store *store);
-/** Marks that have just been ingested into their slice; sealing's thread. */
-void marks_sealed(struct store *store, const struct hash128 *sealed, size_t count);
+/** Take in the file that has just been placed; sealing's thread. @param sealed  its marks, in any order */
+int marks_sealed(struct store *store, struct mark_range range, const struct hash128 *sealed, size_t count,
+                 struct error *err);
+
+/* store_mark_files.c: the files */
+
+/** Make their folder. */
+int mark_files_make(struct store *store, struct error *err);
+/** Take in what is there, and delete what a crash has left. The last sealed segment is known. */
+int mark_files_open(struct store *store, struct error *err);
+void mark_files_close(struct store *store);
+/** The files as they are now, newest segments last: readable until the reference is given back, whatever is
+ * merged or deleted meanwhile. Null while the store is closed. Any thread. */
+struct mark_files *mark_files_ref(struct store *store);
+void mark_files_unref(struct mark_files *list);
+/** Take in a file, in place of those that it covers. */
+int mark_files_add(struct store *store, struct mark_range range, struct error *err);
+/** How many marks there are that have not expired all together; what all files take. */
+uint64_t mark_files_count(struct store *store);
+uint64_t mark_files_bytes(struct store *store);
+/** Delete files that hold nothing accepted later; merges leave such marks out from now on. Maintenance. */
+int mark_files_retain(struct store *store, int64_t since, struct error *err);
+/** Merge files of similar size, on a thread of its own, again whenever told. */
+void mark_files_start(struct store *store);
+void mark_files_merge(struct store *store);
+void mark_files_stop(struct store *store);
+
+/* store_upgrade.c */
+
+/** A family of an older format: dedup marks were in slices, "seen.<start>". */
+struct old_family {
+  const char *name;
+  rocksdb_column_family_handle_t *family;
+};
+bool upgrade_knows(const char *name);
+/** Put the marks of format 2 into a file; the format is recorded as the present one only after. May break off
+ * anywhere, and begins anew. The last sealed segment is known. */
+int upgrade_marks(struct store *store, const struct old_family *families, size_t count, struct error *err);
+/** Drop families that are in use no more. */
+int upgrade_drop(struct store *store, struct old_family *families, size_t count, struct error *err);

@@ -18,25 +18,10 @@ static inline void key_put_hash(struct buf *key, struct hash128 hash) {
   buf_put_u64_be(key, hash.low);
 }
 
-/** Where an entity's dedup marks lie: its partition, then a hash. */
+/** Its partition, then a hash. */
 static inline uint64_t key_rank(struct entity entity) {
   uint64_t hash = entity_hash(entity);
   return hash % PARTITION_COUNT << 56 | hash >> 8;
-}
-
-/** A dedup mark's key: rank and seen_mark(), of fixed length; an entity's marks are one range. */
-static inline void key_put_mark(struct buf *key, uint64_t rank, struct hash128 mark) {
-  buf_put_u64_be(key, rank);
-  key_put_hash(key, mark);
-}
-
-/** The mark of such a key. @return false if it is none. */
-static inline bool key_mark(struct str key, struct hash128 *mark) {
-  struct reader reader = reader_of(key);
-  reader_u64_be(&reader);
-  mark->high = reader_u64_be(&reader);
-  mark->low = reader_u64_be(&reader);
-  return !reader.bad && reader_left(&reader) == 0;
 }
 
 /** Signed times in bytewise order. */

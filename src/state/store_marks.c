@@ -10,28 +10,16 @@ enum {
   MARKS_MIN = 1 << 20, /**< 2 MB */
   GROWTH = 4,          /**< how much larger than needed a filter is made … */
   GROWN_AT = 4,        /**< … once it has this part of what it is meant for, while memory allows */
-  SOME = 1024,         /**< read or added without a pause */
   AHEAD = 16,          /**< fetched into the cache before their turn */
   /** Who asks holds the filter's address for nanoseconds. A filter that was replaced is freed when it is this
    * long ago, and another one is made. */
   RETIRED_KEEP_US = 600 * 1000 * 1000
 };
 
-/** Half of the memory that the store is given: past its capacity each event asks the files, on the worker's
- * thread, and there is little else to keep. */
+/** Half of the memory that the store is given: past its capacity more and more events are looked up in the
+ * files, on the fetch thread, and there is little else to keep. */
 static size_t filter_bytes_max(const struct store *store) {
   return store->options.cache_bytes / 2;
-}
-
-static uint64_t count_marks(struct store *store) {
-  uint64_t sum = 0;
-  for (size_t i = 0; i < store->slice_count; i++) {
-    uint64_t count;
-    if (store->slices[i].kind == SLICE_SEEN &&
-        rocksdb_property_int_cf(store->db, store->slices[i].family, "rocksdb.estimate-num-keys", &count) == 0)
-      sum += count;
-  }
-  return sum;
 }
 
 static void free_filter(struct marks *marks, struct mark_filter *filter) {
@@ -75,7 +63,6 @@ static struct mark_filter *new_filter(struct store *store, uint64_t marks) {
   return filter;
 }
 
-/** With the marks' lock. */
 static void add_all(struct mark_filter *filter, const struct hash128 *some, size_t count) {
   for (size_t i = 0; i < count; i++) {
     if (i + AHEAD < count) mark_filter_prefetch(filter, some[i + AHEAD]);
@@ -83,114 +70,116 @@ static void add_all(struct mark_filter *filter, const struct hash128 *some, size
   }
 }
 
-/** The next marks of a slice. @return how many. */
-static size_t read_some(rocksdb_iterator_t *it, struct hash128 some[SOME]) {
-  size_t count = 0;
-  for (; count < SOME && rocksdb_iter_valid(it); rocksdb_iter_next(it)) {
-    struct str key;
-    key.data = rocksdb_iter_key(it, &key.len);
-    count += key_mark(key, &some[count]);
-  }
-  return count;
-}
+/* ---- building ---- */
 
-/** @return false when it is to stop. */
-static bool add_slice(struct store *store, rocksdb_iterator_t *it) {
-  struct marks *marks = &store->marks;
-  struct hash128 some[SOME];
-  rocksdb_iter_seek_to_first(it);
-  for (size_t count; !atomic_load(&marks->stopping) && (count = read_some(it, some));) {
-    (void)FAILPOINT("store.marks"); // to be held at
-    pthread_mutex_lock(&marks->lock);
-    add_all(marks->building, some, count);
-    pthread_mutex_unlock(&marks->lock);
-  }
-  char *complaint = NULL;
-  rocksdb_iter_get_error(it, &complaint);
-  rocksdb_iter_destroy(it);
-  struct error err;
-  if (!store_fault(complaint, "reading dedup marks", &err)) return !atomic_load(&marks->stopping);
-  LOG_ERROR("store", "the filter of dedup marks cannot be built; each event asks the database",
-            LOG_TEXT("error", err.message));
-  return false;
-}
-
-/** The first slice of marks that begins after `start`, which follows; null: none. */
-static rocksdb_iterator_t *iterate_next(struct store *store, int64_t *start) {
-  for (size_t i = 0; i < store->slice_count; i++) {
-    const struct slice *slice = &store->slices[i];
-    if (slice->kind != SLICE_SEEN || slice->start <= *start) continue;
-    *start = slice->start;
-    return rocksdb_create_iterator_cf(store->db, store->scan_options, slice->family);
-  }
+/** The first file that ends behind segment `done`. Files come in this order, and merging leaves it so: what
+ * is merged with one that was read before is read again, which does no harm. @return null: all are read */
+static struct mark_file *next_file(const struct mark_files *list, uint64_t done) {
+  for (size_t i = 0; i < list->count; i++)
+    if (list->files[i]->head.range.last > done) return list->files[i];
   return NULL;
 }
 
-/** The store's lock is held to make an iterator, no longer, or sealing, which makes slices, would wait for
- * minutes. A slice that is dropped meanwhile stays readable through its iterator; what is sealed meanwhile is
- * added by who seals. */
-static bool add_slices(struct store *store) {
-  int64_t start = INT64_MIN;
-  for (;;) {
-    if (store_enter(store, NULL)) return false;
-    rocksdb_iterator_t *it = iterate_next(store, &start);
-    store_leave(store);
-    if (!it) return true;
-    if (!add_slice(store, it)) return false;
-  }
+/** With the marks' lock: either a file is in the list, or who adds it finds the filter that is published
+ * here. */
+static struct mark_file *next_or_publish(struct marks *marks, uint64_t done, struct mark_filter *filter) {
+  pthread_mutex_lock(&marks->lock);
+  struct mark_file *file = next_file(marks->files, done);
+  if (file)
+    mark_file_ref(file);
+  else
+    publish(marks, filter);
+  pthread_mutex_unlock(&marks->lock);
+  return file;
 }
 
+/** Without what has expired. */
+static int add_file(struct marks *marks, const struct mark_file *file, struct mark_filter *filter,
+                    struct error *err) {
+  int64_t since = atomic_load(&marks->since);
+  struct mark_cursor cursor;
+  int count = 0;
+  if (file->head.newest <= since) return 0;
+  mark_cursor_init(&cursor, file);
+  while (!atomic_load_explicit(&marks->stopping, memory_order_relaxed) &&
+         (count = mark_cursor_next(&cursor, err)) > 0) {
+    const struct mark_entry *entries = cursor.page.entries;
+    for (int i = 0; i < count; i++) mark_filter_prefetch(filter, entries[i].mark);
+    for (int i = 0; i < count; i++)
+      if (entries[i].at > since) mark_filter_add(filter, entries[i].mark);
+  }
+  mark_cursor_deinit(&cursor);
+  return count < 0 ? count : 0;
+}
+
+/** @return whether the filter was published. */
+static bool add_files(struct marks *marks, struct mark_filter *filter) {
+  uint64_t done = 0;
+  for (struct mark_file *file; (file = next_or_publish(marks, done, filter));) {
+    struct error err;
+    (void)FAILPOINT("store.mark_filter"); // to be held at
+    int rc = add_file(marks, file, filter, &err);
+    done = file->head.range.last;
+    mark_file_unref(file);
+    if (rc)
+      LOG_ERROR("store", "the filter of dedup marks cannot be built; each event is looked up in their files",
+                LOG_TEXT("error", err.message));
+    if (rc || atomic_load(&marks->stopping)) return false;
+  }
+  return true;
+}
+
+/** Without a filter each event is looked up in the files: then it is needed soon. To make a better one there
+ * is time. */
 static void *build_thread(void *context) {
   struct store *store = context;
   struct marks *marks = &store->marks;
   pthread_setname_np(pthread_self(), "kairos-marks");
-  thread_modest();
-  thread_pace();
-  bool whole = add_slices(store);
-  thread_unpace();
-  pthread_mutex_lock(&marks->lock);
-  if (whole)
-    publish(marks, marks->building);
-  else
-    free_filter(marks, marks->building);
+  if (atomic_load(&marks->filter)) {
+    thread_modest();
+    thread_pace();
+  } else {
+    thread_prompt();
+    thread_pace_prompt();
+  }
+  if (!add_files(marks, marks->building)) free_filter(marks, marks->building);
   marks->building = NULL;
-  pthread_mutex_unlock(&marks->lock);
+  thread_unpace();
   atomic_store(&marks->finished, true);
   return NULL;
 }
 
+/** By who seals, or before anyone does. */
 static void build(struct store *store, uint64_t expected) {
   struct marks *marks = &store->marks;
-  if (marks->started) {
-    if (!atomic_load(&marks->finished)) return;
-    pthread_join(marks->builder, NULL);
-    marks->started = false;
-  }
+  if (marks->started) pthread_join(marks->builder, NULL);
   atomic_store(&marks->finished, false);
   atomic_store(&marks->stopping, false);
   marks->crowded = false;
-  pthread_mutex_lock(&marks->lock);
   marks->building = new_filter(store, expected);
-  pthread_mutex_unlock(&marks->lock);
   marks->started = pthread_create(&marks->builder, NULL, build_thread, store) == 0;
   if (marks->started) return;
-  pthread_mutex_lock(&marks->lock);
   free_filter(marks, marks->building);
   marks->building = NULL;
-  pthread_mutex_unlock(&marks->lock);
 }
 
 void marks_start(struct store *store) {
   if (store->options.read_only) return; // nobody asks
-  uint64_t expected = count_marks(store);
-  if (expected)
+  struct marks *marks = &store->marks;
+  uint64_t expected = mark_files_count(store);
+  if (expected) {
     build(store, expected);
-  else
-    publish(&store->marks, new_filter(store, 0));
+  } else {
+    pthread_mutex_lock(&marks->lock);
+    publish(marks, new_filter(store, 0));
+    pthread_mutex_unlock(&marks->lock);
+  }
+  mark_files_start(store);
 }
 
 void marks_stop(struct store *store) {
   struct marks *marks = &store->marks;
+  mark_files_stop(store);
   if (marks->started) {
     atomic_store(&marks->stopping, true);
     pthread_join(marks->builder, NULL);
@@ -199,6 +188,8 @@ void marks_stop(struct store *store) {
   free_filter(marks, atomic_exchange(&marks->filter, NULL));
   free_retired(marks, INT64_MAX);
 }
+
+/* ---- what is sealed ---- */
 
 /** Make it larger before it is full: to read all marks again, which is what it takes later, costs 0.35 us of
  * CPU each. @return whether it was. */
@@ -216,23 +207,23 @@ static bool grow(struct store *store, const struct mark_filter *filter) {
   return true;
 }
 
-void marks_sealed(struct store *store, const struct hash128 *sealed, size_t count) {
+int marks_sealed(struct store *store, struct mark_range range, const struct hash128 *sealed, size_t count,
+                 struct error *err) {
   struct marks *marks = &store->marks;
-  pthread_mutex_lock(&marks->lock);
+  bool building = marks->started && !atomic_load(&marks->finished);
+  int rc = mark_files_add(store, range, err);
+  if (rc) return rc;
   struct mark_filter *filter = atomic_load(&marks->filter);
   if (filter) add_all(filter, sealed, count);
-  if (marks->building) add_all(marks->building, sealed, count);
-  bool building = marks->building != NULL;
-  pthread_mutex_unlock(&marks->lock);
-  if (building || !filter || grow(store, filter) || !mark_filter_full(filter)) return;
+  if (building || !filter || grow(store, filter) || !mark_filter_full(filter)) return 0;
   // Full: make one without the marks that have expired, and without what growing has cost.
-  uint64_t live = count_marks(store);
+  uint64_t live = mark_files_count(store);
   if (mark_filter_would_hold(room_for(live), filter_bytes_max(store)) > mark_filter_capacity(filter) ||
       live < mark_filter_load(filter) / 4 * 3) {
     build(store, live);
   } else if (!marks->crowded && mark_filter_load(filter) / 2 > mark_filter_capacity(filter)) {
     marks->crowded = true;
-    slices_set_pace(store, SLICE_SEEN, SLICE_READ);
     LOG_INFO("store", "more dedup marks are kept than memory holds a filter for", LOG_INT("marks", live));
   }
+  return 0;
 }

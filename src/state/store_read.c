@@ -1,6 +1,7 @@
 #include "state/store_internal.h"
 
 #include "base/clock.h"
+#include "base/logger.h"
 #include "base/memory.h"
 #include "state/seen.h"
 
@@ -162,36 +163,37 @@ static int fetch_records(struct store *store, struct store_fetch *fetch, struct 
   return 0;
 }
 
-/** A mark's value is the time of its acceptance. */
-static bool counts(rocksdb_pinnableslice_t *slice, int64_t since) {
-  size_t len;
-  const char *value = rocksdb_pinnableslice_value(slice, &len);
-  struct reader reader = reader_of((struct str){value, len});
-  int64_t at = (int64_t)reader_u64(&reader);
-  return !reader.bad && at > since;
-}
-
-static int fetch_marks(struct store *store, struct store_fetch *fetch, struct lookup *lookup, int64_t since) {
-  for (size_t s = store->slice_count; s-- > 0;) {
-    const struct slice *slice = &store->slices[s];
-    if (slice->kind != SLICE_SEEN || slice->last_at <= since) continue;
-    lookup_clear(lookup);
-    for (uint32_t i = 0; i < fetch->count; i++) {
-      const struct store_fetch_item *item = &fetch->items[i];
-      if (!item->event_id.len || item->seen) continue;
-      key_put_mark(&lookup->bytes, key_rank(item->entity), seen_mark(item->entity, item->event_id));
-      lookup_add(lookup, i);
-    }
-    if (!lookup->count) return 0;
-    int rc = lookup_run(lookup, store, slice->family);
-    if (rc) return rc;
-    for (size_t i = 0; i < lookup->count; i++) {
-      if (!lookup->values[i]) continue;
-      fetch->items[lookup->items[i]].seen = counts(lookup->values[i], since);
-      rocksdb_pinnableslice_destroy(lookup->values[i]);
-    }
+/** Newest files first, for most of what is sent twice is so soon. */
+static int find_mark(const struct mark_files *files, const struct store_fetch_item *item, int64_t since,
+                     struct mark_page *page, struct error *err) {
+  unsigned partition = entity_partition(item->entity);
+  struct hash128 mark = seen_mark(item->entity, item->event_id);
+  for (size_t i = files->count; i-- > 0;) {
+    const struct mark_file *file = files->files[i];
+    if (file->head.newest <= since) continue;
+    int64_t at;
+    int rc = mark_file_find(file, partition, mark, page, &at, err);
+    if (rc < 0 || (rc > 0 && at > since)) return rc;
   }
   return 0;
+}
+
+/** Nothing that sealing, merging or retention wants is held meanwhile. */
+static int fetch_marks(struct store *store, struct store_fetch *fetch, int64_t since, struct error *err) {
+  struct mark_files *files = NULL;
+  struct mark_page page = {0};
+  int rc = 0;
+  for (uint32_t i = 0; rc >= 0 && i < fetch->count; i++) {
+    struct store_fetch_item *item = &fetch->items[i];
+    if (!item->event_id.len) continue;
+    if (!files && !(files = mark_files_ref(store)))
+      return error_set(err, ERROR_UNAVAILABLE, "%s: the database is being opened anew", store->directory);
+    rc = find_mark(files, item, since, &page, err);
+    item->seen = rc > 0;
+  }
+  mark_files_unref(files);
+  if (rc < 0) LOG_ERROR("store", "a dedup mark cannot be looked up", LOG_TEXT("error", err->message));
+  return rc < 0 ? rc : 0;
 }
 
 void store_serve_fetch(struct store *store, struct store_fetch *fetch) {
@@ -203,38 +205,22 @@ void store_serve_fetch(struct store *store, struct store_fetch *fetch) {
   fetch->status = store_enter(store, &err);
   if (!fetch->status) {
     fetch->status = fetch_records(store, fetch, &lookup);
-    if (!fetch->status) fetch->status = fetch_marks(store, fetch, &lookup, since);
     store_leave(store);
   }
+  if (!fetch->status) fetch->status = fetch_marks(store, fetch, since, &err);
   lookup_deinit(&lookup);
 }
 
-/* ---- filters alone ---- */
-
-static bool may_exist(struct store *store, rocksdb_column_family_handle_t *family, struct str key) {
-  return rocksdb_key_may_exist_cf(store->db, store->get_options, family, key.data, key.len, NULL, NULL, NULL,
-                                  0, NULL);
-}
+/* ---- the filter alone ---- */
 
 void store_seen_prefetch(struct store *store, struct hash128 mark) {
   const struct mark_filter *filter = atomic_load_explicit(&store->marks.filter, memory_order_acquire);
   if (filter) mark_filter_prefetch(filter, mark);
 }
 
-bool store_seen_maybe(struct store *store, struct entity entity, struct hash128 mark) {
+bool store_seen_maybe(struct store *store, struct hash128 mark) {
   const struct mark_filter *filter = atomic_load_explicit(&store->marks.filter, memory_order_acquire);
-  if (filter && !mark_filter_maybe(filter, mark)) return false;
-  // Rarely wrong: to ask each file's own filter too would cost more than it saves.
-  if (filter && !mark_filter_full(filter)) return true;
-  uint64_t key[] = {htobe64(key_rank(entity)), htobe64(mark.high), htobe64(mark.low)};
-  int64_t since = clock_wall_ms() - store->options.dedup_keep;
-  if (store_enter(store, NULL)) return true;
-  bool maybe = false;
-  for (size_t s = store->slice_count; s-- > 0 && !maybe;)
-    if (store->slices[s].kind == SLICE_SEEN && store->slices[s].last_at > since)
-      maybe = may_exist(store, store->slices[s].family, (struct str){(const char *)key, sizeof key});
-  store_leave(store);
-  return maybe;
+  return !filter || mark_filter_maybe(filter, mark);
 }
 
 /* ---- scans ---- */

@@ -1,5 +1,6 @@
 #include "state/store_internal.h"
 
+#include "base/failpoint.h"
 #include "base/logger.h"
 #include "base/memory.h"
 #include "base/thread.h"
@@ -14,7 +15,8 @@
 #include <unistd.h>
 
 enum {
-  FORMAT_VERSION = 2,
+  FORMAT_VERSION = 3,
+  FORMAT_TAKEN_OVER = 2, /**< the one before: dedup marks lay in slices */
   MERGED_MIN = 4,
   /** As many merges at a time. With one, the users' waited behind a slice's, which takes ever longer with the
    * events kept: their runs grew to the 36 at which RocksDB stops writes, and with 67 million events the host
@@ -84,15 +86,12 @@ static rocksdb_block_based_table_options_t *new_tables(struct store *store, bool
   return tables;
 }
 
-/** For slices, which are many and large: index and filter in parts of a block, for who reads needs one. */
-static rocksdb_block_based_table_options_t *new_slice_tables(struct store *store, bool filter) {
-  rocksdb_block_based_table_options_t *tables = new_tables(store, filter);
+/** For slices, which are many and large: the index in parts of a block, for who reads needs one. */
+static rocksdb_block_based_table_options_t *new_slice_tables(struct store *store) {
+  rocksdb_block_based_table_options_t *tables = new_tables(store, false);
   rocksdb_block_based_options_set_index_type(tables,
                                              rocksdb_block_based_table_index_type_two_level_index_search);
-  if (filter)
-    rocksdb_block_based_options_set_partition_filters(tables, 1);
-  else
-    rocksdb_block_based_options_set_block_size(tables, 16 << 10);
+  rocksdb_block_based_options_set_block_size(tables, 16 << 10);
   return tables;
 }
 
@@ -123,18 +122,16 @@ static rocksdb_options_t *new_options(rocksdb_block_based_table_options_t *table
  * 100 million events of 450 bytes in a day there are 700 segments, five such merges, and one of what is left
  * when the day has ended. (Sealed four at a time, under full load, they are 175 files.) Merged sooner, each
  * byte would be merged twice; who reads a user's past looks into some 130 files at most. */
-int slice_runs(enum slice_kind kind, enum slice_pace pace) {
-  if (pace == SLICE_READ) return 8;
-  return kind == SLICE_SEEN ? 32 : 128;
+int slice_runs(enum slice_pace pace) {
+  return pace == SLICE_READ ? 8 : 128;
 }
 
 /** Slices get whole files, sorted, each over the whole range of keys. When there are `runs` of them, those of
  * similar size are merged, so that each is merged once for every so many times as many. That nothing is ever
  * overwritten RocksDB need not find out ("size amplification"). None of them is ever written to, so none may
  * slow the writes of others down. */
-static rocksdb_options_t *new_slice_options(rocksdb_block_based_table_options_t *tables, int compression,
-                                            int runs) {
-  rocksdb_options_t *options = new_options(tables, 1 << 20, compression);
+static rocksdb_options_t *new_slice_options(rocksdb_block_based_table_options_t *tables, int runs) {
+  rocksdb_options_t *options = new_options(tables, 1 << 20, rocksdb_lz4_compression);
   rocksdb_universal_compaction_options_t *universal = rocksdb_universal_compaction_options_create();
   rocksdb_universal_compaction_options_set_stop_style(universal, rocksdb_similar_size_compaction_stop_style);
   rocksdb_universal_compaction_options_set_size_ratio(universal, 100);
@@ -183,14 +180,10 @@ static rocksdb_options_t *new_record_options(rocksdb_block_based_table_options_t
 }
 
 static void make_slice_options(struct store *store) {
-  store->slice_tables = new_slice_tables(store, false);
-  store->seen_tables = new_slice_tables(store, true);
+  store->slice_tables = new_slice_tables(store);
   for (int kind = 0; kind < SLICE_KINDS; kind++)
     for (int pace = 0; pace < SLICE_PACES; pace++)
-      store->slice_options[kind][pace] =
-          kind == SLICE_SEEN
-              ? new_slice_options(store->seen_tables, rocksdb_no_compression, slice_runs(kind, pace))
-              : new_slice_options(store->slice_tables, rocksdb_lz4_compression, slice_runs(kind, pace));
+      store->slice_options[kind][pace] = new_slice_options(store->slice_tables, slice_runs(pace));
 }
 
 /** What RocksDB has to say. Errors come back by whoever asked, too. */
@@ -239,7 +232,6 @@ static void free_options(struct store *store) {
   rocksdb_block_based_options_destroy(store->tables);
   rocksdb_block_based_options_destroy(store->record_tables);
   rocksdb_block_based_options_destroy(store->slice_tables);
-  rocksdb_block_based_options_destroy(store->seen_tables);
   rocksdb_cache_destroy(store->cache);
   rocksdb_readoptions_destroy(store->get_options);
   rocksdb_readoptions_destroy(store->scan_options);
@@ -322,10 +314,14 @@ static int families_list(struct store *store, bool fresh, struct families *out, 
       found++;
       continue;
     }
+    out->names[out->count] = out->listed[i];
+    if (upgrade_knows(out->listed[i])) {
+      out->options[out->count++] = store->slice_options[SLICE_LOG][SLICE_GROWS];
+      continue;
+    }
     if (!slice_parse(out->listed[i], &kind, &start))
       return error_set(err, ERROR_VERSION, "%s: holds a family \"%s\" that this version does not know",
                        store->directory, out->listed[i]);
-    out->names[out->count] = out->listed[i];
     out->options[out->count] = store->slice_options[kind][pace_of(out, kind, start)];
     out->count++;
   }
@@ -377,30 +373,74 @@ static int open_families(struct store *store, struct families *families, struct 
   }
 }
 
-static int check_format(struct store *store, struct error *err) {
+static int put_format(struct store *store, struct error *err) {
+  char text[16];
+  snprintf(text, sizeof text, "%d", FORMAT_VERSION);
+  return store_put_meta(store, STR("format"), str_from(text), err);
+}
+
+/** @param version  0: none was recorded yet */
+static int read_format(struct store *store, long *version, struct error *err) {
   struct buf value;
   buf_init(&value);
+  *version = 0;
   int rc = store_get(store, store->families[FAMILY_META], STR("format"), &value, err);
   if (rc == ERROR_NOT_FOUND) {
-    char text[16];
-    snprintf(text, sizeof text, "%d", FORMAT_VERSION);
-    rc = store->options.read_only ? 0 : store_put_meta(store, STR("format"), str_from(text), err);
+    rc = 0;
   } else if (!rc) {
     buf_append(&value, "", 1);
-    long version = strtol((const char *)value.data, NULL, 10);
-    if (version < 1)
+    *version = strtol((const char *)value.data, NULL, 10);
+    if (*version < 1)
       rc = error_set(err, ERROR_CORRUPT, "%s: its format version is no number", store->directory);
-    else if (version != FORMAT_VERSION)
+    else if (*version != FORMAT_VERSION && *version != FORMAT_TAKEN_OVER)
       rc = error_set(err, ERROR_VERSION, "%s: written in format %ld by %s version; this one reads format %d",
-                     store->directory, version, version > FORMAT_VERSION ? "a newer" : "an older",
+                     store->directory, *version, *version > FORMAT_VERSION ? "a newer" : "an older",
                      FORMAT_VERSION);
   }
   buf_deinit(&value);
   return rc;
 }
 
+/** The families of slices, and those that are in use no more. */
+struct old_families {
+  struct old_family *data;
+  size_t count;
+};
+
+static void take_families(struct store *store, const struct families *families, struct old_families *old) {
+  old->data = memory_zalloc((families->count + 1) * sizeof *old->data);
+  for (size_t i = 0; i < families->count; i++) {
+    enum slice_kind kind;
+    int64_t start;
+    if (i < FAMILY_COUNT)
+      store->families[i] = families->handles[i];
+    else if (slice_parse(families->names[i], &kind, &start))
+      slices_add(store, kind, start, pace_of(families, kind, start), families->handles[i]);
+    else
+      old->data[old->count++] = (struct old_family){families->names[i], families->handles[i]};
+  }
+}
+
+/** Take over what an older format has elsewhere, and record the present one. What the older version reads
+ * goes after that. */
+static int upgrade(struct store *store, long version, struct old_families *old, struct error *err) {
+  if (store->options.read_only) return 0;
+  int rc = version == FORMAT_VERSION ? 0 : mark_files_make(store, err);
+  if (!rc && version == FORMAT_TAKEN_OVER) rc = upgrade_marks(store, old->data, old->count, err);
+  if (!rc && version == FORMAT_TAKEN_OVER)
+    rc = store_failpoint(FAILPOINT("store.upgrade"), "recording the format", err);
+  if (!rc && version != FORMAT_VERSION) rc = put_format(store, err);
+  return rc ? rc : upgrade_drop(store, old->data, old->count, err);
+}
+
+static void free_old(struct old_families *old) {
+  for (size_t i = 0; i < old->count; i++) rocksdb_column_family_handle_destroy(old->data[i].family);
+  memory_free(old->data);
+}
+
 static void close_db(struct store *store) {
   run_clear(&store->run);
+  mark_files_close(store);
   slices_clear(store);
   for (int i = 0; i < FAMILY_COUNT; i++) {
     if (store->families[i]) rocksdb_column_family_handle_destroy(store->families[i]);
@@ -418,25 +458,23 @@ static int open_db(struct store *store, struct error *err) {
   if (fresh && store->options.read_only)
     return error_set(err, ERROR_NOT_FOUND, "%s: holds no database", store->directory);
   if (fresh) (void)mkdir(store->directory, 0750); // or else RocksDB says what is wrong
+  long version;
+  struct old_families old = {0};
   struct families families = {0};
   int rc = store->options.read_only ? check_unlocked(store, err) : 0;
   if (!rc) rc = families_list(store, fresh, &families, err);
   if (!rc) rc = open_families(store, &families, err);
   if (rc) goto cleanup;
-  for (size_t i = 0; i < families.count; i++) {
-    enum slice_kind kind;
-    int64_t start;
-    if (i < FAMILY_COUNT)
-      store->families[i] = families.handles[i];
-    else if (slice_parse(families.names[i], &kind, &start))
-      slices_add(store, kind, start, pace_of(&families, kind, start), families.handles[i]);
-  }
-  if ((rc = check_format(store, err)) || (rc = slices_load(store, err))) goto cleanup;
+  take_families(store, &families, &old);
+  if ((rc = read_format(store, &version, err)) || (rc = slices_load(store, err))) goto cleanup;
   uint64_t sealed = 0;
   rc = store_meta_get_u64(store, "sealed", &sealed, 1, err);
-  if (rc == ERROR_NOT_FOUND) rc = 0;
+  if (rc && rc != ERROR_NOT_FOUND) goto cleanup;
   atomic_store(&store->sealed, sealed);
+  rc = upgrade(store, version, &old, err);
+  if (!rc) rc = mark_files_open(store, err);
 cleanup:
+  free_old(&old);
   families_deinit(&families);
   if (rc) close_db(store);
   return rc;
@@ -543,6 +581,15 @@ static void make_merging_nice(void) {
 
 /* ---- life ---- */
 
+static char *join(const char *directory, const char *name) {
+  struct buf path;
+  buf_init(&path);
+  buf_printf(&path, "%s/%s", directory, name);
+  char *text = memory_dup((const char *)path.data, path.len);
+  buf_deinit(&path);
+  return text;
+}
+
 int store_rocks_open(struct store **out, const struct store_options *options, struct error *err) {
   struct store *store = memory_zalloc(sizeof *store);
   *out = NULL;
@@ -553,6 +600,10 @@ int store_rocks_open(struct store **out, const struct store_options *options, st
   pthread_rwlock_init(&store->segments_lock, NULL);
   pthread_mutex_init(&store->marks.lock, NULL);
   run_init(&store->run, run_bytes(options));
+  pthread_mutex_init(&store->marks.deleting, NULL);
+  pthread_cond_init(&store->marks.changed, NULL);
+  atomic_init(&store->marks.since, INT64_MIN);
+  store->marks.directory = join(store->directory, "marks");
   queue_init(&store->fetches);
   queue_init(&store->writes);
   make_options(store);
@@ -583,6 +634,9 @@ void store_close(struct store *store) {
   pthread_rwlock_destroy(&store->lock);
   pthread_rwlock_destroy(&store->segments_lock);
   pthread_mutex_destroy(&store->marks.lock);
+  pthread_mutex_destroy(&store->marks.deleting);
+  pthread_cond_destroy(&store->marks.changed);
+  memory_free(store->marks.directory);
   memory_free(store->log_directory);
   memory_free(store->directory);
   memory_free(store);

@@ -12,9 +12,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { HOUR_MS = 3600 * 1000, DAY_MS = 24 * HOUR_MS };
+enum { DAY_MS = 24 * 3600 * 1000 };
 
-static const char *const kind_names[SLICE_KINDS] = {"log", "ledger", "seen"};
+static const char *const kind_names[SLICE_KINDS] = {"log", "ledger"};
 
 const char *slice_kind_name(enum slice_kind kind) {
   return kind_names[kind];
@@ -72,13 +72,8 @@ void slices_clear(struct store *store) {
   store->slice_count = 0;
 }
 
-int64_t slice_start(const struct store *store, enum slice_kind kind, int64_t created) {
-  int64_t width = DAY_MS;
-  if (kind == SLICE_SEEN) {
-    width = store->options.dedup_keep / 4;
-    if (width < HOUR_MS) width = HOUR_MS;
-  }
-  return created - (created % width + width) % width;
+int64_t slice_start(int64_t created) {
+  return created - (created % DAY_MS + DAY_MS) % DAY_MS;
 }
 
 static struct slice *find(struct store *store, enum slice_kind kind, int64_t start) {
@@ -92,7 +87,7 @@ static void set_pace(struct store *store, struct slice *slice, enum slice_pace p
   slice->pace = pace;
   static const char *const key = "level0_file_num_compaction_trigger";
   char number[16], *complaint = NULL;
-  snprintf(number, sizeof number, "%d", slice_runs(slice->kind, pace));
+  snprintf(number, sizeof number, "%d", slice_runs(pace));
   rocksdb_set_options_cf(store->db, slice->family, 1, &key, &(const char *){number}, &complaint);
   struct error err;
   if (store_fault(complaint, "setting how a slice is merged", &err))
@@ -113,12 +108,12 @@ int slice_obtain(struct store *store, enum slice_kind kind, int64_t start,
   }
   char name[48];
   name_slice(kind, start, name);
-  enum slice_pace pace = kind == SLICE_SEEN && store->marks.crowded ? SLICE_READ : SLICE_GROWS;
   slices_set_pace(store, kind, SLICE_READ); // those before it have ended
   char *complaint = NULL;
   pthread_rwlock_wrlock(&store->lock);
-  *family = rocksdb_create_column_family(store->db, store->slice_options[kind][pace], name, &complaint);
-  if (!complaint) slices_add(store, kind, start, pace, *family);
+  *family =
+      rocksdb_create_column_family(store->db, store->slice_options[kind][SLICE_GROWS], name, &complaint);
+  if (!complaint) slices_add(store, kind, start, SLICE_GROWS, *family);
   pthread_rwlock_unlock(&store->lock);
   return store_fault(complaint, "making a slice of the database", err);
 }
@@ -176,12 +171,12 @@ static int delete_segments(const char *log_directory, uint64_t below, struct err
 }
 
 static int retain(struct store *store, const char *log_directory, int64_t now, struct error *err) {
-  const int64_t keep[SLICE_KINDS] = {[SLICE_LOG] = store->options.log_keep,
-                                     [SLICE_LEDGER] = store->options.ledger_keep,
-                                     [SLICE_SEEN] = store->options.dedup_keep};
+  const int64_t keep[SLICE_KINDS] = {
+      [SLICE_LOG] = store->options.log_keep, [SLICE_LEDGER] = store->options.ledger_keep};
   int rc = 0;
   for (size_t i = store->slice_count; !rc && i-- > 0;)
     if (store->slices[i].last_at <= now - keep[store->slices[i].kind]) rc = drop_slice(store, i, err);
+  if (!rc) rc = mark_files_retain(store, now - store->options.dedup_keep, err);
   struct log_position checkpoint;
   uint64_t next_seq;
   if (!rc) rc = store_checkpoint_get(store, &checkpoint, &next_seq, err);
@@ -255,6 +250,7 @@ void store_measure(struct store *store, struct store_figures *out) {
   size_t run_bytes, run_users;
   run_measure(&store->run, &run_bytes, &run_users);
   out->memtable_bytes += run_bytes;
+  out->bytes_on_disk += mark_files_bytes(store);
   out->cache_bytes = rocksdb_cache_get_usage(store->cache) +
                      property(store, store->families[FAMILY_USER], "rocksdb.estimate-table-readers-mem");
   out->filter_bytes = atomic_load_explicit(&store->marks.bytes, memory_order_relaxed);

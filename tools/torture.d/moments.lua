@@ -8,6 +8,7 @@ local kills = {
   { "log.write", 120 }, { "log.torn", 120 }, { "log.fsync", 120 }, { "log.durable", 120 }, { "log.segment", 5 },
   { "log.settle", 1 }, { "recovery.record", 60 }, { "recovery.done", 1 },
   { "store.write", 20 }, { "store.run", 6 }, { "store.checkpoint", 20 }, { "store.ingest", 12 }, { "store.retain", 4 },
+  { "store.mark_write", 12 }, { "store.mark_place", 5 },
   { "deliver.attempt_durable", 80 }, { "deliver.sent", 80 }, { "deliver.outcome_durable", 80 },
   { "lookup.asked", 40 }, { "lookup.found", 60 }, { "lookup.settled", 60 },
   { "generation.built", 3 }, { "generation.stored", 3 }, { "generation.durable", 3 }, { "generation.swapped", 2 },
@@ -21,6 +22,7 @@ local failures = {
   { "log.segment=enospc", 2, 4 }, { "recovery.record=error", 1, 80 }, { "store.write=error", 4, 12 },
   { "store.run=enospc", 2, 5 },
   { "store.checkpoint=enospc", 7, 16 }, { "store.ingest=error", 1, 8 }, { "store.retain=error", 1, 3 },
+  { "store.mark_write=enospc", 1, 8 },
   { "generation.built=error", 1, 2 },
   { "generation.stored=error", 1, 2 }, { "deliver.attempt_durable=error", 1, 50 }, { "deliver.sent=error", 1, 50 },
 }

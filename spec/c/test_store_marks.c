@@ -1,0 +1,431 @@
+// links: base event state
+/* The store's files of dedup marks: merged, deleted when they have expired, taken over from an older format;
+ * and whatever happens meanwhile, each mark is found. */
+#include "store_support.h"
+
+#include "state/mark_writer.h"
+#include "state/seen.h"
+#include "state/store_internal.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <inttypes.h>
+
+enum { MARKS = 50 /**< in a file */ };
+static const int64_t AT = 1700000000000; /**< of a segment's marks: its number later */
+
+static void name_event(uint64_t segment, int number, char out[32]) {
+  snprintf(out, 32, "%" PRIu64 "-%d", segment, number);
+}
+
+/** A file as sealing this segment would make it, of ada's events. */
+static void place_file(uint64_t segment, int64_t at) {
+  struct error err = {0};
+  struct mark_entry entries[MARKS];
+  struct mark_sorter sorter = {0};
+  struct mark_writer writer;
+  for (int i = 0; i < MARKS; i++) {
+    char id[32];
+    name_event(segment, i, id);
+    entries[i] = (struct mark_entry){seen_mark(support_user("ada"), str_from(id)), at};
+  }
+  assert_int_equal(mark_sort(&sorter, entries, MARKS, 0), MARKS);
+  int rc = mark_writer_open(&writer, support_path("db/marks"), (struct mark_range){segment, segment}, &err);
+  if (!rc) rc = mark_writer_put(&writer, entity_partition(support_user("ada")), entries, MARKS, &err);
+  if (!rc) rc = mark_writer_finish(&writer, &err);
+  if (!rc) rc = mark_writer_place(&writer, &err);
+  if (rc) fail_msg("%s", err.message);
+  mark_writer_close(&writer);
+  mark_sorter_deinit(&sorter);
+}
+
+static void put_sealed(struct store *store, uint64_t segment) {
+  uint64_t number = htole64(segment);
+  struct error err;
+  assert_int_equal(store_meta_put(store, STR("sealed"), (struct str){(char *)&number, 8}, &err), 0);
+  atomic_store(&store->sealed, segment);
+}
+
+/** A store at rest in which so many segments are sealed. */
+static void make_store(uint64_t segments) {
+  struct store *store = support_open_store();
+  put_sealed(store, segments);
+  store_close(store);
+  for (uint64_t i = 1; i <= segments; i++) place_file(i, AT + (int64_t)i);
+}
+
+static bool is_seen(struct store *store, uint64_t segment, int number, int64_t since) {
+  struct support_loop loop;
+  char id[32];
+  name_event(segment, number, id);
+  support_loop_init(&loop);
+  struct store_fetch_item item = {.entity = support_user("ada"), .event_id = str_from(id)};
+  assert_int_equal(support_fetch(store, &loop, &item, 1, since), 0);
+  support_loop_deinit(&loop);
+  return item.seen;
+}
+
+static void assert_seen(struct store *store, uint64_t from, uint64_t to) {
+  for (uint64_t segment = from; segment <= to; segment++)
+    for (int i = 0; i < MARKS; i += 7) {
+      assert_true(is_seen(store, segment, i, AT + (int64_t)segment - 1));
+      assert_false(is_seen(store, segment, i, AT + (int64_t)segment));
+    }
+  assert_false(is_seen(store, from, MARKS, 1));
+}
+
+static size_t count_files(struct store *store) {
+  struct mark_files *files = mark_files_ref(store);
+  size_t count = files->count;
+  mark_files_unref(files);
+  return count;
+}
+
+static size_t count_names(void) {
+  size_t count = 0;
+  DIR *directory = opendir(support_path("db/marks"));
+  for (const struct dirent *entry; (entry = readdir(directory));) count += entry->d_name[0] != '.';
+  closedir(directory);
+  return count;
+}
+
+static void wait_for_files(struct store *store, size_t count) {
+  for (int wait = 0; wait < 6000 && (count_files(store) != count || count_names() != count); wait++)
+    usleep(10000);
+  assert_int_equal(count_files(store), count);
+  assert_int_equal(count_names(), count);
+}
+
+/* ---- merging ---- */
+
+static void files_of_similar_size_are_merged(void **state) {
+  (void)state;
+  make_store(25);
+  struct store *store = support_open_store();
+  wait_for_files(store, 7); // of ten each, and five
+  assert_seen(store, 1, 25);
+  struct store_figures figures;
+  struct error err;
+  store_measure(store, &figures);
+  assert_true(figures.bytes_on_disk >= 25 * MARKS * 24);
+  assert_int_equal(store_reopen(store, &err), 0);
+  assert_int_equal(count_files(store), 7);
+  assert_seen(store, 1, 25);
+  store_close(store);
+}
+
+static void who_looks_up_is_not_disturbed(void **state) {
+  (void)state;
+  make_store(9);
+  struct error err;
+  struct store *store = support_open_store();
+  struct mark_files *files = mark_files_ref(store);
+  assert_int_equal(files->count, 9);
+  place_file(10, AT + 10);
+  assert_int_equal(mark_files_add(store, (struct mark_range){10, 10}, &err), 0);
+  mark_files_merge(store);
+  usleep(20000);
+  assert_int_equal(count_files(store), 10); // it is not recorded as sealed
+  put_sealed(store, 10);
+  mark_files_merge(store);
+  wait_for_files(store, 1);
+  assert_int_equal(mark_files_retain(store, INT64_MAX - 1, &err), 0);
+  assert_int_equal(count_names(), 0);
+  for (size_t i = 0; i < files->count; i++) {
+    struct mark_page page = {0};
+    int64_t at;
+    char id[32];
+    name_event(i + 1, 3, id);
+    assert_int_equal(mark_file_find(files->files[i], entity_partition(support_user("ada")),
+                                    seen_mark(support_user("ada"), str_from(id)), &page, &at, &err),
+                     1);
+    assert_int_equal(at, AT + (int64_t)i + 1);
+  }
+  mark_files_unref(files);
+  store_close(store);
+}
+
+static void what_has_expired_is_left_out(void **state) {
+  (void)state;
+  struct error err;
+  struct store_options options = support_store_options();
+  make_store(9);
+  place_file(2, AT + 1000); // lies between others, and expires after them
+  struct store *store = support_open_store();
+  assert_int_equal(store_retain(store, support_path("log"), AT + 4 + options.dedup_keep, &err), 0);
+  assert_int_equal(count_files(store), 6);
+  assert_int_equal(count_names(), 6);
+  assert_false(is_seen(store, 4, 1, 1));
+  assert_true(is_seen(store, 2, 1, AT + 999));
+  assert_seen(store, 5, 9);
+  for (uint64_t i = 10; i <= 13; i++) {
+    place_file(i, AT + (int64_t)i);
+    assert_int_equal(mark_files_add(store, (struct mark_range){i, i}, &err), 0);
+  }
+  put_sealed(store, 13);
+  assert_int_equal(store_retain(store, support_path("log"), AT + 4 + options.dedup_keep, &err), 0);
+  assert_int_equal(mark_files_count(store), 10 * MARKS);
+  atomic_store(&store->marks.since, AT + 7); // as retention would say
+  mark_files_merge(store);
+  wait_for_files(store, 1);
+  assert_int_equal(mark_files_count(store), 7 * MARKS);
+  assert_false(is_seen(store, 7, 1, 1));
+  assert_true(is_seen(store, 2, 1, AT + 999));
+  assert_seen(store, 8, 13);
+  store_close(store);
+}
+
+static void a_merge_may_end_anywhere(void **state) {
+  (void)state;
+  static const char *const points[] = {"store.mark_write=kill",  "store.mark_write=kill@2",
+                                       "store.mark_sync=kill",   "store.mark_place=kill",
+                                       "store.mark_delete=kill", "store.mark_delete=kill@5"};
+  for (size_t i = 0; i < sizeof points / sizeof *points; i++) {
+    make_store(10);
+    char *const words[] = {"test_store_marks", "wait", support_directory, NULL};
+    assert_int_equal(WTERMSIG(support_run_again(points[i], words)), SIGKILL);
+    struct store *store = support_open_store();
+    assert_seen(store, 1, 10);
+    wait_for_files(store, 1);
+    assert_seen(store, 1, 10);
+    store_close(store);
+    support_remove(support_directory);
+    assert_int_equal(mkdir(support_directory, 0700), 0);
+  }
+}
+
+static void a_merge_that_fails_is_tried_again(void **state) {
+  (void)state;
+  make_store(10);
+  support_failpoints("store.mark_write=enospc@2");
+  struct store *store = support_open_store();
+  for (int i = 0; i < 6000 && count_files(store) != 1; i++, usleep(10000)) {
+    assert_seen(store, 1, 2);
+    mark_files_merge(store); // as the next segment does
+  }
+  wait_for_files(store, 1);
+  assert_seen(store, 1, 10);
+  store_close(store);
+  support_failpoints("");
+}
+
+/* ---- opening ---- */
+
+static void what_a_crash_left_is_not_taken_in(void **state) {
+  (void)state;
+  make_store(5);
+  place_file(6, AT + 6); // not recorded as sealed
+  close(open(support_path("db/marks/0000000000000001-0000000000000005.marks.new"), O_CREAT | O_WRONLY, 0600));
+  struct store *store = support_open_store();
+  assert_int_equal(count_files(store), 5);
+  assert_int_equal(count_names(), 5);
+  assert_seen(store, 1, 5);
+  assert_false(is_seen(store, 6, 1, 1));
+  store_close(store);
+}
+
+static void assert_refused(int code, const char *name) {
+  struct store_options options = support_store_options();
+  for (int read_only = 0; read_only < 2; read_only++) {
+    struct error err = {0};
+    struct store *store;
+    options.read_only = read_only;
+    assert_int_equal(store_rocks_open(&store, &options, &err), code);
+    assert_null(store);
+    if (!strstr(err.message, name)) fail_msg("%s", err.message);
+  }
+}
+
+static void damage_is_told(void **state) {
+  (void)state;
+  static const char name[] = "db/marks/0000000000000003-0000000000000003.marks";
+  struct error err;
+  make_store(3);
+  int descriptor = open(support_path(name), O_RDWR);
+  assert_int_equal(pwrite(descriptor, "x", 1, MARK_PAGE + 100), 1);
+  struct store *store = support_open_store();
+  struct support_loop loop;
+  support_loop_init(&loop);
+  struct store_fetch_item item = {.entity = support_user("ada"), .event_id = STR("3-1")};
+  assert_int_equal(support_fetch(store, &loop, &item, 1, 1), ERROR_CORRUPT);
+  assert_false(item.seen);
+  support_loop_deinit(&loop);
+  for (int wait = 0; wait < 6000 && !atomic_load(&store->marks.finished); wait++) usleep(10000);
+  assert_null(atomic_load(&store->marks.filter)); // of a damaged file none is made: all might be there
+  assert_true(store_seen_maybe(store, seen_mark(support_user("ada"), STR("3-1"))));
+  assert_int_equal(store_reopen(store, &err), 0);
+  store_close(store);
+  assert_int_equal(pwrite(descriptor, "x", 1, 100), 1);
+  close(descriptor);
+  assert_refused(ERROR_CORRUPT, name);
+  support_remove(support_path("db/marks"));
+  struct store_options options = support_store_options();
+  assert_int_equal(store_rocks_open(&store, &options, &err), ERROR_IO);
+  assert_non_null(strstr(err.message, "db/marks"));
+}
+
+/* ---- the format before ---- */
+
+static void put_old_mark(struct store *store, rocksdb_column_family_handle_t *family, uint64_t segment,
+                         int number, int64_t at) {
+  char id[32], *complaint = NULL;
+  name_event(segment, number, id);
+  struct hash128 mark = seen_mark(support_user("ada"), str_from(id));
+  struct buf key;
+  buf_init(&key);
+  buf_put_u64_be(&key, key_rank(support_user("ada")));
+  key_put_hash(&key, mark);
+  uint64_t value = htole64((uint64_t)at);
+  rocksdb_put_cf(store->db, store->synced_options, family, (const char *)key.data, key.len,
+                 (const char *)&value, sizeof value, &complaint);
+  assert_null(complaint);
+  buf_deinit(&key);
+}
+
+/** As format 2 has it: a slice for each three segments; 2-7 lies in two of them. */
+static void make_old_store(void) {
+  struct error err;
+  struct store *store = support_open_store();
+  for (uint64_t slice = 0; slice < 3; slice++) {
+    char name[32], *complaint = NULL;
+    uint64_t newest = htole64((uint64_t)AT + 3 * slice + 3);
+    snprintf(name, sizeof name, "seen.%" PRIu64, 1000 + slice);
+    rocksdb_column_family_handle_t *family =
+        rocksdb_create_column_family(store->db, store->small_options, name, &complaint);
+    assert_null(complaint);
+    for (uint64_t segment = 3 * slice + 1; segment <= 3 * slice + 3; segment++)
+      for (int i = 0; i < MARKS; i++) put_old_mark(store, family, segment, i, AT + (int64_t)segment);
+    if (slice == 1) put_old_mark(store, family, 2, 7, AT + 5);
+    rocksdb_column_family_handle_destroy(family);
+    char key[64];
+    snprintf(key, sizeof key, "slice:%s", name);
+    assert_int_equal(store_meta_put(store, str_from(key), (struct str){(char *)&newest, 8}, &err), 0);
+  }
+  put_sealed(store, 9);
+  assert_int_equal(store_meta_put(store, STR("format"), STR("2"), &err), 0);
+  store_close(store);
+  support_remove(support_path("db/marks"));
+}
+
+static int note_key(void *context, struct str key, struct str value) {
+  (void)key, (void)value;
+  ++*(int *)context;
+  return 0;
+}
+
+static void assert_taken_over(struct store *store) {
+  struct error err;
+  struct buf format;
+  buf_init(&format);
+  assert_int_equal(store_meta_get(store, STR("format"), &format, &err), 0);
+  assert_true(str_equal(buf_str(&format), STR("3")));
+  buf_deinit(&format);
+  assert_int_equal(count_files(store), 1);
+  assert_int_equal(mark_files_count(store), 9 * MARKS);
+  assert_true(is_seen(store, 2, 7, AT + 4));
+  assert_false(is_seen(store, 2, 7, AT + 5));
+  for (uint64_t segment = 1; segment <= 9; segment++)
+    for (int i = 0; i < MARKS; i += 3) assert_true(is_seen(store, segment, i, AT + (int64_t)segment - 1));
+  assert_false(is_seen(store, 5, 0, AT + 5));
+  int keys = 0;
+  assert_int_equal(store_meta_scan(store, STR("slice:seen."), note_key, &keys, &err), 0);
+  assert_int_equal(keys, 0);
+}
+
+static void format_2_is_taken_over(void **state) {
+  (void)state;
+  struct error err = {0};
+  struct store *store;
+  struct store_options options = support_store_options();
+  make_old_store();
+  options.read_only = true;
+  if (store_rocks_open(&store, &options, &err)) fail_msg("%s", err.message); // to look at, as it is
+  store_close(store);
+  for (int again = 0; again < 2; again++) {
+    store = support_open_store();
+    assert_taken_over(store);
+    store_close(store);
+  }
+  size_t count;
+  char *complaint = NULL;
+  rocksdb_options_t *plain = rocksdb_options_create();
+  char **names = rocksdb_list_column_families(plain, support_path("db"), &count, &complaint);
+  assert_null(complaint);
+  for (size_t i = 0; i < count; i++) assert_false(upgrade_knows(names[i]));
+  rocksdb_list_column_families_destroy(names, count);
+  rocksdb_options_destroy(plain);
+}
+
+static void taking_over_may_end_anywhere(void **state) {
+  (void)state;
+  static const char *const points[] = {"store.mark_write", "store.mark_write@2", "store.mark_sync",
+                                       "store.mark_place", "store.upgrade",      "store.upgrade@2",
+                                       "store.upgrade@3",  "store.upgrade@4"};
+  for (size_t i = 0; i < sizeof points / sizeof *points; i++) {
+    char specification[64];
+    const char *at = strchr(points[i], '@');
+    int len = at ? (int)(at - points[i]) : (int)strlen(points[i]);
+    for (int dies = 0; dies < 2; dies++) {
+      make_old_store();
+      snprintf(specification, sizeof specification, "%.*s=%s%s", len, points[i], dies ? "kill" : "error",
+               at ? at : "");
+      char *const words[] = {"test_store_marks", "open", support_directory, NULL};
+      int status = support_run_again(specification, words);
+      if (dies)
+        assert_int_equal(WTERMSIG(status), SIGKILL);
+      else
+        assert_int_equal(WEXITSTATUS(status), 2);
+      struct store *store = support_open_store();
+      assert_taken_over(store);
+      store_close(store);
+      support_remove(support_directory);
+      assert_int_equal(mkdir(support_directory, 0700), 0);
+    }
+  }
+}
+
+/** The older version went on where taking over had broken off: its slices count. */
+static void what_was_half_taken_over_is_made_anew(void **state) {
+  (void)state;
+  make_old_store();
+  assert_int_equal(mkdir(support_path("db/marks"), 0700), 0);
+  place_file(4, AT + 700);
+  struct store *store = support_open_store();
+  assert_taken_over(store);
+  assert_int_equal(count_names(), 1);
+  store_close(store);
+}
+
+/* ---- what this program does when it is run again ---- */
+
+static int child(const char *what) {
+  struct error err;
+  struct store *store;
+  struct store_options options = support_store_options();
+  failpoint_init();
+  if (store_rocks_open(&store, &options, &err)) return 2;
+  if (strcmp(what, "wait") == 0) sleep(60);
+  return 3;
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, support_make_directory, support_remove_directory)
+
+int main(int count, char **words) {
+  if (count == 3) {
+    snprintf(support_directory, sizeof support_directory, "%s", words[2]);
+    return child(words[1]);
+  }
+  const struct CMUnitTest tests[] = {
+      TEST(files_of_similar_size_are_merged),
+      TEST(who_looks_up_is_not_disturbed),
+      TEST(what_has_expired_is_left_out),
+      TEST(a_merge_may_end_anywhere),
+      TEST(a_merge_that_fails_is_tried_again),
+      TEST(what_a_crash_left_is_not_taken_in),
+      TEST(damage_is_told),
+      TEST(format_2_is_taken_over),
+      TEST(taking_over_may_end_anywhere),
+      TEST(what_was_half_taken_over_is_made_anew),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
