@@ -215,6 +215,12 @@ static void test_slices_end_anywhere(void **state) {
 static void test_ends_what_does_not_end(void **state) {
   fails(*state, "while true do end", "used up its 1 s of processor time");
   fails(*state, "while true do pcall(error) end", "used up its 1 s of processor time");
+  shows(*state, "select('#', pcall(select, 1, nil, nil))", "3\n");
+  // Each of some thousand calls adds a result to those of the next, and the innermost says why it failed.
+  shows(*state,
+        "local function ends(...) return select('#', ...) > 1000, (select(select('#', ...), ...)) end "
+        "return ends(setmetatable({}, { __call = pcall })())",
+        "true\n\"pcall:1: stack overflow\"\n");
   fails(*state, "table.sort({ 1, 2, 3 }, function() while true do end end)", "took too long");
   fails(*state, "local s = 'x' while true do s = s .. s end", "more memory");
   fails(*state, "t = {} for i = 1, 1e9 do t[i] = { i } end", "more memory");

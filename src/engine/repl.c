@@ -38,6 +38,7 @@ struct repl {
   lua_State *thread;      /**< the evaluation under way; null if none */
   int thread_ref;
   int environment, names; /**< in the registry: the session's globals; what completion knows of results */
+  int pcall;              /**< in the registry too */
   uint64_t evaluation;
   bool json;
   enum repl_state state;
@@ -118,10 +119,19 @@ static void set_function(lua_State *lua, const char *name, lua_CFunction functio
   lua_setfield(lua, -2, name);
 }
 
-/** Leaves an environment on the stack: what rule files see, but these as LuaJIT has them: its pcall can be
- * parked, and its pairs, which need not go in a fixed order here, begins at once. */
+/** LuaJIT's pcall, of which it alone can be parked, makes frames without a look at the room on the stack: in
+ * setmetatable({}, {__call = pcall}) or pcall(pcall, pcall, …) it calls itself until it writes past the end.
+ * A Lua function in between has the stack grown, or "stack overflow" raised. It is no tail call: the clock is
+ * looked at between instructions, and the way back out of thousands of such calls would have none. */
+#define PCALL                                                                                                \
+  "local pcall = pcall "                                                                                     \
+  "local function pass(...) return ... end "                                                                 \
+  "return function(...) return pass(pcall(...)) end"
+
+/** Leaves an environment on the stack: what rule files see, but pairs and next as LuaJIT has them, which need
+ * not go in a fixed order here and begin at once, and a pcall that can be parked. */
 static void push_environment(lua_State *lua) {
-  static const char *const own[] = {"pcall", "pairs", "next"};
+  static const char *const own[] = {"pairs", "next"};
   bindings_push_environment(lua);
   lua_pushnil(lua);
   lua_setfield(lua, -2, BYTECODE_GUARD);
@@ -129,6 +139,8 @@ static void push_environment(lua_State *lua) {
     lua_getfield(lua, LUA_GLOBALSINDEX, own[i]);
     lua_setfield(lua, -2, own[i]);
   }
+  lua_rawgeti(lua, LUA_REGISTRYINDEX, repl_of(lua)->pcall);
+  lua_setfield(lua, -2, "pcall");
   set_function(lua, "print", print);
 }
 
@@ -138,6 +150,9 @@ static int set_up(lua_State *lua, void *context) {
   lua_gc(lua, LUA_GCSETPAUSE, GC_PAUSE);
   bindings_open(lua);
   convert_open(lua);
+  if (luaL_loadbufferx(lua, PCALL, sizeof PCALL - 1, "=pcall", "t")) lua_error(lua);
+  lua_call(lua, 0, 1);
+  repl->pcall = luaL_ref(lua, LUA_REGISTRYINDEX);
   sandbox_load_library(lua, STR("kairos/look.lua"), repl->source);
   push_environment(lua);
   set_function(lua, "ask", ask);

@@ -12,10 +12,11 @@
  * text that is copied. The longest that spec/hostile/attacks.lua brings about takes 5 to 7 ms
  * (KAIROS_SLICES=1 test_engine_repl prints them).
  *
- * The code sees what a rule file sees, without `require`, and LuaJIT's own pcall, pairs and next. It is
- * interpreted. Limits: source 64 KB, memory and time as given (blocks that wait to be used again come on top,
- * at most three times as much, until it is tidied), one result at most as printed below. A repl belongs to no
- * thread, but to one at a time.
+ * The code sees what a rule file sees, without `require`, and with LuaJIT's own pairs and next. Its pcall is
+ * LuaJIT's too, since only that can be parked, behind a Lua function that sees to the stack: nesting ends
+ * with "stack overflow", not at the depth that rules have. It is interpreted. Limits: source 64 KB, memory
+ * and time as given (blocks that wait to be used again come on top, at most three times as much, until it is
+ * tidied), one result at most as printed below. A repl belongs to no thread, but to one at a time.
  */
 #pragma once
 
