@@ -447,7 +447,7 @@ static void test_places(void **state) {
     struct str line = STR("rules/t/rule.lua"); // here the folder has another name
     if (attack.says.len >= line.len && memcmp(attack.says.data, line.data, line.len) == 0)
       attack.says = (struct str){attack.says.data + line.len, attack.says.len - line.len};
-    bench_init(&bench, yaml_counted);
+    bench_init(&bench, SLOW ? yaml : yaml_counted);
     bench_write(&bench, "good/rule.lua", neighbour);
     bench_write(&bench, "good/m.txt", "---\nsubject: s\n---\nhello");
     for (size_t j = 0; j < PLACES; j++) write_place(&bench, &places[j], &attack);
