@@ -28,7 +28,13 @@ end
 function look.session(host, options)
   options = options or {}
   options.command = "repl"
-  local self, answer = look.connect(host, options)
+  local self, answer
+  -- A session whose client has left keeps its place until its loop has been ended.
+  process.eventually(20 * host.patience, function()
+    self, answer = look.connect(host, options)
+    if answer and answer.code == "limit" then self:close() end
+    return not answer or answer.code ~= "limit"
+  end)
   assert(answer and answer.ok, answer and answer.error or "no answer")
   return self
 end
