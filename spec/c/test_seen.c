@@ -104,7 +104,7 @@ static void steady_load_is_dropped_too(void **state) {
     }
   for (int i = number - BATCHES * MARKS; i < number; i++) assert_true(seen_has(seen, numbered(i), 0));
   assert_false(seen_has(seen, numbered(0), 0));
-  assert_true(most < 4 * 64 * BATCHES * MARKS);
+  assert_true(most < 8 * 64 * BATCHES * MARKS);
   seen_free(seen);
 }
 
@@ -124,7 +124,7 @@ static void a_mark_of_a_later_chunk_outlives_its_earlier_self(void **state) {
 static void segments_that_wait_share_chunks(void **state) {
   (void)state;
   struct seen *seen = seen_new();
-  enum { SEGMENTS = 40, MARKS = 3000, CHUNKS = 8 };
+  enum { SEGMENTS = 40, MARKS = 3000, CHUNKS = 12 };
   for (int segment = 1; segment <= SEGMENTS; segment++) {
     for (int i = 0; i < MARKS; i++) {
       assert_true(add(seen, numbered(segment * MARKS + i), segment));
@@ -133,7 +133,7 @@ static void segments_that_wait_share_chunks(void **state) {
     assert_true(seen_bytes(seen) < (size_t)segment * MARKS * 2 * 75 + 4096);
   }
   seen_durable_to(seen, SEGMENTS, seen_position(seen));
-  assert_true(seen_bytes(seen) < SEGMENTS * MARKS * 75);
+  assert_true(seen_bytes(seen) < SEGMENTS * MARKS * 100);
   int dropped = 0;
   for (int sealed = 1; sealed <= SEGMENTS; sealed++) {
     seen_sealed(seen, (uint64_t)sealed);
@@ -151,6 +151,26 @@ static void segments_that_wait_share_chunks(void **state) {
     seen_sealed(seen, (uint64_t)segment - 2);
     assert_int_equal(seen_has(seen, numbered(segment - 3), 0), false);
   }
+  seen_free(seen);
+}
+
+/** Of one segment; no chunk grows past 24,576 marks. */
+static void full_chunks_are_dropped_with_their_segment(void **state) {
+  (void)state;
+  struct seen *seen = seen_new();
+  enum { MARKS = 300000 };
+  for (int i = 0; i < MARKS; i++) seen_add(seen, numbered(i), 1);
+  assert_true(seen_bytes(seen) < (size_t)MARKS * 2 * 75);
+  assert_int_equal(seen_position(seen), MARKS);
+  seen_durable_to(seen, 7, MARKS - 1);
+  seen_sealed(seen, 7);
+  assert_false(seen_has(seen, numbered(0), 0));
+  assert_true(seen_has(seen, numbered(MARKS - 1), 0)); // its chunk's last is not durable
+  for (int i = 0; i < 10; i++) assert_true(add(seen, numbered(i), 1));
+  seen_durable_to(seen, 8, seen_position(seen));
+  seen_sealed(seen, 8);
+  for (int i = 0; i < MARKS; i++) assert_false(seen_has(seen, numbered(i), 0));
+  assert_true(seen_bytes(seen) < (size_t)MARKS * 75);
   seen_free(seen);
 }
 
@@ -181,6 +201,7 @@ int main(void) {
       cmocka_unit_test(sealed_chunks_go_and_only_they),
       cmocka_unit_test(steady_load_is_dropped_too),
       cmocka_unit_test(segments_that_wait_share_chunks),
+      cmocka_unit_test(full_chunks_are_dropped_with_their_segment),
       cmocka_unit_test(a_mark_of_a_later_chunk_outlives_its_earlier_self),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,10 +4,15 @@
 
 enum {
   PLACES_MIN = 256,
+  PLACES_GROWN = 1 << 15, /**< a chunk grows up to here, in half a millisecond; larger ones begin so large */
+  PLACES_MAX = 1 << 24,
   /** So many chunks, one a segment, are there although sealing keeps up: the one that fills, those whose
-   * batches are not durable, those being sealed. */
-  CHUNKS_USUAL = 5,
-  MARKS_LARGE = 3 << 19 /**< its tags, 8 MB, are cleared in one go, in some 2 ms */
+   * batches are not durable, those that wait for a fourth to be sealed with them, those being sealed. */
+  CHUNKS_USUAL = 8,
+  SPARES = CHUNKS_USUAL,
+  SPARE_PLACES = 1 << 22, /**< of all spares; 117 MB */
+  READY_AT_ONCE = 1024,   /**< places made ready, each so many marks: */
+  READY_EVERY = 128
 };
 
 #define SEGMENT_UNKNOWN UINT64_MAX
@@ -17,15 +22,21 @@ struct place {
   int64_t at;
 };
 
-/** The marks added between two changes of the log's segment, not always the next one (marks_wanted()): open
- * addressing. Most questions are about marks
- * that are not there, and look along places till a free one: so a piece of each mark's hash lies apart,
- * sixteen to a cache line, and a place is touched only where that agrees. */
-struct chunk {
-  struct chunk *older;
+/** Memory for a chunk. Most questions are about marks that are not there, and look along places till a free
+ * one: so a piece of each mark's hash lies apart, sixteen to a cache line, and a place is touched only where
+ * that agrees. */
+struct room {
   uint32_t *tags; /**< 0: nothing here. The places lie behind them, in one piece of memory */
   struct place *places;
-  size_t mask, count;
+  size_t count; /**< a power of two */
+  size_t ready; /**< so many tags are cleared and places touched */
+};
+
+/** The marks added between two changes of the log's segment, or so many as fill it: open addressing. */
+struct chunk {
+  struct chunk *older;
+  struct room room;
+  size_t count;
   uint64_t begun;   /**< the newest segment that was heard of while marks were put into it, or before */
   uint64_t end;     /**< position behind its last mark */
   uint64_t segment; /**< all of it lies in segments up to here; SEGMENT_UNKNOWN: some of it is not durable */
@@ -33,11 +44,14 @@ struct chunk {
 
 struct seen {
   struct chunk *newest;
+  /** For the chunk after the newest, made ready while that one fills: to get memory for a million marks from
+   * the kernel, and to move them there, stopped the worker for 120 ms where it was done at once. */
+  struct room next;
   uint64_t position;
-  /** Of the last chunk that was dropped: under load the next one begins soon, and to have so much fresh
+  /** Of dropped chunks, as large as the last: under load the next ones begin soon, and to have so much fresh
    * memory from the kernel costs a tenth of all that deciding costs. */
-  uint32_t *spare;
-  size_t spare_count;
+  struct room spares[SPARES];
+  size_t spares_held;
 };
 
 struct hash128 seen_mark(struct entity entity, struct str event_id) {
@@ -52,54 +66,88 @@ struct hash128 seen_mark(struct entity entity, struct str event_id) {
   return hash128((struct str){text, len + event_id.len}, 0);
 }
 
-enum { PLACE_BYTES = sizeof(uint32_t) + sizeof(struct place) };
+enum { PLACE_BYTES = sizeof(uint32_t) + sizeof(struct place), KERNEL_PAGE = 4096 };
 
-static void places_new(struct seen *seen, struct chunk *chunk, size_t count) {
-  chunk->tags = seen->spare;
-  seen->spare = NULL;
-  if (!chunk->tags || seen->spare_count != count) {
-    memory_free(chunk->tags);
-    chunk->tags = memory_alloc_table(count * PLACE_BYTES);
+static struct room room_take(struct seen *seen, size_t count) {
+  if (seen->spares_held && seen->spares[0].count == count) {
+    struct room room = seen->spares[--seen->spares_held];
+    room.ready = 0;
+    return room;
   }
-  memset(chunk->tags, 0, count * sizeof *chunk->tags);
-  chunk->places = (struct place *)(chunk->tags + count);
-  chunk->mask = count - 1;
+  // Not in huge pages, of which each is 5 to 20 ms of a virtual machine's time when it is first touched.
+  uint32_t *tags = memory_alloc(count * PLACE_BYTES);
+  return (struct room){.tags = tags, .places = (struct place *)(tags + count), .count = count};
 }
 
-/** How many marks the newest chunk shall get before another is begun: where sealing is behind, as many as all
- * others have, so that there are few chunks to look through however many segments wait. 0: any. */
-static size_t marks_wanted(const struct chunk *older) {
-  size_t chunks = 1, marks = 0;
-  for (; older; older = older->older, chunks++) marks += older->count;
-  if (chunks < CHUNKS_USUAL) return 0;
-  return marks < MARKS_LARGE ? marks : MARKS_LARGE;
+static void spares_free(struct seen *seen) {
+  while (seen->spares_held) memory_free(seen->spares[--seen->spares_held].tags);
 }
 
-/** A new chunk gets room for as many marks as the last one held, or it shall get: in a steady stream none has
- * to grow. */
-static void chunk_begin(struct seen *seen, uint64_t begun) {
+static void room_give(struct seen *seen, struct room room) {
+  if (seen->spares_held && seen->spares[0].count != room.count) spares_free(seen);
+  if (seen->spares_held < SPARES && (seen->spares_held + 1) * room.count <= SPARE_PLACES)
+    seen->spares[seen->spares_held++] = room;
+  else
+    memory_free(room.tags);
+}
+
+/** Go on making it ready, for `places` more. */
+static void room_ready(struct room *room, size_t places) {
+  size_t from = room->ready, until = from + places < room->count ? from + places : room->count;
+  memset(room->tags + from, 0, (until - from) * sizeof *room->tags);
+  for (size_t i = from; i < until; i += KERNEL_PAGE / sizeof *room->places) room->places[i].at = 0;
+  room->ready = until;
+}
+
+static size_t places_for(size_t marks) {
+  size_t places = PLACES_MIN;
+  while (places * 3 < marks * 4 && places < PLACES_MAX) places *= 2;
+  return places;
+}
+
+/** Is sealing behind? Then a chunk gets as many marks as all others have, so that there are few to look
+ * through however many segments wait. */
+static bool chunks_are_many(const struct seen *seen, size_t *marks) {
+  size_t chunks = 0;
+  *marks = 0;
+  for (const struct chunk *chunk = seen->newest; chunk; chunk = chunk->older, chunks++)
+    *marks += chunk->count;
+  return chunks >= CHUNKS_USUAL;
+}
+
+/** After a full chunk comes a larger one. */
+static void chunk_begin(struct seen *seen, uint64_t begun, bool full) {
   struct chunk *chunk = memory_zalloc(sizeof *chunk);
-  size_t places = PLACES_MIN, marks = marks_wanted(seen->newest);
-  if (seen->newest && marks < seen->newest->count) marks = seen->newest->count;
-  while (places * 3 < marks * 4) places *= 2;
-  places_new(seen, chunk, places);
+  size_t marks;
+  if (!chunks_are_many(seen, &marks)) marks = seen->newest ? seen->newest->count * (full ? 2 : 1) : 0;
+  size_t places = places_for(marks);
+  // What was made ready will do, unless the stream has become a thin one.
+  if (seen->next.count < places / 2 || seen->next.count > places * 2) {
+    memory_free(seen->next.tags);
+    seen->next = room_take(seen, places);
+  }
+  chunk->room = seen->next;
+  room_ready(&chunk->room, chunk->room.count);
   chunk->begun = begun;
   chunk->end = seen->position;
   chunk->segment = SEGMENT_UNKNOWN;
   chunk->older = seen->newest;
   seen->newest = chunk;
+  if (places < chunk->room.count) places = chunk->room.count;
+  seen->next = room_take(seen, full && places < PLACES_MAX ? 2 * places : places);
 }
 
 static void chunk_free(struct seen *seen, struct chunk *chunk) {
-  memory_free(seen->spare);
-  seen->spare = chunk->tags;
-  seen->spare_count = chunk->mask + 1;
+  if (chunk->room.count == seen->next.count)
+    room_give(seen, chunk->room);
+  else
+    memory_free(chunk->room.tags);
   memory_free(chunk);
 }
 
 struct seen *seen_new(void) {
   struct seen *seen = memory_zalloc(sizeof *seen);
-  chunk_begin(seen, 0);
+  chunk_begin(seen, 0, false);
   return seen;
 }
 
@@ -110,7 +158,8 @@ void seen_free(struct seen *seen) {
     seen->newest = chunk->older;
     chunk_free(seen, chunk);
   }
-  memory_free(seen->spare);
+  memory_free(seen->next.tags);
+  spares_free(seen);
   memory_free(seen);
 }
 
@@ -121,39 +170,44 @@ static uint32_t tag_of(struct hash128 mark) {
 }
 
 /** Where the mark is, or where it would go. */
-static size_t find(const struct chunk *chunk, struct hash128 mark) {
+static size_t find(const struct room *room, struct hash128 mark) {
   uint32_t tag = tag_of(mark);
-  size_t at = mark.low & chunk->mask;
-  while (chunk->tags[at] && (chunk->tags[at] != tag || !hash128_equal(chunk->places[at].mark, mark)))
-    at = (at + 1) & chunk->mask;
+  size_t mask = room->count - 1, at = mark.low & mask;
+  while (room->tags[at] && (room->tags[at] != tag || !hash128_equal(room->places[at].mark, mark)))
+    at = (at + 1) & mask;
   return at;
 }
 
-static void put(struct chunk *chunk, size_t at, struct place place) {
-  chunk->tags[at] = tag_of(place.mark);
-  chunk->places[at] = place;
+static void put(struct room *room, size_t at, struct place place) {
+  room->tags[at] = tag_of(place.mark);
+  room->places[at] = place;
 }
 
 static void grow(struct seen *seen, struct chunk *chunk) {
-  struct chunk old = *chunk;
-  places_new(seen, chunk, (old.mask + 1) * 2);
-  for (size_t i = 0; i <= old.mask; i++)
-    if (old.tags[i]) put(chunk, find(chunk, old.places[i].mark), old.places[i]);
+  struct room old = chunk->room;
+  chunk->room = room_take(seen, old.count * 2);
+  room_ready(&chunk->room, chunk->room.count);
+  for (size_t i = 0; i < old.count; i++)
+    if (old.tags[i]) put(&chunk->room, find(&chunk->room, old.places[i].mark), old.places[i]);
   memory_free(old.tags);
 }
 
 void seen_add(struct seen *seen, struct hash128 mark, int64_t at) {
   struct chunk *newest = seen->newest;
-  size_t place = find(newest, mark);
-  if (newest->tags[place]) {
-    if (newest->places[place].at < at) newest->places[place].at = at;
+  size_t place = find(&newest->room, mark);
+  if (newest->room.tags[place]) {
+    if (newest->room.places[place].at < at) newest->room.places[place].at = at;
   } else {
-    if ((newest->count + 1) * 4 > (newest->mask + 1) * 3) {
-      grow(seen, newest);
-      place = find(newest, mark);
+    if ((newest->count + 1) * 4 > newest->room.count * 3) {
+      if (newest->room.count < PLACES_GROWN)
+        grow(seen, newest);
+      else
+        chunk_begin(seen, newest->begun, true);
+      newest = seen->newest;
+      place = find(&newest->room, mark);
     }
-    put(newest, place, (struct place){mark, at});
-    newest->count++;
+    put(&newest->room, place, (struct place){mark, at});
+    if (++newest->count % READY_EVERY == 0) room_ready(&seen->next, READY_AT_ONCE);
   }
   newest->end = ++seen->position;
   newest->segment = SEGMENT_UNKNOWN;
@@ -161,15 +215,15 @@ void seen_add(struct seen *seen, struct hash128 mark, int64_t at) {
 
 void seen_prefetch(const struct seen *seen, struct hash128 mark) {
   // Where it will be put is near where its search begins.
-  __builtin_prefetch(&seen->newest->places[mark.low & seen->newest->mask], 1);
+  __builtin_prefetch(&seen->newest->room.places[mark.low & (seen->newest->room.count - 1)], 1);
   for (const struct chunk *chunk = seen->newest; chunk; chunk = chunk->older)
-    __builtin_prefetch(&chunk->tags[mark.low & chunk->mask]);
+    __builtin_prefetch(&chunk->room.tags[mark.low & (chunk->room.count - 1)]);
 }
 
 bool seen_has(const struct seen *seen, struct hash128 mark, int64_t since) {
   for (const struct chunk *chunk = seen->newest; chunk; chunk = chunk->older) {
-    size_t place = find(chunk, mark);
-    if (chunk->tags[place] && chunk->places[place].at > since) return true;
+    size_t place = find(&chunk->room, mark);
+    if (chunk->room.tags[place] && chunk->room.places[place].at > since) return true;
   }
   return false;
 }
@@ -184,7 +238,9 @@ void seen_durable_to(struct seen *seen, uint64_t segment, uint64_t position) {
   struct chunk *newest = seen->newest;
   if (segment <= newest->begun) return;
   newest->begun = segment;
-  if (newest->count && newest->count >= marks_wanted(newest->older)) chunk_begin(seen, segment);
+  size_t marks;
+  bool worth_it = chunks_are_many(seen, &marks) ? newest->count * 2 > newest->room.count : newest->count;
+  if (worth_it) chunk_begin(seen, segment, false);
 }
 
 void seen_sealed(struct seen *seen, uint64_t segment) {
@@ -198,12 +254,18 @@ void seen_sealed(struct seen *seen, uint64_t segment) {
     *at = chunk->older;
     chunk_free(seen, chunk);
   }
-  if (!seen->newest) chunk_begin(seen, segment);
+  if (seen->newest) return;
+  chunk_begin(seen, segment, false);
+  spares_free(seen); // no load
 }
 
 size_t seen_bytes(const struct seen *seen) {
-  size_t bytes = sizeof *seen + (seen->spare ? seen->spare_count * PLACE_BYTES : 0);
-  for (const struct chunk *chunk = seen->newest; chunk; chunk = chunk->older)
-    bytes += sizeof *chunk + (chunk->mask + 1) * PLACE_BYTES;
-  return bytes;
+  size_t places = seen->next.ready;
+  if (seen->spares_held) places += seen->spares_held * seen->spares[0].count;
+  size_t bytes = sizeof *seen;
+  for (const struct chunk *chunk = seen->newest; chunk; chunk = chunk->older) {
+    places += chunk->room.count;
+    bytes += sizeof *chunk;
+  }
+  return bytes + places * PLACE_BYTES;
 }

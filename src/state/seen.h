@@ -2,10 +2,12 @@
  * worker's share.
  *
  * Marks are 128-bit hashes, kept in chunks by the log segment they ended up in; when a segment has been
- * sealed its marks are in the store and its chunk is dropped. 38 to 75 bytes a mark, and the newest chunk's
- * room ahead. Where many segments wait to be sealed a chunk is of several of them, of as many marks as all
- * before it have, up to 1.5 million (58 MB), and is kept until the last is sealed: with 40 segments of
- * 100,000 marks an event looks into 8 chunks. Owning worker only.
+ * sealed its marks are in the store and its chunk is dropped. 38 to 75 bytes a mark, room for the next chunk,
+ * and at most 117 MB of dropped ones' for those to come, given back when all is sealed. Where many segments
+ * wait to be sealed a chunk is of several of them, of as many marks as all before it have, and is kept until
+ * the last is sealed: with 40 segments of 100,000 marks an event looks into 12 chunks. No call takes long: a
+ * chunk of more than 24,000 marks never grows, and the next one's memory is made ready while it fills. Owning
+ * worker only.
  *
  * Between a question to the store and its answer a segment may be sealed and its chunk dropped: who waits for
  * the store asks seen_has() when he puts the question, and again when he acts on the answer.
