@@ -124,7 +124,7 @@ static void a_mark_of_a_later_chunk_outlives_its_earlier_self(void **state) {
 static void segments_that_wait_share_chunks(void **state) {
   (void)state;
   struct seen *seen = seen_new();
-  enum { SEGMENTS = 40, MARKS = 3000, CHUNKS = 12 };
+  enum { SEGMENTS = 40, MARKS = 3000, CHUNKS = 14 };
   for (int segment = 1; segment <= SEGMENTS; segment++) {
     for (int i = 0; i < MARKS; i++) {
       assert_true(add(seen, numbered(segment * MARKS + i), segment));
@@ -133,7 +133,7 @@ static void segments_that_wait_share_chunks(void **state) {
     assert_true(seen_bytes(seen) < (size_t)segment * MARKS * 2 * 75 + 4096);
   }
   seen_durable_to(seen, SEGMENTS, seen_position(seen));
-  assert_true(seen_bytes(seen) < SEGMENTS * MARKS * 100);
+  assert_true(seen_bytes(seen) < SEGMENTS * MARKS * 130);
   int dropped = 0;
   for (int sealed = 1; sealed <= SEGMENTS; sealed++) {
     seen_sealed(seen, (uint64_t)sealed);

@@ -8,10 +8,11 @@ enum {
   PLACES_MAX = 1 << 24,
   /** So many chunks, one a segment, are there although sealing keeps up: the one that fills, those whose
    * batches are not durable, those that wait for a fourth to be sealed with them, those being sealed. */
-  CHUNKS_USUAL = 8,
-  SPARES = CHUNKS_USUAL,
+  CHUNKS_USUAL = 10,
+  SPARES = 8,
   SPARE_PLACES = 1 << 22, /**< of all spares; 117 MB */
-  READY_AT_ONCE = 1024,   /**< places made ready, each so many marks: */
+  /** Places made ready, each so many marks: a chunk that is half full has seen to one four times as large. */
+  READY_AT_ONCE = 1024,
   READY_EVERY = 128
 };
 
@@ -29,7 +30,7 @@ struct room {
   uint32_t *tags; /**< 0: nothing here. The places lie behind them, in one piece of memory */
   struct place *places;
   size_t count; /**< a power of two */
-  size_t ready; /**< so many tags are cleared and places touched */
+  size_t ready; /**< so many tags are cleared */
 };
 
 /** The marks added between two changes of the log's segment, or so many as fill it: open addressing. */
@@ -91,12 +92,21 @@ static void room_give(struct seen *seen, struct room room) {
     memory_free(room.tags);
 }
 
-/** Go on making it ready, for `places` more. */
-static void room_ready(struct room *room, size_t places) {
-  size_t from = room->ready, until = from + places < room->count ? from + places : room->count;
-  memset(room->tags + from, 0, (until - from) * sizeof *room->tags);
-  for (size_t i = from; i < until; i += KERNEL_PAGE / sizeof *room->places) room->places[i].at = 0;
-  room->ready = until;
+/** Clear `count` tags more. */
+static void room_clear(struct room *room, size_t count) {
+  memset(room->tags + room->ready, 0, count * sizeof *room->tags);
+  room->ready += count;
+}
+
+static void room_finish(struct room *room) {
+  room_clear(room, room->count - room->ready);
+}
+
+/** Go on making it ready: the kernel has given it memory for some more of its places. */
+static void room_prepare(struct room *room) {
+  size_t left = room->count - room->ready, count = left < READY_AT_ONCE ? left : READY_AT_ONCE;
+  for (size_t i = 0; i < count; i += KERNEL_PAGE / sizeof *room->places) room->places[room->ready + i].at = 0;
+  room_clear(room, count);
 }
 
 static size_t places_for(size_t marks) {
@@ -121,20 +131,23 @@ static void chunk_begin(struct seen *seen, uint64_t begun, bool full) {
   size_t marks;
   if (!chunks_are_many(seen, &marks)) marks = seen->newest ? seen->newest->count * (full ? 2 : 1) : 0;
   size_t places = places_for(marks);
-  // What was made ready will do, unless the stream has become a thin one.
-  if (seen->next.count < places / 2 || seen->next.count > places * 2) {
+  // What was made ready will do, unless it is tiny, or the stream has become a thin one.
+  bool tiny = seen->next.count < PLACES_GROWN && seen->next.count < places;
+  if (tiny || seen->next.count > places * 2) {
     memory_free(seen->next.tags);
-    seen->next = room_take(seen, places);
+    seen->next = room_take(seen, tiny && places > 2 * PLACES_GROWN ? 2 * PLACES_GROWN : places);
   }
   chunk->room = seen->next;
-  room_ready(&chunk->room, chunk->room.count);
+  room_finish(&chunk->room);
   chunk->begun = begun;
   chunk->end = seen->position;
   chunk->segment = SEGMENT_UNKNOWN;
   chunk->older = seen->newest;
   seen->newest = chunk;
   if (places < chunk->room.count) places = chunk->room.count;
-  seen->next = room_take(seen, full && places < PLACES_MAX ? 2 * places : places);
+  if (full) places *= 2;
+  size_t most = chunk->room.count < PLACES_MAX / 4 ? chunk->room.count * 4 : PLACES_MAX;
+  seen->next = room_take(seen, places < most ? places : most);
 }
 
 static void chunk_free(struct seen *seen, struct chunk *chunk) {
@@ -186,7 +199,7 @@ static void put(struct room *room, size_t at, struct place place) {
 static void grow(struct seen *seen, struct chunk *chunk) {
   struct room old = chunk->room;
   chunk->room = room_take(seen, old.count * 2);
-  room_ready(&chunk->room, chunk->room.count);
+  room_finish(&chunk->room);
   for (size_t i = 0; i < old.count; i++)
     if (old.tags[i]) put(&chunk->room, find(&chunk->room, old.places[i].mark), old.places[i]);
   memory_free(old.tags);
@@ -207,7 +220,7 @@ void seen_add(struct seen *seen, struct hash128 mark, int64_t at) {
       place = find(&newest->room, mark);
     }
     put(&newest->room, place, (struct place){mark, at});
-    if (++newest->count % READY_EVERY == 0) room_ready(&seen->next, READY_AT_ONCE);
+    if (++newest->count % READY_EVERY == 0) room_prepare(&seen->next);
   }
   newest->end = ++seen->position;
   newest->segment = SEGMENT_UNKNOWN;

@@ -5,9 +5,9 @@
  * sealed its marks are in the store and its chunk is dropped. 38 to 75 bytes a mark, room for the next chunk,
  * and at most 117 MB of dropped ones' for those to come, given back when all is sealed. Where many segments
  * wait to be sealed a chunk is of several of them, of as many marks as all before it have, and is kept until
- * the last is sealed: with 40 segments of 100,000 marks an event looks into 12 chunks. No call takes long: a
- * chunk of more than 24,000 marks never grows, and the next one's memory is made ready while it fills. Owning
- * worker only.
+ * the last is sealed: with 40 segments of 100,000 marks an event looks into 14 chunks. No call takes long: a
+ * chunk of more than 24,000 marks never grows, and the next one's memory is made ready while it fills. Only
+ * to give back large chunks, where sealing has caught up, may take 10 ms. Owning worker only.
  *
  * Between a question to the store and its answer a segment may be sealed and its chunk dropped: who waits for
  * the store asks seen_has() when he puts the question, and again when he acts on the answer.

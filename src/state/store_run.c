@@ -115,7 +115,7 @@ void run_fetch(struct run *run, struct store_fetch *fetch) {
     }
     if (i >= fetch->count) continue;
     hashes[i % AHEAD] = index_hash(fetch->items[i].entity);
-    __builtin_prefetch(&index->hashes[hashes[i % AHEAD] & index->mask]);
+    index_prefetch(index, hashes[i % AHEAD]);
   }
   pthread_rwlock_unlock(&run->lock);
 }

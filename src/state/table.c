@@ -150,7 +150,8 @@ static void kept_clear(struct table *table) {
   table->kept_bytes = 0;
 }
 
-static void slot_free(struct slot *slot) {
+static void slot_free(void *context, struct slot *slot) {
+  (void)context;
   record_deinit(&slot->record);
   memory_free(slot);
 }
@@ -184,16 +185,14 @@ uint32_t table_hash(struct entity entity) {
 }
 
 void table_prefetch_place(const struct table *table, uint32_t hash) {
-  size_t at = hash & table->index.mask;
-  __builtin_prefetch(&table->index.hashes[at]);
-  __builtin_prefetch(&table->index.items[at]);
+  index_prefetch(&table->index, hash);
 }
 
 /** The slot that has the hash, if there is one: nearly always the one that will be asked for. */
 static const struct slot *probable(const struct table *table, uint32_t hash) {
-  const struct index *index = &table->index;
-  for (size_t at = hash & index->mask; index->hashes[at]; at = (at + 1) & index->mask)
-    if (index->hashes[at] == hash) return index->items[at];
+  const struct index_part *part = index_part(&table->index, hash);
+  for (size_t at = hash & part->mask; part->hashes[at]; at = (at + 1) & part->mask)
+    if (part->hashes[at] == hash) return part->items[at];
   return NULL;
 }
 
@@ -253,7 +252,7 @@ static void fresh_pop(struct table *table) {
 
 /** As many as the index has grown to. */
 static void ghosts_fit(struct table *table) {
-  size_t lines = (table->index.mask + 1) / (PLACES_A_GHOST * GHOSTS_A_LINE);
+  size_t lines = (table->index.now.mask + 1) / (PLACES_A_GHOST * GHOSTS_A_LINE);
   if (!lines) lines = 1;
   if (table->ghosts && table->ghost_lines == lines) return;
   memory_free(table->ghosts);
@@ -366,11 +365,17 @@ static void remove_hashed(struct table *table, struct slot *slot, uint32_t hash)
 /** Each place once a round, neighbours far apart: one after the other, the hand would leave an empty stretch
  * behind it, and the new would crowd the places before it, where every search gets long. */
 static size_t hand_place(const struct table *table, size_t ahead) {
-  return (table->hand + ahead) * 0x9e3779b97f4a7c15u & table->index.mask; // odd, so no place is left out
+  return (table->hand + ahead) * 0x9e3779b97f4a7c15u & table->index.now.mask; // odd, so no place is left out
 }
 
-static struct slot *slot_in(const struct table *table, size_t place) {
-  return table->index.hashes[place] ? table->index.items[place] : NULL;
+/** Of the place, or of the one in the index's old part that those of the place come from. @param hash  null:
+ * not wanted */
+static struct slot *slot_in(const struct table *table, size_t place, uint32_t *hash) {
+  const struct index_part *part = &table->index.now;
+  if (!part->hashes[place] && table->index.old.hashes) part = &table->index.old;
+  if (!part->hashes[place & part->mask]) return NULL;
+  if (hash) *hash = part->hashes[place & part->mask];
+  return part->items[place & part->mask];
 }
 
 /** What tells whether it may leave. */
@@ -382,10 +387,10 @@ static void slot_ahead(const struct slot *slot) {
 
 static void hand_ahead(const struct table *table) {
   size_t place = hand_place(table, AHEAD_PLACE);
-  __builtin_prefetch(&table->index.hashes[place]);
-  __builtin_prefetch(&table->index.items[place]);
-  slot_ahead(slot_in(table, hand_place(table, AHEAD_SLOT)));
-  const struct slot *slot = slot_in(table, hand_place(table, AHEAD_RECORD));
+  __builtin_prefetch(&table->index.now.hashes[place]);
+  __builtin_prefetch(&table->index.now.items[place]);
+  slot_ahead(slot_in(table, hand_place(table, AHEAD_SLOT), NULL));
+  const struct slot *slot = slot_in(table, hand_place(table, AHEAD_RECORD), NULL);
   if (slot && !slot->uses && slot->record.bytes.data) __builtin_prefetch(slot->record.bytes.data, 1);
 }
 
@@ -402,9 +407,9 @@ static void evict(struct table *table, struct slot *slot, uint32_t hash) {
 }
 
 static struct slot *fresh_slot(const struct table *table, uint32_t hash) {
-  const struct index *index = &table->index;
-  for (size_t at = hash & index->mask;; at = (at + 1) & index->mask)
-    if (index->hashes[at] == hash && ((struct slot *)index->items[at])->fresh) return index->items[at];
+  const struct index_part *part = index_part(&table->index, hash);
+  for (size_t at = hash & part->mask;; at = (at + 1) & part->mask)
+    if (part->hashes[at] == hash && ((struct slot *)part->items[at])->fresh) return part->items[at];
 }
 
 static void fresh_ahead(const struct table *table) {
@@ -438,12 +443,12 @@ static enum step trim_fresh(struct table *table) {
 }
 
 static enum step trim_regular(struct table *table) {
-  size_t place = hand_place(table, 0);
-  struct slot *slot = slot_in(table, place);
+  uint32_t hash = 0;
+  struct slot *slot = slot_in(table, hand_place(table, 0), &hash);
   hand_ahead(table);
   if (slot && !slot->fresh && !slot->uses && !pinned(slot)) {
     // Another may move into the place: the hand stays.
-    evict(table, slot, table->index.hashes[place]);
+    evict(table, slot, hash);
     return STEP_EVICTED;
   }
   if (slot && !slot->fresh && slot->uses) slot->uses--;
@@ -460,7 +465,7 @@ void table_trim(struct table *table) {
   size_t patience = trim_patience(table);
   // Empty places are counted too, else a sparse table could be circled for ever.
   for (size_t stayed = 0, places = 0; table_bytes(table) > table->max_bytes && stayed < patience; places++) {
-    if (places > table->index.mask) return;
+    if (places > table->index.now.mask) return;
     enum step step = trim_fresh(table);
     if (step == STEP_NONE) step = trim_regular(table);
     if (step == STEP_STAYED) stayed++;
@@ -469,8 +474,7 @@ void table_trim(struct table *table) {
 }
 
 void table_clear(struct table *table) {
-  for (size_t at = 0; at <= table->index.mask; at++)
-    if (table->index.hashes[at]) slot_free(table->index.items[at]);
+  table_each(table, slot_free, NULL);
   index_clear(&table->index);
   kept_clear(table);
   memory_free(table->dirty);
@@ -494,7 +498,13 @@ size_t table_bytes(const struct table *table) {
          table->kept_bytes;
 }
 
+static void each_of(const struct index_part *part, void (*visit)(void *context, struct slot *slot),
+                    void *context) {
+  for (size_t at = 0; part->hashes && at <= part->mask; at++)
+    if (part->hashes[at]) visit(context, part->items[at]);
+}
+
 void table_each(struct table *table, void (*visit)(void *context, struct slot *slot), void *context) {
-  for (size_t at = 0; at <= table->index.mask; at++)
-    if (table->index.hashes[at]) visit(context, table->index.items[at]);
+  each_of(&table->index.now, visit, context);
+  each_of(&table->index.old, visit, context);
 }
