@@ -92,6 +92,14 @@ static inline enum host_phase host_phase(void *context) {
   return (enum host_phase)atomic_load(&((struct host *)context)->phase);
 }
 
+/** Its providers report in the host's envelope. */
+static inline int host_feedback(void *context, const struct config_provider *account, struct str body,
+                                struct buf *events, struct error *err) {
+  (void)context, (void)account, (void)err;
+  buf_append(events, body.data, body.len);
+  return 0;
+}
+
 static inline void host_scrape(void *context) {
   atomic_fetch_add(&((struct host *)context)->scrapes, 1);
 }
@@ -142,8 +150,11 @@ static inline struct host *host_start(const struct config *config) {
   int descriptor = ingest_listen(loopback, &host->port, &err);
   if (descriptor < 0) fprintf(stderr, "%s\n", err.message), abort();
   static struct ingest_port port;
-  port = (struct ingest_port){
-      .context = host, .submit = host_submit, .phase = host_phase, .scrape = host_scrape};
+  port = (struct ingest_port){.context = host,
+                              .submit = host_submit,
+                              .phase = host_phase,
+                              .feedback = host_feedback,
+                              .scrape = host_scrape};
   atomic_store(&host->phase, HOST_RUNNING);
   uv_loop_init(&host->loop);
   uv_loop_init(&host->judge_loop);

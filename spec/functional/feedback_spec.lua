@@ -2,6 +2,7 @@
 local Host = require "spec.functional.support.host"
 local cjson = require "cjson"
 local files = require "spec.functional.support.files"
+local http = require "spec.functional.support.http"
 local process = require "spec.functional.support.process"
 
 --- Thanks who opens or clicks, and writes to whom it may.
@@ -37,15 +38,21 @@ local function report(path, body, headers)
   return host:request { method = "POST", path = "/v1/feedback/" .. path, body = body, headers = headers }
 end
 
---- A webhook's report, signed as it should be but for what `changes` says.
-local function webhook(reports, changes)
+--- The headers of a webhook's report, signed as it should be but for what `changes` says.
+local function claim(body, changes)
   changes = changes or {}
-  local body, at = cjson.encode(reports), changes.at or os.time()
-  return report(changes.account or "crm", changes.body or body, {
+  local at = changes.at or os.time()
+  return {
     ["webhook-id"] = "m1",
     ["webhook-timestamp"] = tostring(at),
     ["webhook-signature"] = changes.signature or "v1,older " .. hmac(changes.key or key, "m1", at, body),
-  })
+  }
+end
+
+local function webhook(reports, changes)
+  changes = changes or {}
+  local body = cjson.encode(reports)
+  return report(changes.account or "crm", changes.body or body, claim(body, changes))
 end
 
 local function sendgrid(reports, changes)
@@ -175,5 +182,41 @@ describe("what a provider reports", function()
     assert.equal(400, answer.status)
     assert.truthy(answer.json.error:find "no JSON")
     assert.equal(415, report("crm", "[]", { ["Content-Type"] = "text/plain" }).status)
+  end)
+end)
+
+describe("what a provider reports to a host that has no room for all of it", function()
+  setup(function()
+    directory = files.temporary()
+    host = Host.start {
+      env = { CRM = key },
+      config = { workers = 1, ingest = { queue = 10 },
+        providers = { { name = "crm", type = "webhook", url = "http://127.0.0.1:1/", secret_env = "CRM" } } },
+    }
+  end)
+  teardown(function()
+    host:remove()
+    files.remove(directory)
+  end)
+
+  it("is asked for again until all is taken, each report once", function()
+    local reports, events = {}, {}
+    for index = 1, 8 do
+      reports[index] = { id = "r" .. index, type = "message.bounced", user = "user-" .. index, timestamp = Host.now() }
+      events[index] = Host.event { user = "other-" .. index }
+    end
+    local body = cjson.encode(reports)
+    -- In one piece, so that the events are in the queue when the reports come.
+    local link = host:connect()
+    link:send(http.request_bytes { body = Host.json(events) } ..
+      http.request_bytes { path = "/v1/feedback/crm", body = body, headers = claim(body) })
+    local first, answer = link:answer(), link:answer()
+    link:close()
+    assert.same({ 202, 8 }, { first.status, first.json.accepted })
+    assert.same({ 429, 2 }, { answer.status, answer.json.accepted }, answer.body)
+    assert.is_true(tonumber(answer.headers["retry-after"]) >= 1)
+    answer = webhook(reports)
+    assert.same({ 202, 6, 2 }, { answer.status, answer.json.accepted, answer.json.duplicates }, answer.body)
+    for index = 1, 8 do assert.truthy(suppressed("user-" .. index).email, index) end
   end)
 end)

@@ -66,7 +66,7 @@ struct exchange *exchange_new(struct ingest *ingest, struct connection *connecti
   exchange->stage = EXCHANGE_RECEIVING;
   exchange->status = 0;
   exchange->persistent = exchange->http_1_0 = exchange->head_only = false;
-  exchange->continue_due = exchange->has_verdicts = false;
+  exchange->continue_due = exchange->has_verdicts = exchange->status_alone = false;
   exchange->retry_after = 0;
   exchange->header = NULL;
   exchange->content_type = "application/json";
@@ -163,7 +163,8 @@ void exchange_judge(struct exchange *exchange) {
   exchange->rejected = counts[INGEST_REJECTED];
   exchange->retries = counts[INGEST_RETRY];
   exchange->has_verdicts = true;
-  if (exchange->accepted + exchange->duplicates > 0)
+  bool again = exchange->status_alone && exchange->retries > 0;
+  if (exchange->accepted + exchange->duplicates > 0 && !again)
     exchange->status = 202;
   else if (exchange->retries == 0)
     exchange->status = 400;
