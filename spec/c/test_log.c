@@ -530,6 +530,37 @@ static void a_segment_that_cannot_begin_fails_its_group(void **state) {
   support_loop_deinit(&loop);
 }
 
+/** Killed between a segment's first bytes and its sync: who finds them makes them durable before anything is
+ * written behind them. */
+static void a_segment_with_nothing_in_it_is_made_durable(void **state) {
+  (void)state;
+  struct support_loop loop;
+  support_loop_init(&loop);
+  struct log *log = open_fresh();
+  struct log_position durable, end;
+  assert_int_equal(write_numbers(log, &loop, 1, 3, &durable), 0);
+  log_close(log);
+  struct log_options options = {.directory = support_path("log"), .segment_size = 1000, .segment_age = 1000};
+  struct error err;
+  support_failpoints("log.segment=error");
+  assert_int_equal(log_open(&log, &options, durable, &err), ERROR_IO); // as far as the killed one came
+  uint64_t cut;
+  support_failpoints("log.settle=error");
+  assert_int_equal(log_settle(support_path("log"), NULL, &end, &cut, &err), ERROR_IO);
+  support_failpoints("");
+  assert_int_equal(log_settle(support_path("log"), NULL, &end, &cut, &err), 0);
+  assert_int_equal(end.segment, 2);
+  assert_int_equal(end.offset, SEGMENT_HEADER);
+  log = open_log(end, 1 << 30, 1 << 30);
+  assert_int_equal(write_numbers(log, &loop, 4, 3, &end), 0);
+  log_close(log);
+  assert_int_equal(end.segment, 3);
+  struct outcome_of_reading out = read_all((struct log_position){0, 0}, NULL);
+  assert_int_equal(out.rc, 0);
+  assert_int_equal(out.last, 6);
+  support_loop_deinit(&loop);
+}
+
 static void what_was_answered_survives_a_kill(void **state) {
   (void)state;
   static const char *const points[] = {"log.write=kill@", "log.fsync=kill@", "log.segment=kill@"};
@@ -687,6 +718,7 @@ int main(void) {
       TEST(a_failed_sync_is_never_believed),
       TEST(a_full_disk_is_named),
       TEST(a_segment_that_cannot_begin_fails_its_group),
+      TEST(a_segment_with_nothing_in_it_is_made_durable),
       TEST(what_was_answered_survives_a_kill),
       TEST(many_threads_keep_each_its_order),
       TEST(the_patient_share_a_group_with_who_is_not),

@@ -66,8 +66,9 @@ uint64_t log_reader_offset(const struct log_reader *reader);
 /** Read such a record again, where the segment's bytes are at hand. Borrows from them. */
 void log_record_get(struct log_record *record, const uint8_t *framed);
 
-/** That a group ends at this position (or its segment begins). @param again  write and sync that group once
- * more: all groups before it are stated as durable by those behind them. */
+/** That a group ends at this position (or its segment begins). @param again  write and sync that group
+ * once more: all groups before it are stated as durable by those behind them. Where there is none, the header
+ * and the file's name: all segments before are durable. */
 int segment_confirm(const char *directory, struct log_position end, bool again, struct error *err);
 
 /** pread() and pwrite() that end only when all is done, the file has ended, or with an error.

@@ -20,6 +20,17 @@ static int rewrite(int descriptor, const struct group *group, struct error *err)
   return failure ? error_set_errno(err, failure, "making the log's end durable failed") : 0;
 }
 
+/** The same for a segment that has no group yet: who began it may have been killed before its header was
+ * durable, and what stands behind a segment that a power cut takes away is refused. */
+static int rewrite_header(const char *directory, int descriptor, struct error *err) {
+  uint8_t header[SEGMENT_HEADER];
+  int64_t got = file_read_at(descriptor, header, sizeof header, 0);
+  int failure = got < 0 || file_write_at(descriptor, header, (size_t)got, 0) ? errno : 0;
+  if (!failure) failure = FAILPOINT("log.settle");
+  if (!failure && (fsync(descriptor) || directory_sync(directory))) failure = errno;
+  return failure ? error_set_errno(err, failure, "making the log's last segment durable failed") : 0;
+}
+
 int segment_confirm(const char *directory, struct log_position end, bool again, struct error *err) {
   struct segment segment;
   int descriptor;
@@ -33,8 +44,11 @@ int segment_confirm(const char *directory, struct log_position end, bool again, 
   if (offset != end.offset)
     rc = error_set(err, ERROR_CORRUPT, "log segment %016" PRIx64 ": no group ends at offset %" PRIu64,
                    end.segment, end.offset);
+  else if (!again)
+    rc = 0;
   else
-    rc = again && offset > SEGMENT_HEADER ? rewrite(descriptor, &group, err) : 0;
+    rc = offset > SEGMENT_HEADER ? rewrite(descriptor, &group, err)
+                                 : rewrite_header(directory, descriptor, err);
 cleanup:
   close(descriptor);
   return rc;
