@@ -493,7 +493,8 @@ static void test_resend_without_room(void **state) {
     struct decider *decider = decider_new(&(struct decider_options){
         .engine = world.bench.engine, .config = world.bench.config, .record_max = room});
     record_init(&record);
-    rc = decide_resend(decider, &record, &effect.message.message, &world.decision, &err) != 0;
+    rc = decide_resend(decider, &record, &effect.message.message,
+                       &(struct outcome){.kind = OUTCOME_HELD, .attempt = 1}, &world.decision, &err) != 0;
     refused += rc;
     assert_true((record.bytes.len == 0) == rc && (world.decision.effects.len == 0) == rc);
     record_deinit(&record);

@@ -175,6 +175,52 @@ describe("a message that may have arrived", function()
   end)
 end)
 
+describe("a dead letter that is sent again", function()
+  it("gives its place back when it is rejected then, but not when it may have arrived before", function()
+    local sink = Sink.start()
+    local host = Host.start { rules = { tell = [[
+local kairos = require "kairos"
+return kairos.rule {
+  name = "tell",
+  on = "tell",
+  act = function(event, user)
+    local p = event.payload
+    user:send { channel = "webhook", template = "said", data = { text = p.text }, purpose = "offers", once_per = p.once_per }
+  end,
+}
+]] }, env = { HOOK_SECRET = "whsec_" .. ("a"):rep(32) }, config = {
+      purposes = { { name = "offers", caps = "1/1h" } },
+      providers = { { name = "hook", type = "webhook", url = sink.url, secret_env = "HOOK_SECRET", attempts = 1 } },
+      routes = { webhook = "hook" },
+    } }
+    finally(function()
+      host:remove()
+      sink:remove()
+    end)
+    -- The sink has Ada's and Cid's; it refuses Bob's.
+    sink:answer { next = { { act = "close" }, { act = "close" }, { status = 400 } }, default = { status = 400 } }
+    local arrived, letters = { ada = true, cid = true }, {}
+    for index, user in ipairs { "ada", "cid", "bob" } do
+      host:accept(tell(user, "1", { once_per = user == "cid" and "1d" or nil }))
+      for _, letter in ipairs(host:dead(index)) do letters[letter.user] = letter.id end
+    end
+    for index, user in ipairs { "ada", "cid", "bob" } do
+      -- Again and again: it may have arrived as long as there is a letter of it.
+      for again = 1, 2 do
+        assert.equal(0, host:command("dead", "retry", letters[user]).status)
+        assert.equal(3 + 2 * (index - 1) + again, #sink:await(3 + 2 * (index - 1) + again))
+        assert.equal(3, #host:dead(3))
+      end
+    end
+    for _, user in ipairs { "ada", "cid", "bob" } do
+      host:accept(tell(user, "2", { once_per = user == "cid" and "1d" or nil }))
+      local reason = reasons(host, user)[#reasons(host, user)]
+      assert.equal(arrived[user] and (user == "cid" and "once_per" or "cap") or "", reason, user)
+      agrees(host, user)
+    end
+  end)
+end)
+
 describe("a message that a cap defers", function()
   local SECONDS = 2
   local host, sink

@@ -465,12 +465,17 @@ void decide_timer(struct decider *decider, struct record *record, struct entity 
   decide_finish(decider, out);
 }
 
+bool decide_may_have_arrived(const struct outcome *outcome) {
+  // One that the provider refused did not; one that failed before may have arrived all the same.
+  return outcome->attempt > (outcome->kind == OUTCOME_REJECTED ? 1 : 0);
+}
+
 /** Whether this gives back what the message reserved: not if an attempt may have arrived. */
 static bool gives_back(const struct message *message, const struct outcome *outcome) {
   if (!message->once_key && !message->reserved) return false;
-  // An attempt that failed before may have arrived all the same.
-  if (outcome->kind == OUTCOME_REJECTED) return outcome->attempt <= 1;
-  return (outcome->kind == OUTCOME_EXPIRED || outcome->kind == OUTCOME_CANCELLED) && outcome->attempt == 0;
+  bool ends = outcome->kind == OUTCOME_REJECTED || outcome->kind == OUTCOME_EXPIRED ||
+              outcome->kind == OUTCOME_CANCELLED;
+  return ends && !decide_may_have_arrived(outcome);
 }
 
 bool decide_outcome_needs_record(const struct message *message, const struct outcome *outcome) {

@@ -194,6 +194,8 @@ int decide_journey_move(struct decider *decider, struct record *record, struct h
 /** An operator ends one. @return 0 or ERROR_NOT_FOUND */
 int decide_journey_stop(struct decider *decider, struct record *record, struct hash128 id, struct str reason,
                         int64_t wall, struct decision *out, struct error *err);
-/** A given-up message goes back to the outbox under its own id: MESSAGE and DEAD_CLEAR. */
+/** A given-up message goes back to the outbox under its own id: MESSAGE and DEAD_CLEAR. Attempts are counted
+ * anew; so if one of those before may have arrived, it holds its places from now on however it ends.
+ * @param ended  how it was given up: kind and attempt are looked at */
 int decide_resend(struct decider *decider, struct record *record, const struct message *message,
-                  struct decision *out, struct error *err);
+                  const struct outcome *ended, struct decision *out, struct error *err);

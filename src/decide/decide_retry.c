@@ -91,7 +91,7 @@ int decide_retry(struct decider *decider, struct record *record, struct entity e
 }
 
 int decide_resend(struct decider *decider, struct record *record, const struct message *message,
-                  struct decision *out, struct error *err) {
+                  const struct outcome *ended, struct decision *out, struct error *err) {
   decide_begin(decider, record, out);
   struct suppression suppression;
   if (record_suppressed(record, message->channel, &suppression))
@@ -121,6 +121,11 @@ int decide_resend(struct decider *decider, struct record *record, const struct m
   value_put_string(&decider->checks, STR("operator"));
   value_put_string(&decider->checks, STR("sent again from the dead letters"));
   effect.message.verdict.checks = buf_str(&decider->checks);
+  if (decide_may_have_arrived(ended)) { // its places are taken, and it knows of none that it could give back
+    effect.message.message.once_key = 0;
+    effect.message.message.once_until = 0;
+    effect.message.message.reserved = 0;
+  }
   if (rc == 0) rc = draft_add(&decider->draft, &effect, err);
   if (rc == 0)
     rc = draft_add(&decider->draft, &(struct effect){.type = EFFECT_DEAD_CLEAR, .dead_id = message->id}, err);

@@ -15,6 +15,7 @@ enum { PASTS = 8 };
 /** A message decided in the replay: an outcome may give back what it reserved. */
 struct sent {
   struct buf bytes;
+  struct outcome ended; /**< its latest: kind and attempt alone */
 };
 
 /** A rule's dead letter: an operator may have had it run again. An encoded EFFECT_FAILURE. */
@@ -152,12 +153,24 @@ static void note_run(void *context, const struct decider_run *run) {
   replay->row_count++;
 }
 
+static struct sent *sent_of(const struct replay *replay, struct hash128 id, struct message *message) {
+  for (size_t i = replay->sent_count; i-- > 0;) {
+    struct reader reader = reader_of(buf_str(&replay->sent[i].bytes));
+    if (message_decode(message, &reader, NULL) == 0 && hash128_equal(message->id, id))
+      return &replay->sent[i];
+  }
+  return NULL;
+}
+
 static void note_message(void *context, const struct message *message, const struct verdict *verdict) {
   struct replay *replay = context;
-  if (!verdict->pass || (!message->once_key && !message->reserved)) return;
+  struct message before; // one that is sent again may have no places to give back any more
+  if (!verdict->pass || (!message->once_key && !message->reserved && !sent_of(replay, message->id, &before)))
+    return;
   replay->sent = memory_realloc(replay->sent, (replay->sent_count + 1) * sizeof *replay->sent);
   struct sent *sent = &replay->sent[replay->sent_count++];
   buf_init(&sent->bytes);
+  sent->ended = (struct outcome){0};
   message_encode(message, &sent->bytes);
 }
 
@@ -220,15 +233,6 @@ static struct decider *decider_of(const struct replay *replay) {
   return replay->now->generation->workers[0].decider;
 }
 
-static const struct sent *sent_of(const struct replay *replay, struct hash128 id, struct message *message) {
-  for (size_t i = replay->sent_count; i-- > 0;) {
-    struct reader reader = reader_of(buf_str(&replay->sent[i].bytes));
-    if (message_decode(message, &reader, NULL) == 0 && hash128_equal(message->id, id))
-      return &replay->sent[i];
-  }
-  return NULL;
-}
-
 static void note_letters(struct replay *replay, const struct log_record *record) {
   struct reader reader = reader_of(record->effects);
   struct effect effect;
@@ -256,14 +260,15 @@ static void replay_retry(struct replay *replay, const struct log_record *record)
   struct effect effect, failure;
   struct decision decision;
   struct message message;
+  struct sent *sent;
   struct error err;
   while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) {
     if (effect.type != EFFECT_DEAD_CLEAR) continue;
     if (letter_of(replay, effect.dead_id, &failure))
       decide_retry(decider_of(replay), &replay->record, record->entity, &failure.failure, record->at,
                    &decision, &err);
-    else if (sent_of(replay, effect.dead_id, &message))
-      decide_resend(decider_of(replay), &replay->record, &message, &decision, &err);
+    else if ((sent = sent_of(replay, effect.dead_id, &message)))
+      decide_resend(decider_of(replay), &replay->record, &message, &sent->ended, &decision, &err);
   }
 }
 
@@ -275,8 +280,12 @@ static void replay_effects(struct replay *replay, const struct log_record *recor
   struct decision decision;
   while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0) {
     struct message message;
-    if (effect.type == EFFECT_OUTCOME && sent_of(replay, effect.outcome.message_id, &message))
+    struct sent *sent;
+    if (effect.type == EFFECT_OUTCOME && (sent = sent_of(replay, effect.outcome.message_id, &message))) {
+      sent->ended.kind = effect.outcome.kind;
+      sent->ended.attempt = effect.outcome.attempt;
       decide_outcome(decider_of(replay), &replay->record, &message, &effect.outcome, &decision);
+    }
     if (effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS || effect.type == EFFECT_CONSENT ||
         effect.type == EFFECT_ATTRIBUTE || effect.type == EFFECT_TIMER_CLEAR ||
         effect.type == EFFECT_WINDOW_STATE || effect.type == EFFECT_JOURNEY ||

@@ -268,7 +268,7 @@ static int decide_dead(struct worker_input *input, struct decider *decider, stru
   struct message message;
   struct reader reader = reader_of(letter->outcome.message);
   int rc = message_decode(&message, &reader, err);
-  return rc ? rc : decide_resend(decider, record, &message, out, err);
+  return rc ? rc : decide_resend(decider, record, &message, &letter->outcome, out, err);
 }
 
 static void dead_advance(struct mail *mail, bool cancelled) {
