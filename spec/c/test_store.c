@@ -873,6 +873,10 @@ static void a_backup_is_a_directory_to_start_on(void **state) {
   int rc = store_backup(store, support_path("log"), log, target, &err);
   if (rc) fail_msg("%s", err.message);
   assert_int_equal(store_backup(store, support_path("log"), log, target, &err), ERROR_EXISTS);
+  support_failpoints("store.directory=error");
+  assert_int_equal(store_backup(store, support_path("log"), log, target, &err), ERROR_IO);
+  assert_non_null(strstr(err.message, "cannot be read"));
+  support_failpoints("");
   // What happens afterwards is not in it.
   support_event(&input, support_user("ada"), "event-41", now);
   record.seq = 41;

@@ -224,6 +224,26 @@ static void what_a_crash_left_is_not_taken_in(void **state) {
   store_close(store);
 }
 
+/** What is missed in the folder would be covered by a merge, and deleted. */
+static void a_folder_that_cannot_be_read_to_its_end_is_refused(void **state) {
+  (void)state;
+  make_store(5);
+  for (int hit = 1; hit <= 8; hit++) { // of five files, . and .., and the end
+    struct store_options options = support_store_options();
+    struct error err = {0};
+    struct store *store;
+    char specification[64];
+    snprintf(specification, sizeof specification, "store.directory=error@%d", hit);
+    support_failpoints(specification);
+    assert_int_equal(store_rocks_open(&store, &options, &err), ERROR_IO);
+    if (!strstr(err.message, "db/marks")) fail_msg("%s", err.message);
+  }
+  support_failpoints("");
+  struct store *store = support_open_store();
+  assert_seen(store, 1, 5);
+  store_close(store);
+}
+
 static void assert_refused(int code, const char *name) {
   struct store_options options = support_store_options();
   for (int read_only = 0; read_only < 2; read_only++) {
@@ -422,6 +442,7 @@ int main(int count, char **words) {
       TEST(a_merge_may_end_anywhere),
       TEST(a_merge_that_fails_is_tried_again),
       TEST(what_a_crash_left_is_not_taken_in),
+      TEST(a_folder_that_cannot_be_read_to_its_end_is_refused),
       TEST(damage_is_told),
       TEST(format_2_is_taken_over),
       TEST(taking_over_may_end_anywhere),

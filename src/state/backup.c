@@ -14,14 +14,27 @@ static const char *last_part(const char *path) {
   return slash ? slash + 1 : path;
 }
 
+/** Where its name lies. */
+static int sync_parent(const char *path) {
+  size_t len = strlen(path);
+  while (len && path[len - 1] == '/') len--;
+  while (len && path[len - 1] != '/') len--;
+  char *parent = len ? memory_dup(path, len) : memory_dup(".", 1);
+  int rc = directory_sync(parent), failure = errno;
+  memory_free(parent);
+  errno = failure;
+  return rc;
+}
+
 static int make_empty(const char *path, struct error *err) {
   if (mkdir(path, 0750) == 0) return 0;
   if (errno != EEXIST) return error_set_errno(err, errno, "%s: cannot be made", path);
   DIR *dir = opendir(path);
   if (!dir) return error_set_errno(err, errno, "%s: cannot be read", path);
-  int count = 0;
-  while (readdir(dir)) count++;
+  int count = 0, failure;
+  for (const struct dirent *entry; !(failure = directory_next(dir, &entry)) && entry;) count++;
   closedir(dir);
+  if (failure) return error_set_errno(err, failure, "%s: cannot be read", path);
   return count <= 2
              ? 0
              : error_set(err, ERROR_EXISTS, "%s: is not empty; a backup needs a folder of its own", path);
@@ -150,7 +163,7 @@ int store_backup(struct store *store, const char *log_directory, struct log *log
   else if (!rc)
     rc = log_settle(log_directory, NULL, &end, &cut, err);
   if (!rc) rc = copy_log(log_directory, end, segments, err);
-  if (!rc && directory_sync(target)) rc = error_set_errno(err, errno, "%s", target);
+  if (!rc && (directory_sync(target) || sync_parent(target))) rc = error_set_errno(err, errno, "%s", target);
   pthread_rwlock_unlock(&store->segments_lock);
   if (rc) error_prefix(err, "backup");
   memory_free(database);

@@ -42,16 +42,22 @@ int segment_list(const char *directory, struct buf *numbers, struct error *err) 
   buf_clear(numbers);
   DIR *dir = opendir(directory);
   if (!dir) return errno == ENOENT ? 0 : error_set_errno(err, errno, "%s", directory);
-  errno = 0;
-  for (struct dirent *entry; (entry = readdir(dir)); errno = 0) {
+  int failure;
+  for (const struct dirent *entry; !(failure = directory_next(dir, &entry)) && entry;) {
     uint64_t number;
     if (parse_name(entry->d_name, &number)) buf_append(numbers, &number, sizeof number);
   }
-  int failure = errno;
   closedir(dir);
   if (failure) return error_set_errno(err, failure, "%s", directory);
   if (numbers->len) qsort(numbers->data, numbers->len / sizeof(uint64_t), sizeof(uint64_t), compare_numbers);
   return 0;
+}
+
+int directory_next(DIR *open, const struct dirent **entry) {
+  int failure = FAILPOINT("store.directory");
+  errno = 0;
+  *entry = failure ? NULL : readdir(open);
+  return failure ? failure : *entry ? 0 : errno;
 }
 
 int64_t file_read_at(int descriptor, void *data, size_t len, uint64_t offset) {

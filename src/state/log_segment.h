@@ -10,6 +10,8 @@
 
 #include "state/log.h"
 
+#include <dirent.h>
+
 enum {
   SEGMENT_VERSION = 1,
   SEGMENT_HEADER = 64,
@@ -76,5 +78,9 @@ int segment_confirm(const char *directory, struct log_position end, bool again, 
 int64_t file_read_at(int descriptor, void *data, size_t len, uint64_t offset);
 /** @return 0, or -1 with errno. */
 int file_write_at(int descriptor, const void *data, size_t len, uint64_t offset);
+/** The folder's next name. One that cannot be read is no end of the folder: who takes it for that misses
+ * files.
+ * @return 0, null with it at the end; or the errno, null with it too */
+int directory_next(DIR *open, const struct dirent **entry);
 /** Make names in the directory durable. @return 0, or -1 with errno. */
 int directory_sync(const char *directory);
