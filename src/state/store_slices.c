@@ -20,7 +20,7 @@ const char *slice_kind_name(enum slice_kind kind) {
   return kind_names[kind];
 }
 
-/** "seen.1700000000000" */
+/** "log.1700000000000" */
 static void name_slice(enum slice_kind kind, int64_t start, char out[48]) {
   snprintf(out, 48, "%s.%" PRId64, kind_names[kind], start);
 }

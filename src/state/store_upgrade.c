@@ -97,12 +97,13 @@ int upgrade_drop(struct store *store, struct old_family *families, size_t count,
   for (size_t i = 0; i < count; i++) {
     char key[64], *complaint = NULL;
     snprintf(key, sizeof key, "slice:%s", families[i].name);
-    int rc = store_failpoint(FAILPOINT("store.upgrade"), "dropping dedup marks of an older format", err);
+    // The key first: once the family is gone nothing leads to it.
+    rocksdb_delete_cf(store->db, store->synced_options, store->families[FAMILY_META], key, strlen(key),
+                      &complaint);
+    int rc = store_fault(complaint, "dropping dedup marks of an older format", err);
+    if (!rc) rc = store_failpoint(FAILPOINT("store.upgrade"), "dropping dedup marks of an older format", err);
     if (rc) return rc;
     rocksdb_drop_column_family(store->db, families[i].family, &complaint);
-    if (!complaint)
-      rocksdb_delete_cf(store->db, store->synced_options, store->families[FAMILY_META], key, strlen(key),
-                        &complaint);
     rc = store_fault(complaint, "dropping dedup marks of an older format", err);
     if (rc) return rc;
   }
