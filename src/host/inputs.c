@@ -291,6 +291,12 @@ static void accept_arrival(struct worker *worker, const struct arrival *arrival)
  * cache, and an event's state, which lies anywhere in memory, has arrived when its turn comes. */
 void inputs_decide(struct worker *worker) {
   if (!worker->arrival_count) return;
+  if (worker->parked) { // its tables and the store's filter may be gone: nothing is looked at ahead
+    for (size_t at = 0; at < worker->arrival_count; at++)
+      acks_add(&worker->refused, worker->arrivals[at].batch, worker->arrivals[at].item, INGEST_RETRY);
+    worker->arrival_count = 0;
+    return;
+  }
   process_begin(worker);
   for (int at = -AHEAD_EVENT; at < 0; at++) arrival_ahead(worker, (size_t)at);
   for (size_t at = 0; at < worker->arrival_count; at++) {
