@@ -181,7 +181,9 @@ describe("what a provider reports", function()
       ["webhook-signature"] = hmac(key, "m1", at, "{") })
     assert.equal(400, answer.status)
     assert.truthy(answer.json.error:find "no JSON")
-    assert.equal(415, report("crm", "[]", { ["Content-Type"] = "text/plain" }).status)
+    local headers = claim "[]"
+    headers["Content-Type"] = "text/plain"
+    assert.equal(415, report("crm", "[]", headers).status)
   end)
 end)
 

@@ -97,6 +97,23 @@ void webhook_sign(struct webhook_signer *signer, struct str id, int64_t timestam
   put_signature(signer->context, id, (struct str){signer->middle, signer->middle_len}, body, out);
 }
 
+/** Take the next signature off the header's list. */
+static struct str next_signature(struct str *signatures) {
+  const char *end = memchr(signatures->data, ' ', signatures->len);
+  struct str one = {signatures->data, end ? (size_t)(end - signatures->data) : signatures->len};
+  size_t taken = one.len + (end != NULL);
+  *signatures = (struct str){signatures->data + taken, signatures->len - taken};
+  return one;
+}
+
+bool webhook_signed(struct str signatures) {
+  while (signatures.len) {
+    struct str one = next_signature(&signatures);
+    if (one.len == WEBHOOK_SIGNATURE_LENGTH && memcmp(one.data, "v1,", 3) == 0) return true;
+  }
+  return false;
+}
+
 bool webhook_verify(const struct webhook_signer *signer, struct str id, struct str timestamp, struct str body,
                     struct str signatures) {
   char expected[WEBHOOK_SIGNATURE_LENGTH + 1];
@@ -108,11 +125,8 @@ bool webhook_verify(const struct webhook_signer *signer, struct str id, struct s
   EVP_MAC_CTX_free(context);
   buf_deinit(&middle);
   while (signatures.len) {
-    const char *end = memchr(signatures.data, ' ', signatures.len);
-    size_t len = end ? (size_t)(end - signatures.data) : signatures.len;
-    if (len == WEBHOOK_SIGNATURE_LENGTH && CRYPTO_memcmp(signatures.data, expected, len) == 0) return true;
-    len += end != NULL;
-    signatures = (struct str){signatures.data + len, signatures.len - len};
+    struct str one = next_signature(&signatures);
+    if (one.len == WEBHOOK_SIGNATURE_LENGTH && CRYPTO_memcmp(one.data, expected, one.len) == 0) return true;
   }
   return false;
 }

@@ -7,16 +7,30 @@ enum {
   FIRST_CAPACITY = 4096
 };
 
-static int refuse_size(struct exchange *exchange) {
-  exchange_refuse(exchange, 413, "the body is larger than http.max_body (%llu bytes) allows",
-                  (unsigned long long)exchange->ingest->shared->max_body);
+uint64_t body_max(const struct body *body, const struct ingest *ingest) {
+  uint64_t max = ingest->shared->max_body;
+  return body->is_report && max > FEEDBACK_BODY_MAX ? FEEDBACK_BODY_MAX : max;
+}
+
+int body_refuse_size(const struct body *body, struct exchange *exchange) {
+  uint64_t max = body_max(body, exchange->ingest);
+  if (max < exchange->ingest->shared->max_body)
+    exchange_refuse(exchange, 413, "reports are taken up to %llu bytes a request", (unsigned long long)max);
+  else
+    exchange_refuse(exchange, 413, "the body is larger than http.max_body (%llu bytes) allows",
+                    (unsigned long long)max);
   return -1;
 }
 
 /** Book the difference to a capacity of `capacity` bytes. */
 static bool book(struct body *body, struct ingest *ingest, size_t capacity) {
   if (capacity <= body->booked) return true;
-  if (!account_take(&ingest->account, capacity - body->booked)) return false;
+  size_t more = capacity - body->booked;
+  if (body->is_report && !account_take(&ingest->reports, more)) return false;
+  if (!account_take(&ingest->account, more)) {
+    if (body->is_report) account_give(&ingest->reports, more);
+    return false;
+  }
   body->booked = capacity;
   return true;
 }
@@ -51,7 +65,7 @@ int body_unpack(struct body *body, struct exchange *exchange) {
 }
 
 static int inflate_bytes(struct body *body, struct exchange *exchange, struct str bytes) {
-  uint64_t max_body = exchange->ingest->shared->max_body;
+  uint64_t max_body = body_max(body, exchange->ingest);
   z_stream *stream = body->inflate;
   stream->next_in = (Bytef *)(uintptr_t)bytes.data;
   stream->avail_in = (uInt)bytes.len;
@@ -71,7 +85,7 @@ static int inflate_bytes(struct body *body, struct exchange *exchange, struct st
     stream->avail_out = (uInt)room;
     code = inflate(stream, Z_NO_FLUSH);
     body->bytes.len += room - stream->avail_out;
-    if (body->bytes.len > max_body) return refuse_size(exchange);
+    if (body->bytes.len > max_body) return body_refuse_size(body, exchange);
     if (code == Z_STREAM_END)
       body->member_ended = true;
     else if (code != Z_OK && code != Z_BUF_ERROR) {
@@ -85,7 +99,7 @@ static int inflate_bytes(struct body *body, struct exchange *exchange, struct st
 
 int body_add(struct body *body, struct exchange *exchange, struct str bytes, bool whole) {
   body->received += bytes.len;
-  if (body->received > exchange->ingest->shared->max_body) return refuse_size(exchange);
+  if (body->received > body_max(body, exchange->ingest)) return body_refuse_size(body, exchange);
   if (body->inflate) return inflate_bytes(body, exchange, bytes);
   if (whole) {
     body->borrowed = bytes;
@@ -112,6 +126,7 @@ void body_reset(struct body *body, struct ingest *ingest) {
     memory_free(body->inflate);
   }
   if (body->booked) account_give(&ingest->account, body->booked);
+  if (body->booked && body->is_report) account_give(&ingest->reports, body->booked);
   if (body->bytes.data && body->bytes.cap <= SPARE_BODY_MAX && ingest->spare_body_count < SPARE_BODIES &&
       !ingest->closing)
     ingest->spare_bodies[ingest->spare_body_count++] = body->bytes;

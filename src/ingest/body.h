@@ -11,6 +11,7 @@
 #include <zlib.h>
 
 struct body {
+  bool is_report;      /**< a provider's: FEEDBACK_BODY_MAX bounds it, and ingest's account of reports too */
   struct buf bytes;    /**< collected so far */
   struct str borrowed; /**< the whole body where it was read, instead */
   uint64_t received;   /**< bytes as they came, packed or not */
@@ -19,6 +20,10 @@ struct body {
   size_t booked;
 };
 
+/** Bytes that it may have, unpacked. */
+uint64_t body_max(const struct body *body, const struct ingest *ingest);
+/** Answer 413. @return -1. */
+int body_refuse_size(const struct body *body, struct exchange *exchange);
 /** Expect a gzip body. @return 0, or -1 with the exchange refused. */
 int body_unpack(struct body *body, struct exchange *exchange);
 /** Take the next bytes. @param whole  there is nothing before or after them, and JSON_PADDING readable bytes

@@ -118,27 +118,57 @@ static bool ecdsa_holds(EVP_PKEY *key, struct str timestamp, struct str body, st
   return holds;
 }
 
+static const struct feedback_key *key_of(const struct feedback_keys *keys,
+                                         const struct config_provider *account) {
+  return &keys->accounts[account - keys->config->providers];
+}
+
+static const char *head_fault(const struct feedback_key *key, const struct feedback_claim *claim,
+                              int64_t wall_ms) {
+  struct str timestamp = buf_str(&claim->timestamp), signature = buf_str(&claim->signature);
+  if (key->key) {
+    unsigned char der[SIGNATURE_MAX];
+    if (!timestamp.len || !signature.len)
+      return "X-Twilio-Email-Event-Webhook-Signature and -Timestamp are wanted: turn on \"Signed Event "
+             "Webhook\"";
+    if (decode_base64(signature, der, sizeof der) <= 0)
+      return "X-Twilio-Email-Event-Webhook-Signature is no ECDSA signature in base64";
+    return NULL;
+  }
+  if (!claim->id.len || !timestamp.len || !signature.len)
+    return "the headers webhook-id, webhook-timestamp and webhook-signature are wanted (Standard Webhooks)";
+  if (!is_recent(timestamp, wall_ms))
+    return "webhook-timestamp is more than five minutes from now, or no number of seconds";
+  if (!webhook_signed(signature)) return "webhook-signature holds no signature \"v1,\" and 44 of base64";
+  return NULL;
+}
+
+static const char *signature_fault(const struct feedback_key *key, const struct feedback_claim *claim,
+                                   struct str body) {
+  struct str timestamp = buf_str(&claim->timestamp), signature = buf_str(&claim->signature);
+  if (key->key)
+    return ecdsa_holds(key->key, timestamp, body, signature)
+               ? NULL
+               : "the signature is not that of this body by the account's feedback_key";
+  return webhook_verify(key->signer, buf_str(&claim->id), timestamp, body, signature)
+             ? NULL
+             : "the signature is not that of this body by the account's secret";
+}
+
+const char *feedback_admit(const struct feedback_keys *keys, const struct config_provider *account,
+                           const struct feedback_claim *claim, int64_t wall_ms) {
+  const struct feedback_key *key = key_of(keys, account);
+  const char *fault = head_fault(key, claim, wall_ms);
+  if (fault) metric_add(key->refused, 1);
+  return fault;
+}
+
 const char *feedback_verify(const struct feedback_keys *keys, const struct config_provider *account,
                             const struct feedback_claim *claim, struct str body, int64_t wall_ms) {
-  const struct feedback_key *key = &keys->accounts[account - keys->config->providers];
-  struct str id = buf_str(&claim->id), timestamp = buf_str(&claim->timestamp),
-             signature = buf_str(&claim->signature);
-  const char *fault = NULL;
-  if (key->key) {
-    if (!timestamp.len || !signature.len)
-      fault = "X-Twilio-Email-Event-Webhook-Signature and -Timestamp are wanted: turn on \"Signed Event "
-              "Webhook\"";
-    else if (!ecdsa_holds(key->key, timestamp, body, signature))
-      fault = "the signature is not that of this body by the account's feedback_key";
-  } else {
-    if (!id.len || !timestamp.len || !signature.len)
-      fault =
-          "the headers webhook-id, webhook-timestamp and webhook-signature are wanted (Standard Webhooks)";
-    else if (!is_recent(timestamp, wall_ms))
-      fault = "webhook-timestamp is more than five minutes from now, or no number of seconds";
-    else if (!webhook_verify(key->signer, id, timestamp, body, signature))
-      fault = "the signature is not that of this body by the account's secret";
-  }
+  const struct feedback_key *key = key_of(keys, account);
+  // The body may have taken its time.
+  const char *fault = head_fault(key, claim, wall_ms);
+  if (!fault) fault = signature_fault(key, claim, body);
   metric_add(fault ? key->refused : key->taken, 1);
   return fault;
 }

@@ -13,7 +13,11 @@
 #include "base/metric.h"
 #include "config/config.h"
 
-enum { FEEDBACK_AGE_S = 300 };
+enum {
+  FEEDBACK_AGE_S = 300,
+  /** Largest body, unpacked: SendGrid posts what has gathered at 768 KB (the Event Webhook's overview). */
+  FEEDBACK_BODY_MAX = 1 << 20
+};
 
 /** What a request to /v1/feedback/PROVIDER says of itself. */
 struct feedback_claim {
@@ -27,7 +31,12 @@ int feedback_keys_new(struct feedback_keys **out, const struct config *config, s
 void feedback_keys_free(struct feedback_keys *keys);
 /** The account of that name, if its reports can be checked; else null. Any thread. */
 const struct config_provider *feedback_account(const struct feedback_keys *keys, struct str name);
-/** Whether the claim's signature is that of the body. Any thread.
+/** What can be told from the head alone, so that nobody's body is read for nothing: the headers of a
+ * signature are there, have its form, and its time is recent. Any thread.
+ * @return null, or what is wrong, for the answer */
+const char *feedback_admit(const struct feedback_keys *keys, const struct config_provider *account,
+                           const struct feedback_claim *claim, int64_t wall_ms);
+/** That again, and whether the claim's signature is that of the body. Any thread.
  * @return null, or what is wrong, for the answer */
 const char *feedback_verify(const struct feedback_keys *keys, const struct config_provider *account,
                             const struct feedback_claim *claim, struct str body, int64_t wall_ms);

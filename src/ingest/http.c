@@ -18,8 +18,9 @@ static bool has_body(const llhttp_t *parser) {
 }
 
 /** The exchange has its answer, and nothing that follows on this connection can be trusted or is worth
- * reading. */
+ * reading. What came of a body makes room, however long the client takes to close. */
 static int end_with(struct connection *connection, struct exchange *exchange) {
+  body_reset(&connection->request.body, connection->ingest);
   exchange->stage = EXCHANGE_READY;
   exchange->persistent = false;
   exchange->continue_due = false;

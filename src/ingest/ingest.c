@@ -13,6 +13,12 @@
 
 enum { SWEEP_MIN_MS = 5, SWEEP_MAX_MS = 250 };
 
+/** What reports may take of the memory for bodies: an eighth; at least 4 MB, but no more than half. */
+static uint64_t report_memory(uint64_t body_memory) {
+  uint64_t least = body_memory / 2 < 4 << 20 ? body_memory / 2 : 4 << 20;
+  return body_memory / 8 > least ? body_memory / 8 : least;
+}
+
 int ingest_shared_new(struct ingest_shared **out, const struct config *config, struct error *err) {
   struct ingest_shared *shared = aligned_alloc(_Alignof(struct ingest_shared), sizeof *shared);
   if (!shared) abort();
@@ -20,6 +26,7 @@ int ingest_shared_new(struct ingest_shared **out, const struct config *config, s
   shared->max_body = config->http.max_body;
   shared->max_header = config->http.max_header;
   shared->body_memory = config->http.body_memory;
+  shared->report_memory = report_memory(config->http.body_memory);
   shared->max_connections = config->http.max_connections;
   shared->max_items = config->ingest.max_items;
   shared->idle_ms = config->http.idle_timeout;
@@ -113,6 +120,7 @@ int ingest_new(struct ingest **out, uv_loop_t *loop, int descriptor, uint32_t in
   ingest->shared = shared;
   ingest->port = port;
   ingest->account = (struct account){.sum = &shared->memory, .limit = shared->body_memory};
+  ingest->reports = (struct account){.sum = &shared->reports, .limit = shared->report_memory};
   ingest->json = json_parser_new();
   ingest->read = memory_zalloc(READ_SIZE + JSON_PADDING);
   if (shared->tls) ingest->plain = memory_zalloc(READ_SIZE + JSON_PADDING);

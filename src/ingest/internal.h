@@ -35,7 +35,7 @@ struct ingest_metrics {
 };
 
 struct ingest_shared {
-  uint64_t max_body, max_header, body_memory;
+  uint64_t max_body, max_header, body_memory, report_memory;
   uint32_t max_connections, max_items;
   int64_t idle_ms, header_ms, body_ms;
   struct event_limits event_limits;
@@ -45,6 +45,7 @@ struct ingest_shared {
   struct ingest_metrics metrics;
   _Alignas(64) atomic_uint connections;
   _Alignas(64) account_sum memory;
+  _Alignas(64) account_sum reports;
 };
 
 struct ingest {
@@ -71,6 +72,8 @@ struct ingest {
   uint32_t spare_exchange_count, open_exchanges;
 
   struct account account; /**< bodies, items, unread answers */
+  struct account
+      reports; /**< of these the bodies of reports, whose senders are known only by the last byte */
   struct json_parser *json;
   struct buf ends;    /**< json_parse_items()' of the body that is read */
   char *read;         /**< READ_SIZE and JSON_PADDING: what came last from any socket */

@@ -93,11 +93,8 @@ static int admit_body(struct connection *connection, struct exchange *exchange) 
     exchange->header = "Accept-Encoding: gzip\r\n";
     return -1;
   }
-  if (connection->parser.content_length > ingest->shared->max_body) {
-    exchange_refuse(exchange, 413, "the body is larger than http.max_body (%llu bytes) allows",
-                    (unsigned long long)ingest->shared->max_body);
-    return -1;
-  }
+  if (connection->parser.content_length > body_max(&request->body, ingest))
+    return body_refuse_size(&request->body, exchange);
   return request->encoding == GIVEN_KNOWN ? body_unpack(&request->body, exchange) : 0;
 }
 
@@ -130,11 +127,20 @@ static void serve_events(struct connection *connection, struct exchange *exchang
   submit(ingest, exchange);
 }
 
-/** Its signature stands for an API key. */
+/** Its signature stands for an API key, but tells only of the whole body: until then it gets little. */
 static int admit_feedback(struct connection *connection, struct exchange *exchange) {
+  const struct feedback_keys *keys = connection->ingest->shared->feedback;
   const struct feedback_claim *claim = connection->request.claim;
-  if (feedback_account(connection->ingest->shared->feedback, buf_str(&claim->provider)))
+  const struct config_provider *account = feedback_account(keys, buf_str(&claim->provider));
+  if (account) {
+    const char *fault = feedback_admit(keys, account, claim, clock_wall_ms());
+    if (fault) {
+      exchange_refuse(exchange, 401, "%s", fault);
+      return -1;
+    }
+    connection->request.body.is_report = true;
     return admit_body(connection, exchange);
+  }
   exchange_refuse(exchange, 404,
                   "no account of this name takes reports: a webhook does by its secret_env, SendGrid by its "
                   "feedback_key");
