@@ -67,8 +67,10 @@ static void resolve(struct deliver *deliver) {
     char text[160];
     int len = snprintf(text, sizeof text, "no provider \"%.*s\" is configured any more",
                        message.provider.len < 64 ? (int)message.provider.len : 64, message.provider.data);
+    // An attempt of before, with the provider it had, may have arrived: this refuses none.
     ending_report(deliver, entry, &message,
-                  &(struct ending){.kind = OUTCOME_REJECTED, .detail = {text, (size_t)len}});
+                  &(struct ending){.kind = entry->attempts ? OUTCOME_EXHAUSTED : OUTCOME_REJECTED,
+                                   .detail = {text, (size_t)len}});
   }
 }
 
