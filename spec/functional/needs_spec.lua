@@ -452,6 +452,21 @@ return kairos.rule {
       assert.equal(1, #host:ask("why", "ada"))
     end)
 
+    it("leaves its place to another when the log fails as it begins to wait", function()
+      start { config = { needs = { waiting = 1 } }, declaration = BY_SKU .. ', timeout = "20s"' }
+      host:kill()
+      host:run { KAIROS_FAILPOINTS = "log.fsync=error@1*2" }
+      sink:answer { default = json { left = 2 } }
+      -- None of it is durable: it is as if it had never come.
+      for _ = 1, 2 do
+        assert.equal(503, host:post(Host.event { type = "product.viewed", user = "ada", payload = { sku = "K1" } }).status)
+        assert.is_true(host:ready())
+      end
+      view "bob"
+      assert.same({ "2 fresh views 1" }, host:said "bob")
+      assert.truthy(process.eventually(10 * Host.patience, function() return host:metric "kairos_needs_waiting" == 0 end))
+    end)
+
     it("goes on without an answer if the host comes back too late", function()
       start { declaration = BY_SKU .. ', timeout = "400ms"' }
       sink:answer { default = { act = "hang" } }

@@ -109,6 +109,7 @@ static void flight_reset(struct flight *flight) {
   buf_clear(&flight->fan_outs);
   flight->log.records = 0;
   flight->outcomes = 0;
+  flight->admitted = 0;
   flight->acks.count = 0;
   flight->inputs = NULL;
   flight->inputs_end = &flight->inputs;
@@ -176,6 +177,7 @@ static void flight_durable(struct worker *worker, struct flight *flight) {
 /** Nothing of it may be assumed: the records are dropped, and recovery will tell what the log has. */
 static void flight_failed(struct worker *worker, struct flight *flight) {
   worker_failed(worker, "log", flight->log.status);
+  if (flight->admitted) lookup_unadmit(worker->shared->lookup, flight->admitted);
   if (flight->beside) write_behind_free(flight->beside);
   for (struct write_behind *write = flight->writes, *next; write; write = next) {
     next = write->next;

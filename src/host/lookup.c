@@ -53,6 +53,10 @@ bool lookup_admit(struct lookup *lookup) {
   return false;
 }
 
+void lookup_unadmit(struct lookup *lookup, uint32_t count) {
+  atomic_fetch_sub_explicit(&lookup->waiting, count, memory_order_relaxed);
+}
+
 /* ---- a turn of the thread ---- */
 
 void lookup_home(struct lookup *lookup, struct mail *mail) {

@@ -28,6 +28,8 @@ void lookup_free(struct lookup *lookup);
 
 /** Whether one more may wait; if so, it is to be asked. Any thread. */
 bool lookup_admit(struct lookup *lookup);
+/** So many that were admitted will not be asked. Any thread. */
+void lookup_unadmit(struct lookup *lookup, uint32_t count);
 /** Append one that was admitted. @param timer  a timer_needs() of the entity's. @param left  ms till it is
  * due. */
 void lookup_put(struct entity entity, const struct timer *timer, int64_t left, struct buf *asks);

@@ -106,7 +106,9 @@ static void ask(struct worker *worker, struct entity entity, const struct timer 
   struct lookup *lookup = worker->shared->lookup;
   if (lookup && lookup_admit(lookup)) {
     int64_t left = timer->due - worker->wall - LOOKUP_GRACE_MS;
-    lookup_put(entity, timer, left, &flight_current(worker)->lookups);
+    struct flight *flight = flight_current(worker);
+    lookup_put(entity, timer, left, &flight->lookups);
+    flight->admitted++;
     return;
   }
   struct lookup_results none = {.reason = lookup ? LOOKUP_CROWDED : LOOKUP_NOT_ASKED,

@@ -45,7 +45,8 @@ struct flight {
   struct buf outbox;     /**< for deliver_add() */
   struct buf suppressed; /**< length of `outbox` before it, kind, id, channel, purpose ("": any), reason,
                             journey (zero: any) */
-  struct buf lookups;    /**< for lookup_ask() */
+  struct buf lookups;    /**< for lookup_ask(), … */
+  uint32_t admitted;     /**< … and how many are in it */
   struct buf fan_outs;   /**< for fan_outs_began() */
   struct worker_input *inputs, **inputs_end;
   struct write_behind *writes, **writes_end;
