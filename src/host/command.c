@@ -16,6 +16,8 @@ struct operation {
   struct command_input base; /**< first */
   uv_work_t work;
   struct entity entity;
+  struct log_position
+      durable; /**< of the log when a look at the past began: recovery may close it meanwhile */
   struct buf letter_bytes;
   struct dead_letter letter;
   struct hash128 *ids; /**< dead letters still to do */
@@ -41,9 +43,8 @@ static void answer_base(struct command_input *base, int status) {
 static void job_why(struct operation *operation) {
   struct host_command *command = operation->base.command;
   struct why *why = why_new(command->text);
-  struct log_position durable = log_durable(operation->base.host->shared.log);
   command->status = history_scan(operation->base.host->shared.store, operation->base.host->log_directory,
-                                 &durable, operation->entity, why_add, why, &command->err);
+                                 &operation->durable, operation->entity, why_add, why, &command->err);
   if (command->status == 0) why_result(why, &command->result);
   why_free(why);
 }
@@ -51,10 +52,9 @@ static void job_why(struct operation *operation) {
 static void job_replay(struct operation *operation) {
   struct host_command *command = operation->base.command;
   struct host *host = operation->base.host;
-  struct log_position durable = log_durable(host->shared.log);
   struct replay_options options = {.store = host->shared.store,
                                    .log_directory = host->log_directory,
-                                   .until = &durable,
+                                   .until = &operation->durable,
                                    .config = host->config,
                                    .entity = operation->entity,
                                    .filter = command->text};
@@ -469,6 +469,9 @@ static void operation_start(struct operation *operation) {
   switch (operation->base.command->type) {
   case HOST_WHY:
   case HOST_REPLAY:
+    operation->durable = log_durable(operation->base.host->shared.log);
+    job_start(operation);
+    break;
   case HOST_DEAD_LIST:
   case HOST_DEAD_SHOW:
     job_start(operation);
