@@ -266,12 +266,24 @@ static void damage_is_told(void **state) {
   struct store *store = support_open_store();
   struct support_loop loop;
   support_loop_init(&loop);
-  struct store_fetch_item item = {.entity = support_user("ada"), .event_id = STR("3-1")};
-  assert_int_equal(support_fetch(store, &loop, &item, 1, 1), ERROR_CORRUPT);
-  assert_false(item.seen);
+  struct entity ada = support_user("ada");
+  for (int built = 0; built < 2; built++) {
+    struct store_fetch_item items[] = {{.entity = ada, .event_id = STR("1-1")},
+                                       {.entity = ada, .event_id = STR("3-1")},
+                                       {.entity = support_user("another"), .event_id = STR("3-1")},
+                                       {.entity = ada, .event_id = STR("2-1")}};
+    assert_int_equal(support_fetch(store, &loop, items, 4, 1), 0);
+    assert_true(items[0].seen && !items[0].unknown);
+    assert_true(!items[1].seen && items[1].unknown); // the others are answered
+    assert_true(!items[2].seen && !items[2].unknown);
+    assert_true(items[3].seen && !items[3].unknown);
+    for (int wait = 0; wait < 6000 && !atomic_load(&store->marks.filter); wait++) usleep(10000);
+    assert_non_null(atomic_load(&store->marks.filter));
+  }
   support_loop_deinit(&loop);
-  for (int wait = 0; wait < 6000 && !atomic_load(&store->marks.finished); wait++) usleep(10000);
-  assert_null(atomic_load(&store->marks.filter)); // of a damaged file none is made: all might be there
+  struct store_figures figures;
+  store_measure(store, &figures);
+  assert_int_equal(figures.marks_unreadable, 2);
   assert_true(store_seen_maybe(store, seen_mark(support_user("ada"), STR("3-1"))));
   assert_int_equal(store_reopen(store, &err), 0);
   store_close(store);
@@ -282,6 +294,93 @@ static void damage_is_told(void **state) {
   struct store_options options = support_store_options();
   assert_int_equal(store_rocks_open(&store, &options, &err), ERROR_IO);
   assert_non_null(strstr(err.message, "db/marks"));
+}
+
+static void spoil(const char *name, off_t at) {
+  int descriptor = open(support_path(name), O_RDWR);
+  assert_int_equal(pwrite(descriptor, "x", 1, at), 1);
+  close(descriptor);
+}
+
+static void others_are_merged(void **state) {
+  (void)state;
+  make_store(25);
+  spoil("db/marks/0000000000000003-0000000000000003.marks", MARK_PAGE + 100);
+  struct store *store = support_open_store();
+  wait_for_files(store, 7); // ten each of 4-23, and five
+  assert_seen(store, 1, 2);
+  assert_seen(store, 4, 25);
+  store_close(store);
+}
+
+/** One file of so many pages, all of one partition, whose marks are spread evenly. */
+static void place_pages(int pages) {
+  struct error err;
+  struct mark_writer writer;
+  struct mark_entry *entries = memory_alloc((size_t)pages * MARK_PAGE_ENTRIES * sizeof *entries);
+  for (int i = 0; i < pages * MARK_PAGE_ENTRIES; i++)
+    entries[i] =
+        (struct mark_entry){{UINT64_MAX / (uint64_t)(pages * MARK_PAGE_ENTRIES) * (uint64_t)i, 7}, AT};
+  int rc = mark_writer_open(&writer, support_path("db/marks"), (struct mark_range){1, 1}, &err);
+  if (!rc) rc = mark_writer_put(&writer, 9, entries, (size_t)pages * MARK_PAGE_ENTRIES, &err);
+  if (!rc) rc = mark_writer_finish(&writer, &err);
+  if (!rc) rc = mark_writer_place(&writer, &err);
+  if (rc) fail_msg("%s", err.message);
+  mark_writer_close(&writer);
+  memory_free(entries);
+}
+
+/** Of eight, these cannot be read: what might lie in them may have been seen, and nothing else. */
+static void the_filter_knows_what_it_cannot_read(void **state) {
+  (void)state;
+  enum { PAGES = 8, ALL = PAGES * MARK_PAGE_ENTRIES };
+  static const uint8_t spoiled[][PAGES] = {{[2] = 1}, {1}, {[PAGES - 1] = 1}, {[3] = 1, [4] = 1, [6] = 1}};
+  for (size_t i = 0; i < sizeof spoiled / sizeof *spoiled; i++) {
+    make_store(1);
+    place_pages(PAGES);
+    for (int page = 0; page < PAGES; page++)
+      if (spoiled[i][page])
+        spoil("db/marks/0000000000000001-0000000000000001.marks", MARK_PAGE * (page + 1) + 9);
+    struct store *store = support_open_store();
+    for (int wait = 0; wait < 6000 && !atomic_load(&store->marks.filter); wait++) usleep(10000);
+    for (int n = 0; n < ALL; n++) {
+      uint64_t high = UINT64_MAX / ALL * (uint64_t)n;
+      bool maybe = store_seen_maybe(store, (struct hash128){high + 12345, 0});
+      assert_true(store_seen_maybe(store, (struct hash128){high, 7}));
+      if (spoiled[i][n / MARK_PAGE_ENTRIES]) assert_true(maybe);
+      bool beside = n + 1 < ALL && spoiled[i][(n + 1) / MARK_PAGE_ENTRIES];
+      if (!spoiled[i][n / MARK_PAGE_ENTRIES] && !beside) assert_false(maybe);
+    }
+    store_close(store);
+    support_remove(support_directory);
+    assert_int_equal(mkdir(support_directory, 0700), 0);
+  }
+}
+
+/** A thread that cannot be started is tried again when a segment is sealed, a minute later. */
+static void a_filter_that_could_not_be_made_is_made_later(void **state) {
+  (void)state;
+  struct error err;
+  make_store(2);
+  support_failpoints("store.mark_thread=error");
+  struct store *store = support_open_store();
+  assert_false(store->marks.started);
+  for (uint64_t segment = 3; segment <= 4; segment++) {
+    place_file(segment, AT + (int64_t)segment);
+    put_sealed(store, segment);
+    assert_int_equal(marks_sealed(store, (struct mark_range){segment, segment}, NULL, 0, &err), 0);
+    assert_int_equal(store->marks.started, segment == 4);
+    store->marks.build_again_us = 0; // the minute has passed
+  }
+  for (int wait = 0; wait < 6000 && !atomic_load(&store->marks.filter); wait++) usleep(10000);
+  for (uint64_t segment = 1; segment <= 4; segment++) {
+    char id[32];
+    name_event(segment, 1, id);
+    assert_true(store_seen_maybe(store, seen_mark(support_user("ada"), str_from(id))));
+  }
+  assert_false(store_seen_maybe(store, seen_mark(support_user("ada"), STR("9-9"))));
+  store_close(store);
+  support_failpoints("");
 }
 
 /* ---- the format before ---- */
@@ -444,6 +543,9 @@ int main(int count, char **words) {
       TEST(what_a_crash_left_is_not_taken_in),
       TEST(a_folder_that_cannot_be_read_to_its_end_is_refused),
       TEST(damage_is_told),
+      TEST(others_are_merged),
+      TEST(the_filter_knows_what_it_cannot_read),
+      TEST(a_filter_that_could_not_be_made_is_made_later),
       TEST(format_2_is_taken_over),
       TEST(taking_over_may_end_anywhere),
       TEST(what_was_half_taken_over_is_made_anew),

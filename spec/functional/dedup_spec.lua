@@ -128,6 +128,44 @@ describe("an event that is sent again", function()
     assert.same({ "a:1", "d:2" }, host:said("ada", 2))
   end)
 
+  it("is answered \"retry\" where its mark cannot be read, and everybody else's events go on", function()
+    host:remove()
+    host = Host.start { rules = { counting = counting },
+      config = { log = { segment_age = "1s" }, state = { checkpoint_every = "200ms", write_behind = "50ms" } } }
+    post("one", "a")
+    local filler = 0
+    assert.truthy(process.eventually(20 * Host.patience, function()
+      filler = filler + 1
+      post("filler-" .. filler, "f", "filler")
+      return host:ask("status").sealed_segment >= 1
+    end), "no segment was sealed")
+    host:stop()
+    local pipe = io.popen(("ls '%s'/db/marks/*.marks"):format(host.data))
+    local path = pipe:lines()()
+    pipe:close()
+    local file = assert(io.open(path, "r+b")) -- the file's first page of marks
+    file:seek("set", 4096 + 100)
+    file:write "spoiled"
+    file:close()
+    host:run()
+    for _ = 1, 2 do
+      local event = Host.event { id = "one", user = "ada", payload = { step = "b" } }
+      local answer = host:post { event, Host.event { user = "bob", payload = { step = "c" } } }
+      assert.equal(1, answer.json.accepted)
+      assert.equal(0, answer.json.duplicates)
+      assert.equal(1, #answer.json.rejected)
+      assert.is_true(answer.json.rejected[1].retry)
+    end
+    assert.equal(0, host:metric "kairos_recoveries")
+    assert.truthy(host:metric "kairos_dedup_spoiled" >= 2)
+    assert.truthy(host:output():find("dedup marks cannot be read: events that may be among them", 1, true))
+    -- The operator's way out: without the file its events are new.
+    host:stop()
+    os.remove(path)
+    host:run()
+    assert.equal("accepted", post("one", "d"))
+  end)
+
   it("is answered only when its original is durable", function()
     host:remove()
     host = Host.start { rules = { counting = counting }, config = { workers = 1 },

@@ -168,6 +168,15 @@ static void fetched_ahead(const struct worker *worker, const struct fetching *fe
   __builtin_prefetch(&waiting->batch->items[waiting->item].event);
 }
 
+/** Whether it was accepted before cannot be read: neither may it be lost, nor be accepted twice. */
+static void refuse_first(struct worker *worker, struct slot *slot) {
+  struct waiting *first = slot->waiting;
+  slot->waiting = first->next;
+  if (first->next) first->next->last = first->last;
+  acks_add(&worker->refused, first->batch, first->item, INGEST_RETRY);
+  waiting_done(worker, first);
+}
+
 static void fetch_take(struct worker *worker, struct fetching *fetching) {
   for (uint32_t i = 0; i < fetching->fetch.count; i++) {
     fetched_ahead(worker, fetching, i);
@@ -185,6 +194,7 @@ static void fetch_take(struct worker *worker, struct fetching *fetching) {
     if (first->type == WAITING_EVENT) {
       first->seen_known = true;
       first->seen |= item->seen;
+      if (item->unknown && !first->seen) refuse_first(worker, slot);
     }
     drain_slot(worker, slot);
   }

@@ -277,6 +277,8 @@ int mark_cursor_next(struct mark_cursor *cursor, struct error *err) {
   if (!left) return 0;
   if (cursor->ahead_at == cursor->ahead_len) {
     int64_t got = read_pages(file, number, cursor->ahead, AHEAD_PAGES * MARK_PAGE, err);
+    // One that cannot be read is not to take those before it along.
+    if (got < 0) got = read_pages(file, number, cursor->ahead, MARK_PAGE, err);
     if (got < 0) return (int)got;
     if (got < MARK_PAGE) return damaged(file, number, err);
     cursor->ahead_at = 0;
@@ -288,4 +290,10 @@ int mark_cursor_next(struct mark_cursor *cursor, struct error *err) {
   int count = left < MARK_PAGE_ENTRIES ? (int)left : MARK_PAGE_ENTRIES;
   cursor->next += (uint64_t)count;
   return count;
+}
+
+void mark_cursor_skip(struct mark_cursor *cursor) {
+  uint64_t left = cursor->file->head.count - cursor->next;
+  if (cursor->ahead_at < cursor->ahead_len) cursor->ahead_at += MARK_PAGE;
+  cursor->next += left < MARK_PAGE_ENTRIES ? left : MARK_PAGE_ENTRIES;
 }

@@ -50,6 +50,7 @@ struct mark_file {
   int descriptor;
   char *path;
   _Atomic unsigned refs;
+  _Atomic bool spoiled; /**< a merge could not read it: none takes it again until it is opened anew */
 };
 
 /** "0000000000000001-0000000000000010.marks". */
@@ -91,6 +92,9 @@ void mark_cursor_deinit(struct mark_cursor *cursor);
 int mark_cursor_next(struct mark_cursor *cursor, struct error *err);
 
 /* ---- the form, for who writes (mark_writer.h) and who tests ---- */
+
+/** After a failure: go on behind the page that cannot be read. */
+void mark_cursor_skip(struct mark_cursor *cursor);
 
 /** Both end the page with its checksum. @param number  of the page, the first one with entries is 1.
  * @param count  up to MARK_PAGE_ENTRIES */

@@ -5,7 +5,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { BLOCK_WORDS = 8, PLACES = 5, BITS_A_MARK = 12, BLOCKS_MIN = 1024 };
+enum { BLOCK_WORDS = 8, PLACES = 5, BITS_A_MARK = 12, BLOCKS_MIN = 1024, GAPS_MAX = 64 };
 
 struct block {
   _Alignas(64) _Atomic uint64_t words[BLOCK_WORDS];
@@ -16,6 +16,10 @@ struct mark_filter {
   uint64_t block_count; /**< a power of two */
   _Atomic uint64_t count;
   uint64_t copied; /**< bits that growing set, in marks: of them no more were added */
+  size_t gap_count;
+  struct gap {
+    uint64_t low, high; /**< of hash128.high, both included */
+  } gaps[GAPS_MAX];
 };
 
 static uint64_t capacity(uint64_t blocks) {
@@ -55,6 +59,8 @@ struct mark_filter *mark_filter_grow(const struct mark_filter *from, uint64_t ma
   uint64_t count = mark_filter_count(from);
   atomic_init(&filter->count, count);
   filter->copied = mark_filter_load(from) * (blocks / from->block_count) - count;
+  filter->gap_count = from->gap_count;
+  memcpy(filter->gaps, from->gaps, sizeof filter->gaps);
   return filter;
 }
 
@@ -88,13 +94,26 @@ void mark_filter_prefetch(const struct mark_filter *filter, struct hash128 mark)
   __builtin_prefetch(block_of(filter, mark));
 }
 
+void mark_filter_add_gap(struct mark_filter *filter, uint64_t low, uint64_t high) {
+  if (filter->gap_count < GAPS_MAX)
+    filter->gaps[filter->gap_count++] = (struct gap){low, high};
+  else
+    filter->gaps[0] = (struct gap){0, UINT64_MAX}; // of so many each mark may be in one
+}
+
+static bool in_gap(const struct mark_filter *filter, uint64_t high) {
+  for (size_t i = 0; i < filter->gap_count; i++)
+    if (filter->gaps[i].low <= high && high <= filter->gaps[i].high) return true;
+  return false;
+}
+
 bool mark_filter_maybe(const struct mark_filter *filter, struct hash128 mark) {
   const struct block *block = block_of(filter, mark);
   uint64_t all = 1;
   for (int i = 0; i < PLACES; i++)
     all &=
         atomic_load_explicit(&block->words[place(mark, i) / 64], memory_order_relaxed) >> place(mark, i) % 64;
-  return all;
+  return all || (filter->gap_count && in_gap(filter, mark.high));
 }
 
 uint64_t mark_filter_count(const struct mark_filter *filter) {

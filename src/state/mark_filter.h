@@ -25,6 +25,9 @@ struct mark_filter *mark_filter_new(uint64_t marks, size_t max_bytes);
 struct mark_filter *mark_filter_grow(const struct mark_filter *from, uint64_t marks, size_t max_bytes);
 void mark_filter_free(struct mark_filter *filter);
 void mark_filter_add(struct mark_filter *filter, struct hash128 mark);
+/** Whatever lies between these two, both included, might have been added; for what cannot be read. Before
+ * anybody asks. @param low, high  of hash128.high */
+void mark_filter_add_gap(struct mark_filter *filter, uint64_t low, uint64_t high);
 /** Fetch what mark_filter_add() and mark_filter_maybe() will look at into the cache. */
 void mark_filter_prefetch(const struct mark_filter *filter, struct hash128 mark);
 /** @return false if the mark was certainly never added. */

@@ -12,6 +12,7 @@ struct source {
 
 struct merge {
   struct mark_writer *writer;
+  struct mark_file *const *files;
   struct source *sources;
   size_t source_count;
   int64_t since;
@@ -52,6 +53,7 @@ static int merge_piece(struct merge *merge, unsigned partition, uint64_t most, u
   for (size_t i = 0; i < merge->source_count; i++) {
     struct source *source = &merge->sources[i];
     int rc = gather(merge, source, source->cursor.file->head.starts[partition + 1], most);
+    if (rc) atomic_store(&merge->files[i]->spoiled, true);
     if (rc) return rc;
   }
   size_t left = mark_sort(&merge->sorter, merge->piece, merge->piece_count, shared);
@@ -78,7 +80,7 @@ static int merge_partition(struct merge *merge, unsigned partition, const _Atomi
 
 int mark_merge(struct mark_writer *writer, struct mark_file *const *files, size_t count, int64_t since,
                const _Atomic bool *stopping, struct error *err) {
-  struct merge merge = {.writer = writer, .source_count = count, .since = since, .err = err};
+  struct merge merge = {.writer = writer, .files = files, .source_count = count, .since = since, .err = err};
   merge.sources = memory_zalloc(count * sizeof *merge.sources);
   for (size_t i = 0; i < count; i++) mark_cursor_init(&merge.sources[i].cursor, files[i]);
   int rc = 0;

@@ -43,6 +43,7 @@ void mark_writer_close(struct mark_writer *writer);
 
 /** Put the marks of several files into one; what was accepted by `since` (wall clock, ms) is left out. Takes
  * some 4 MB, whatever their size.
- * @param stopping  ends it early when it becomes true, with ERROR_UNAVAILABLE */
+ * @param stopping  ends it early when it becomes true, with ERROR_UNAVAILABLE
+ * @return ERROR_CORRUPT or ERROR_IO too for a file that cannot be read, which is `spoiled` then */
 int mark_merge(struct mark_writer *writer, struct mark_file *const *files, size_t count, int64_t since,
                const _Atomic bool *stopping, struct error *err);

@@ -35,6 +35,7 @@ struct store_fetch_item {
   struct str event_id;  /**< also ask whether (entity, event_id) is a sealed dedup mark; "" for no */
   bool found;
   bool seen;
+  bool unknown;      /**< whether it is: marks that may have it cannot be read, and those that can do not */
   struct str record; /**< stored bytes if found: they lie in the fetch's `records` */
 };
 
@@ -257,6 +258,7 @@ int store_backup(struct store *store, const char *log_directory, struct log *log
 /** Figures for metrics: appended by the scrape. */
 struct store_figures {
   uint64_t bytes_on_disk, memtable_bytes, cache_bytes, filter_bytes, log_bytes, segments, users_estimate;
+  uint64_t marks_unreadable; /**< look-ups of dedup marks that found a page that cannot be read */
 };
 void store_measure(struct store *store, struct store_figures *out);
 /** Whether the database takes writes as they come: where merging falls behind it slows them down, in the end

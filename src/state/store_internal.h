@@ -110,15 +110,18 @@ struct store {
 
     pthread_t builder; /**< makes a filter */
     struct mark_filter *building;
-    bool started; /**< there is a builder to join */
+    bool started;           /**< there is a builder to join */
+    int64_t build_again_us; /**< monotonic; after one that could not be started */
     _Atomic bool stopping, finished;
     pthread_mutex_t deleting; /**< by who deletes what was merged, and by who must find what he listed */
     pthread_t merger;
     bool merging; /**< there is a merger to join */
     _Atomic bool ending;
-    _Atomic int64_t since;  /**< what was accepted by then has expired: as retention has last said */
-    _Atomic uint64_t bytes; /**< of all filters */
-    bool crowded;           /**< more marks than memory allows a filter for; sealing's thread */
+    _Atomic int64_t since;       /**< what was accepted by then has expired: as retention has last said */
+    _Atomic uint64_t bytes;      /**< of all filters */
+    _Atomic uint64_t unreadable; /**< look-ups that failed */
+    int64_t told_us;             /**< monotonic; of them; the fetch thread's */
+    bool crowded;                /**< more marks than memory allows a filter for; sealing's thread */
   } marks;
 };
 

@@ -215,15 +215,17 @@ static size_t pick(struct mark_file *const *files, size_t count, int64_t span) {
   for (size_t i = 0; i + TOGETHER <= count; i++) {
     uint64_t sum = 0, largest = 0;
     int64_t oldest = INT64_MAX, newest = INT64_MIN;
+    bool spoiled = false;
     for (size_t j = i; j < i + TOGETHER; j++) {
       const struct mark_head *head = &files[j]->head;
+      spoiled |= atomic_load(&files[j]->spoiled);
       sum += head->count;
       if (head->count > largest) largest = head->count;
       if (head->oldest < oldest) oldest = head->oldest;
       if (head->newest > newest) newest = head->newest;
     }
     bool similar = sum >= GROWTH * largest && newest - oldest <= span;
-    if ((!similar && count <= FILES_MAX) || sum >= least) continue;
+    if (spoiled || (!similar && count <= FILES_MAX) || sum >= least) continue;
     best = i;
     least = sum;
   }
@@ -272,11 +274,16 @@ static bool merge_some(struct store *store) {
   size_t first = pick(list->files, count, store->options.dedup_keep / 2);
   struct error err;
   int rc = first < count ? merge(store, list->files + first, &err) : 0;
-  if (rc && rc != ERROR_UNAVAILABLE)
+  bool spoiled = false;
+  for (size_t i = first; rc && i < first + TOGETHER; i++) spoiled |= atomic_load(&list->files[i]->spoiled);
+  if (spoiled)
+    LOG_ERROR("store", "a file of dedup marks cannot be read: it stays as it is, and others are merged",
+              LOG_TEXT("error", err.message));
+  else if (rc && rc != ERROR_UNAVAILABLE)
     LOG_WARN("store", "dedup marks cannot be merged; tried again after the next segment is sealed",
              LOG_TEXT("error", err.message));
   mark_files_unref(list);
-  return !rc && first < count;
+  return (!rc || spoiled) && first < count;
 }
 
 static void *merge_thread(void *context) {

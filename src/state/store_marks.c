@@ -13,7 +13,8 @@ enum {
   AHEAD = 16,          /**< fetched into the cache before their turn */
   /** Who asks holds the filter's address for nanoseconds. A filter that was replaced is freed when it is this
    * long ago, and another one is made. */
-  RETIRED_KEEP_US = 600 * 1000 * 1000
+  RETIRED_KEEP_US = 600 * 1000 * 1000,
+  BUILD_EVERY_US = 60 * 1000 * 1000 /**< where no thread can be had for it */
 };
 
 /** Half of the memory that the store is given: past its capacity more and more events are looked up in the
@@ -93,38 +94,68 @@ static struct mark_file *next_or_publish(struct marks *marks, uint64_t done, str
   return file;
 }
 
-/** Without what has expired. */
-static int add_file(struct marks *marks, const struct mark_file *file, struct mark_filter *filter,
-                    struct error *err) {
+static unsigned partition_of(const struct mark_file *file, uint64_t number) {
+  unsigned partition = 0;
+  while (file->head.starts[partition + 1] <= number) partition++;
+  return partition;
+}
+
+/** What stands in entries that cannot be read is between those beside them, which can; or anywhere, where
+ * they are of several partitions.
+ * @param below  the mark before them. @param above  the one behind */
+static void add_gap(struct mark_filter *filter, const struct mark_file *file, uint64_t begin, uint64_t end,
+                    uint64_t below, uint64_t above) {
+  uint64_t low = 0, high = UINT64_MAX;
+  unsigned partition = partition_of(file, begin);
+  if (partition == partition_of(file, end - 1)) {
+    if (begin > file->head.starts[partition]) low = below;
+    if (end < file->head.starts[partition + 1]) high = above;
+  }
+  mark_filter_add_gap(filter, low, high);
+}
+
+/** Without what has expired. Of a page that cannot be read each mark might be. */
+static void add_file(struct marks *marks, const struct mark_file *file, struct mark_filter *filter) {
   int64_t since = atomic_load(&marks->since);
   struct mark_cursor cursor;
-  int count = 0;
-  if (file->head.newest <= since) return 0;
+  struct error err;
+  uint64_t at = 0, gap = UINT64_MAX, below = 0, gaps = 0; // the gap begins there; none: UINT64_MAX
+  int count = 1;
+  if (file->head.newest <= since) return;
   mark_cursor_init(&cursor, file);
-  while (!atomic_load_explicit(&marks->stopping, memory_order_relaxed) &&
-         (count = mark_cursor_next(&cursor, err)) > 0) {
+  while (count && !atomic_load_explicit(&marks->stopping, memory_order_relaxed)) {
     const struct mark_entry *entries = cursor.page.entries;
+    at = cursor.next;
+    count = mark_cursor_next(&cursor, &err);
+    if (count < 0) {
+      if (!gaps++)
+        LOG_ERROR("store", "dedup marks cannot be read; what may be among them is looked up each time",
+                  LOG_TEXT("error", err.message));
+      if (gap == UINT64_MAX) gap = at;
+      mark_cursor_skip(&cursor);
+      continue;
+    }
+    if (gap != UINT64_MAX) {
+      add_gap(filter, file, gap, at, below, count ? entries[0].mark.high : 0);
+      gap = UINT64_MAX;
+    }
+    if (count) below = entries[count - 1].mark.high;
     for (int i = 0; i < count; i++) mark_filter_prefetch(filter, entries[i].mark);
     for (int i = 0; i < count; i++)
       if (entries[i].at > since) mark_filter_add(filter, entries[i].mark);
   }
   mark_cursor_deinit(&cursor);
-  return count < 0 ? count : 0;
 }
 
 /** @return whether the filter was published. */
 static bool add_files(struct marks *marks, struct mark_filter *filter) {
   uint64_t done = 0;
   for (struct mark_file *file; (file = next_or_publish(marks, done, filter));) {
-    struct error err;
     (void)FAILPOINT("store.mark_filter"); // to be held at
-    int rc = add_file(marks, file, filter, &err);
+    add_file(marks, file, filter);
     done = file->head.range.last;
     mark_file_unref(file);
-    if (rc)
-      LOG_ERROR("store", "the filter of dedup marks cannot be built; each event is looked up in their files",
-                LOG_TEXT("error", err.message));
-    if (rc || atomic_load(&marks->stopping)) return false;
+    if (atomic_load(&marks->stopping)) return false;
   }
   return true;
 }
@@ -157,8 +188,14 @@ static void build(struct store *store, uint64_t expected) {
   atomic_store(&marks->stopping, false);
   marks->crowded = false;
   marks->building = new_filter(store, expected);
-  marks->started = pthread_create(&marks->builder, NULL, build_thread, store) == 0;
+  marks->build_again_us = clock_mono_us() + BUILD_EVERY_US;
+  int failure = FAILPOINT("store.mark_thread");
+  if (!failure) failure = pthread_create(&marks->builder, NULL, build_thread, store);
+  marks->started = !failure;
   if (marks->started) return;
+  LOG_ERROR("store",
+            "no thread makes the filter of dedup marks; until one does each event is looked up in files",
+            LOG_TEXT("error", strerror(failure)));
   free_filter(marks, marks->building);
   marks->building = NULL;
 }
@@ -215,6 +252,7 @@ int marks_sealed(struct store *store, struct mark_range range, const struct hash
   if (rc) return rc;
   struct mark_filter *filter = atomic_load(&marks->filter);
   if (filter) add_all(filter, sealed, count);
+  if (!building && !filter && clock_mono_us() >= marks->build_again_us) build(store, mark_files_count(store));
   if (building || !filter || grow(store, filter) || !mark_filter_full(filter)) return 0;
   // Full: make one without the marks that have expired, and without what growing has cost.
   uint64_t live = mark_files_count(store);

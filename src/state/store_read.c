@@ -5,6 +5,8 @@
 #include "base/memory.h"
 #include "state/seen.h"
 
+enum { TELL_EVERY_US = 60 * 1000 * 1000 };
+
 /* ---- one at a time ---- */
 
 int store_get(struct store *store, rocksdb_column_family_handle_t *family, struct str key, struct buf *out,
@@ -163,37 +165,51 @@ static int fetch_records(struct store *store, struct store_fetch *fetch, struct 
   return 0;
 }
 
-/** Newest files first, for most of what is sent twice is so soon. */
+/** Newest files first, for most of what is sent twice is so soon. One that cannot be read may not have it.
+ * @return 1: it is there, 0: it is not, or a code: nobody knows */
 static int find_mark(const struct mark_files *files, const struct store_fetch_item *item, int64_t since,
                      struct mark_page *page, struct error *err) {
   unsigned partition = entity_partition(item->entity);
   struct hash128 mark = seen_mark(item->entity, item->event_id);
+  int failed = 0;
   for (size_t i = files->count; i-- > 0;) {
     const struct mark_file *file = files->files[i];
     if (file->head.newest <= since) continue;
     int64_t at;
     int rc = mark_file_find(file, partition, mark, page, &at, err);
-    if (rc < 0 || (rc > 0 && at > since)) return rc;
+    if (rc > 0 && at > since) return rc;
+    if (rc < 0) failed = rc;
   }
-  return 0;
+  return failed;
+}
+
+/** Once a minute: a page that is spoiled stays so. */
+static void tell_unreadable(struct store *store, const struct error *err) {
+  struct marks *marks = &store->marks;
+  uint64_t count = atomic_fetch_add_explicit(&marks->unreadable, 1, memory_order_relaxed) + 1;
+  int64_t now = clock_mono_us();
+  if (marks->told_us && now - marks->told_us < TELL_EVERY_US) return;
+  marks->told_us = now;
+  LOG_ERROR("store", "dedup marks cannot be read: events that may be among them are answered \"retry\"",
+            LOG_TEXT("error", err->message), LOG_INT("so_far", count));
 }
 
 /** Nothing that sealing, merging or retention wants is held meanwhile. */
 static int fetch_marks(struct store *store, struct store_fetch *fetch, int64_t since, struct error *err) {
   struct mark_files *files = NULL;
   struct mark_page page = {0};
-  int rc = 0;
-  for (uint32_t i = 0; rc >= 0 && i < fetch->count; i++) {
+  for (uint32_t i = 0; i < fetch->count; i++) {
     struct store_fetch_item *item = &fetch->items[i];
     if (!item->event_id.len) continue;
     if (!files && !(files = mark_files_ref(store)))
       return error_set(err, ERROR_UNAVAILABLE, "%s: the database is being opened anew", store->directory);
-    rc = find_mark(files, item, since, &page, err);
+    int rc = find_mark(files, item, since, &page, err);
     item->seen = rc > 0;
+    item->unknown = rc < 0;
+    if (rc < 0) tell_unreadable(store, err);
   }
   mark_files_unref(files);
-  if (rc < 0) LOG_ERROR("store", "a dedup mark cannot be looked up", LOG_TEXT("error", err->message));
-  return rc < 0 ? rc : 0;
+  return 0;
 }
 
 void store_serve_fetch(struct store *store, struct store_fetch *fetch) {
@@ -201,7 +217,8 @@ void store_serve_fetch(struct store *store, struct store_fetch *fetch) {
   struct error err;
   lookup_init(&lookup, fetch->count ? fetch->count : 1);
   int64_t since = fetch->seen_since ? fetch->seen_since : clock_wall_ms() - store->options.dedup_keep;
-  for (uint32_t i = 0; i < fetch->count; i++) fetch->items[i].found = fetch->items[i].seen = false;
+  for (uint32_t i = 0; i < fetch->count; i++)
+    fetch->items[i].found = fetch->items[i].seen = fetch->items[i].unknown = false;
   fetch->status = store_enter(store, &err);
   if (!fetch->status) {
     fetch->status = fetch_records(store, fetch, &lookup);

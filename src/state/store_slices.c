@@ -253,6 +253,7 @@ void store_measure(struct store *store, struct store_figures *out) {
   out->bytes_on_disk += mark_files_bytes(store);
   out->cache_bytes = rocksdb_cache_get_usage(store->cache) +
                      property(store, store->families[FAMILY_USER], "rocksdb.estimate-table-readers-mem");
+  out->marks_unreadable = atomic_load_explicit(&store->marks.unreadable, memory_order_relaxed);
   out->filter_bytes = atomic_load_explicit(&store->marks.bytes, memory_order_relaxed);
   out->users_estimate =
       property(store, store->families[FAMILY_USER], "rocksdb.estimate-num-keys") + run_users;
