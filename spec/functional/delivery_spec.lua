@@ -267,6 +267,23 @@ describe("a webhook", function()
       assert.equal(requests[1].body, requests[3].body)
     end)
 
+    it("though it is there when the host, which had stood still, goes on, is read", function()
+      start { timeout = "4s", attempts = 1 }
+      sink:answer { next = { { act = "hold" } } }
+      tell "ada"
+      assert.equal(1, #sink:await(1))
+      host.process:signal "STOP"
+      sink:answer {}
+      socket.sleep(5) -- past the timeout
+      host.process:signal "CONT"
+      local outcomes
+      assert.truthy(process.eventually(10 * Host.patience, function()
+        outcomes = host:ask("why", "ada")[1].outcomes
+        return outcomes and #outcomes > 0
+      end))
+      assert.equal("accepted", outcomes[1].outcome, outcomes[1].detail)
+    end)
+
     it("because the host died is sent again under the same key after the start", function()
       start { timeout = "10s" }
       sink:answer { next = { { act = "hang" } }, default = { status = 200 } }

@@ -72,10 +72,11 @@ static void run_one(struct http_sockets *sockets, const struct epoll_event *even
   curl_multi_socket_action(sockets->multi, descriptor, flags, &running);
 }
 
-void http_sockets_run(struct http_sockets *sockets) {
+bool http_sockets_run(struct http_sockets *sockets) {
   struct epoll_event events[EVENTS_AT_ONCE];
   int count = epoll_wait(sockets->set, events, EVENTS_AT_ONCE, 0);
   for (int i = 0; i < count; i++) run_one(sockets, &events[i]);
+  return count == EVENTS_AT_ONCE;
 }
 
 static void on_ready(uv_poll_t *poll, int status, int events) {

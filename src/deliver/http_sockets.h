@@ -12,8 +12,8 @@ struct http_sockets;
 struct http_sockets *http_sockets_new(uv_loop_t *loop, CURLM *multi);
 /** Have the handle's sockets opened and closed here. */
 void http_sockets_watch(struct http_sockets *sockets, CURL *easy);
-/** Tell libcurl of all that are ready. */
-void http_sockets_run(struct http_sockets *sockets);
+/** Tell libcurl of those that are ready. @return whether there may be more */
+bool http_sockets_run(struct http_sockets *sockets);
 /** Whether the loop shall wake when one becomes ready; it does to begin with. If not, somebody has to run
  * them. */
 void http_sockets_wake(struct http_sockets *sockets, bool wake);

@@ -18,7 +18,8 @@ enum {
   RESPONSE_HEADERS_MAX = 16 << 10,
   CONNECTION_LIFE_S = 600, /**< so that a provider's new addresses are found */
   EXPECT_FROM = 512 << 10, /**< libcurl asks before it sends so much, from 1 MB on, and waits for an answer */
-  KICKS_MAX = 8
+  KICKS_MAX = 8,
+  LOOKS_MAX = 64
 };
 
 /** Transfers in the order in which they began. Those under one timeout are late in the same order. */
@@ -38,6 +39,7 @@ struct http {
   struct http_line *lines;    /**< running, by timeout */
   struct http_line ended;     /**< late, and not yet collected */
   uint32_t beginning;         /**< running, and not a byte has left */
+  bool overdue;               /**< some have taken too long, unless their answers are there */
   bool due;                   /**< libcurl wants to be called at once */
   bool gathers;
   bool wears_out;       /**< handles do; see handles_wear_out() */
@@ -132,8 +134,16 @@ static void ring_at(struct http *http, int64_t at, int64_t now) {
   uv_timer_start(&http->late, on_late, at > now ? (uint64_t)(at - now) : 0, 0);
 }
 
+/** The process may have stood still, and it is the reading that is late: what has come counts first. */
 static void on_late(uv_timer_t *timer) {
   struct http *http = timer->data;
+  for (int i = 0; i < LOOKS_MAX && http_sockets_run(http->sockets); i++) {
+  }
+  http->overdue = true;
+}
+
+/** Once what had ended is collected. */
+static void end_late(struct http *http) {
   int64_t now = clock_mono_us() / 1000, next = INT64_MAX;
   for (struct http_line *line = http->lines; line; line = line->next) {
     while (line->first && line->first->late_at <= now) {
@@ -470,14 +480,9 @@ static void take_end(struct http_transfer *transfer, CURLcode code) {
   describe_failure(transfer, code);
 }
 
-struct http_transfer *http_collect(struct http *http) {
+static struct http_transfer *collect_done(struct http *http) {
   int left;
   CURLMsg *message;
-  struct http_transfer *late = http->ended.first;
-  if (late) {
-    line_remove(late);
-    return late;
-  }
   while ((message = curl_multi_info_read(http->multi, &left))) {
     if (message->msg != CURLMSG_DONE) continue;
     CURLcode code = message->data.result;
@@ -488,6 +493,18 @@ struct http_transfer *http_collect(struct http *http) {
     return transfer;
   }
   return NULL;
+}
+
+struct http_transfer *http_collect(struct http *http) {
+  struct http_transfer *done = collect_done(http);
+  if (done) return done;
+  if (http->overdue) {
+    http->overdue = false;
+    end_late(http);
+  }
+  struct http_transfer *late = http->ended.first;
+  if (late) line_remove(late);
+  return late;
 }
 
 struct http_transfer *http_acquire(struct http *http, const struct http_account *account) {
