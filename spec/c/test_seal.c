@@ -618,6 +618,79 @@ static void sealing_goes_on_while_the_filter_is_built(void **state) {
   support_failpoints("");
 }
 
+/** A record that fills a run of users' records (store_run.c). */
+static void submit_large(struct support_write *write, struct store *store, struct support_loop *loop,
+                         const char *id) {
+  enum { LARGE = 5 << 20 };
+  struct record record;
+  struct buf bytes, text;
+  support_write_init(write, store, loop);
+  record_init(&record);
+  buf_init(&bytes);
+  buf_init(&text);
+  memset(buf_reserve(&text, LARGE), 'x', LARGE);
+  text.len = LARGE;
+  value_put_string(&bytes, buf_str(&text));
+  struct effect effect = {.type = EFFECT_ATTRIBUTE, .attribute = {STR("large"), buf_str(&bytes)}};
+  assert_int_equal(record_apply(&record, &effect, 16 << 20, NULL), 0);
+  store_write_user(&write->write, support_user(id), &record, INT64_MAX, INT64_MAX);
+  store_write_submit(store, &write->write);
+  record_deinit(&record);
+  buf_deinit(&bytes);
+  buf_deinit(&text);
+}
+
+/** Where the database holds writes back, and while somebody walks over all events: a slice is made, sealed
+ * into, read and dropped. */
+static void sealing_waits_for_neither_a_write_nor_a_walk(void **state) {
+  (void)state;
+  int64_t now = (int64_t)time(NULL) * 1000;
+  write_segments(3, now);
+  set_created(1, now - 2 * (int64_t)SUPPORT_DAY); // so that the second segment begins a slice
+  struct store *store = support_open_store();
+  seal(store, 1);
+  struct support_loop loop;
+  struct support_write first, second;
+  support_loop_init(&loop);
+  submit_large(&first, store, &loop, "grace");
+  support_loop_wait(&loop, &loop.answered, 1);
+  close(open(support_path("hold"), O_CREAT | O_WRONLY, 0600));
+  char specification[256];
+  snprintf(specification, sizeof specification, "store.run=hold:%s", support_path("hold"));
+  support_failpoints(specification);
+  submit_large(&second, store, &loop, "joan");
+  while (pthread_mutex_trylock(&store->run.turn) == 0) { // until it is held
+    pthread_mutex_unlock(&store->run.turn);
+    usleep(1000);
+  }
+  struct event_walk *walk;
+  struct error err = {0};
+  struct buf cursor;
+  int walked = 0;
+  buf_init(&cursor);
+  if (event_walk_open(&walk, store, STR(""), 0, &err)) fail_msg("%s", err.message);
+  alarm(60); // it would wait for ever
+  seal(store, 2);
+  seal(store, 3);
+  assert_sealed(store, 3, 3);
+  assert_int_equal(store_retain(store, support_path("log"), now + 32 * (int64_t)SUPPORT_DAY, &err), 0);
+  alarm(0);
+  assert_int_equal(loop.answered, 1);
+  for (size_t i = 0; i < store->slice_count; i++) assert_int_equal(store->slices[i].kind, SLICE_LEDGER);
+  while (event_walk_next(walk, &cursor, count_event, &walked, &err) == 1) continue;
+  assert_int_equal(walked, SEGMENT_EVENTS); // what there was when it began
+  event_walk_close(walk);
+  unlink(support_path("hold"));
+  support_loop_wait(&loop, &loop.answered, 2);
+  assert_int_equal(second.write.status, 0);
+  store_write_deinit(&first.write);
+  store_write_deinit(&second.write);
+  buf_deinit(&cursor);
+  support_failpoints("");
+  store_close(store);
+  support_loop_deinit(&loop);
+}
+
 /* ---- slices ---- */
 
 static const struct slice *find_slice(struct store *store, enum slice_kind kind, bool newest) {
@@ -702,6 +775,7 @@ int main(void) {
       TEST(the_filter_grows_before_it_is_full),
       TEST(sealing_goes_on_while_the_filter_is_built),
       TEST(more_marks_than_memory_filters_are_known),
+      TEST(sealing_waits_for_neither_a_write_nor_a_walk),
       TEST(a_slice_that_has_ended_is_merged),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -51,6 +51,7 @@ int event_walk_open(struct event_walk **out, struct store *store, struct str cur
   if (rc) return rc;
   struct event_walk *walk = memory_zalloc(sizeof *walk);
   walk->store = store;
+  pthread_rwlock_rdlock(&store->slices_lock);
   walk->places = memory_zalloc((store->slice_count + 1) * sizeof *walk->places);
   walk->options = rocksdb_readoptions_create();
   rocksdb_readoptions_set_fill_cache(walk->options, 0); /* it reads everything once */
@@ -70,6 +71,7 @@ int event_walk_open(struct event_walk **out, struct store *store, struct str cur
     if (there < 0) rc = there;
     if (there == 0) leave(walk, walk->count - 1);
   }
+  pthread_rwlock_unlock(&store->slices_lock);
   buf_deinit(&behind);
   if (rc) {
     event_walk_close(walk);
@@ -185,9 +187,11 @@ int store_walk_users(struct store *store, struct buf *cursor, uint32_t most,
 int64_t store_log_begins(struct store *store) {
   int64_t begins = INT64_MAX;
   if (store_enter(store, NULL)) return begins;
+  pthread_rwlock_rdlock(&store->slices_lock);
   for (size_t i = 0; i < store->slice_count; i++)
     if (store->slices[i].kind == SLICE_LOG && store->slices[i].start < begins)
       begins = store->slices[i].start;
+  pthread_rwlock_unlock(&store->slices_lock);
   store_leave(store);
   return begins;
 }

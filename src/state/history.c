@@ -102,7 +102,7 @@ static void merge_close(struct merge *merge, size_t i) {
   merge->cursors[i] = merge->cursors[--merge->count];
 }
 
-static int merge_open(struct merge *merge, struct store *store, struct error *err) {
+static int merge_open_all(struct merge *merge, struct store *store, struct error *err) {
   merge->cursors = memory_zalloc((store->slice_count + 1) * sizeof *merge->cursors);
   for (size_t i = 0; i < store->slice_count; i++) {
     struct cursor *cursor = &merge->cursors[merge->count++];
@@ -113,6 +113,13 @@ static int merge_open(struct merge *merge, struct store *store, struct error *er
     if (rc == 0) merge_close(merge, merge->count - 1);
   }
   return 0;
+}
+
+static int merge_open(struct merge *merge, struct store *store, struct error *err) {
+  pthread_rwlock_rdlock(&store->slices_lock);
+  int rc = merge_open_all(merge, store, err);
+  pthread_rwlock_unlock(&store->slices_lock);
+  return rc;
 }
 
 /** Segments one after the other, in each by number. */

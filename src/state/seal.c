@@ -435,7 +435,7 @@ static int record_sealed(struct sealing *sealing) {
 }
 
 static int take_over(struct sealing *sealing) {
-  int rc = agree(sealing);
+  int rc = 0;
   for (int kind = 0; !rc && kind < SLICE_KINDS; kind++) rc = ingest(sealing, kind);
   // Files and filter first: a mark must be found there before anyone forgets that it is in the log.
   if (!rc) rc = place_marks(sealing);
@@ -477,6 +477,8 @@ static int seal(struct store *store, const char *log_directory, uint64_t until, 
     seal_items_sort(&sealing.items);
     rc = write_files(&sealing);
   }
+  // While the database stops writes, this one waits, and who reads a history need not.
+  if (!rc) rc = agree(&sealing);
   if (!rc) {
     pthread_rwlock_wrlock(&store->segments_lock); // who reads a history sees a segment in one place
     rc = take_over(&sealing);

@@ -7,7 +7,7 @@
 /** Where a record is. */
 struct seal_item {
   uint64_t rank;        /**< key_rank() of its entity: partition first */
-  uint64_t offset : 63; /**< in the segment */
+  uint64_t offset : 63; /**< in what is mapped: the files sealed together, one behind the other */
   uint64_t decides : 1; /**< some of its effects are decisions */
 };
 

@@ -32,7 +32,7 @@ enum slice_kind { SLICE_LOG, SLICE_LEDGER, SLICE_KINDS };
  * reads a look-up a run. */
 enum slice_pace {
   SLICE_GROWS, /**< segments are being sealed into it: late */
-  SLICE_READ,  /**< it has ended, or is asked often: soon */
+  SLICE_READ,  /**< it has ended: soon */
   SLICE_PACES
 };
 
@@ -41,8 +41,9 @@ struct slice {
   enum slice_kind kind;
   int64_t start; /**< ms; its name */
   enum slice_pace pace;
-  int64_t
-      last_at; /**< time of its newest record; INT64_MAX while the first segment is being sealed into it */
+  /** Time of its newest record; INT64_MAX while the first segment is being sealed into it. Maintenance writes
+   * it, with no lock. */
+  _Atomic int64_t last_at;
   rocksdb_column_family_handle_t *family;
 };
 
@@ -76,11 +77,16 @@ struct store {
   rocksdb_readoptions_t *get_options, *scan_options;
   rocksdb_writeoptions_t *behind_options, *synced_options;
 
-  /** Readers: whoever uses `db` off the store's threads, or slices. Writer: who opens, closes, makes or
-   * drops. */
+  /** Readers: whoever uses `db` off the store's threads, for as long as that takes. Writer: who opens and
+   * closes. */
   pthread_rwlock_t lock;
+  pthread_mutex_t
+      writing;   /**< before `lock`: by who writes, who holds `lock` for a moment only, and who reopens */
   rocksdb_t *db; /**< null while it is closed */
   rocksdb_column_family_handle_t *families[FAMILY_COUNT];
+  /** Readers: who looks at the list or takes a family from it; iterators outlive it. Writer: maintenance,
+   * while it changes the list; itself it reads without. */
+  pthread_rwlock_t slices_lock;
   struct slice *slices; /**< ascending by start */
   size_t slice_count;
 
@@ -162,8 +168,8 @@ int store_meta_get_u64(struct store *store, const char *key, uint64_t *values, s
 
 /* store_run.c: users' records gather in memory, and go to RocksDB as many as fill a file, in the order of
  * their keys. A turn's at a time, each cost the search for its place in a memtable of 64 MB: 2.8 us of CPU a
- * record, 1.2 with the sorting now (bench_users). Who calls has entered the store, but for run_init(),
- * run_deinit() and run_clear(). */
+ * record, 1.2 with the sorting now (bench_users). Who calls has entered the store or holds
+ * `writing`, but for run_init(), run_deinit() and run_clear(). */
 
 /** @param most  bytes that it may take */
 void run_init(struct run *run, size_t most);
@@ -210,8 +216,6 @@ void slices_add(struct store *store, enum slice_kind kind, int64_t start, enum s
 int slices_load(struct store *store, struct error *err);
 /** Forget all, closing their families. */
 void slices_clear(struct store *store);
-/** Merge the kind's slices at this pace from now on. */
-void slices_set_pace(struct store *store, enum slice_kind kind, enum slice_pace pace);
 /** Where a segment's records go. */
 int64_t slice_start(int64_t created);
 /** Find or make a slice; maintenance alone. */

@@ -598,6 +598,8 @@ int store_rocks_open(struct store **out, const struct store_options *options, st
   store->options.directory = store->directory;
   pthread_rwlock_init(&store->lock, NULL);
   pthread_rwlock_init(&store->segments_lock, NULL);
+  pthread_rwlock_init(&store->slices_lock, NULL);
+  pthread_mutex_init(&store->writing, NULL);
   pthread_mutex_init(&store->marks.lock, NULL);
   run_init(&store->run, run_bytes(options));
   pthread_mutex_init(&store->marks.deleting, NULL);
@@ -633,6 +635,8 @@ void store_close(struct store *store) {
   free_options(store);
   pthread_rwlock_destroy(&store->lock);
   pthread_rwlock_destroy(&store->segments_lock);
+  pthread_rwlock_destroy(&store->slices_lock);
+  pthread_mutex_destroy(&store->writing);
   pthread_mutex_destroy(&store->marks.lock);
   pthread_mutex_destroy(&store->marks.deleting);
   pthread_cond_destroy(&store->marks.changed);
@@ -644,10 +648,12 @@ void store_close(struct store *store) {
 
 int store_reopen(struct store *store, struct error *err) {
   marks_stop(store);
+  pthread_mutex_lock(&store->writing);
   pthread_rwlock_wrlock(&store->lock);
   close_db(store);
   int rc = open_db(store, err);
   pthread_rwlock_unlock(&store->lock);
+  pthread_mutex_unlock(&store->writing);
   if (!rc) marks_start(store);
   return rc;
 }

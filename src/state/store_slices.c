@@ -94,7 +94,8 @@ static void set_pace(struct store *store, struct slice *slice, enum slice_pace p
     LOG_WARN("store", "a slice is merged as before", LOG_TEXT("error", err.message));
 }
 
-void slices_set_pace(struct store *store, enum slice_kind kind, enum slice_pace pace) {
+/** Merge the kind's slices at this pace from now on. */
+static void set_paces(struct store *store, enum slice_kind kind, enum slice_pace pace) {
   for (size_t i = 0; i < store->slice_count; i++)
     if (store->slices[i].kind == kind) set_pace(store, &store->slices[i], pace);
 }
@@ -108,23 +109,23 @@ int slice_obtain(struct store *store, enum slice_kind kind, int64_t start,
   }
   char name[48];
   name_slice(kind, start, name);
-  slices_set_pace(store, kind, SLICE_READ); // those before it have ended
+  set_paces(store, kind, SLICE_READ); // those before it have ended
   char *complaint = NULL;
-  pthread_rwlock_wrlock(&store->lock);
   *family =
       rocksdb_create_column_family(store->db, store->slice_options[kind][SLICE_GROWS], name, &complaint);
-  if (!complaint) slices_add(store, kind, start, SLICE_GROWS, *family);
-  pthread_rwlock_unlock(&store->lock);
-  return store_fault(complaint, "making a slice of the database", err);
+  int rc = store_fault(complaint, "making a slice of the database", err);
+  if (rc) return rc;
+  pthread_rwlock_wrlock(&store->slices_lock); // not sooner: it was made durable
+  slices_add(store, kind, start, SLICE_GROWS, *family);
+  pthread_rwlock_unlock(&store->slices_lock);
+  return 0;
 }
 
 void slice_reach(struct store *store, enum slice_kind kind, int64_t start, int64_t at,
                  rocksdb_writebatch_t *batch) {
   struct slice *slice = find(store, kind, start);
-  pthread_rwlock_wrlock(&store->lock);
   if (slice->last_at == INT64_MAX || slice->last_at < at) slice->last_at = at;
   uint64_t value = htole64((uint64_t)slice->last_at);
-  pthread_rwlock_unlock(&store->lock);
   char key[64];
   meta_key(kind, start, key);
   rocksdb_writebatch_put_cf(batch, store->families[FAMILY_META], key, strlen(key), (const char *)&value,
@@ -138,16 +139,16 @@ static int drop_slice(struct store *store, size_t at, struct error *err) {
   char key[64];
   meta_key(slice.kind, slice.start, key);
   char *complaint = NULL;
-  pthread_rwlock_wrlock(&store->lock);
   rocksdb_drop_column_family(store->db, slice.family, &complaint);
-  if (!complaint) {
-    rocksdb_column_family_handle_destroy(slice.family);
-    store->slice_count--;
-    memmove(&store->slices[at], &store->slices[at + 1], (store->slice_count - at) * sizeof *store->slices);
-    rocksdb_delete_cf(store->db, store->synced_options, store->families[FAMILY_META], key, strlen(key),
-                      &complaint);
-  }
-  pthread_rwlock_unlock(&store->lock);
+  if (complaint) return store_fault(complaint, "dropping a slice of the database", err);
+  // It can be read until its handle goes; neither what is synced before nor what is after keeps the lock.
+  pthread_rwlock_wrlock(&store->slices_lock);
+  store->slice_count--;
+  memmove(&store->slices[at], &store->slices[at + 1], (store->slice_count - at) * sizeof *store->slices);
+  pthread_rwlock_unlock(&store->slices_lock);
+  rocksdb_column_family_handle_destroy(slice.family);
+  rocksdb_delete_cf(store->db, store->synced_options, store->families[FAMILY_META], key, strlen(key),
+                    &complaint);
   if (!complaint) LOG_INFO("store", "a slice past its retention was dropped", LOG_TEXT("slice", key + 6));
   return store_fault(complaint, "dropping a slice of the database", err);
 }
@@ -196,11 +197,12 @@ int store_retain(struct store *store, const char *log_directory, int64_t now, st
 /* ---- figures ---- */
 
 void store_know_log(struct store *store, const char *log_directory) {
+  // Maintenance alone writes it, and so may read it without the lock.
+  if (store->log_directory && strcmp(store->log_directory, log_directory) == 0) return;
+  char *copy = memory_dup(log_directory, strlen(log_directory));
   pthread_rwlock_wrlock(&store->lock);
-  if (!store->log_directory || strcmp(store->log_directory, log_directory) != 0) {
-    memory_free(store->log_directory);
-    store->log_directory = memory_dup(log_directory, strlen(log_directory));
-  }
+  memory_free(store->log_directory);
+  store->log_directory = copy;
   pthread_rwlock_unlock(&store->lock);
 }
 
@@ -246,7 +248,9 @@ void store_measure(struct store *store, struct store_figures *out) {
   *out = (struct store_figures){0};
   if (store_enter(store, NULL)) return;
   for (int i = 0; i < FAMILY_COUNT; i++) measure_family(store, store->families[i], out);
+  pthread_rwlock_rdlock(&store->slices_lock);
   for (size_t i = 0; i < store->slice_count; i++) measure_family(store, store->slices[i].family, out);
+  pthread_rwlock_unlock(&store->slices_lock);
   size_t run_bytes, run_users;
   run_measure(&store->run, &run_bytes, &run_users);
   out->memtable_bytes += run_bytes;

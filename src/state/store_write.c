@@ -166,14 +166,20 @@ void store_write_fan_out_gone(struct store_write *write, struct hash128 id) {
 int store_write_now(struct store *store, struct store_write *write, struct error *err) {
   struct write_batch *batch = write->batch;
   int rc = store_failpoint(FAILPOINT("store.write"), "writing to the database", err);
-  if (!rc) rc = store_enter(store, err);
   if (rc) return rc;
+  pthread_mutex_lock(&store->writing);
+  if ((rc = store_enter(store, err))) {
+    pthread_mutex_unlock(&store->writing);
+    return rc;
+  }
+  // RocksDB may take its time: whoever wants the lock for himself must not wait for it, nor others for him.
+  store_leave(store);
   char *complaint = NULL;
   if (rocksdb_writebatch_count(batch->batch))
     rocksdb_write(store->db, store->behind_options, batch->batch, &complaint);
   rc = store_fault(complaint, "writing to the database", err);
   if (!rc) rc = run_add(store, buf_str(&batch->records), err);
-  store_leave(store);
+  pthread_mutex_unlock(&store->writing);
   rocksdb_writebatch_clear(batch->batch);
   buf_clear(&batch->records);
   write->bytes = 0;
