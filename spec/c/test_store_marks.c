@@ -98,6 +98,18 @@ static void wait_for_files(struct store *store, size_t count) {
 
 /* ---- merging ---- */
 
+static void wait_until_looked(struct store *store) {
+  // Taken up a second time, the first is done with.
+  for (int time = 0; time < 2; time++) {
+    mark_files_merge(store);
+    for (bool wanted = true; wanted; usleep(1000)) {
+      pthread_mutex_lock(&store->marks.lock);
+      wanted = store->marks.wanted;
+      pthread_mutex_unlock(&store->marks.lock);
+    }
+  }
+}
+
 static void files_of_similar_size_are_merged(void **state) {
   (void)state;
   make_store(25);
@@ -123,8 +135,7 @@ static void who_looks_up_is_not_disturbed(void **state) {
   assert_int_equal(files->count, 9);
   place_file(10, AT + 10);
   assert_int_equal(mark_files_add(store, (struct mark_range){10, 10}, &err), 0);
-  mark_files_merge(store);
-  usleep(20000);
+  wait_until_looked(store);
   assert_int_equal(count_files(store), 10); // it is not recorded as sealed
   put_sealed(store, 10);
   mark_files_merge(store);
@@ -207,6 +218,25 @@ static void a_merge_that_fails_is_tried_again(void **state) {
   assert_seen(store, 1, 10);
   store_close(store);
   support_failpoints("");
+}
+
+static void a_merge_waits_for_room_on_the_disk(void **state) {
+  (void)state;
+  make_store(10);
+  support_failpoints("store.mark_room=enospc*0");
+  struct store *store = support_open_store();
+  wait_until_looked(store);
+  assert_int_equal(count_files(store), 10);
+  assert_int_equal(count_names(), 10);
+  assert_true(store_marks_held_back(store));
+  assert_seen(store, 1, 10);
+  support_failpoints("");
+  mark_files_merge(store); // as the next segment does
+  wait_for_files(store, 1);
+  wait_until_looked(store);
+  assert_false(store_marks_held_back(store));
+  assert_seen(store, 1, 10);
+  store_close(store);
 }
 
 /* ---- opening ---- */
@@ -540,6 +570,7 @@ int main(int count, char **words) {
       TEST(what_has_expired_is_left_out),
       TEST(a_merge_may_end_anywhere),
       TEST(a_merge_that_fails_is_tried_again),
+      TEST(a_merge_waits_for_room_on_the_disk),
       TEST(what_a_crash_left_is_not_taken_in),
       TEST(a_folder_that_cannot_be_read_to_its_end_is_refused),
       TEST(damage_is_told),

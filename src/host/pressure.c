@@ -40,6 +40,11 @@ static const struct {
                           "the database takes writes as they come again"},
     [PRESSURE_DISK] = {"disk", "the disk of data_dir is nearly full; when it is, events are answered 503",
                        "the disk of data_dir has room again"},
+    [PRESSURE_MARKS] =
+        {"marks",
+         "files of dedup marks are not merged, for it would leave less than 5 % of the disk of "
+         "data_dir free: looking events up costs more meanwhile",
+         "files of dedup marks are merged again"},
 };
 
 static metric_id gauge_of(enum pressure pressure) {
@@ -96,6 +101,8 @@ void pressure_tick(struct host *host) {
   int64_t pace = store_pace(host->shared.store);
   host->pace_looks = pace == STORE_KEEPS_UP ? host->pace_looks + 1 : 0;
   note(host, PRESSURE_MERGING, pace != STORE_KEEPS_UP, host->pace_looks >= CALM_LOOKS, pace, STORE_KEEPS_UP);
+  bool held_back = store_marks_held_back(host->shared.store);
+  note(host, PRESSURE_MARKS, held_back, !held_back, held_back, 0);
   int64_t waiting = (int64_t)deliver_waiting_bytes(host->shared.deliver),
           outbox = (int64_t)host->config->delivery.outbox_max;
   note(host, PRESSURE_OUTBOX, waiting > outbox / 2, waiting <= outbox / 4, waiting, outbox);

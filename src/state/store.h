@@ -265,3 +265,7 @@ void store_measure(struct store *store, struct store_figures *out);
  * it stops them. Any thread. */
 enum store_pace { STORE_KEEPS_UP, STORE_SLOWS_DOWN, STORE_STOPS };
 enum store_pace store_pace(struct store *store);
+/** Whether files of dedup marks are left as they are for want of room on their disk: a merge needs as much as
+ * they take again, and leaves a twentieth of the disk free. Looked at anew when a segment is sealed. Any
+ * thread. */
+bool store_marks_held_back(struct store *store);

@@ -123,6 +123,7 @@ struct store {
     pthread_t merger;
     bool merging; /**< there is a merger to join */
     _Atomic bool ending;
+    _Atomic bool held_back;      /**< there is no room to merge what should be */
     _Atomic int64_t since;       /**< what was accepted by then has expired: as retention has last said */
     _Atomic uint64_t bytes;      /**< of all filters */
     _Atomic uint64_t unreadable; /**< look-ups that failed */

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum {
@@ -208,28 +209,40 @@ int mark_files_retain(struct store *store, int64_t since, struct error *err) {
 /* ---- merging ---- */
 
 /** Files side by side, of similar size, whose marks expire about together, or all of them would be kept as
- * long as the newest. @return the place of the first; `count` for none. */
-static size_t pick(struct mark_file *const *files, size_t count, int64_t span) {
+ * long as the newest.
+ * @param most  bytes that they may take. @return the place of the first; `count` for none. */
+static size_t pick(struct mark_file *const *files, size_t count, int64_t span, uint64_t most) {
   size_t best = count;
   uint64_t least = UINT64_MAX;
   for (size_t i = 0; i + TOGETHER <= count; i++) {
-    uint64_t sum = 0, largest = 0;
+    uint64_t sum = 0, largest = 0, bytes = 0;
     int64_t oldest = INT64_MAX, newest = INT64_MIN;
     bool spoiled = false;
     for (size_t j = i; j < i + TOGETHER; j++) {
       const struct mark_head *head = &files[j]->head;
       spoiled |= atomic_load(&files[j]->spoiled);
       sum += head->count;
+      bytes += mark_file_bytes(files[j]);
       if (head->count > largest) largest = head->count;
       if (head->oldest < oldest) oldest = head->oldest;
       if (head->newest > newest) newest = head->newest;
     }
     bool similar = sum >= GROWTH * largest && newest - oldest <= span;
-    if (spoiled || (!similar && count <= FILES_MAX) || sum >= least) continue;
+    if (spoiled || bytes > most || (!similar && count <= FILES_MAX) || sum >= least) continue;
     best = i;
     least = sum;
   }
   return best;
+}
+
+/** Bytes that a merge may take while those that it merges are still there. As much as
+ * kairos_pressure{of="disk"} warns at is left free: a merge can wait, the log cannot. */
+static uint64_t room(const struct marks *marks) {
+  struct statvfs disk;
+  if (FAILPOINT("store.mark_room")) return 0;
+  if (statvfs(marks->directory, &disk)) return UINT64_MAX;
+  fsblkcnt_t kept = disk.f_blocks / 20;
+  return disk.f_bavail > kept ? (uint64_t)(disk.f_bavail - kept) * disk.f_frsize : 0;
 }
 
 static int write_merged(struct store *store, struct mark_writer *writer, struct mark_file *const *files,
@@ -271,7 +284,9 @@ static bool merge_some(struct store *store) {
   size_t count = list->count;
   // What is not recorded as sealed yet may be made again.
   while (count && list->files[count - 1]->head.range.last > store_sealed(store)) count--;
-  size_t first = pick(list->files, count, store->options.dedup_keep / 2);
+  int64_t span = store->options.dedup_keep / 2;
+  size_t first = pick(list->files, count, span, room(&store->marks));
+  atomic_store(&store->marks.held_back, first == count && pick(list->files, count, span, UINT64_MAX) < count);
   struct error err;
   int rc = first < count ? merge(store, list->files + first, &err) : 0;
   bool spoiled = false;
@@ -299,6 +314,10 @@ static void *merge_thread(void *context) {
     if (atomic_load(&marks->ending)) return NULL;
     while (merge_some(store)) continue;
   }
+}
+
+bool store_marks_held_back(struct store *store) {
+  return atomic_load_explicit(&store->marks.held_back, memory_order_relaxed);
 }
 
 void mark_files_merge(struct store *store) {
