@@ -89,6 +89,15 @@ describe("the gate", function()
       silent "all"
     end)
 
+    it("of a channel that there is not is of every channel: it would hold nothing back, and each name would take room", function()
+      host:accept({ type = "message.bounced", user = "odd", payload = { channel = "Push" } },
+        { type = "message.bounced", user = "odd", payload = { channel = ("x"):rep(60000) } }, tell("odd", "no"))
+      silent "odd"
+      local suppressions = host:ask("user", "odd").suppressions
+      assert.equal(1, #suppressions)
+      assert.equal("*", suppressions[1].channel)
+    end)
+
     it("is taken in however full the user's record is", function()
       local novels = {}
       for index = 1, 40 do novels["novel_" .. index] = ("x"):rep(1800) end
@@ -111,6 +120,11 @@ describe("the gate", function()
       assert.equal(0, host:command("unsuppress", "cmd", "push").status)
       host:accept(tell("cmd", "yes"))
       assert.same({ "yes" }, host:said "cmd")
+      result = host:command("suppress", "cmd", "psuh")
+      assert.equal(1, result.status)
+      assert.truthy(result.err:find('there is no channel "psuh"; there are email, sms, push, webhook', 1, true), result.err)
+      host:accept(tell("cmd", "still"))
+      assert.same({ "still", "yes" }, host:said("cmd", 2))
     end)
   end)
 

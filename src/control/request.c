@@ -43,13 +43,12 @@ static const struct {
   const char *name;
   enum request_argument flag;
   size_t offset;
-  size_t bytes_max;
 } arguments[] = {
-    {"user", REQUEST_USER, offsetof(struct host_command, user), EVENT_ID_MAX},
-    {"channel", REQUEST_CHANNEL, offsetof(struct host_command, channel), 64},
-    {"id", REQUEST_ID, offsetof(struct host_command, id), 64},
-    {"key", REQUEST_KEY, offsetof(struct host_command, key), EVENT_ID_MAX},
-    {"text", REQUEST_TEXT, offsetof(struct host_command, text), 4096},
+    {"user", REQUEST_USER, offsetof(struct host_command, user)},
+    {"channel", REQUEST_CHANNEL, offsetof(struct host_command, channel)},
+    {"id", REQUEST_ID, offsetof(struct host_command, id)},
+    {"key", REQUEST_KEY, offsetof(struct host_command, key)},
+    {"text", REQUEST_TEXT, offsetof(struct host_command, text)},
 };
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -90,11 +89,6 @@ static int read_argument(const struct request_command *found, struct str name, s
   if (text.type == VALUE_NIL) return 0;
   if (text.type != VALUE_STRING)
     return error_set(err, ERROR_INVALID, "\"%s\" must be a string", arguments[at].name);
-  if (text.string.len > arguments[at].bytes_max)
-    return error_set(err, ERROR_INVALID, "\"%s\" has %zu bytes; at most %zu are allowed", arguments[at].name,
-                     text.string.len, arguments[at].bytes_max);
-  if (text.string.len && memchr(text.string.data, 0, text.string.len))
-    return error_set(err, ERROR_INVALID, "\"%s\" must not contain NUL", arguments[at].name);
   memcpy((char *)command + arguments[at].offset, &text.string, sizeof text.string);
   // Of equal names the last counts: an empty one takes back what was given.
   if (text.string.len)
@@ -119,14 +113,17 @@ int request_read(struct str bytes, const struct request_command **found, struct 
 
   command->user = command->channel = command->id = command->key = command->text = STR("");
   unsigned given = 0;
+  int rc = 0;
   struct reader reader = reader_of(bytes);
   for (uint32_t left = value_read(&reader).count; left > 0; left--) {
     struct value key = value_read(&reader);
     struct str value = value_slice(&reader);
     if (str_equal(key.string, STR("command"))) continue;
-    int rc = read_argument(known, key.string, value, command, &given, err);
+    rc = read_argument(known, key.string, value, command, &given, err);
     if (rc) return rc;
   }
+  rc = host_command_check(command, err);
+  if (rc) return rc;
   for (size_t i = 0; i < COUNT(arguments); i++)
     if (known->needs & ~given & arguments[i].flag)
       return error_set(err, ERROR_INVALID, "\"%s\" needs the argument \"%s\"", known->name,

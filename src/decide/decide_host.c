@@ -52,7 +52,8 @@ static int suppress_from(struct decider *decider, const struct event *event, int
   } else {
     return 0;
   }
-  payload_text(event, STR("channel"), &channel);
+  // A name of no channel would keep nothing back, and each new one would take more of the user's record.
+  if (payload_text(event, STR("channel"), &channel) && config_channel(channel) < 0) channel = STR("*");
   struct effect effect = {.type = EFFECT_SUPPRESS, .suppress = {channel, reason, wall}};
   int rc = draft_add(&decider->draft, &effect, err);
   if (rc == 0 && decider->options.observer.suppressed)

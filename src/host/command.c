@@ -206,21 +206,26 @@ static int decide_consent(struct worker_input *input, struct decider *decider, s
   return decide_effect(decider, record, operation->entity, &effect, wall, out, err);
 }
 
+static int check_channel(struct host_command *command) {
+  if (config_channel(command->channel) >= 0 || str_equal(command->channel, STR("*"))) return 0;
+  return error_set(&command->err, ERROR_INVALID,
+                   "there is no channel \"%.*s\"; there are email, sms, push, webhook",
+                   STR_ARG(command->channel));
+}
+
 static int check_consent(struct operation *operation) {
   struct host_command *command = operation->base.command;
   const struct config *config = operation->base.host->config;
-  if (config_channel(command->channel) < 0 && !str_equal(command->channel, STR("*")))
-    return error_set(&command->err, ERROR_INVALID,
-                     "there is no channel \"%.*s\"; there are email, sms, push, webhook",
-                     STR_ARG(command->channel));
+  int rc = check_channel(command);
+  if (rc) return rc;
   if (config_purpose(config, command->text)) return 0;
   struct buf known;
   buf_init(&known);
   for (uint32_t i = 0; i < config->purpose_count; i++)
     buf_printf(&known, "%s%s", i ? ", " : "", config->purposes[i].name);
-  int rc = error_set(&command->err, ERROR_INVALID,
-                     "the host's configuration has no purpose \"%.*s\"; there are %.*s",
-                     STR_ARG(command->text), STR_ARG(buf_str(&known)));
+  rc = error_set(&command->err, ERROR_INVALID,
+                 "the host's configuration has no purpose \"%.*s\"; there are %.*s", STR_ARG(command->text),
+                 STR_ARG(buf_str(&known)));
   buf_deinit(&known);
   return rc;
 }
@@ -241,8 +246,14 @@ static void consent_start(struct operation *operation) {
   command_input_start(&operation->base, operation->entity);
 }
 
+/** What an older version let in is lifted by its name, whatever that is. */
 static void suppress_start(struct operation *operation) {
-  const struct host_command *command = operation->base.command;
+  struct host_command *command = operation->base.command;
+  int rc = command->type == HOST_SUPPRESS ? check_channel(command) : 0;
+  if (rc) {
+    command_answer_later(&operation->base, rc);
+    return;
+  }
   operation->base.input.type = LOG_COMMAND;
   operation->base.input.decide = decide_suppress;
   operation->base.input.settled = command_input_settled;

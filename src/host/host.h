@@ -83,5 +83,8 @@ struct host_command {
   struct error err;
   struct buf result;
 };
-/** Never answers within the call. Commands that change something are answered when that is durable. */
+/** @return 0, or ERROR_INVALID that names the argument which is too long or has a NUL. */
+int host_command_check(const struct host_command *command, struct error *err);
+/** Never answers within the call. Arguments are checked already. Commands that change something are answered
+ * when that is durable. */
 void host_command(struct host *host, struct host_command *command);

@@ -113,6 +113,11 @@ static void start_command(struct question *question) {
     command->user = buf_str(&question->log_input); // who asks
   command->done = command_done;
   command->context = question;
+  int rc = host_command_check(command, &question->err);
+  if (rc) {
+    question_finish_later(question, rc);
+    return;
+  }
   host_command(question->host, command);
 }
 
