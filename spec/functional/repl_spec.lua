@@ -205,6 +205,10 @@ describe("kairos repl", function()
     assert.equal("done", session:run([[resume { campaign = "greet" }]]).state)
     assert.equal("live", session:value([[campaign "greet"]]).state)
     assert.truthy(session:run([[pause { campain = "greet" }]]).error:find "campaign")
+    -- As at every other door.
+    assert.truthy(session:run([[user("eve"):suppress "emial"]]).error:find "there is no channel")
+    assert.truthy(session:run([[user("eve"):suppress("sms", ("x"):rep(5000))]]).error:find('"text" has 5000 bytes', 1, true))
+    assert.same({}, session:value([[user "eve"]]).suppressions)
   end)
 
   it("goes on through a reload, and sees what serves then", function()
@@ -302,6 +306,10 @@ describe("kairos repl", function()
     assert.truthy(result.err:find "no")
     assert.truthy(host:command("repl", "--unmask", "-e", [[user "ada"]]).out:find "Ada")
     assert.truthy(host:command("repl", "--worker", "9", "-e", "1").err:find "worker")
+    -- The host takes no line of more than 64 KB: it says so, and what follows is run.
+    result = host:command("repl", "-e", "return '" .. ("x"):rep(70000) .. "'")
+    assert.equal(1, result.status)
+    assert.truthy(result.err:find "65536", result.err)
     files.write(host.directory .. "/script", "x = 3\nfor i = 1, 2 do\n  x = x + i\nend\nx\nnonsense()\nprint 'never'\n")
     local output = host.directory .. "/script.out"
     local script = process.start { command = { Host.binary, "repl", "--config", host.config_file },

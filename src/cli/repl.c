@@ -37,21 +37,38 @@ static int send_text(struct console *console, const char *member, struct str tex
   return rc;
 }
 
-/** Wait for the answer; Ctrl-C asks the host to end what runs. */
-static int await_answer(struct console *console, struct error *err) {
+/** To this question, or to a line that the host took none from: that has no id. */
+static bool is_answer(struct console *console) {
+  struct str answer = buf_str(&console->answer), ok;
+  return value_member_integer(answer, "id") == console->serial || value_member(answer, STR("ok"), &ok);
+}
+
+static int await_unless(struct console *console, const sigset_t *while_waiting, struct error *err) {
   for (;;) {
-    int rc = control_stream_receive(console->stream, false, &console->answer, err);
-    if (rc < 0) return rc;
-    if (rc > 0 && value_member_integer(buf_str(&console->answer), "id") == console->serial) return 0;
-    if (rc > 0) continue;
-    struct pollfd wait = {control_stream_descriptor(console->stream), POLLIN, 0};
-    if (poll(&wait, 1, -1) < 0 && errno != EINTR)
-      return error_set_errno(err, errno, "cannot wait for the host");
     if (interrupted) {
       interrupted = 0;
       if (control_stream_send(console->stream, STR("{\"cancel\":true}"), err)) return ERROR_UNAVAILABLE;
     }
+    int rc = control_stream_receive(console->stream, false, &console->answer, err);
+    if (rc < 0) return rc;
+    if (rc > 0 && is_answer(console)) return 0;
+    if (rc > 0) continue;
+    struct pollfd wait = {control_stream_descriptor(console->stream), POLLIN, 0};
+    if (ppoll(&wait, 1, NULL, while_waiting) < 0 && errno != EINTR)
+      return error_set_errno(err, errno, "cannot wait for the host");
   }
+}
+
+/** Wait for the answer; Ctrl-C, which comes while it waits and at no other moment, asks the host to end what
+ * runs. */
+static int await_answer(struct console *console, struct error *err) {
+  sigset_t interrupt, before;
+  sigemptyset(&interrupt);
+  sigaddset(&interrupt, SIGINT);
+  sigprocmask(SIG_BLOCK, &interrupt, &before);
+  int rc = await_unless(console, &before, err);
+  sigprocmask(SIG_SETMASK, &before, NULL);
+  return rc;
 }
 
 /** @return 1 if the host wants more lines, 0 when all was said, or an error. */
