@@ -413,6 +413,50 @@ static void a_filter_that_could_not_be_made_is_made_later(void **state) {
   support_failpoints("");
 }
 
+/** Seal marks of nobody's, of which none is in the file: as if it had expired. */
+static void seal_expired(struct store *store, uint64_t segment, size_t count) {
+  struct error err;
+  struct hash128 *marks = memory_alloc(count * sizeof *marks);
+  for (size_t i = 0; i < count; i++)
+    marks[i] = (struct hash128){(segment << 32 | i) * 0x9e3779b97f4a7c15u,
+                                (segment << 32 | i) * 0xc2b2ae3d27d4eb4fu};
+  place_file(segment, AT + (int64_t)segment);
+  put_sealed(store, segment);
+  assert_int_equal(marks_sealed(store, (struct mark_range){segment, segment}, marks, count, &err), 0);
+  memory_free(marks);
+}
+
+static void wait_for_build(struct store *store) {
+  for (int wait = 0; wait < 6000 && !atomic_load(&store->marks.finished); wait++) usleep(10000);
+  assert_true(atomic_load(&store->marks.finished));
+}
+
+/** What many added and few remember stays as large as those few need; and what was replaced is freed in time,
+ * whether or not another one is made. */
+static void the_filter_is_as_large_as_what_is_remembered(void **state) {
+  (void)state;
+  enum { MANY = 400000 }; // more than a quarter of what the smallest has room for
+  make_store(1);
+  struct store *store = support_open_store();
+  wait_for_build(store);
+  uint64_t before = atomic_load(&store->marks.bytes);
+  uint64_t segment = 2;
+  for (; segment <= 4; segment++) seal_expired(store, segment, MANY);
+  assert_false(mark_filter_full(atomic_load(&store->marks.filter)));
+  assert_int_equal(atomic_load(&store->marks.bytes), before); // it has not grown
+  seal_expired(store, segment++, MANY);
+  wait_for_build(store);
+  assert_true(mark_filter_count(atomic_load(&store->marks.filter)) < MANY); // made anew, and no larger
+  assert_int_equal(atomic_load(&store->marks.bytes), 2 * before);
+  assert_non_null(store->marks.retired);
+  store->marks.retired->since = INT64_MIN; // long ago
+  seal_expired(store, segment++, 1);
+  assert_null(store->marks.retired);
+  assert_int_equal(atomic_load(&store->marks.bytes), before);
+  assert_seen(store, 1, segment - 1);
+  store_close(store);
+}
+
 /* ---- the format before ---- */
 
 static void put_old_mark(struct store *store, rocksdb_column_family_handle_t *family, uint64_t segment,
@@ -577,6 +621,7 @@ int main(int count, char **words) {
       TEST(others_are_merged),
       TEST(the_filter_knows_what_it_cannot_read),
       TEST(a_filter_that_could_not_be_made_is_made_later),
+      TEST(the_filter_is_as_large_as_what_is_remembered),
       TEST(format_2_is_taken_over),
       TEST(taking_over_may_end_anywhere),
       TEST(what_was_half_taken_over_is_made_anew),

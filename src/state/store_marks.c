@@ -12,7 +12,7 @@ enum {
   GROWN_AT = 4,        /**< … once it has this part of what it is meant for, while memory allows */
   AHEAD = 16,          /**< fetched into the cache before their turn */
   /** Who asks holds the filter's address for nanoseconds. A filter that was replaced is freed when it is this
-   * long ago, and another one is made. */
+   * long ago, and the next segment is sealed. */
   RETIRED_KEEP_US = 600 * 1000 * 1000,
   BUILD_EVERY_US = 60 * 1000 * 1000 /**< where no thread can be had for it */
 };
@@ -28,15 +28,24 @@ static void free_filter(struct marks *marks, struct mark_filter *filter) {
   mark_filter_free(filter);
 }
 
+/** To give back a large one takes long, and everybody wants the lock: not under it. */
 static void free_retired(struct marks *marks, int64_t before) {
-  struct retired_filter **at = &marks->retired;
-  while (*at) {
+  struct retired_filter *freed = NULL;
+  pthread_mutex_lock(&marks->lock);
+  for (struct retired_filter **at = &marks->retired; *at;) {
     struct retired_filter *retired = *at;
     if (retired->since >= before) {
       at = &retired->next;
       continue;
     }
     *at = retired->next;
+    retired->next = freed;
+    freed = retired;
+  }
+  pthread_mutex_unlock(&marks->lock);
+  while (freed) {
+    struct retired_filter *retired = freed;
+    freed = retired->next;
     free_filter(marks, retired->filter);
     memory_free(retired);
   }
@@ -46,10 +55,8 @@ static void free_retired(struct marks *marks, int64_t before) {
 static void publish(struct marks *marks, struct mark_filter *filter) {
   struct mark_filter *old = atomic_exchange_explicit(&marks->filter, filter, memory_order_acq_rel);
   if (!old) return;
-  int64_t now = clock_mono_us();
-  free_retired(marks, now - RETIRED_KEEP_US);
   struct retired_filter *retired = memory_zalloc(sizeof *retired);
-  *retired = (struct retired_filter){old, now, marks->retired};
+  *retired = (struct retired_filter){old, clock_mono_us(), marks->retired};
   marks->retired = retired;
 }
 
@@ -228,12 +235,12 @@ void marks_stop(struct store *store) {
 
 /* ---- what is sealed ---- */
 
-/** Make it larger before it is full: to read all marks again, which is what it takes later, costs 0.35 us of
- * CPU each. @return whether it was. */
+/** Make it larger before it is full, where as many are remembered and not only were added: to read all marks
+ * again, which is what it takes later, costs 0.35 us of CPU each. @return whether it was. */
 static bool grow(struct store *store, const struct mark_filter *filter) {
   struct marks *marks = &store->marks;
-  uint64_t count = mark_filter_count(filter);
-  if (count < mark_filter_capacity(filter) / GROWN_AT) return false;
+  uint64_t enough = mark_filter_capacity(filter) / GROWN_AT;
+  if (mark_filter_count(filter) < enough || mark_files_count(store) < enough) return false;
   struct mark_filter *grown =
       mark_filter_grow(filter, mark_filter_capacity(filter) * GROWTH, filter_bytes_max(store));
   if (!grown) return false;
@@ -250,6 +257,7 @@ int marks_sealed(struct store *store, struct mark_range range, const struct hash
   bool building = marks->started && !atomic_load(&marks->finished);
   int rc = mark_files_add(store, range, err);
   if (rc) return rc;
+  free_retired(marks, clock_mono_us() - RETIRED_KEEP_US);
   struct mark_filter *filter = atomic_load(&marks->filter);
   if (filter) add_all(filter, sealed, count);
   if (!building && !filter && clock_mono_us() >= marks->build_again_us) build(store, mark_files_count(store));
@@ -258,7 +266,9 @@ int marks_sealed(struct store *store, struct mark_range range, const struct hash
   uint64_t live = mark_files_count(store);
   if (mark_filter_would_hold(room_for(live), filter_bytes_max(store)) > mark_filter_capacity(filter) ||
       live < mark_filter_load(filter) / 4 * 3) {
-    build(store, live);
+    // A third one may have to wait until the first is freed: they stay within twice the bound.
+    size_t most = filter_bytes_max(store);
+    if (atomic_load(&marks->bytes) <= most + most / 8) build(store, live);
   } else if (!marks->crowded && mark_filter_load(filter) / 2 > mark_filter_capacity(filter)) {
     marks->crowded = true;
     LOG_INFO("store", "more dedup marks are kept than memory holds a filter for", LOG_INT("marks", live));
