@@ -4,6 +4,8 @@
 #include "state/event_walk.h"
 #include "state/store_internal.h"
 
+#include <fcntl.h>
+
 /* A run of this store holds 4 MB: with ids of up to 17 bytes, some 17,000 of these records. */
 enum { PADDING = 180, USERS = 24000 };
 
@@ -239,6 +241,42 @@ static void a_run_that_fails_half_way_is_told_and_written_again(void **state) {
   }
 }
 
+static bool is_empty(struct run *run) {
+  pthread_rwlock_rdlock(&run->lock);
+  bool empty = !run->bytes;
+  pthread_rwlock_unlock(&run->lock);
+  return empty;
+}
+
+static void who_looks_up_does_not_wait_for_memory_to_be_given_back(void **state) {
+  (void)state;
+  struct support_loop loop;
+  struct support_write write;
+  support_loop_init(&loop);
+  struct store *store = support_open_store();
+  assert_int_equal(put_all(store, &loop, 0, 100, 1), 0);
+  close(open(support_path("hold"), O_CREAT | O_WRONLY, 0600));
+  char specification[256];
+  snprintf(specification, sizeof specification, "store.run_clear=hold:%s", support_path("hold"));
+  support_failpoints(specification);
+  support_write_init(&write, store, &loop);
+  for (int i = 100; i < USERS; i++) put(&write, i, 2); // more than a run: the one before goes to RocksDB
+  store_write_submit(store, &write.write);
+  alarm(60); // it would wait for ever
+  while (!is_empty(&store->run)) usleep(1000);
+  int answered = loop.answered;
+  expect(store, &loop, 0, 100, 1);
+  alarm(0);
+  unlink(support_path("hold"));
+  support_loop_wait(&loop, &loop.answered, answered + USERS / 1000 + 1);
+  assert_int_equal(write.write.status, 0);
+  store_write_deinit(&write.write);
+  support_failpoints("");
+  expect(store, &loop, 100, USERS, 2);
+  store_close(store);
+  support_loop_deinit(&loop);
+}
+
 /** Of files in the first level: merge them, slow writes down, stop them. */
 static void set_triggers(struct store *store, const char *merge, const char *slow, const char *stop) {
   const char *keys[] = {"level0_file_num_compaction_trigger", "level0_slowdown_writes_trigger",
@@ -323,6 +361,7 @@ int main(int argc, char **argv) {
       TEST(who_walks_over_users_meets_those_written_last),
       TEST(a_backup_has_what_was_written_last),
       TEST(a_run_that_fails_half_way_is_told_and_written_again),
+      TEST(who_looks_up_does_not_wait_for_memory_to_be_given_back),
       TEST(a_store_says_that_it_holds_writes_back),
       TEST(killed_in_a_run_no_record_is_older_than_the_checkpoint),
   };
