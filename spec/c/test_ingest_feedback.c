@@ -30,15 +30,19 @@ static void put_head(struct buf *out, size_t length, struct str claim) {
              length, STR_ARG(claim));
 }
 
-/** Post what is in `body`, signed. */
-static void report(struct fixture *fixture, int client) {
+/** Post what is in `body`, signed `ago_s` seconds ago. */
+static void report_signed(struct fixture *fixture, int client, int64_t ago_s) {
   struct buf claim = {0};
-  put_claim(&claim, buf_str(&fixture->body), 0);
+  put_claim(&claim, buf_str(&fixture->body), ago_s);
   buf_clear(&fixture->out);
   put_head(&fixture->out, fixture->body.len, buf_str(&claim));
   buf_append(&fixture->out, fixture->body.data, fixture->body.len);
   assert_true(client_send(client, buf_str(&fixture->out)));
   buf_deinit(&claim);
+}
+
+static void report(struct fixture *fixture, int client) {
+  report_signed(fixture, client, 0);
 }
 
 static void set_reports(struct fixture *fixture, const char *const *ids) {
@@ -199,6 +203,27 @@ static void reports_leave_room_for_events(void **state) {
   buf_deinit(&claim);
 }
 
+static int set_up_short(void **state) {
+  return set_up_with(state, "dedup: {keep: 100s}\nproviders:\n- {name: crm, type: webhook, "
+                            "url: 'http://127.0.0.1:1/', secret_env: KAIROS_TEST_KEY}\n");
+}
+
+/** What is caught and sent again comes while dedup knows its reports, or too late. */
+static void a_claim_holds_no_longer_than_dedup_remembers(void **state) {
+  struct fixture *fixture = *state;
+  int client = client_connect(fixture->host);
+  static const struct {
+    int64_t ago;
+    int status;
+  } cases[] = {{0, 202}, {30, 202}, {-30, 202}, {51, 401}, {-70, 401}, {101, 401}};
+  set_reports(fixture, (const char *const[]){"r1", NULL});
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    report_signed(fixture, client, cases[i].ago);
+    expect_answer(fixture, client, cases[i].status, NULL);
+  }
+  close(client);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
@@ -207,6 +232,7 @@ int main(void) {
       TEST(who_cannot_sign_is_refused_before_the_body),
       TEST(a_bomb_is_stopped_at_the_limit_of_reports),
       TEST(reports_leave_room_for_events),
+      cmocka_unit_test_setup_teardown(a_claim_holds_no_longer_than_dedup_remembers, set_up_short, tear_down),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

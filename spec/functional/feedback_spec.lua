@@ -57,7 +57,7 @@ end
 
 local function sendgrid(reports, changes)
   changes = changes or {}
-  local body, at = cjson.encode(reports), os.time()
+  local body, at = cjson.encode(reports), changes.at or os.time()
   return report("mail", changes.body or body, {
     ["X-Twilio-Email-Event-Webhook-Signature"] = ecdsa(directory .. "/" .. (changes.key or "key.pem"), at, body),
     ["X-Twilio-Email-Event-Webhook-Timestamp"] = tostring(at),
@@ -132,6 +132,14 @@ describe("what a provider reports", function()
     assert.equal("seen 1, went to https://shop.example/x", message.body)
   end)
 
+  it("comes from SendGrid for as long as it tries, and as dedup knows what came before", function()
+    local reports = { { event = "open", sg_event_id = "late", message_id = "m", user = "fay", timestamp = os.time() } }
+    local answer = sendgrid(reports, { at = os.time() - 24 * 3600 + 60 })
+    assert.same({ 202, 1 }, { answer.status, answer.json.accepted }, answer.body)
+    answer = sendgrid(reports)
+    assert.same({ 202, 1 }, { answer.status, answer.json.duplicates }, answer.body)
+  end)
+
   it("is answered well where none of it concerns the host, for otherwise it came again", function()
     local answer = sendgrid { { event = "open", sg_event_id = "x" } }
     assert.same({ 200, 0 }, { answer.status, answer.json.accepted })
@@ -155,6 +163,9 @@ describe("what a provider reports", function()
       ["cut short"] = webhook(reports, { signature = "v1," }),
       ["forged SendGrid"] = sendgrid(reports, { key = "other.pem" }),
       ["changed SendGrid"] = sendgrid(reports, { body = "[]" }),
+      ["old SendGrid"] = sendgrid(reports, { at = os.time() - 24 * 3600 - 1 }),
+      ["SendGrid of a time to come"] = sendgrid(reports, { at = os.time() + 3600 }),
+      ["SendGrid of no time"] = sendgrid(reports, { at = "1e9" }),
       ["unsigned SendGrid"] = report("mail", "[]", {}),
     }
     for name, answer in pairs(refused) do

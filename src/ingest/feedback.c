@@ -94,14 +94,20 @@ const struct config_provider *feedback_account(const struct feedback_keys *keys,
   return key->signer || key->key ? account : NULL;
 }
 
-static bool is_recent(struct str timestamp, int64_t wall_ms) {
-  char text[24], *end;
+/** The furthest from now that a webhook may have signed, and SendGrid ahead of us, in ms. */
+static int64_t tolerance(const struct config *config) {
+  int64_t half = config->dedup.keep / 2;
+  return half < FEEDBACK_AGE_S * 1000 ? half : FEEDBACK_AGE_S * 1000;
+}
+
+/** Whether `timestamp` is seconds since the epoch, less than `past_ms` ago and at most `ahead_ms` ahead. */
+static bool is_recent(struct str timestamp, int64_t wall_ms, int64_t past_ms, int64_t ahead_ms) {
+  char text[16], *end; // a date of the year 9999 has 12 digits
   if (timestamp.len == 0 || timestamp.len >= sizeof text) return false;
   memcpy(text, timestamp.data, timestamp.len);
   text[timestamp.len] = '\0';
-  long long at = strtoll(text, &end, 10);
-  int64_t now = wall_ms / 1000;
-  return *end == '\0' && at >= now - FEEDBACK_AGE_S && at <= now + FEEDBACK_AGE_S;
+  int64_t at_ms = strtoll(text, &end, 10) * 1000;
+  return *end == '\0' && at_ms > wall_ms - past_ms && at_ms <= wall_ms + ahead_ms;
 }
 
 static bool ecdsa_holds(EVP_PKEY *key, struct str timestamp, struct str body, struct str signature) {
@@ -123,8 +129,9 @@ static const struct feedback_key *key_of(const struct feedback_keys *keys,
   return &keys->accounts[account - keys->config->providers];
 }
 
-static const char *head_fault(const struct feedback_key *key, const struct feedback_claim *claim,
-                              int64_t wall_ms) {
+static const char *head_fault(const struct feedback_keys *keys, const struct feedback_key *key,
+                              const struct feedback_claim *claim, int64_t wall_ms) {
+  int64_t near = tolerance(keys->config);
   struct str timestamp = buf_str(&claim->timestamp), signature = buf_str(&claim->signature);
   if (key->key) {
     unsigned char der[SIGNATURE_MAX];
@@ -133,12 +140,16 @@ static const char *head_fault(const struct feedback_key *key, const struct feedb
              "Webhook\"";
     if (decode_base64(signature, der, sizeof der) <= 0)
       return "X-Twilio-Email-Event-Webhook-Signature is no ECDSA signature in base64";
+    if (!is_recent(timestamp, wall_ms, keys->config->dedup.keep, near))
+      return "X-Twilio-Email-Event-Webhook-Timestamp is further back than dedup.keep, so that it might count "
+             "twice; or ahead of this host's clock, or no number of seconds";
     return NULL;
   }
   if (!claim->id.len || !timestamp.len || !signature.len)
     return "the headers webhook-id, webhook-timestamp and webhook-signature are wanted (Standard Webhooks)";
-  if (!is_recent(timestamp, wall_ms))
-    return "webhook-timestamp is more than five minutes from now, or no number of seconds";
+  if (!is_recent(timestamp, wall_ms, near, near))
+    return "webhook-timestamp is more than five minutes, or half of dedup.keep, from now, or no number of "
+           "seconds";
   if (!webhook_signed(signature)) return "webhook-signature holds no signature \"v1,\" and 44 of base64";
   return NULL;
 }
@@ -158,7 +169,7 @@ static const char *signature_fault(const struct feedback_key *key, const struct 
 const char *feedback_admit(const struct feedback_keys *keys, const struct config_provider *account,
                            const struct feedback_claim *claim, int64_t wall_ms) {
   const struct feedback_key *key = key_of(keys, account);
-  const char *fault = head_fault(key, claim, wall_ms);
+  const char *fault = head_fault(keys, key, claim, wall_ms);
   if (fault) metric_add(key->refused, 1);
   return fault;
 }
@@ -167,7 +178,7 @@ const char *feedback_verify(const struct feedback_keys *keys, const struct confi
                             const struct feedback_claim *claim, struct str body, int64_t wall_ms) {
   const struct feedback_key *key = key_of(keys, account);
   // The body may have taken its time.
-  const char *fault = head_fault(key, claim, wall_ms);
+  const char *fault = head_fault(keys, key, claim, wall_ms);
   if (!fault) fault = signature_fault(key, claim, body);
   metric_add(fault ? key->refused : key->taken, 1);
   return fault;

@@ -1,11 +1,16 @@
 /** Who may report what became of messages: the signatures of providers' webhooks.
  *
  * A `webhook` signs its reports as messages to it are signed: Standard Webhooks
- * (https://www.standardwebhooks.com), with the account's secret, at most FEEDBACK_AGE_S old. SendGrid signs
- * its Event Webhook by ECDSA over P-256 with SHA-256 of timestamp and body
+ * (https://www.standardwebhooks.com), with the account's secret. SendGrid signs its Event Webhook by ECDSA
+ * over P-256 with SHA-256 of timestamp and body
  * (https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/getting-started-event-webhook-security-features),
- * and the account's `feedback_key` is the public key. It tries again for a day, so no age is asked of it:
- * what is told twice has the same event_id, and dedup drops it.
+ * and the account's `feedback_key` is the public key.
+ *
+ * Whoever has caught a signed request can send it again. What is told twice has the same event_id, and dedup
+ * drops it, for `dedup.keep` after its acceptance; so no request is taken that was signed longer ago. A
+ * webhook's is at most FEEDBACK_AGE_S from now, either way, or half of dedup.keep where that is less.
+ * SendGrid's, which it tries for a day and may have signed at the first try, is taken for all of dedup.keep,
+ * and from as far ahead as a webhook's: by as much as its clock is ahead of ours one may count twice.
  */
 #pragma once
 
