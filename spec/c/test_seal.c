@@ -422,6 +422,27 @@ static void waiting_segments_are_sealed_together(void **state) {
   store_close(store);
 }
 
+/** Memory for a user who has nearly all of it is for a million records, not for four segments of them. */
+static void segments_of_many_records_are_sealed_apart(void **state) {
+  (void)state;
+  enum { MANY = 600000 };
+  int64_t now = (int64_t)time(NULL) * 1000;
+  struct log_position end = write_events((struct log_position){0, 0}, 1, 1, now);
+  end = write_events(end, 2, MANY, now);
+  end = write_events(end, 2 + MANY, MANY, now);
+  end = write_events(end, 2 + 2 * MANY, 1, now);
+  write_events(end, 3 + 2 * MANY, 1, now);
+  struct store *store = support_open_store();
+  seal(store, 4);
+  assert_int_equal(store_sealed(store), 1);
+  seal(store, 4);
+  assert_int_equal(store_sealed(store), 2);
+  seal(store, 4);
+  assert_int_equal(store_sealed(store), 4);
+  assert_int_equal(count_walked(store), 2 * MANY + 2);
+  store_close(store);
+}
+
 static void what_was_sealed_together_is_sealed_together_again(void **state) {
   (void)state;
   int64_t now = (int64_t)time(NULL) * 1000;
@@ -767,6 +788,7 @@ int main(void) {
       TEST(every_entity_has_its_own_past),
       TEST(an_entity_with_much_has_it_in_order),
       TEST(waiting_segments_are_sealed_together),
+      TEST(segments_of_many_records_are_sealed_apart),
       TEST(what_was_sealed_together_is_sealed_together_again),
       TEST(what_an_older_version_began_is_sealed_by_itself),
       TEST(segments_of_two_slices_are_sealed_apart),

@@ -24,6 +24,9 @@ enum {
    * there is a fourth of the files to merge and to look into. At most of the size below: a fourth of that is
    * what a segment has by default, and all of it has to stay in the page cache for a moment. */
   GROUP_MAX = 4,
+  /** … and no more segments once so many records are in them: of small ones, all of one user, each takes some
+   * 200 bytes of memory until they are sealed. */
+  GROUP_RECORDS_MAX = 1 << 20,
   WAITING_MAX = 2 * GROUP_MAX /**< closed segments that wait behind these before they are pressed on with */
 };
 
@@ -106,14 +109,15 @@ static int read_records(struct sealing *sealing, const struct part *part, const 
   return rc;
 }
 
-/** Without the segment that cannot be read, and those behind it: whoever comes to it next is told. */
+/** Without the segment that cannot be read, or that is too much, and those behind it: whoever comes to it
+ * next is told. */
 static int read_parts(struct sealing *sealing, bool agreed, const char *log_directory) {
   for (size_t i = 0; i < sealing->part_count; i++) {
     size_t count = sealing->items.count;
     uint32_t generation = sealing->generation;
     int rc = read_records(sealing, &sealing->parts[i], log_directory);
     if (rc && (agreed || i == 0)) return rc;
-    if (!rc) continue;
+    if (!rc && (agreed || i == 0 || sealing->items.count <= GROUP_RECORDS_MAX)) continue;
     sealing->items.count = count;
     sealing->generation = generation;
     while (sealing->part_count > i) drop_part(sealing);

@@ -241,9 +241,9 @@ int store_checkpoint_get(struct store *store, struct log_position *position, uin
                          struct error *err);
 
 /** Sort closed segments by user, write a file of their dedup marks and ingest the rest into the slices: the
- * first that is not sealed and up to three behind it, together, of those up to `until` (and what a crash
- * interrupted together with what it was sealed with). May be repeated. While few segments wait, on a thread
- * that yields to others when the machine is busy. */
+ * first that is not sealed and up to three behind it, together, of those up to `until`, while that is a
+ * million records at most (and what a crash interrupted together with what it was sealed with). May be
+ * repeated. While few segments wait, on a thread that yields to others when the machine is busy. */
 int store_seal(struct store *store, const char *log_directory, uint64_t until, struct error *err);
 uint64_t store_sealed(struct store *store); /**< last sealed segment, 0 none; any thread */
 /** Drop slices and files of dedup marks past their retention; delete raw segments that are sealed and below
