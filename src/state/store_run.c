@@ -231,7 +231,9 @@ int run_push(struct store *store, struct error *err) {
   return rc;
 }
 
-/** A full run becomes a file: begun, not waited for. */
+/** A full run becomes a file, which is not waited for; but its beginning is, while RocksDB would hold writes
+ * back for one file more (allow_write_stall, which its C API does not set): until what came before is merged.
+ */
 static int begin_file(struct store *store, struct error *err) {
   rocksdb_flushoptions_t *options = rocksdb_flushoptions_create();
   rocksdb_flushoptions_set_wait(options, 0);
