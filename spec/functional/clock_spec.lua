@@ -4,6 +4,8 @@ local Host = require "spec.functional.support.host"
 local Clock = require "spec.functional.support.clock"
 local files = require "spec.functional.support.files"
 local sink = require "spec.functional.support.sink"
+local process = require "spec.functional.support.process"
+local socket = require "socket"
 
 local HOUR = 3600 * 1000
 
@@ -20,8 +22,9 @@ return kairos.rule {
 
 describe("a clock that is set back by hours", function()
   local host, clock, directory, provider
-  local function start(config)
+  local function start(config, more)
     local env = clock:env()
+    for name, value in pairs(more or {}) do env[name] = value end
     env.HOOK_SECRET = "whsec_" .. ("a"):rep(32)
     host = Host.start { rules = { telling = telling }, config = config, env = env }
   end
@@ -47,6 +50,24 @@ describe("a clock that is set back by hours", function()
     host:accept { type = "tell", user = "ada", payload = { channel = "webhook" } }
     assert.equal(1, #provider:await(1, 10 * Host.patience))
     clock:set(0)
+    assert.equal(2, #provider:await(2, 20 * Host.patience))
+  end)
+
+  it("does not have a message wait whose failed attempt is being logged then", function()
+    provider = sink.start()
+    provider:answer { next = { { status = 503, headers = { ["Retry-After"] = "2" } } } }
+    local gate = directory .. "/gate"
+    files.write(gate, "")
+    start({
+      providers = { { name = "hook", type = "webhook", url = provider.url, secret_env = "HOOK_SECRET" } },
+      routes = { webhook = "hook" },
+    }, { KAIROS_FAILPOINTS = "log.write=hold:" .. gate .. "@4" }) -- the start, the event, the attempt, what became of it
+    host:accept { type = "tell", user = "ada", payload = { channel = "webhook" } }
+    assert.truthy(process.eventually(10 * Host.patience, function() return host:output():find("failpoint=log.write", 1, true) end))
+    assert.equal(1, #provider:requests())
+    clock:set(0)
+    socket.sleep(3) -- it looks at the clock every second
+    os.remove(gate)
     assert.equal(2, #provider:await(2, 20 * Host.patience))
   end)
 

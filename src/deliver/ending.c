@@ -27,6 +27,7 @@ void ending_report(struct deliver *deliver, struct entry *entry, const struct me
   entry->state = ENTRY_REPORTED;
   entry->reported = (uint8_t)ending->kind;
   entry->next_retry_at = ending->retry_at;
+  entry->retry_in = ending->retry_at - now;
   struct provider *provider = deliver_provider(deliver, entry);
   if (provider) {
     provider->counts[ending->kind]++;
@@ -72,7 +73,9 @@ void ending_settled(struct deliver *deliver, struct hash128 id, enum outcome_kin
   }
   entry->open = false;
   entry->state = ENTRY_IDLE;
-  entry->retry_at = entry->next_retry_at;
+  // If the clock was set back meanwhile (turn.c follow_clock), it waits no longer than it was to.
+  int64_t latest = clock_mono_us() / 1000 + deliver->wall_ahead + entry->retry_in;
+  entry->retry_at = entry->next_retry_at < latest ? entry->next_retry_at : latest;
   outbox_changed(&deliver->outbox, entry);
   struct message message = outbox_message(entry);
   if (entry->cancelled)

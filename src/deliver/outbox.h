@@ -32,7 +32,8 @@ struct entry {
   uint64_t dirty_epoch;
   struct hash128 id;
   int64_t retry_at;       /**< wall clock; settled */
-  int64_t next_retry_at;  /**< REPORTED as RETRY: then */
+  int64_t next_retry_at;  /**< REPORTED as RETRY: then … */
+  int64_t retry_in;       /**< … which was so far away, ms */
   int64_t age_from;       /**< wall clock that max_age counts from */
   int64_t not_before;     /**< the message's */
   int64_t expires;        /**< wall clock, 0 never */
