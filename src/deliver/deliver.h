@@ -61,9 +61,9 @@ struct deliver_port {
    * on. Deliver's thread. May be null. */
   void (*outcomes_end)(void *context);
   uint64_t (*next_seq)(void *context); /**< for ATTEMPT records; any thread */
-  /** The log failed an attempt's batch: the host must recover, for no worker may have noticed. May be null.
-   */
-  void (*failed)(void *context, int code);
+  /** A write failed, of an attempt's batch ("log") or of the outbox ("store"; `what` is static): the host
+   * must recover, for no worker may have noticed. Deliver's thread. May be null. */
+  void (*failed)(void *context, const char *what, int code);
   /** Made on deliver's thread, used there, freed there. */
   int (*scripts)(void *context, struct provider_scripts *out, struct error *err);
 };
@@ -77,8 +77,9 @@ int deliver_new(struct deliver **out, const struct config *config, struct store 
 int deliver_start(struct deliver *deliver, struct log *log, struct error *err);
 /** The log failed: abort transfers, forget everything that waits; returns when it is so. */
 void deliver_reset(struct deliver *deliver);
-/** Finish the transfers under way for at most `grace_ms`, and start none. Those broken off stay open
- * attempts; outcomes may still be settled, and the outbox flushed, until deliver_free(). */
+/** Finish the transfers under way, and begin those whose attempts are in the log or on their way there, for
+ * at most `grace_ms`; log no more attempts. Those broken off stay open, those not begun are to be tried
+ * again; outcomes may still be settled, and the outbox flushed, until deliver_free(). */
 void deliver_stop(struct deliver *deliver, int64_t grace_ms);
 void deliver_free(struct deliver *deliver);
 

@@ -31,7 +31,7 @@ static void written(struct mail *mail, bool cancelled) {
     if (deliver->flushes.first)
       answer(deliver, status);
     else if (deliver->port.failed && deliver->phase == PHASE_RUNNING)
-      deliver->port.failed(deliver->port.context, status);
+      deliver->port.failed(deliver->port.context, "store", status);
   } else {
     outbox_written(&deliver->outbox);
     later_written(deliver);

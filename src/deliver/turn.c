@@ -103,7 +103,7 @@ static void batch_durable(struct mail *mail, bool cancelled) {
     LOG_ERROR("deliver", "the log failed: nothing is sent until it is back",
               LOG_INT("code", batch->log.status));
     deliver->phase = PHASE_STALLED;
-    if (deliver->port.failed) deliver->port.failed(deliver->port.context, batch->log.status);
+    if (deliver->port.failed) deliver->port.failed(deliver->port.context, "log", batch->log.status);
   }
   for (uint32_t i = 0; i < batch->count && !cancelled && batch->log.status == 0 && !deliver->resetting; i++) {
     struct entry *entry = batch->entries[i];
@@ -303,8 +303,8 @@ static int64_t go_on_stopping(struct deliver *deliver, int64_t now_us) {
 
 /* ---- the turn ---- */
 
-/** Where the wall clock was set back, retries wait no longer for it than they were to; deferred messages have
- * a moment of their own. */
+/** Where the wall clock was set back, retries wait no longer for it than they were to (those that are being
+ * reported: ending_settled()); deferred messages have a moment of their own. */
 static void follow_clock(struct deliver *deliver, int64_t now_ms, int64_t now_us) {
   int64_t ahead = now_ms - now_us / 1000, back = deliver->wall_ahead - ahead;
   deliver->wall_ahead = ahead;

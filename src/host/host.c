@@ -57,9 +57,9 @@ static uint64_t port_next_seq(void *context) {
   return worker_next_seq(&((struct host *)context)->shared);
 }
 
-static void port_failed(void *context, int code) {
+static void port_failed(void *context, const char *what, int code) {
   struct host *host = context;
-  maintain_failed(&host->shared, "log", code);
+  maintain_failed(&host->shared, what, code);
 }
 
 /** Mappings stay as they were at the start, whatever is reloaded. */
