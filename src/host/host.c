@@ -257,6 +257,8 @@ void host_drain(struct host *host, int64_t grace_ms, void (*drained)(void *conte
 
 static void stop_workers(struct host *host) {
   for (uint32_t i = 0; i < host->started_workers; i++) worker_halt(host->shared.workers[i]);
+  // It has read what their last flights told it, and its outcomes are with them: who settles refuses those.
+  if (host->shared.deliver) deliver_stop(host->shared.deliver, 0);
   for (uint32_t i = 0; i < 2 * host->started_workers; i++)
     worker_settle(host->shared.workers[i % host->started_workers]);
   for (uint32_t i = 0; i < host->started_workers; i++) worker_stop(host->shared.workers[i]);
