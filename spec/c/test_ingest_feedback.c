@@ -77,6 +77,22 @@ static void one_report_without_room_is_asked_for_again(void **state) {
   close(client);
 }
 
+/** What is our own fault may pass: a provider that reads of 400 may give up. */
+static void our_own_failure_is_not_the_providers(void **state) {
+  struct fixture *fixture = *state;
+  int client = client_connect(fixture->host);
+  buf_clear(&fixture->body);
+  buf_printf(&fixture->body, "budget");
+  report(fixture, client);
+  expect_answer(fixture, client, 503, "\r\nRetry-After: 60\r\n");
+  assert_null(strstr(answer_body(&fixture->answer), "secret"));
+  buf_clear(&fixture->body);
+  buf_printf(&fixture->body, "broken");
+  report(fixture, client);
+  expect_answer(fixture, client, 400, "no JSON");
+  close(client);
+}
+
 /** Headers that look like a signature's. */
 static void put_forged(struct buf *out) {
   buf_printf(out,
@@ -229,6 +245,7 @@ static void a_claim_holds_no_longer_than_dedup_remembers(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(one_report_without_room_is_asked_for_again),
+      TEST(our_own_failure_is_not_the_providers),
       TEST(who_cannot_sign_is_refused_before_the_body),
       TEST(a_bomb_is_stopped_at_the_limit_of_reports),
       TEST(reports_leave_room_for_events),

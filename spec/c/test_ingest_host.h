@@ -92,10 +92,15 @@ static inline enum host_phase host_phase(void *context) {
   return (enum host_phase)atomic_load(&((struct host *)context)->phase);
 }
 
-/** Its providers report in the host's envelope. */
+/** Its providers report in the host's envelope; a body that begins with "broken" is none, with "budget" is
+ * too much for it. */
 static inline int host_feedback(void *context, const struct config_provider *account, struct str body,
                                 struct buf *events, struct error *err) {
-  (void)context, (void)account, (void)err;
+  (void)context, (void)account;
+  if (body.len >= 6 && memcmp(body.data, "broken", 6) == 0)
+    return error_set(err, ERROR_INVALID, "the body is no JSON");
+  if (body.len >= 6 && memcmp(body.data, "budget", 6) == 0)
+    return error_set(err, ERROR_BUDGET, "rules/secret.lua:1: too long");
   buf_append(events, body.data, body.len);
   return 0;
 }

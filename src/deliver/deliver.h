@@ -41,8 +41,8 @@ struct provider_scripts {
   int (*verdict)(void *context, const struct config_provider *account, const struct http_response *response,
                  struct provider_verdict *out, struct error *err);
   /** What the account's provider reports of messages: append the body's reports as a JSON array of events in
-   * the host's envelope, or nothing if there are none. @return 0, ERROR_INVALID for what is no JSON, or why
-   * the mapping failed. */
+   * the host's envelope, or nothing if there are none. @return 0, ERROR_INVALID for what is no JSON and
+   * nothing else, or why the mapping failed. */
   int (*feedback)(void *context, const struct config_provider *account, struct str body, struct buf *events,
                   struct error *err);
   /** Whether the provider honours idempotency keys: an ambiguous attempt may then be sent again. */

@@ -120,7 +120,8 @@ struct providers {
   struct provider_verdict *verdict;
   struct str feedback;
   struct buf *events;
-  bool looked; /**< the mapping asked for more than the status */
+  bool looked;  /**< the mapping asked for more than the status */
+  bool is_json; /**< what was reported */
 };
 
 static struct providers *providers_of(lua_State *lua) {
@@ -375,6 +376,7 @@ static int run_feedback(lua_State *lua, void *context) {
   lua_createtable(lua, 0, 1);
   push_json(lua, providers, providers->feedback);
   if (lua_isnil(lua, -1)) sandbox_raise(lua, ERROR_INVALID, "the body is no JSON");
+  providers->is_json = true;
   set(lua, providers, NAME_JSON);
   call_mapping(lua, 1, "feedback");
   if (lua_objlen(lua, -1))
@@ -435,7 +437,13 @@ static int providers_feedback(void *context, const struct config_provider *accou
   providers->called = account;
   providers->feedback = body;
   providers->events = events;
-  return sandbox_run(&providers->sandbox, run_feedback, providers, MAPPING_BUDGET_MS, err);
+  providers->is_json = false;
+  size_t before = events->len;
+  int rc = sandbox_run(&providers->sandbox, run_feedback, providers, MAPPING_BUDGET_MS, err);
+  if (!rc) return 0;
+  events->len = before;
+  // ERROR_INVALID is the body's fault alone.
+  return rc == ERROR_INVALID && providers->is_json ? (err->code = ERROR_SCRIPT) : rc;
 }
 
 static bool providers_honours_keys(void *context, const struct config_provider *account) {

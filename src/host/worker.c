@@ -135,15 +135,20 @@ static void port_scrape(void *context) {
   worker->shared->scrape(worker->shared);
 }
 
-/** @return ERROR_UNAVAILABLE if the mappings do not load */
+/** @return as the mapping says; ERROR_UNAVAILABLE if the mappings do not load */
 static int port_feedback(void *context, const struct config_provider *account, struct str body,
                          struct buf *events, struct error *err) {
   struct worker *worker = context;
   int rc = worker->feedback.feedback ? 0 : worker->shared->scripts(worker->shared, &worker->feedback, err);
-  if (rc == 0) rc = worker->feedback.feedback(worker->feedback.context, account, body, events, err);
   if (rc)
-    LOG_WARN("ingest", "what a provider reports was not understood", LOG_TEXT("provider", account->name),
-             LOG_TEXT("error", err->message));
+    rc = ERROR_UNAVAILABLE;
+  else
+    rc = worker->feedback.feedback(worker->feedback.context, account, body, events, err);
+  if (rc)
+    LOG_WARN("ingest",
+             rc == ERROR_INVALID ? "what a provider reports was not understood"
+                                 : "what a provider reports could not be read: its mapping failed",
+             LOG_TEXT("provider", account->name), LOG_TEXT("error", err->message));
   return rc;
 }
 

@@ -20,6 +20,7 @@
 
 enum {
   FEEDBACK_AGE_S = 300,
+  FEEDBACK_RETRY_S = 60, /**< Retry-After where a mapping failed */
   /** Largest body, unpacked: SendGrid posts what has gathered at 768 KB (the Event Webhook's overview). */
   FEEDBACK_BODY_MAX = 1 << 20
 };

@@ -48,7 +48,8 @@ struct ingest_port {
   /** Not RUNNING: events are answered 503 with Retry-After. */
   enum host_phase (*phase)(void *context);
   /** What the account's provider reports in a request's body -> a JSON array of events, appended; nothing if
-   * there are none. While the phase is RUNNING. @return 0, or a negative code with why not */
+   * there are none. While the phase is RUNNING. @return 0; ERROR_INVALID if the body is none; or another code
+   * where the host failed, which may pass */
   int (*feedback)(void *context, const struct config_provider *account, struct str body, struct buf *events,
                   struct error *err);
   /** Bring gauges up to date before a scrape of /metrics. */

@@ -161,8 +161,13 @@ static void serve_feedback(struct connection *connection, struct exchange *excha
   }
   struct buf events = {0};
   struct error err;
-  if (ingest->port->feedback(ingest->port->context, account, body, &events, &err)) {
+  int code = ingest->port->feedback(ingest->port->context, account, body, &events, &err);
+  if (code == ERROR_INVALID) {
     exchange_refuse(exchange, 400, "%s", err.message);
+  } else if (code) {
+    // The log says why; it is no business of who reports.
+    exchange_refuse(exchange, 503, "the reports could not be read now; send them again");
+    exchange->retry_after = FEEDBACK_RETRY_S;
   } else if (!events.len) {
     // None of it concerns us. Another answer would have it sent again.
     exchange->has_verdicts = true;
