@@ -196,6 +196,17 @@ title: '{{tag}}, and a "'
     assert.equal("3 campaigns, no problems\n", result.out .. result.err)
   end)
 
+  it("shows nothing that steers a terminal: not of a line, nor of a file's name", function()
+    local steering = { "\27", "\127", "\194\155", "\226\128\174", "\226\129\166" }
+    local text = table.concat(steering)
+    local result = check { ["bad"] = { ["rule.lua"] = 'local s = "é' .. text .. '"; local b == 1\n' .. RIGHT,
+      ["a" .. text .. ".html"] = "{{#open}}" } }
+    assert.equal(1, result.status)
+    assert.truthy(result.err:find('local s = "é....."; local b == 1\n', 1, true), result.err)
+    assert.truthy(result.err:find([[bad/a\x1b\x7f\xc2\x9b\xe2\x80\xae\xe2\x81\xa6.html:1:]], 1, true), result.err)
+    for _, bytes in ipairs(steering) do assert.falsy((result.out .. result.err):find(bytes, 1, true)) end
+  end)
+
   describe("meets", function()
     local function lines(text, count) return (text .. "\n"):rep(count) end
     local HEAD = 'local kairos = require "kairos"\n'

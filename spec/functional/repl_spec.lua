@@ -84,6 +84,7 @@ describe("kairos repl", function()
     local evil = session:run [[setmetatable({ 1 }, { __tostring = error, __index = error, __len = error, __pairs = error })]]
     assert.equal("{ 1 }\n", evil.output)
     assert.equal("\"\\x1b[31m\"\n", session:run [["\27[31m"]].output)
+    assert.equal('"\\xc2\\x9b\\xe2\\x80\\xaex\\xe2\\x81\\xa6é"\n', session:run [["\194\155\226\128\174x\226\129\166é"]].output)
   end)
 
   it("looks at a user: record, windows, past, decisions", function()

@@ -4,19 +4,6 @@
 #include "event/utf8.h"
 #include <stdlib.h>
 
-/** @return bytes of the character at `at` that may be shown as it is, 0 if it may not. */
-static size_t printable(const uint8_t *at, const uint8_t *end) {
-  size_t length = utf8_length(at, end);
-  if (length == 1 && (at[0] < 0x20 || at[0] == 0x7f)) return 0;
-  // U+0080 to U+009F steer terminals too; so do the marks that turn the direction of writing.
-  if (length == 2 && at[0] == 0xc2 && at[1] < 0xa0) return 0;
-  if (length == 3 && at[0] == 0xe2 &&
-      ((at[1] == 0x80 && at[2] >= 0xaa && at[2] <= 0xae) ||
-       (at[1] == 0x81 && at[2] >= 0xa6 && at[2] <= 0xa9)))
-    return 0;
-  return length;
-}
-
 /** @return the columns taken. `width_max` 0: no bound. */
 static int put_text(FILE *out, struct str text, int indent, int width_max) {
   const uint8_t *at = (const uint8_t *)text.data, *end = at + text.len;
@@ -26,7 +13,7 @@ static int put_text(FILE *out, struct str text, int indent, int width_max) {
       fputs("…", out);
       return width + 1;
     }
-    size_t length = printable(at, end);
+    size_t length = utf8_shown(at, end);
     if (length) {
       fwrite(at, 1, length, out);
       width++;

@@ -1,6 +1,7 @@
 #include "cli/problems.h"
 
 #include "cli/print.h"
+#include "event/utf8.h"
 #include "event/value.h"
 
 #include <ctype.h>
@@ -222,16 +223,6 @@ void problems_add_error(struct problems *problems, const struct error *err, cons
 
 /* ---- printing ---- */
 
-/** Bytes of the letter that `text` begins with: 1 for what is no UTF-8. */
-static size_t letter_length(struct str text) {
-  unsigned char first = (unsigned char)*text.data;
-  size_t len = first < 0xc0 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-  if (len > text.len) return 1;
-  for (size_t i = 1; i < len; i++)
-    if (((unsigned char)text.data[i] & 0xc0) != 0x80) return 1;
-  return len;
-}
-
 /** The line, or of a long one what is around the place, and a mark below the columns meant. What would steer
  * a terminal is shown as a dot. */
 static void print_line(FILE *out, struct str text, int64_t line, int64_t column, int64_t end_column) {
@@ -241,10 +232,12 @@ static void print_line(FILE *out, struct str text, int64_t line, int64_t column,
   char blanks[SHOWN_MAX * 2];
   size_t blank_count = 0;
   for (; text.len && at < first + SHOWN_MAX; at++) {
-    size_t len = letter_length(text);
-    unsigned char byte = (unsigned char)*text.data;
+    const uint8_t *letter = (const uint8_t *)text.data, *end = letter + text.len;
+    size_t len = utf8_length(letter, end);
+    if (len == 0) len = 1; // what is no UTF-8
+    char byte = *text.data;
     if (at >= first) {
-      if (len > 1 || (byte >= ' ' && byte < 0x7f) || byte == '\t')
+      if (utf8_shown(letter, end) || byte == '\t')
         fwrite(text.data, 1, len, out);
       else
         fputc('.', out);
@@ -271,13 +264,15 @@ static void print_one(FILE *out, struct str problem) {
              severity = value_member_text(problem, "severity");
   int64_t line = value_member_integer(problem, "line"), column = value_member_integer(problem, "column");
   if (file.len) {
-    fprintf(out, "%.*s:", STR_ARG(file));
+    print_text(out, file, 0);
+    fputc(':', out);
     if (line) fprintf(out, "%lld:", (long long)line);
     if (line && column) fprintf(out, "%lld:", (long long)column);
     fputc(' ', out);
   }
   fprintf(out, "%.*s: ", STR_ARG(severity));
-  if (key.len) fprintf(out, "%.*s: ", STR_ARG(key));
+  print_text(out, key, 2);
+  if (key.len) fputs(": ", out);
   print_text(out, message, 2);
   if (instead.len) fputs("; ", out);
   print_text(out, instead, 2);

@@ -39,17 +39,10 @@ static void put(struct show *show, const char *text) {
 
 /* ---- text ---- */
 
-static size_t character(const uint8_t *at, const uint8_t *end) {
-  if (*at < 0x80) return *at >= ' ' && *at != 0x7f ? 1 : 0;
-  size_t len = utf8_length(at, end);
-  // C1 controls steer terminals too.
-  return len == 2 && at[0] == 0xc2 && at[1] < 0xa0 ? 0 : len;
-}
-
 static void put_escaped(struct str text, bool quoted, struct buf *out) {
   const uint8_t *at = (const uint8_t *)text.data, *end = at + text.len;
   while (at < end) {
-    size_t len = character(at, end);
+    size_t len = utf8_shown(at, end);
     if (*at == '\n' || (quoted && (*at == '"' || *at == '\\'))) {
       buf_printf(out, !quoted ? "\n" : *at == '\n' ? "\\n" : "\\%c", *at);
       len = 1;

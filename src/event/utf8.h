@@ -21,3 +21,17 @@ static inline size_t utf8_length(const uint8_t *at, const uint8_t *end) {
     if ((at[i] & 0xC0) != 0x80) return 0;
   return length;
 }
+
+/** @return the same where a terminal shows it as a character, 0 where it may steer the terminal instead: C0
+ * and C1 controls (ECMA-48), line ends and tabs with them, and the marks that turn the direction of writing
+ * (UAX #9: U+202A to U+202E, U+2066 to U+2069). */
+static inline size_t utf8_shown(const uint8_t *at, const uint8_t *end) {
+  size_t length = utf8_length(at, end);
+  if (length == 1 && (at[0] < 0x20 || at[0] == 0x7F)) return 0;
+  if (length == 2 && at[0] == 0xC2 && at[1] < 0xA0) return 0;
+  if (length == 3 && at[0] == 0xE2 &&
+      ((at[1] == 0x80 && at[2] >= 0xAA && at[2] <= 0xAE) ||
+       (at[1] == 0x81 && at[2] >= 0xA6 && at[2] <= 0xA9)))
+    return 0;
+  return length;
+}
