@@ -467,6 +467,20 @@ end)
     assert.is_nil(files.read(host.data .. "/canary/kairos.yaml"):match "%S")
   end)
 
+  it("passes specs that all pass, whatever they print and however many they are", function()
+    host = Host.start { rules = { telling = telling "one" }, config = unwatched }
+    write_spec("telling", saying "two" .. [[
+describe("much", function()
+  for index = 1, 500 do
+    it(("x"):rep(10000) .. index, function() io.write(("\1"):rep(100)) end)
+  end
+end)
+]])
+    write(host, "telling", telling "two")
+    local answer = host:ask "reload"
+    assert.same({ files = 1, passed = 501, pending = 0 }, answer.specs)
+  end)
+
   it("gives way to an operator's pause, and begins anew behind it", function()
     host = Host.start { rules = { telling = telling "one", other = telling("other", "other") }, config = unwatched }
     local mark = host.directory .. "/mark"

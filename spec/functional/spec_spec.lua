@@ -593,6 +593,13 @@ print(message["to"], message["subject"], message.get_content(), sep="\t")]],
     assert.same({ { "a passes", "passes", "passed", 3 }, { "a fails", "fails", "failed", 4, 5 },
       { "a later", "later", "pending", 7 } }, short)
     assert.truthy(file.tests[2].message:find("Expected objects to be equal", 1, true))
+    write("b", 'it("passes too", function() print "y" end)')
+    local failures = cjson.decode(spec("--json --failures").out)
+    assert.equal(2, failures.passed)
+    file = failures.files[1]
+    assert.same({ 1, "a fails", 1, "x\n" }, { #file.tests, file.tests[1].name, file.passed, file.output })
+    file = failures.files[2]
+    assert.same({ 0, 1, "" }, { #file.tests, file.passed, file.output })
   end)
 
   it("runs only tests that --filter finds", function()

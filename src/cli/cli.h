@@ -31,7 +31,8 @@ enum cli_option {
   CLI_CAMPAIGN = 1 << 13,
   CLI_NO_WAIT = 1 << 14,
   CLI_JOURNEY = 1 << 15, /**< --user: whose */
-  CLI_NEW = 1 << 19,     /**< what `kairos new` is to write */
+  CLI_FAILURES = 1 << 16,
+  CLI_NEW = 1 << 19, /**< what `kairos new` is to write */
   CLI_EVAL = 1 << 20,
   CLI_WORKER = 1 << 21,
   CLI_SESSION = 1 << 22, /**< --write */
@@ -56,7 +57,7 @@ struct cli_arguments {
   bool write, unmask, decisions, events_only;
   const char *words[CLI_WORDS_MAX]; /**< what is no option, in order */
   const char *filter, *jobs, *seconds;
-  bool journey, segment;
+  bool journey, segment, failures;
   int word_count;
 };
 

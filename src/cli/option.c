@@ -33,6 +33,8 @@ static const struct option {
      "files at once; one a core unless given; -j N"},
     {"seconds", "N", CLI_SECONDS, offsetof(struct cli_arguments, seconds),
      "that one test may take; 10 unless given"},
+    {"failures", NULL, CLI_FAILURES, offsetof(struct cli_arguments, failures),
+     "with --json: only tests that failed, no output of files that passed"},
     {"channel", "CHANNEL", CLI_CHANNEL, offsetof(struct cli_arguments, channel),
      "email, sms, push or webhook; every one unless given"},
     {"campaign", "NAME", CLI_CAMPAIGN, offsetof(struct cli_arguments, campaign),

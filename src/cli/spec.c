@@ -160,7 +160,7 @@ static int run_files(const struct cli_arguments *arguments, struct config *confi
       tests += files[i].count;
     }
     if (arguments->json)
-      spec_report_json(files, paths->count, seconds);
+      spec_report_json(files, paths->count, seconds, arguments->failures);
     else
       spec_report_end(files, paths->count, seconds);
     if (!tests) fprintf(stderr, "kairos: --filter %s finds no test\n", arguments->filter);
@@ -205,7 +205,7 @@ const struct cli_command cli_spec = {
     .name = "spec",
     .words = "[PATH…]",
     .words_max = CLI_WORDS_MAX,
-    .options = CLI_CONFIG | CLI_RULES | CLI_JSON | CLI_FILTER | CLI_JOBS | CLI_SECONDS,
+    .options = CLI_CONFIG | CLI_RULES | CLI_JSON | CLI_FILTER | CLI_FAILURES | CLI_JOBS | CLI_SECONDS,
     .summary = "run the campaigns' specs on a virtual clock",
     .help = "Specs are busted's (describe, it, assert) with `require \"kairos.spec\"`: a host\n"
             "with the engine, gate, queues and retries of a live one, on a clock that the\n"

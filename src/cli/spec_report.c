@@ -67,7 +67,23 @@ void spec_report_end(const struct spec_file *files, size_t count, double seconds
   putchar('\n');
 }
 
-void spec_report_json(const struct spec_file *files, size_t count, double seconds) {
+static void put_tests(const struct spec_file *file, bool failures, struct buf *out) {
+  uint32_t wanted = 0;
+  for (int pass = 0; pass < 2; pass++) { // to count, and to write
+    if (pass) value_put_array(out, wanted);
+    struct reader reader = reader_of(buf_str(&file->tests));
+    for (uint32_t left = file->count; left > 0; left--) {
+      struct str test = value_slice(&reader), status = value_member_text(test, "status");
+      if (failures && !str_equal(status, STR("failed")) && !str_equal(status, STR("error"))) continue;
+      if (pass)
+        buf_append(out, test.data, test.len);
+      else
+        wanted++;
+    }
+  }
+}
+
+void spec_report_json(const struct spec_file *files, size_t count, double seconds, bool failures) {
   struct buf out;
   uint32_t passed = 0, failed = 0, pending = 0;
   for (size_t i = 0; i < count; i++) {
@@ -93,10 +109,10 @@ void spec_report_json(const struct spec_file *files, size_t count, double second
     value_put_member_integer(&out, "pending", file->pending);
     value_put_string(&out, STR("seconds"));
     value_put_number(&out, file->seconds);
-    value_put_member_text(&out, "output", file->output.len ? buf_str(&file->output) : STR(""));
+    bool whole = !failures || file->failed;
+    value_put_member_text(&out, "output", whole && file->output.len ? buf_str(&file->output) : STR(""));
     value_put_string(&out, STR("tests"));
-    value_put_array(&out, file->count);
-    buf_append(&out, file->tests.data, file->tests.len);
+    put_tests(file, failures, &out);
   }
   print_json(stdout, buf_str(&out));
   buf_deinit(&out);

@@ -42,5 +42,6 @@ void spec_report_file(const struct spec_file *file);
 /** Everything that failed, then the totals; the last line is "N passed, N failed[, N pending]". */
 void spec_report_end(const struct spec_file *files, size_t count, double seconds);
 /** One JSON object on standard output: { passed, failed, pending, seconds, files: [{ file, passed, failed,
- * pending, seconds, output, tests: […] }] }. */
-void spec_report_json(const struct spec_file *files, size_t count, double seconds);
+ * pending, seconds, output, tests: […] }] }. @param failures  tests that failed alone, and no output of files
+ * in which none did. */
+void spec_report_json(const struct spec_file *files, size_t count, double seconds, bool failures);

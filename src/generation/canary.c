@@ -318,8 +318,14 @@ static void hide_root(struct canary *canary) {
 
 /** The child's answer, or what it complained instead. */
 static int parse_output(struct canary *canary, struct buf *value) {
-  struct json_parser *parser = json_parser_new();
   size_t len = canary->out.len;
+  if (len >= OUTPUT_MAX)
+    return error_set(
+        canary->err, ERROR_LIMIT,
+        "what is wrong with the new rules takes more than %d MB; `kairos check` and `kairos spec` "
+        "tell it whole",
+        OUTPUT_MAX >> 20);
+  struct json_parser *parser = json_parser_new();
   memset(buf_reserve(&canary->out, JSON_PADDING), 0, JSON_PADDING);
   int rc = len ? json_parse(parser, (const char *)canary->out.data, len, value, NULL) : ERROR_INVALID;
   json_parser_free(parser);
@@ -423,7 +429,7 @@ static int run_specs(struct canary *canary, struct buf *specs) {
   char config[PATH_MAX + 16], rules[PATH_MAX + 16];
   snprintf(config, sizeof config, "%s/kairos.yaml", canary->root);
   snprintf(rules, sizeof rules, "%s/rules", canary->root);
-  const char *head[] = {"kairos", "spec", "--config", config, "--rules", rules, "--json", "--"};
+  const char *head[] = {"kairos", "spec", "--config", config, "--rules", rules, "--json", "--failures", "--"};
   enum { HEAD = sizeof head / sizeof *head };
   char **arguments = memory_zalloc((HEAD + FILES_MAX + 1) * sizeof *arguments);
   for (size_t i = 0; i < HEAD; i++) arguments[i] = (char *)head[i];
