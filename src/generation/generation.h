@@ -142,8 +142,8 @@ int generation_facts_load(struct store *store, uint32_t number, struct buf *byte
                           struct generation_facts *out, struct error *err);
 int generation_sources_load(struct store *store, struct hash128 sources, struct ruleset **out,
                             struct error *err);
-/** Facts of the last `most` generations, newest first, as a value: array of maps {number, cause, at, by,
- * restores, hash, changes, paused}. @return 0. */
+/** Facts of the last `most` generations, newest first, as a value: array of maps {generation, cause, at,
+ * by, restores, ruleset, files, paused, flights, changes}. @return 0. */
 int generation_list(struct store *store, uint32_t newest, uint32_t most, struct buf *out, struct error *err);
 /** Drop what was replaced longer than `keep_ms` ago, and the texts that nothing refers to any more. What
  * journeys under way keep stays (journey_source.h), and templates for as long as a waiting message or a dead
