@@ -61,16 +61,25 @@ static void test_masks_within_text(void **state) {
   masks("[\"+4930123456789012345\",null,1.5,{}]", "[\"+4930123456789012345\",null,1.5,{}]");
 }
 
+static void mask_name(const char *name, struct buf *out) {
+  struct buf value;
+  buf_init(&value);
+  value_put_map(&value, 1);
+  value_put_member_text(&value, "first_name", str_from(name));
+  mask_value(buf_str(&value), out);
+  buf_deinit(&value);
+}
+
 static void test_equal_texts_have_equal_masks(void **state) {
   (void)state;
   struct buf one, other;
   buf_init(&one);
   buf_init(&other);
-  mask_text(STR("ada"), &one);
-  mask_text(STR("ada"), &other);
+  mask_name("ada", &one);
+  mask_name("ada", &other);
   assert_true(str_equal(buf_str(&one), buf_str(&other)));
   buf_clear(&other);
-  mask_text(STR("bob"), &other);
+  mask_name("bob", &other);
   assert_false(str_equal(buf_str(&one), buf_str(&other)));
   buf_clear(&one);
   mask_value(STR("\xc1 not a value"), &one);

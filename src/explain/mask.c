@@ -106,7 +106,7 @@ static void put_redacted(struct str text, struct buf *out) {
   buf_deinit(&redacted);
 }
 
-void mask_text(struct str text, struct buf *out) {
+static void put_mask(struct str text, struct buf *out) {
   char masked[LOGGER_MASK_SIZE];
   logger_mask(text, masked);
   value_put_string(out, str_from(masked));
@@ -119,7 +119,7 @@ static void copy(struct reader *reader, bool hidden, bool profile, struct buf *o
   switch (value.type) {
   case VALUE_STRING:
     if (value.string.len && hidden)
-      mask_text(value.string, out);
+      put_mask(value.string, out);
     else
       put_redacted(value.string, out);
     return;
@@ -140,7 +140,7 @@ static void copy(struct reader *reader, bool hidden, bool profile, struct buf *o
   case VALUE_NUMBER:
     if (!hidden) break;
     *reader = start;
-    mask_text(value_slice(reader), out);
+    put_mask(value_slice(reader), out);
     return;
   default:
     break;

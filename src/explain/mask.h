@@ -13,5 +13,3 @@
 
 /** Append a copy of `value` with personal data masked. */
 void mask_value(struct str value, struct buf *out);
-/** Append the mask of one text, as a string value. */
-void mask_text(struct str text, struct buf *out);
