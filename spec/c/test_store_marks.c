@@ -239,6 +239,61 @@ static void a_merge_waits_for_room_on_the_disk(void **state) {
   store_close(store);
 }
 
+struct backup {
+  struct store *store;
+  char log[256], target[256];
+  struct error err;
+  int rc;
+};
+
+static void *back_up(void *context) {
+  struct backup *backup = context;
+  backup->rc = store_backup(backup->store, backup->log, NULL, backup->target, &backup->err);
+  return NULL;
+}
+
+/** What a backup has listed is there until it has copied it, though it is merged meanwhile. */
+static void a_backup_finds_what_is_being_merged(void **state) {
+  (void)state;
+  make_store(9);
+  assert_int_equal(mkdir(support_path("log"), 0700), 0);
+  close(open(support_path("hold"), O_CREAT | O_WRONLY, 0600));
+  char specification[256];
+  snprintf(specification, sizeof specification, "store.backup=hold:%s@2", support_path("hold"));
+  struct store *store = support_open_store();
+  wait_until_looked(store);
+  place_file(10, AT + 10);
+  support_failpoints(specification);
+  struct error err;
+  assert_int_equal(mark_files_add(store, (struct mark_range){10, 10}, &err), 0);
+  put_sealed(store, 10);
+  pthread_t thread;
+  struct backup backup = {.store = store};
+  snprintf(backup.log, sizeof backup.log, "%s", support_path("log"));
+  snprintf(backup.target, sizeof backup.target, "%s", support_path("backup"));
+  assert_int_equal(pthread_create(&thread, NULL, back_up, &backup), 0);
+  const char *first =
+      "backup/db/marks/0000000000000001-0000000000000001.marks"; // it is held before the second
+  for (int wait = 0; wait < 6000 && access(support_path(first), F_OK); wait++) usleep(10000);
+  mark_files_merge(store);
+  for (int wait = 0; wait < 6000 && count_files(store) != 1; wait++) usleep(10000);
+  assert_int_equal(count_files(store), 1);
+  // Were they deleted now, that would take no time.
+  for (int wait = 0; wait < 20 && count_names() == 11; wait++) usleep(10000);
+  assert_int_equal(count_names(), 11);
+  unlink(support_path("hold"));
+  assert_int_equal(pthread_join(thread, NULL), 0);
+  if (backup.rc) fail_msg("%s", backup.err.message);
+  wait_for_files(store, 1);
+  store_close(store);
+  support_failpoints("");
+  support_remove(support_path("db"));
+  assert_int_equal(rename(support_path("backup/db"), support_path("db")), 0);
+  store = support_open_store();
+  assert_seen(store, 1, 10);
+  store_close(store);
+}
+
 /* ---- opening ---- */
 
 static void what_a_crash_left_is_not_taken_in(void **state) {
@@ -615,6 +670,7 @@ int main(int count, char **words) {
       TEST(a_merge_may_end_anywhere),
       TEST(a_merge_that_fails_is_tried_again),
       TEST(a_merge_waits_for_room_on_the_disk),
+      TEST(a_backup_finds_what_is_being_merged),
       TEST(what_a_crash_left_is_not_taken_in),
       TEST(a_folder_that_cannot_be_read_to_its_end_is_refused),
       TEST(damage_is_told),

@@ -1,6 +1,7 @@
 #include "state/log_segment.h"
 #include "state/store_internal.h"
 
+#include "base/failpoint.h"
 #include "base/memory.h"
 
 #include <dirent.h>
@@ -113,6 +114,7 @@ static int copy_marks(struct store *store, const char *database, struct error *e
     if (file->head.range.last > store_sealed(store)) continue;
     buf_clear(&path);
     buf_printf(&path, "%s/%s%c", directory, last_part(file->path), 0);
+    (void)FAILPOINT("store.backup"); // to be held at
     rc = copy_closed(file->path, (const char *)path.data, err);
   }
   if (!rc && (directory_sync(directory) || directory_sync(database)))
