@@ -133,3 +133,19 @@ describe("metrics", function()
     assert.equal(before + 5, value '^kairos_rule_errors_total')
   end)
 end)
+
+describe("a scrape", function()
+  it("does not wait for the store to be measured", function()
+    local folder = files.temporary()
+    local hold = folder .. "/hold"
+    files.write(hold, "")
+    local host = Host.start { env = { KAIROS_FAILPOINTS = "store.measure=hold:" .. hold .. "@2*0" } }
+    for _ = 1, 3 do
+      assert.equal(200, host:get("/metrics").status)
+    end
+    os.remove(hold)
+    host:stop()
+    host:remove()
+    files.remove(folder)
+  end)
+end)

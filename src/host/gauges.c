@@ -43,13 +43,39 @@ static void set_gauges(const struct gauge *gauges, size_t count) {
     metric_set(metric_gauge(gauges[i].name, gauges[i].help, NULL), gauges[i].value);
 }
 
+void gauges_measure(struct host *host) {
+  struct store_figures figures;
+  store_measure(host->shared.store, &figures);
+  pthread_mutex_lock(&host->figures_lock);
+  host->figures = figures;
+  pthread_mutex_unlock(&host->figures_lock);
+}
+
+static void measure_run(uv_work_t *work) {
+  gauges_measure(work->data);
+}
+
+static void measure_ran(uv_work_t *work, int status) {
+  (void)status;
+  ((struct host *)work->data)->measuring = false;
+}
+
+void gauges_measure_soon(struct host *host) {
+  if (host->measuring) return;
+  host->measuring = true;
+  host->measure_work.data = host;
+  uv_queue_work(host->loop, &host->measure_work, measure_run, measure_ran);
+}
+
 void gauges_scrape(struct worker_shared *shared) {
   struct host *host = (struct host *)shared;
   struct worker_figures sum;
   struct store_figures store = {0};
   sum_workers(host, &sum);
   bool running = atomic_load(&shared->phase) == HOST_RUNNING;
-  if (running) store_measure(shared->store, &store);
+  pthread_mutex_lock(&host->figures_lock);
+  if (running) store = host->figures;
+  pthread_mutex_unlock(&host->figures_lock);
   int64_t disk_bytes, disk_free = pressure_disk_free(host, &disk_bytes);
   const struct gauge gauges[] = {
       {"kairos_up", "1 while events are accepted.", running},

@@ -136,6 +136,7 @@ int host_start(struct host **out, uv_loop_t *loop, const struct config *config, 
                                            .segment_age = config->log.segment_age};
   atomic_store(&host->shared.phase, HOST_STARTING);
   host->work.data = host;
+  pthread_mutex_init(&host->figures_lock, NULL);
   host->mailbox = mailbox_new(loop, "main");
   uv_timer_init(loop, &host->clockwork);
   host->clockwork.data = host;
@@ -146,6 +147,7 @@ int host_start(struct host **out, uv_loop_t *loop, const struct config *config, 
     host_free(host);
     return rc;
   }
+  gauges_measure(host);
   host->checkpoint_at = clock_mono_us() + config->state.checkpoint_every * 1000;
   uv_timer_start(&host->clockwork, on_clockwork, TICK_MS, TICK_MS);
   atomic_store(&host->shared.phase, HOST_RUNNING);
@@ -221,7 +223,7 @@ static void drain_tick(struct host *host) {
 static void on_clockwork(uv_timer_t *timer) {
   struct host *host = timer->data;
   if (host->draining) {
-    drain_tick(host);
+    if (!host->measuring) drain_tick(host);
   } else {
     maintain_tick(host);
     pressure_tick(host);
@@ -291,6 +293,7 @@ void host_free(struct host *host) {
   uv_close((uv_handle_t *)&host->clockwork, NULL);
   uv_close((uv_handle_t *)&host->recover_timer, NULL);
   uv_run(host->loop, UV_RUN_NOWAIT);
+  pthread_mutex_destroy(&host->figures_lock);
   memory_free(host->outcomes);
   memory_free(host->seen);
   memory_free(host->timers);

@@ -60,6 +60,11 @@ struct host {
   bool known_end_set;
   bool working; /**< `work` is under way off the loop */
 
+  uv_work_t measure_work;
+  bool measuring;               /**< it is under way; main's thread */
+  pthread_mutex_t figures_lock; /**< held for a moment */
+  struct store_figures figures; /**< as last measured */
+
   struct seen **seen; /**< from recovery, a worker each, until resumed */
   struct timers **timers;
 
@@ -107,6 +112,11 @@ int64_t pressure_unsealed(struct host *host);
 int64_t pressure_disk_free(const struct host *host, int64_t *size);
 
 /* gauges.c */
+/** Have the store measured, which reads folders, so that a scrape has the figures at hand. At once on the
+ * calling thread, before the host runs; from main's clockwork on the pool, where it may go on while the host
+ * drains. */
+void gauges_measure(struct host *host);
+void gauges_measure_soon(struct host *host);
 void gauges_scrape(struct worker_shared *shared);
 /** The whole as a value map. */
 void gauges_describe(struct host *host, struct buf *out);

@@ -89,6 +89,7 @@ int64_t pressure_disk_free(const struct host *host, int64_t *size) {
 void pressure_tick(struct host *host) {
   if (atomic_load(&host->shared.phase) != HOST_RUNNING || clock_mono_us() < host->pressure_at) return;
   host->pressure_at = clock_mono_us() + LOOK_EVERY_US;
+  gauges_measure_soon(host);
   int64_t unsealed = pressure_unsealed(host), users = 0, size;
   note(host, PRESSURE_SEALING, unsealed > UNSEALED_MAX, unsealed <= UNSEALED_MAX / 2, unsealed, UNSEALED_MAX);
   for (uint32_t i = 0; i < host->shared.worker_count; i++) {

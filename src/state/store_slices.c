@@ -246,6 +246,7 @@ enum store_pace store_pace(struct store *store) {
 
 void store_measure(struct store *store, struct store_figures *out) {
   *out = (struct store_figures){0};
+  (void)FAILPOINT("store.measure"); // to be held at
   if (store_enter(store, NULL)) return;
   for (int i = 0; i < FAMILY_COUNT; i++) measure_family(store, store->families[i], out);
   pthread_rwlock_rdlock(&store->slices_lock);
