@@ -31,6 +31,13 @@ describe("SIGTERM", function()
     assert.truthy(host:output():find "stopped")
   end)
 
+  it("ends so whoever has been answered, however slowly it starts", function()
+    host = Host.start { rules = { telling = telling }, env = { KAIROS_FAILPOINTS = "control.listen=sleep:1000" } }
+    host:accept { type = "tell", user = "ada", payload = { text = "x" } }
+    assert.equal(0, host:stop())
+    assert.truthy(host:output():find "stopped")
+  end)
+
   it("lets what is in flight finish, takes nothing new, and writes everything", function()
     host = Host.start { rules = { telling = telling }, config = { workers = 1 },
       env = { KAIROS_FAILPOINTS = "log.fsync=sleep:600@3*0" } }

@@ -83,9 +83,10 @@ static int serve(struct service *service, struct error *err) {
   if (rc == 0) {
     uv_signal_start(&service->terminate, on_signal, SIGTERM);
     uv_signal_start(&service->interrupt, on_signal, SIGINT);
+    host_serve(service->host);
     uv_timer_start(&service->ready, on_ready_tick, 0, READY_TICK_MS);
   } else {
-    // It has begun to serve; it ends as one that was told to stop.
+    // Its threads are at work on what was left to do; it ends as one that was told to stop.
     service->stopping = true;
     host_drain(service->host, GRACE_MS, on_drained, service);
   }

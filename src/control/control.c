@@ -1,6 +1,7 @@
 #include "control/control.h"
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/logger.h"
 #include "base/memory.h"
 #include "control/request.h"
@@ -459,7 +460,7 @@ int control_new(struct control **out, uv_loop_t *loop, struct host *host, const 
   rc = uv_pipe_open(&control->listener, descriptor);
   if (rc)
     close(descriptor);
-  else
+  else if ((rc = -FAILPOINT("control.listen")) == 0)
     rc = uv_listen((uv_stream_t *)&control->listener, CLIENTS_WAITING, on_connection);
   if (rc) {
     error_set(err, ERROR_IO, "cannot listen on the control socket %s: %s", path, uv_strerror(rc));

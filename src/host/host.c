@@ -150,12 +150,15 @@ int host_start(struct host **out, uv_loop_t *loop, const struct config *config, 
   gauges_measure(host);
   host->checkpoint_at = clock_mono_us() + config->state.checkpoint_every * 1000;
   uv_timer_start(&host->clockwork, on_clockwork, TICK_MS, TICK_MS);
-  atomic_store(&host->shared.phase, HOST_RUNNING);
-  if (atomic_load(&host->failing)) // what was overdue is decided already, and may have met a full disk
-    atomic_store(&host->shared.phase, HOST_FAILED);
   reload_watch(host);
   *out = host;
   return 0;
+}
+
+void host_serve(struct host *host) {
+  atomic_store(&host->shared.phase, HOST_RUNNING);
+  if (atomic_load(&host->failing)) // what was overdue is decided already, and may have met a full disk
+    atomic_store(&host->shared.phase, HOST_FAILED);
 }
 
 /* ---- drain: requests first, then deliveries, then everything to disk ---- */
@@ -243,8 +246,9 @@ void host_drain(struct host *host, int64_t grace_ms, void (*drained)(void *conte
   host->drained = drained;
   host->drained_context = context;
   host->drain_deadline = clock_mono_us() + grace_ms * 1000;
-  int running = HOST_RUNNING;
-  atomic_compare_exchange_strong(&host->shared.phase, &running, HOST_DRAINING);
+  int running = HOST_RUNNING, starting = HOST_STARTING;
+  if (!atomic_compare_exchange_strong(&host->shared.phase, &running, HOST_DRAINING))
+    atomic_compare_exchange_strong(&host->shared.phase, &starting, HOST_DRAINING);
   for (uint32_t i = 0; i < host->shared.worker_count; i++) {
     struct worker_task *task = memory_zalloc(sizeof *task);
     task->run = drain_run;

@@ -16,6 +16,9 @@ struct host;
  * load), listen. Blocking.
  * @param loop  main's loop, on which commands are answered. @return 0, or an error that says what to do. */
 int host_start(struct host **out, uv_loop_t *loop, const struct config *config, struct error *err);
+/** From here on requests are taken; until then each is answered 503. Once, after host_start(), when whoever
+ * started it can stop it in order. */
+void host_serve(struct host *host);
 /** Stop accepting, finish what is in flight (at most `grace_ms`), write behind, checkpoint, close. Runs
  * `drained` on main's loop. */
 void host_drain(struct host *host, int64_t grace_ms, void (*drained)(void *context), void *context);
