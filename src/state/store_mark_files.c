@@ -285,8 +285,10 @@ static bool merge_some(struct store *store) {
   // What is not recorded as sealed yet may be made again.
   while (count && list->files[count - 1]->head.range.last > store_sealed(store)) count--;
   int64_t span = store->options.dedup_keep / 2;
-  size_t first = pick(list->files, count, span, room(&store->marks));
-  atomic_store(&store->marks.held_back, first == count && pick(list->files, count, span, UINT64_MAX) < count);
+  size_t first = pick(list->files, count, span, UINT64_MAX);
+  bool wanted = first < count;
+  if (wanted) first = pick(list->files, count, span, room(&store->marks));
+  atomic_store(&store->marks.held_back, wanted && first == count);
   struct error err;
   int rc = first < count ? merge(store, list->files + first, &err) : 0;
   bool spoiled = false;
