@@ -247,8 +247,12 @@ static int begin_file(struct store *store, struct error *err) {
 
 static void reserve(struct run *run, size_t bytes) {
   if (run->bytes) return;
-  run->cap = bytes > run->most ? bytes : run->most;
-  run->bytes = memory_alloc(run->cap);
+  size_t cap = bytes > run->most ? bytes : run->most;
+  uint8_t *memory = memory_alloc(cap);
+  pthread_rwlock_wrlock(&run->lock);
+  run->cap = cap;
+  run->bytes = memory;
+  pthread_rwlock_unlock(&run->lock);
 }
 
 static void add(struct run *run, struct str records) {
