@@ -108,19 +108,24 @@ describe("an event that is sent again", function()
     assert.equal(1, host:post(old).json.duplicates)
   end)
 
-  it("is a duplicate when its segment has been sealed, and after a restart from there", function()
+  --- A host whose first segment, with the mark of ada's event "one", is sealed and gone.
+  local function start_sealed(seconds)
     host:remove()
     host = Host.start { rules = { counting = counting },
       config = { log = { segment_age = "1s" }, state = { checkpoint_every = "200ms", write_behind = "50ms" } } }
     post("one", "a")
     -- New records keep segments turning until the one with our event is sealed and gone.
     local filler = 0
-    process.eventually(8 * Host.patience, function()
+    process.eventually(seconds * Host.patience, function()
       filler = filler + 1
       post("filler-" .. filler, "f", "filler")
       return host:ask("status").sealed_segment >= 1
     end)
     assert.is_true(host:ask("status").sealed_segment >= 1, "no segment was sealed")
+  end
+
+  it("is a duplicate when its segment has been sealed, and after a restart from there", function()
+    start_sealed(8)
     assert.equal("duplicate", post("one", "b"))
     host:restart()
     assert.equal("duplicate", post("one", "c"))
@@ -129,16 +134,7 @@ describe("an event that is sent again", function()
   end)
 
   it("is answered \"retry\" where its mark cannot be read, and everybody else's events go on", function()
-    host:remove()
-    host = Host.start { rules = { counting = counting },
-      config = { log = { segment_age = "1s" }, state = { checkpoint_every = "200ms", write_behind = "50ms" } } }
-    post("one", "a")
-    local filler = 0
-    assert.truthy(process.eventually(20 * Host.patience, function()
-      filler = filler + 1
-      post("filler-" .. filler, "f", "filler")
-      return host:ask("status").sealed_segment >= 1
-    end), "no segment was sealed")
+    start_sealed(20)
     host:stop()
     local pipe = io.popen(("ls '%s'/db/marks/*.marks"):format(host.data))
     local path = pipe:lines()()

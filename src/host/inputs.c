@@ -124,6 +124,13 @@ static void decide_waiting(struct worker *worker, struct slot *slot, struct wait
   }
 }
 
+static struct waiting *take_first(struct slot *slot) {
+  struct waiting *first = slot->waiting;
+  slot->waiting = first->next;
+  if (first->next) first->next->last = first->last;
+  return first;
+}
+
 /** Decide the slot's inputs in order, until one needs the store again. */
 static void drain_slot(struct worker *worker, struct slot *slot) {
   while (slot->waiting) {
@@ -133,8 +140,7 @@ static void drain_slot(struct worker *worker, struct slot *slot) {
       fetch(worker, slot);
       return;
     }
-    slot->waiting = waiting->next;
-    if (waiting->next) waiting->next->last = waiting->last;
+    take_first(slot);
     decide_waiting(worker, slot, waiting);
     waiting_done(worker, waiting);
   }
@@ -170,9 +176,7 @@ static void fetched_ahead(const struct worker *worker, const struct fetching *fe
 
 /** Whether it was accepted before cannot be read: neither may it be lost, nor be accepted twice. */
 static void refuse_first(struct worker *worker, struct slot *slot) {
-  struct waiting *first = slot->waiting;
-  slot->waiting = first->next;
-  if (first->next) first->next->last = first->last;
+  struct waiting *first = take_first(slot);
   acks_add(&worker->refused, first->batch, first->item, INGEST_RETRY);
   waiting_done(worker, first);
 }
@@ -441,8 +445,7 @@ void inputs_schedule(struct worker *worker) {
 static void refuse_slot(void *context, struct slot *slot) {
   struct worker *worker = context;
   while (slot->waiting) {
-    struct waiting *waiting = slot->waiting;
-    slot->waiting = waiting->next;
+    struct waiting *waiting = take_first(slot);
     if (waiting->type == WAITING_EVENT)
       acks_add(&worker->refused, waiting->batch, waiting->item, INGEST_RETRY);
     if (waiting->type == WAITING_INPUT) waiting->input->settled(waiting->input, worker, ERROR_UNAVAILABLE);

@@ -90,11 +90,10 @@ void mark_cursor_deinit(struct mark_cursor *cursor);
 /** The next page's entries, in cursor->page.entries. @return how many, 0 behind the last, or ERROR_CORRUPT,
  * ERROR_IO. */
 int mark_cursor_next(struct mark_cursor *cursor, struct error *err);
-
-/* ---- the form, for who writes (mark_writer.h) and who tests ---- */
-
 /** After a failure: go on behind the page that cannot be read. */
 void mark_cursor_skip(struct mark_cursor *cursor);
+
+/* ---- the form, for who writes (mark_writer.h) and who tests ---- */
 
 /** Both end the page with its checksum. @param number  of the page, the first one with entries is 1.
  * @param count  up to MARK_PAGE_ENTRIES */
