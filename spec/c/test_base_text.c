@@ -1,5 +1,6 @@
 // links: base
-/* What people write and read: quantities, hashes in hex, error sentences. */
+/* What people write and read: quantities, hashes in hex, base64, error sentences. */
+#include "base/base64.h"
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/quantity.h"
@@ -244,6 +245,36 @@ static void hashes_are_stable(void **state) {
   assert_true(hash64(STR("ada"), 0) == hash64((struct str){"adam", 3}, 0));
 }
 
+/* RFC 4648, 10: its test vectors. */
+static void base64(void **state) {
+  (void)state;
+  static const char *const vectors[][2] = {{"", ""},
+                                           {"f", "Zg=="},
+                                           {"fo", "Zm8="},
+                                           {"foo", "Zm9v"},
+                                           {"foob", "Zm9vYg=="},
+                                           {"fooba", "Zm9vYmE="},
+                                           {"foobar", "Zm9vYmFy"},
+                                           {"\xfb\xff\xfe", "+//+"}};
+  for (size_t i = 0; i < COUNT(vectors); i++) {
+    struct str plain = str_from(vectors[i][0]), coded = str_from(vectors[i][1]);
+    char text[8];
+    uint8_t bytes[6];
+    assert_int_equal(BASE64_LENGTH(plain.len), coded.len);
+    base64_encode(text, (const uint8_t *)plain.data, plain.len);
+    assert_memory_equal(text, coded.data, coded.len);
+    assert_int_equal(base64_decode(bytes, plain.len, coded), plain.len);
+    assert_memory_equal(bytes, plain.data, plain.len);
+    if (plain.len) assert_int_equal(base64_decode(bytes, plain.len - 1, coded), -1);
+  }
+  static const char *const bad[] = {"Z",        "Zg",     "Zg=",  "Zm9v=",     "Zh==", "Zm9=", "====", "Z===",
+                                    "Zg==Zg==", "Zm9v\n", "Zm-v", "Zm9vYg=\n", "Z g=", "=Zg=", "Z=g="};
+  for (size_t i = 0; i < COUNT(bad); i++) {
+    uint8_t bytes[16];
+    if (base64_decode(bytes, sizeof bytes, str_from(bad[i])) != -1) fail_msg("took %s", bad[i]);
+  }
+}
+
 static void errors(void **state) {
   (void)state;
   struct error err = {0};
@@ -289,6 +320,7 @@ int main(void) {
       cmocka_unit_test(text_without_an_end_is_fine),
       cmocka_unit_test(hex),
       cmocka_unit_test(hashes_are_stable),
+      cmocka_unit_test(base64),
       cmocka_unit_test(errors),
       cmocka_unit_test(long_errors_are_cut),
   };

@@ -1,5 +1,6 @@
 #include "deliver/mime.h"
 
+#include "base/base64.h"
 #include "event/utf8.h"
 
 #include <time.h>
@@ -49,18 +50,6 @@ static void put_folded(struct buf *out, struct str text, size_t *column) {
   }
 }
 
-static void put_base64(struct buf *out, const uint8_t *data, size_t len) {
-  static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  for (size_t i = 0; i < len; i += 3) {
-    uint32_t bits = (uint32_t)data[i] << 16 | (i + 1 < len ? (uint32_t)data[i + 1] << 8 : 0) |
-                    (i + 2 < len ? data[i + 2] : 0);
-    buf_put_u8(out, (uint8_t)digits[bits >> 18]);
-    buf_put_u8(out, (uint8_t)digits[(bits >> 12) & 63]);
-    buf_put_u8(out, i + 1 < len ? (uint8_t)digits[(bits >> 6) & 63] : '=');
-    buf_put_u8(out, i + 2 < len ? (uint8_t)digits[bits & 63] : '=');
-  }
-}
-
 /** Characters are never split between two encoded-words; what is not UTF-8 or is a control character becomes
  * a space. */
 static void put_encoded(struct buf *out, struct str text, size_t *column) {
@@ -90,7 +79,8 @@ static void put_encoded(struct buf *out, struct str text, size_t *column) {
     }
     size_t before = out->len;
     put(out, "=?utf-8?B?");
-    put_base64(out, word, used);
+    base64_encode((char *)buf_reserve(out, BASE64_LENGTH(used)), word, used);
+    out->len += BASE64_LENGTH(used);
     put(out, "?=");
     *column += out->len - before;
     first = false;

@@ -1,5 +1,6 @@
 #include "deliver/standard_webhooks.h"
 
+#include "base/base64.h"
 #include "base/memory.h"
 
 #include <inttypes.h>
@@ -18,27 +19,16 @@ struct webhook_signer {
   size_t middle_len;
 };
 
-/** @return the key's length, or -1 if the text is not base64. */
-static int decode_base64(const char *text, uint8_t *out) {
-  size_t len = strlen(text);
-  if (len % 4 != 0) return -1;
-  int used = EVP_DecodeBlock(out, (const unsigned char *)text, (int)len);
-  // It counts the padding as bytes.
-  if (used > 0 && text[len - 1] == '=') used--;
-  if (used > 0 && len > 1 && text[len - 2] == '=') used--;
-  return used;
-}
-
 int webhook_signer_new(struct webhook_signer **out, const char *secret, struct error *err) {
   *out = NULL;
   size_t len = strlen(secret);
-  uint8_t *key = memory_alloc(len + 3);
-  int used = (int)len;
+  uint8_t *key = memory_alloc(len + 1);
+  ptrdiff_t used = (ptrdiff_t)len;
   int rc = 0;
   EVP_MAC *mac = NULL;
   struct webhook_signer *signer = NULL;
   if (strncmp(secret, "whsec_", 6) == 0)
-    used = decode_base64(secret + 6, key);
+    used = base64_decode(key, len, str_from(secret + 6));
   else
     memcpy(key, secret, len);
   if (used <= 0) {
@@ -59,7 +49,7 @@ int webhook_signer_new(struct webhook_signer **out, const char *secret, struct e
 cleanup:
   webhook_signer_free(signer);
   EVP_MAC_free(mac);
-  OPENSSL_cleanse(key, len + 3);
+  OPENSSL_cleanse(key, len + 1);
   memory_free(key);
   return rc;
 }
@@ -84,7 +74,8 @@ static void put_signature(EVP_MAC_CTX *context, struct str id, struct str middle
   // It worked when the signer was made; only memory can be missing now.
   if (!good || written != DIGEST_LENGTH) abort();
   memcpy(out, "v1,", 3);
-  EVP_EncodeBlock((unsigned char *)out + 3, digest, DIGEST_LENGTH);
+  base64_encode(out + 3, digest, DIGEST_LENGTH);
+  out[WEBHOOK_SIGNATURE_LENGTH] = '\0';
 }
 
 void webhook_sign(struct webhook_signer *signer, struct str id, int64_t timestamp_s, struct str body,

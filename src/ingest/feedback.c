@@ -1,5 +1,6 @@
 #include "ingest/feedback.h"
 
+#include "base/base64.h"
 #include "base/memory.h"
 #include "deliver/standard_webhooks.h"
 #include <openssl/evp.h>
@@ -26,21 +27,11 @@ void feedback_claim_free(struct feedback_claim *claim) {
   memory_free(claim);
 }
 
-/** @return how many bytes, or -1 if it is no base64 or has no room in `max`. */
-static int decode_base64(struct str text, unsigned char *out, size_t max) {
-  if (text.len == 0 || text.len % 4 || text.len / 4 * 3 > max) return -1;
-  int used = EVP_DecodeBlock(out, (const unsigned char *)text.data, (int)text.len);
-  // It counts the padding as bytes.
-  if (used > 0 && text.data[text.len - 1] == '=') used--;
-  if (used > 0 && text.data[text.len - 2] == '=') used--;
-  return used;
-}
-
 static int read_public_key(EVP_PKEY **out, const struct config_provider *account, struct error *err) {
   unsigned char der[KEY_MAX];
   const unsigned char *at = der;
-  int len = decode_base64(str_from(account->feedback_key), der, sizeof der);
-  *out = len > 0 ? d2i_PUBKEY(NULL, &at, len) : NULL;
+  ptrdiff_t len = base64_decode(der, sizeof der, str_from(account->feedback_key));
+  *out = len > 0 ? d2i_PUBKEY(NULL, &at, (long)len) : NULL;
   if (*out) return 0;
   return error_set(err, ERROR_INVALID, "provider %s: feedback_key is no public key", account->name);
 }
@@ -112,7 +103,7 @@ static bool is_recent(struct str timestamp, int64_t wall_ms, int64_t past_ms, in
 
 static bool ecdsa_holds(EVP_PKEY *key, struct str timestamp, struct str body, struct str signature) {
   unsigned char der[SIGNATURE_MAX];
-  int len = decode_base64(signature, der, sizeof der);
+  ptrdiff_t len = base64_decode(der, sizeof der, signature);
   if (len <= 0) return false;
   EVP_MD_CTX *context = EVP_MD_CTX_new();
   if (!context) abort();
@@ -138,7 +129,7 @@ static const char *head_fault(const struct feedback_keys *keys, const struct fee
     if (!timestamp.len || !signature.len)
       return "X-Twilio-Email-Event-Webhook-Signature and -Timestamp are wanted: turn on \"Signed Event "
              "Webhook\"";
-    if (decode_base64(signature, der, sizeof der) <= 0)
+    if (base64_decode(der, sizeof der, signature) <= 0)
       return "X-Twilio-Email-Event-Webhook-Signature is no ECDSA signature in base64";
     if (!is_recent(timestamp, wall_ms, keys->config->dedup.keep, near))
       return "X-Twilio-Email-Event-Webhook-Timestamp is further back than dedup.keep, so that it might count "
