@@ -24,7 +24,7 @@ struct http_request {
 enum provider_verdict_kind { PROVIDER_ACCEPTED, PROVIDER_RETRY, PROVIDER_REJECTED, PROVIDER_AMBIGUOUS };
 struct provider_verdict {
   enum provider_verdict_kind kind;
-  int64_t retry_after_ms; /**< 0: none named */
+  int64_t retry_after_ms; /**< 0: none named; at most RETRY_AFTER_MAX (deliver/retry.h) */
   char detail[160];
   char provider_id[128];
 };

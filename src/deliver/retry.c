@@ -3,8 +3,6 @@
 #include <curl/curl.h>
 #include <stdio.h>
 
-#define RETRY_AFTER_MAX (365LL * 86400000)
-
 int64_t retry_delay(const struct config_provider *account, uint32_t attempt, int64_t retry_after_ms,
                     uint64_t random) {
   int64_t most = account->backoff_max;

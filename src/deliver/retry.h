@@ -6,6 +6,9 @@
 #include "config/config.h"
 #include "state/effect.h"
 
+/** The longest that a provider may put off the next attempt, in ms: a year. */
+#define RETRY_AFTER_MAX (365LL * 86400000)
+
 /** How long after failed attempt number `attempt` (from 1) the next one comes: anything from 0 to base *
  * 2^(attempt-1), bounded by the account's maximum, but not before `retry_after_ms`. @param random  a fresh
  * random number. */
@@ -13,7 +16,7 @@ int64_t retry_delay(const struct config_provider *account, uint32_t attempt, int
                     uint64_t random);
 
 /** The value of a Retry-After header: seconds, or an HTTP date. @return ms from `now_ms` (wall clock), at
- * least 1 where the header is one, at most a year; 0 for anything else. */
+ * least 1 where the header is one, at most RETRY_AFTER_MAX; 0 for anything else. */
 int64_t retry_after_parse(struct str value, int64_t now_ms);
 
 /** An attempt that failed, or may have. Times: wall clock, ms. */

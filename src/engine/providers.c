@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "config/config.h"
 #include "deliver/deliver.h"
+#include "deliver/retry.h"
 #include "engine/bindings.h"
 #include "engine/convert.h"
 #include "engine/internal.h"
@@ -361,8 +362,8 @@ static int run_verdict(lua_State *lua, void *context) {
   }
   if (!known) sandbox_raise(lua, ERROR_SCRIPT, "verdict of a provider's mapping gave no kind");
   get(lua, providers, NAME_RETRY_AFTER);
-  out->retry_after_ms =
-      lua_isnumber(lua, -1) && lua_tonumber(lua, -1) > 0 ? (int64_t)lua_tonumber(lua, -1) : 0;
+  lua_Number wait = lua_tonumber(lua, -1);
+  out->retry_after_ms = wait > 0 ? (int64_t)(wait < RETRY_AFTER_MAX ? wait : RETRY_AFTER_MAX) : 0;
   copy_text(out->detail, sizeof out->detail, detail);
   copy_text(out->provider_id, sizeof out->provider_id, id);
   return 0;
