@@ -150,6 +150,10 @@ describe("what a provider reports", function()
       { id = "r8", type = "message.opened", user = "ada" } }
     assert.same({ 202, 1 }, { answer.status, answer.json.accepted })
     assert.same({ 1, "/timestamp" }, { answer.json.rejected[1].index, answer.json.rejected[1].pointer })
+    answer = sendgrid { { event = "open", sg_event_id = "far", message_id = "m", user = "gus", timestamp = 1e308 },
+      { event = "open", sg_event_id = "near", message_id = "m", user = "gus", timestamp = os.time() } }
+    assert.same({ 202, 1 }, { answer.status, answer.json.accepted }, answer.body)
+    assert.same({ 0, "/timestamp" }, { answer.json.rejected[1].index, answer.json.rejected[1].pointer })
   end)
 
   it("is refused where anybody could have sent it", function()

@@ -194,5 +194,10 @@ describe("sendgrid", function()
     assert.equal("https://shop.example/x", events[3].payload.url)
     assert.same({ "sendgrid:s1", "ada", 1760000000000 }, { events[1].event_id, events[1].user_id, events[1].timestamp })
     assert.same({}, sendgrid.feedback { json = "no list" })
+    -- The envelope rejects these by name, and takes what stands beside them.
+    for _, wrong in ipairs { 1e308, -1, "nan", "inf", "soon" } do
+      events = sendgrid.feedback { json = { report { event = "open", timestamp = wrong } } }
+      assert.equal(wrong, events[1].timestamp)
+    end
   end)
 end)

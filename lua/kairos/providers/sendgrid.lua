@@ -81,6 +81,12 @@ function sendgrid.verdict(response)
   return { kind = "rejected", detail = ("%d"):format(status) .. field }
 end
 
+--- What is no number of seconds stays as it is: the envelope rejects that report by its field, and the others are taken.
+local function milliseconds(seconds)
+  local at = tonumber(seconds)
+  return at and at >= 0 and at < 1e11 and at * 1000 or seconds
+end
+
 --- The Event Webhook's batch of events (https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/event). The host
 -- has checked the signature.
 ---@param request { json: any }
@@ -89,13 +95,12 @@ function sendgrid.feedback(request)
   local events = {}
   for _, report in ipairs(type(request.json) == "table" and request.json or {}) do
     local event_type = type(report) == "table" and event_types[report.event]
-    local at = event_type and tonumber(report.timestamp) -- seconds
     if event_type and report.message_id and report.user and type(report.sg_event_id) == "string" then
       events[#events + 1] = {
         event_id = "sendgrid:" .. report.sg_event_id,
         event_type = event_type,
         user_id = report.user,
-        timestamp = at and at * 1000,
+        timestamp = milliseconds(report.timestamp),
         payload = {
           message_id = report.message_id,
           campaign = report.campaign,
