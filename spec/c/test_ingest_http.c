@@ -38,7 +38,7 @@ static void one_event_an_array_and_lines(void **state) {
       "{\"index\":2,\"pointer\":\"/event_type\",\"error\":\"is required\"},"
       "{\"index\":3,\"pointer\":\"\",\"error\":\"is a number; an object is wanted\"},"
       "{\"index\":4,\"pointer\":\"/payload\",\"error\":\"the host says no\"},"
-      "{\"index\":5,\"pointer\":\"\",\"error\":\"there is no room for this event now; send it again\","
+      "{\"index\":5,\"pointer\":\"\",\"error\":\"this event cannot be taken now; send it again\","
       "\"retry\":true}]}");
 
   buf_clear(&fixture->body);

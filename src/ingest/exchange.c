@@ -199,7 +199,7 @@ static void put_rejected(const struct exchange *exchange, struct buf *out) {
     value_put_json_string(str_from(retry ? "" : item->fault->pointer), out);
     PUT(out, ",\"error\":");
     value_put_json_string(
-        str_from(retry ? "there is no room for this event now; send it again" : item->fault->message), out);
+        str_from(retry ? "this event cannot be taken now; send it again" : item->fault->message), out);
     if (retry) PUT(out, ",\"retry\":true");
     PUT(out, "}");
   }
