@@ -139,7 +139,8 @@ static void add_event(int64_t due, int64_t wall_ms) {
 }
 
 static void make_request(struct bytes *out, int64_t due) {
-  int64_t wall_ms = now_us(CLOCK_REALTIME) / 1000;
+  // Whole seconds, as load.lua's events have: what it adds in the same second is not from before these.
+  int64_t wall_ms = now_us(CLOCK_REALTIME) / 1000000 * 1000;
   body.len = 0;
   for (int i = 0; i < options.batch; i++) {
     if (options.batch > 1) {
