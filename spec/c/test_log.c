@@ -1,7 +1,7 @@
 // links: base event state
 #include "state_support.h"
 
-#include "state/log_segment.h"
+#include "state/log_spare.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -149,6 +149,24 @@ static uint8_t flip(uint64_t number, uint64_t offset) {
   assert_int_equal(pwrite(fd, &flipped, 1, (off_t)offset), 1);
   close(fd);
   return byte;
+}
+
+/** Segment 1, with so many groups, has become a spare. @return its size */
+static off_t make_spare(struct support_loop *loop, int groups) {
+  struct log *log = open_fresh();
+  for (int i = 0; i < groups; i++) assert_int_equal(write_numbers(log, loop, 100 + (uint64_t)i, 1, NULL), 0);
+  log_close(log);
+  struct stat info;
+  assert_int_equal(stat(segment_file(1), &info), 0);
+  assert_int_equal(spare_keep(support_path("log"), 1), 0);
+  return info.st_size;
+}
+
+static size_t spares(void) {
+  uint64_t bytes;
+  size_t count = spare_measure(support_path("log"), &bytes);
+  assert_int_equal(count > 0, bytes > 0);
+  return count;
 }
 
 /* ---- writing and reading ---- */
@@ -699,6 +717,141 @@ static void the_patient_share_a_group_with_who_is_not(void **state) {
   support_loop_deinit(&loop);
 }
 
+/* ---- spare segments ---- */
+
+static void what_a_spare_held_is_never_read(void **state) {
+  (void)state;
+  struct support_loop loop;
+  support_loop_init(&loop);
+  off_t size = make_spare(&loop, 40);
+  assert_int_equal(spares(), 1);
+  struct log *log = open_fresh();
+  assert_int_equal(spares(), 0);
+  struct stat info;
+  assert_int_equal(stat(segment_file(1), &info), 0);
+  assert_int_equal(info.st_size, size);
+  struct log_position end = log_durable(log), settled;
+  // At each length, and where the same record stood before too: its group begins at the same place.
+  for (uint64_t seq = 1; seq < 30; seq++) {
+    struct outcome_of_reading out = read_all((struct log_position){0, 0}, NULL);
+    assert_int_equal(out.rc, 0);
+    assert_int_equal(out.count, seq - 1);
+    assert_int_equal(out.cut, 0);
+    if (seq > 1) assert_int_equal(log_position_compare(out.end, end), 0);
+    assert_int_equal(write_numbers(log, &loop, seq, 1, &end), 0);
+  }
+  log_close(log);
+  uint64_t cut;
+  assert_int_equal(log_settle(support_path("log"), NULL, &settled, &cut, NULL), 0);
+  assert_int_equal(log_position_compare(settled, end), 0);
+  assert_int_equal(cut, 0);
+  support_loop_deinit(&loop);
+}
+
+static void a_later_group_is_a_statement_in_a_reused_file_too(void **state) {
+  (void)state;
+  struct support_loop loop;
+  support_loop_init(&loop);
+  make_spare(&loop, 40);
+  struct log_position second, third;
+  write_three(&loop, &second, &third);
+  uint8_t byte = flip(1, SEGMENT_HEADER + 40);
+  assert_int_equal(read_all((struct log_position){0, 0}, NULL).rc, ERROR_CORRUPT);
+  patch(1, SEGMENT_HEADER + 40, &byte, 1);
+  // The last one tore; what stood there before does not tell.
+  flip(1, second.offset + 40);
+  struct outcome_of_reading out = read_all((struct log_position){0, 0}, NULL);
+  assert_int_equal(out.rc, 0);
+  assert_int_equal(out.last, 6);
+  assert_int_equal(log_position_compare(out.end, second), 0);
+  support_loop_deinit(&loop);
+}
+
+static void a_file_that_somebody_reads_or_shares_is_nobodys_spare(void **state) {
+  (void)state;
+  struct support_loop loop;
+  support_loop_init(&loop);
+  make_spare(&loop, 3);
+  struct buf path;
+  buf_init(&path);
+  uint64_t room;
+  char spare[64];
+  snprintf(spare, sizeof spare, "log/%016x.spare", 1);
+  char *backup = strdup(support_path("backup")), *name = strdup(support_path(spare));
+  assert_int_equal(link(name, backup), 0);
+  assert_int_equal(spare_take(support_path("log"), &path, &room), -1);
+  assert_int_equal(unlink(backup), 0);
+  // Somebody opened it while it was a segment.
+  assert_int_equal(rename(name, segment_file(1)), 0);
+  struct segment segment;
+  int reader;
+  assert_int_equal(segment_open(support_path("log"), 1, false, &segment, &reader, NULL), 0);
+  assert_int_equal(spare_keep(support_path("log"), 1), 0);
+  assert_int_equal(spare_take(support_path("log"), &path, &room), -1);
+  close(reader);
+  int taken = spare_take(support_path("log"), &path, &room);
+  assert_true(taken >= 0);
+  assert_string_equal((char *)path.data, name);
+  // Who comes by the old name while it is being written over finds nothing.
+  assert_int_equal(rename(name, segment_file(1)), 0);
+  assert_int_equal(segment_open(support_path("log"), 1, false, &segment, &reader, NULL), ERROR_NOT_FOUND);
+  spare_taken(taken);
+  assert_int_equal(segment_open(support_path("log"), 1, false, &segment, &reader, NULL), 0);
+  close(reader);
+  close(taken);
+  free(backup);
+  free(name);
+  buf_deinit(&path);
+  support_loop_deinit(&loop);
+}
+
+static void a_spare_that_fails_is_not_tried_again(void **state) {
+  (void)state;
+  struct support_loop loop;
+  support_loop_init(&loop);
+  make_spare(&loop, 3);
+  struct log *log;
+  struct error err;
+  struct log_options options = {.directory = support_path("log"), .segment_size = 1 << 20, .segment_age = 1};
+  support_failpoints("log.reuse=error");
+  assert_int_equal(log_open(&log, &options, (struct log_position){0, 0}, &err), ERROR_IO);
+  support_failpoints("");
+  assert_int_equal(spares(), 0);
+  make_spare(&loop, 3);
+  spare_trim(support_path("log"), 1);
+  assert_int_equal(spares(), 1);
+  spare_trim(support_path("log"), 0);
+  assert_int_equal(spares(), 0);
+  log_close(open_fresh());
+  support_loop_deinit(&loop);
+}
+
+static void a_short_segment_gives_back_what_its_file_had(void **state) {
+  (void)state;
+  struct support_loop loop;
+  support_loop_init(&loop);
+  make_spare(&loop, 3);
+  char spare[64];
+  snprintf(spare, sizeof spare, "log/%016x.spare", 1);
+  assert_int_equal(truncate(support_path(spare), 8 << 20), 0);
+  struct log *log = open_fresh();
+  struct log_position end;
+  assert_int_equal(write_numbers(log, &loop, 1, 3, &end), 0);
+  struct support_batch roll;
+  support_batch_init(&roll, &loop);
+  roll.log.roll = true;
+  int target = loop.answered + 1;
+  log_submit(log, &roll.log);
+  support_loop_wait(&loop, &loop.answered, target);
+  struct stat info;
+  assert_int_equal(stat(segment_file(1), &info), 0);
+  assert_int_equal(info.st_size, end.offset);
+  assert_int_equal(write_numbers(log, &loop, 4, 3, &end), 0);
+  log_close(log);
+  assert_int_equal(read_all((struct log_position){0, 0}, NULL).last, 6);
+  support_loop_deinit(&loop);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, support_make_directory, support_remove_directory)
 
 int main(void) {
@@ -722,6 +875,11 @@ int main(void) {
       TEST(what_was_answered_survives_a_kill),
       TEST(many_threads_keep_each_its_order),
       TEST(the_patient_share_a_group_with_who_is_not),
+      TEST(what_a_spare_held_is_never_read),
+      TEST(a_later_group_is_a_statement_in_a_reused_file_too),
+      TEST(a_file_that_somebody_reads_or_shares_is_nobodys_spare),
+      TEST(a_spare_that_fails_is_not_tried_again),
+      TEST(a_short_segment_gives_back_what_its_file_had),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

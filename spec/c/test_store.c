@@ -1,6 +1,7 @@
 // links: base event state
 #include "store_support.h"
 
+#include "state/log_spare.h"
 #include "state/seen.h"
 
 #include <dirent.h>
@@ -730,6 +731,39 @@ static int count_segments(void) {
   return (int)figures.segments;
 }
 
+static void maintain(struct store *store, struct log_position end, uint64_t next_seq, int64_t at) {
+  struct error err;
+  while (store_sealed(store) < end.segment - 1)
+    assert_int_equal(store_seal(store, support_path("log"), end.segment - 1, &err), 0);
+  assert_int_equal(store_checkpoint(store, end, next_seq, &err), 0);
+  assert_int_equal(store_retain(store, support_path("log"), at, &err), 0);
+}
+
+/** As many as the log began since the time before last; where few come, few stay. */
+static void spare_segments_follow_what_the_log_wants(void **state) {
+  (void)state;
+  int64_t at = 1700000000000;
+  uint64_t bytes;
+  struct store *store = support_open_store();
+  struct log_position end = {0, 0};
+  uint64_t seq = 1;
+  for (; seq <= 6; seq++) end = write_segment(end, seq, 1, at);
+  maintain(store, end, seq, at);
+  assert_int_equal(spare_measure(support_path("log"), &bytes), 5);
+  // Those are written over first, and go with a demand that has gone.
+  static const size_t left[] = {5, 1, 1};
+  for (size_t i = 0; i < sizeof left / sizeof *left; i++, seq++) {
+    end = write_segment(end, seq, 1, at);
+    maintain(store, end, seq, at);
+    assert_int_equal(spare_measure(support_path("log"), &bytes), left[i]);
+  }
+  struct store_figures figures;
+  store_measure(store, &figures);
+  assert_true(figures.log_bytes > bytes);
+  assert_past(store, 1, seq - 1);
+  store_close(store);
+}
+
 static int note_decision(void *context, const struct log_record *record) {
   struct past *past = context;
   assert_int_equal(record->input.len, 0);
@@ -967,6 +1001,7 @@ int main(int count, char **words) {
       TEST(sealing_goes_on_wherever_it_broke_off),
       TEST(what_was_taken_over_is_not_written_into),
       TEST(numbers_out_of_order_do_no_harm),
+      TEST(spare_segments_follow_what_the_log_wants),
       TEST(what_is_past_its_time_is_dropped),
       TEST(a_directory_at_rest_is_read_with_its_tail),
       TEST(a_backup_is_a_directory_to_start_on),

@@ -92,18 +92,30 @@ static void write_group(struct input *input, const struct segment *segment, int 
       (struct written_group){segment->number, begin, group_end(&group), begin + GROUP_HEADER + bytes.len};
 }
 
+/** As if an older segment, with groups at just these places, were needed no more. */
+static void make_spare(const struct buf *older) {
+  char name[96];
+  snprintf(name, sizeof name, "%s/%016x.spare", folder, 1);
+  int descriptor = open(name, O_RDWR | O_CREAT | O_TRUNC, 0640);
+  if (descriptor < 0 || file_write_at(descriptor, older->data, older->len, 0)) abort();
+  close(descriptor);
+}
+
 static struct log_position write_segment(struct input *input, uint64_t number, struct log_position previous) {
   struct segment segment = {.number = number, .previous = previous};
   struct error err;
   int descriptor;
-  if (segment_create(folder, &segment, &descriptor, &err)) HOLDS(false, "%s", err.message);
-  uint64_t offset = SEGMENT_HEADER;
+  uint64_t room;
   unsigned wanted = input_choice(input, 7);
+  if (number > 1 && wanted % 2 && originals[number - 1].len) make_spare(&originals[number - 1]);
+  if (segment_create(folder, &segment, &room, &descriptor, &err)) HOLDS(false, "%s", err.message);
+  uint64_t offset = SEGMENT_HEADER;
   for (unsigned i = 0; i < wanted && group_count < GROUPS_MAX; i++)
     write_group(input, &segment, descriptor, &offset);
   uint8_t tail = input_u8(input);
-  // Zeroes written ahead, or just what the groups take.
-  if (ftruncate(descriptor, (off_t)(tail & 1 ? offset + tail * UINT64_C(16) : offset))) abort();
+  // What the file held before, zeroes written ahead, or just what the groups take.
+  bool stays = segment_is_reused(&segment) && tail & 2 && offset < room;
+  if (!stays && ftruncate(descriptor, (off_t)(tail & 1 ? offset + tail * UINT64_C(16) : offset))) abort();
   buf_clear(&originals[number]);
   if (file_read_at(descriptor, buf_reserve(&originals[number], offset), offset, 0) != (int64_t)offset)
     abort();
@@ -284,7 +296,8 @@ static void check(struct input *input) {
   if (settle_code || !settled.segment) return;
   // The next segment goes on behind the cut; what is read is then the same, and ends with that segment.
   struct segment next = {.number = settled.segment + 1, .previous = settled};
-  HOLDS(segment_create(folder, &next, &descriptor, &err) == 0, "%s", err.message);
+  uint64_t room;
+  HOLDS(segment_create(folder, &next, &room, &descriptor, &err) == 0, "%s", err.message);
   close(descriptor);
   int code_after = read_all((struct log_position){0, 0}, NULL, first, &rest, &there, &cut);
   HOLDS((code_after == 0) == (code == 0), "%d before, %d after", code, code_after);

@@ -202,7 +202,8 @@ static void write_segments(struct input *input) {
   for (unsigned i = 0; i < segments; i++) {
     struct segment segment = {.number = end.segment + 1, .previous = end};
     int descriptor;
-    if (segment_create(log_folder, &segment, &descriptor, &err)) HOLDS(false, "%s", err.message);
+    uint64_t room;
+    if (segment_create(log_folder, &segment, &room, &descriptor, &err)) HOLDS(false, "%s", err.message);
     uint64_t offset = SEGMENT_HEADER;
     for (unsigned groups = input_choice(input, 3); groups && records < RECORDS_MAX; groups--) {
       unsigned count = input_choice(input, 3) + 1;

@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "host/experiments.h"
 #include "host/host_internal.h"
+#include "state/log_spare.h"
 #include "state/recovery.h"
 
 enum {
@@ -284,6 +285,7 @@ static void recover_work(uv_work_t *work) {
   } else if (host->known_end_set) {
     known_end = &host->known_end;
   }
+  spare_trim(host->log_directory, 1); // a full disk may be what failed
   host->work_status = store_reopen(host->shared.store, &host->work_error);
   if (host->work_status == 0) host->work_status = maintain_recover(host, known_end, &host->work_error);
 }

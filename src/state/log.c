@@ -32,6 +32,10 @@ enum {
    * converted in the journal). Large groups hide the cost, and would double what is written. */
   AHEAD = 256 << 10,
   AHEAD_GROUP_MAX = 64 << 10,
+  PAGE = 4096,
+  /** What a closed segment may keep behind its end: it is one that sealing need not map, nor a backup copy.
+   */
+  BEHIND_MAX = 1 << 20,
   /** A group costs 40 to 60 us of CPU, however little is in it. So where many small records come at a time,
    * the next group begins no sooner than this after the last one: half as many groups, for a delay that is
    * short beside theirs. Who sends one by one, or much at a time, never waits. */
@@ -59,7 +63,8 @@ struct log {
   struct segment segment;
   int descriptor;
   uint64_t offset;  /**< where the next group goes: all before it is durable */
-  uint64_t written; /**< zeroes or groups stand up to here */
+  uint64_t written; /**< zeroes or groups of this segment stand up to here … */
+  uint64_t room;    /**< … and some bytes or other up to here */
   int64_t begun;    /**< monotonic, us */
   int64_t next_at;  /**< when the next group should begin at the soonest; 0: any time */
   int failed;       /**< error_code, for ever */
@@ -102,15 +107,24 @@ static void fail(struct log *log, int errnum, const char *what) {
             LOG_INT("segment", log->segment.number), LOG_INT("offset", log->offset));
 }
 
+/** The next one states its end: what stands behind is for nobody. */
+static void close_segment(struct log *log) {
+  if (log->room > log->offset + BEHIND_MAX && ftruncate(log->descriptor, (off_t)log->offset))
+    LOG_WARN("log", "a closed segment keeps the size that it had", LOG_INT("segment", log->segment.number));
+  close(log->descriptor);
+}
+
 static int begin_segment(struct log *log, struct log_position previous, struct error *err) {
   struct segment segment = {.number = previous.segment + 1, .previous = previous};
   int descriptor;
-  int rc = segment_create(log->directory, &segment, &descriptor, err);
+  uint64_t room;
+  int rc = segment_create(log->directory, &segment, &room, &descriptor, err);
   if (rc) return rc;
-  if (log->descriptor >= 0) close(log->descriptor);
+  if (log->descriptor >= 0) close_segment(log);
   log->descriptor = descriptor;
   log->segment = segment;
   log->offset = log->written = SEGMENT_HEADER;
+  log->room = room;
   log->begun = clock_mono_us();
   pthread_mutex_lock(&log->durable_lock);
   log->durable = (struct log_position){segment.number, SEGMENT_HEADER};
@@ -187,7 +201,7 @@ static int write_torn(struct log *log, const struct gathered *group) {
 }
 
 static void write_group(struct log *log, struct gathered *group) {
-  static const char zeroes[AHEAD + GROUP_ALIGN];
+  static const char zeroes[AHEAD + PAGE];
   uint8_t header[GROUP_HEADER];
   group->header.offset = log->offset;
   group->header.checksum = checksum(group, log->segment.salt);
@@ -195,7 +209,10 @@ static void write_group(struct log *log, struct gathered *group) {
   group->pieces[0] = (struct iovec){header, sizeof header};
   uint64_t end = group_end(&group->header);
   size_t padding = end - (log->offset + GROUP_HEADER + group->header.length);
-  if (end > log->written && group->header.length <= AHEAD_GROUP_MAX) padding += AHEAD;
+  if (end > log->written && end <= log->room)
+    padding += -end % PAGE; // else the kernel, if it has not this page, reads it
+  else if (end > log->written && group->header.length <= AHEAD_GROUP_MAX)
+    padding += AHEAD;
   group->pieces[group->count] = (struct iovec){(void *)zeroes, padding};
   int failure = FAILPOINT("log.write");
   if (!failure && failpoint_armed) failure = write_torn(log, group);

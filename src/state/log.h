@@ -3,11 +3,11 @@
  * Segments `log/<number>.log` (16 hex digits) under the data directory. A segment starts with a header:
  * magic, format version, its number, the wall clock, and the previous segment's last durable offset: nothing
  * past that is ever read again. Then groups: a header (magic, length, checksum, the offset durable before
- * this group, which is its own) and the records of one write, each with its own length and checksum. Zeroes
- * follow: they are written ahead of small groups, so that fdatasync need not commit the file's growth each
- * time. Every start, and every recovery from a failed write, begins a new segment. Reading: damage below an
- * offset that something later states as durable refuses (ERROR_CORRUPT, naming file and offset); a torn tail
- * above it is cut, and said.
+ * this group, which is its own) and the records of one write, each with its own length and checksum. What
+ * follows means nothing: zeroes, written ahead of small groups so that fdatasync need not commit the file's
+ * growth each time, or what the file held as an older segment (state/log_spare.h). Every start, and every
+ * recovery from a failed write, begins a new segment. Reading: damage below an offset that something later
+ * states as durable refuses (ERROR_CORRUPT, naming file and offset); a torn tail above it is cut, and said.
  *
  * Any thread may submit; one thread of the log's own writes and syncs (fdatasync), and answers batches in the
  * order they came.

@@ -128,8 +128,19 @@ static int read_group(struct log_reader *reader, struct error *err) {
   return rc == 1 ? load_group(reader, err) : rc;
 }
 
-/** Nothing at `at` checks out, and no segment follows. A torn tail, unless a group's header stands behind it:
- * that was written only when all before it was durable. */
+/** Whether the header of a later group, which was written only when all before it was durable, is one. Of a
+ * file that held another segment before, some of whose groups lie at just these places, a header's 32 bits of
+ * checksum could agree by chance: there the whole group has to. @return 1, 0, or ERROR_IO */
+static int is_statement(struct log_reader *reader, const struct group *group, struct error *err) {
+  if (!segment_is_reused(&reader->segment)) return 1;
+  reader->header = *group;
+  int rc = load_group(reader, err);
+  reader->left = 0;
+  return rc;
+}
+
+/** Nothing at `at` checks out, and no segment follows. A torn tail, unless a later group states otherwise.
+ * How much of it is cut can be told only where nothing else stood there before. */
 static int judge_tail(struct log_reader *reader, struct error *err) {
   enum { PIECE = 1 << 20 };
   uint64_t from = reader->at.offset, last_written = from;
@@ -143,10 +154,13 @@ static int judge_tail(struct log_reader *reader, struct error *err) {
       break;
     }
     struct group group;
-    for (int64_t i = 0; i + GROUP_HEADER <= len && i < PIECE && !rc; i += GROUP_ALIGN)
-      if (base + (uint64_t)i > from && group_get(&reader->segment, base + (uint64_t)i, piece + i, &group))
-        rc = corrupt(reader, from, err, "a later group states that this part was durable");
-    for (int64_t i = len; i-- > 0;)
+    for (int64_t i = 0; i + GROUP_HEADER <= len && i < PIECE && !rc; i += GROUP_ALIGN) {
+      if (base + (uint64_t)i <= from || !group_get(&reader->segment, base + (uint64_t)i, piece + i, &group))
+        continue;
+      rc = is_statement(reader, &group, err);
+      if (rc == 1) rc = corrupt(reader, from, err, "a later group states that this part was durable");
+    }
+    for (int64_t i = segment_is_reused(&reader->segment) ? 0 : len; i-- > 0;)
       if (piece[i]) {
         last_written = base + (uint64_t)i + 1;
         break;

@@ -1,4 +1,4 @@
-#include "state/log_segment.h"
+#include "state/log_spare.h"
 
 #include "base/clock.h"
 #include "base/failpoint.h"
@@ -12,7 +12,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char SEGMENT_MAGIC[8] = "KAIROSLG";
@@ -25,8 +27,8 @@ const char *segment_path(struct buf *out, const char *directory, uint64_t number
   return (const char *)out->data;
 }
 
-static bool parse_name(const char *name, uint64_t *number) {
-  if (strlen(name) != 20 || strcmp(name + 16, ".log") != 0) return false;
+static bool parse_name(const char *name, const char *suffix, uint64_t *number) {
+  if (strlen(name) != 16 + strlen(suffix) || strcmp(name + 16, suffix) != 0) return false;
   for (int i = 0; i < 16; i++)
     if (!isxdigit((unsigned char)name[i]) || isupper((unsigned char)name[i])) return false;
   *number = strtoull(name, NULL, 16);
@@ -39,13 +41,17 @@ static int compare_numbers(const void *a, const void *b) {
 }
 
 int segment_list(const char *directory, struct buf *numbers, struct error *err) {
+  return segment_list_named(directory, ".log", numbers, err);
+}
+
+int segment_list_named(const char *directory, const char *suffix, struct buf *numbers, struct error *err) {
   buf_clear(numbers);
   DIR *dir = opendir(directory);
   if (!dir) return errno == ENOENT ? 0 : error_set_errno(err, errno, "%s", directory);
   int failure;
   for (const struct dirent *entry; !(failure = directory_next(dir, &entry)) && entry;) {
     uint64_t number;
-    if (parse_name(entry->d_name, &number)) buf_append(numbers, &number, sizeof number);
+    if (parse_name(entry->d_name, suffix, &number)) buf_append(numbers, &number, sizeof number);
   }
   closedir(dir);
   if (failure) return error_set_errno(err, failure, "%s", directory);
@@ -104,27 +110,54 @@ static void header_put(const struct segment *segment, struct buf *out) {
   buf_put_u64(out, hash64(buf_str(out), 0));
 }
 
-int segment_create(const char *directory, struct segment *segment, int *descriptor, struct error *err) {
-  int rc = 0, failure = 0;
-  struct buf path, header;
+/** @param spare  the file's other name, to be renamed from; null: it has its own already. @return 0 or an
+ * errno */
+static int finish_creation(const char *directory, int descriptor, const struct buf *header, const char *spare,
+                           const char *path) {
+  if (descriptor < 0 || file_write_at(descriptor, header->data, header->len, 0)) return errno;
+  int failure = FAILPOINT("log.segment");
+  if (failure) return failure;
+  if (fsync(descriptor)) return errno;
+  if (spare && (failure = FAILPOINT("log.reuse"))) return failure;
+  // Now that the header is durable: under the segment's name nothing else is ever found.
+  if (spare && rename(spare, path)) return errno;
+  return directory_sync(directory) ? errno : 0;
+}
+
+int segment_create(const char *directory, struct segment *segment, uint64_t *room, int *descriptor,
+                   struct error *err) {
+  int rc = 0, failure;
+  bool reused;
+  struct buf path, spare, header;
   buf_init(&path);
+  buf_init(&spare);
   buf_init(&header);
-  segment_path(&path, directory, segment->number);
+  const char *name = segment_path(&path, directory, segment->number);
   segment->created = clock_wall_ms();
   if (getrandom(&segment->salt, sizeof segment->salt, 0) != sizeof segment->salt)
     segment->salt = (uint64_t)clock_mono_us();
-  header_put(segment, &header);
-  *descriptor = open((const char *)path.data, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
-  if (*descriptor < 0 || file_write_at(*descriptor, header.data, header.len, 0))
-    failure = errno;
-  else if ((failure = FAILPOINT("log.segment")) == 0 && (fsync(*descriptor) || directory_sync(directory)))
-    failure = errno;
+  do {
+    *descriptor = spare_take(directory, &spare, room);
+    reused = *descriptor >= 0;
+    segment->salt = (segment->salt & ~UINT64_C(1)) | reused;
+    buf_clear(&header);
+    header_put(segment, &header);
+    if (!reused) {
+      *descriptor = open(name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+      *room = SEGMENT_HEADER;
+    }
+    failure =
+        finish_creation(directory, *descriptor, &header, reused ? (const char *)spare.data : NULL, name);
+    if (!failure && reused) spare_taken(*descriptor);
+    if (failure && *descriptor >= 0) close(*descriptor);
+    if (failure && reused) unlink((const char *)spare.data); // the next one may be better
+  } while (failure == ENOENT && reused);                     // it was deleted meanwhile
   if (failure) {
-    rc = error_set_errno(err, failure, "%s: cannot begin a log segment", (const char *)path.data);
-    if (*descriptor >= 0) close(*descriptor);
+    rc = error_set_errno(err, failure, "%s: cannot begin a log segment", name);
     *descriptor = -1;
   }
   buf_deinit(&path);
+  buf_deinit(&spare);
   buf_deinit(&header);
   return rc;
 }
@@ -140,6 +173,12 @@ static int judge_header(int descriptor, const char *path, int64_t len, struct er
         return error_set(err, ERROR_CORRUPT, "%s: the segment's header (offset 0) does not check out", path);
   }
   return error_set(err, ERROR_UNAVAILABLE, "%s: was never finished", path);
+}
+
+/** Whether that is the file's name still: it may have become a spare since it was opened by it. */
+static bool is_named(int descriptor, const char *path) {
+  struct stat file, named;
+  return fstat(descriptor, &file) == 0 && stat(path, &named) == 0 && file.st_ino == named.st_ino;
 }
 
 static int header_get(int descriptor, const char *path, struct segment *segment, struct error *err) {
@@ -164,10 +203,10 @@ static int header_get(int descriptor, const char *path, struct segment *segment,
   if (reader.bad || memcmp(magic, SEGMENT_MAGIC, sizeof SEGMENT_MAGIC) != 0 ||
       checksum != hash64((struct str){(const char *)bytes, SEGMENT_HEADER - 8}, 0))
     return judge_header(descriptor, path, len, err);
-  if (segment->number != number)
-    return error_set(err, ERROR_CORRUPT, "%s: its header says that it is segment %" PRIx64, path,
-                     segment->number);
-  return 0;
+  if (segment->number == number) return 0;
+  if (!is_named(descriptor, path)) return error_set(err, ERROR_NOT_FOUND, "%s: is not there", path);
+  return error_set(err, ERROR_CORRUPT, "%s: its header says that it is segment %" PRIx64, path,
+                   segment->number);
 }
 
 int segment_open(const char *directory, uint64_t number, bool writable, struct segment *segment,
@@ -181,7 +220,12 @@ int segment_open(const char *directory, uint64_t number, bool writable, struct s
   if (*descriptor < 0)
     rc = errno == ENOENT ? error_set(err, ERROR_NOT_FOUND, "%s: is not there", path)
                          : error_set_errno(err, errno, "%s", path);
-  else if ((rc = header_get(*descriptor, path, segment, err))) {
+  // Where a file system knows no such locks, a reader meets checksums of another salt.
+  else if (flock(*descriptor, LOCK_SH | LOCK_NB) && errno == EWOULDBLOCK)
+    rc = error_set(err, ERROR_NOT_FOUND, "%s: is not there", path);
+  else
+    rc = header_get(*descriptor, path, segment, err);
+  if (rc && *descriptor >= 0) {
     close(*descriptor);
     *descriptor = -1;
   }

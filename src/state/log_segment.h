@@ -4,7 +4,9 @@
  * Header, 64 bytes: magic:8 version:u32 size:u32 number:u64 created:i64 previous segment:u64 previous
  * offset:u64 salt:u64 checksum:u64. A group begins at a multiple of 8: magic:u32 check:u32 offset:u64
  * length:u32 records:u32 checksum:u64, then `length` bytes. Checksums of groups are seeded with the salt, so
- * that nothing a client sends can pass for a group, nor a group of another segment.
+ * that nothing a client sends can pass for a group, nor a group of another segment. A salt is odd where the
+ * file was another segment's before (log_spare.h), whose bytes then stand behind the last group, even where
+ * nothing does but zeroes.
  */
 #pragma once
 
@@ -27,6 +29,11 @@ struct segment {
   uint64_t salt;
 };
 
+/** Whether an older segment's bytes may stand behind its groups. */
+static inline bool segment_is_reused(const struct segment *segment) {
+  return segment->salt & 1;
+}
+
 struct group {
   uint64_t offset; /**< of its header; all before it is durable */
   uint32_t length; /**< of its records, without padding */
@@ -43,11 +50,17 @@ const char *segment_path(struct buf *out, const char *directory, uint64_t number
 /** Numbers of the segments that are there, ascending. A directory that is not there has none.
  * @param numbers  filled with uint64_t, native. */
 int segment_list(const char *directory, struct buf *numbers, struct error *err);
+/** The same of all files whose name is 16 hex digits, not zero, and then `suffix`. */
+int segment_list_named(const char *directory, const char *suffix, struct buf *numbers, struct error *err);
 
-/** Make the file with its header, wholly durable, its name included. One of that number is overwritten.
+/** Make the file with its header, wholly durable, its name included: of a spare one if there is one. One of
+ * that number is overwritten.
+ * @param room  bytes that the file has already, the header's among them.
  * @return 0 with the descriptor in `*descriptor`. */
-int segment_create(const char *directory, struct segment *segment, int *descriptor, struct error *err);
-/** @return 0 with the descriptor, ERROR_NOT_FOUND, ERROR_VERSION, ERROR_CORRUPT for a header that does not
+int segment_create(const char *directory, struct segment *segment, uint64_t *room, int *descriptor,
+                   struct error *err);
+/** While it is open the file is nobody's spare (a shared flock(2)).
+ * @return 0 with the descriptor, ERROR_NOT_FOUND, ERROR_VERSION, ERROR_CORRUPT for a header that does not
  * check out, or ERROR_UNAVAILABLE for one that was never finished: nothing can have been written after it. */
 int segment_open(const char *directory, uint64_t number, bool writable, struct segment *segment,
                  int *descriptor, struct error *err);

@@ -96,6 +96,9 @@ struct store {
   /** Raw segments must not vanish while a history is read. */
   pthread_rwlock_t segments_lock;
   char *log_directory; /**< for figures: as last named; under `lock` */
+  /* maintenance's own */
+  uint64_t newest_segment; /**< when segments were last deleted … */
+  uint64_t segments_begun; /**< … and how many had come since the time before */
 
   struct marks {
     char *directory;

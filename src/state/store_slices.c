@@ -1,4 +1,4 @@
-#include "state/log_segment.h"
+#include "state/log_spare.h"
 #include "state/store_internal.h"
 
 #include "base/failpoint.h"
@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum { DAY_MS = 24 * 3600 * 1000 };
@@ -153,19 +154,41 @@ static int drop_slice(struct store *store, size_t at, struct error *err) {
   return store_fault(complaint, "dropping a slice of the database", err);
 }
 
-static int delete_segments(const char *log_directory, uint64_t below, struct error *err) {
+/** How many spare segments the log is likely to want until they are deleted next: as many as were begun since
+ * the last time, or the time before. None where the disk fills. */
+static size_t spares_wanted(struct store *store, const char *log_directory, const struct buf *numbers) {
+  enum { FREE_MIN = 10 /* percent */ };
+  size_t count = numbers->len / sizeof(uint64_t);
+  uint64_t newest = count ? ((const uint64_t *)(const void *)numbers->data)[count - 1] : 0;
+  uint64_t begun = store->newest_segment ? newest - store->newest_segment : count;
+  size_t wanted = begun > store->segments_begun ? begun : store->segments_begun;
+  store->newest_segment = newest;
+  store->segments_begun = begun;
+  struct statvfs disk;
+  return statvfs(log_directory, &disk) || disk.f_bavail < disk.f_blocks / 100 * FREE_MIN ? 0 : wanted;
+}
+
+static int delete_segments(struct store *store, const char *log_directory, uint64_t below,
+                           struct error *err) {
   struct buf numbers, path;
   buf_init(&numbers);
   buf_init(&path);
   int rc = segment_list(log_directory, &numbers, err);
+  size_t wanted = rc ? 0 : spares_wanted(store, log_directory, &numbers);
+  uint64_t bytes;
+  size_t spares = spare_measure(log_directory, &bytes);
   for (size_t i = 0; !rc && i < numbers.len / sizeof(uint64_t); i++) {
     uint64_t number = ((const uint64_t *)(const void *)numbers.data)[i];
     if (number >= below) break;
     int failure = FAILPOINT("store.retain");
     const char *name = segment_path(&path, log_directory, number);
-    if (!failure && unlink(name)) failure = errno;
+    if (!failure && spares < wanted && (failure = spare_keep(log_directory, number)) == 0)
+      spares++;
+    else if (!failure && unlink(name))
+      failure = errno;
     if (failure) rc = error_set_errno(err, failure, "%s: cannot be deleted", name);
   }
+  if (!rc) spare_trim(log_directory, wanted);
   buf_deinit(&numbers);
   buf_deinit(&path);
   return rc;
@@ -183,7 +206,8 @@ static int retain(struct store *store, const char *log_directory, int64_t now, s
   if (!rc) rc = store_checkpoint_get(store, &checkpoint, &next_seq, err);
   if (rc) return rc;
   uint64_t unsealed = store_sealed(store) + 1;
-  return delete_segments(log_directory, checkpoint.segment < unsealed ? checkpoint.segment : unsealed, err);
+  return delete_segments(store, log_directory, checkpoint.segment < unsealed ? checkpoint.segment : unsealed,
+                         err);
 }
 
 int store_retain(struct store *store, const char *log_directory, int64_t now, struct error *err) {
@@ -229,6 +253,9 @@ static void measure_log(const char *directory, struct store_figures *out) {
       out->log_bytes += (uint64_t)info.st_size;
       out->segments++;
     }
+  uint64_t spare;
+  spare_measure(directory, &spare);
+  out->log_bytes += spare;
   buf_deinit(&numbers);
   buf_deinit(&path);
 }

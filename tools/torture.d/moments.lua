@@ -6,7 +6,7 @@ moments.__index = moments
 --- ones of the log's and the store's come during recovery.
 local kills = {
   { "log.write", 120 }, { "log.torn", 120 }, { "log.fsync", 120 }, { "log.durable", 120 }, { "log.segment", 5 },
-  { "log.settle", 1 }, { "recovery.record", 60 }, { "recovery.done", 1 },
+  { "log.reuse", 3 }, { "log.settle", 1 }, { "recovery.record", 60 }, { "recovery.done", 1 },
   { "store.write", 20 }, { "store.run", 6 }, { "store.checkpoint", 20 }, { "store.ingest", 12 }, { "store.retain", 4 },
   { "store.mark_write", 12 }, { "store.mark_place", 5 },
   { "deliver.attempt_durable", 80 }, { "deliver.sent", 80 }, { "deliver.outcome_durable", 80 },
@@ -19,7 +19,7 @@ local kills = {
 --- Failures, each for some hits in a row, after the least; the host is to go on. (Those that come while it starts end it.)
 local failures = {
   { "log.write=enospc", 1, 60 }, { "log.write=error", 1, 60 }, { "log.torn=error", 1, 60 }, { "log.fsync=error", 1, 60 },
-  { "log.segment=enospc", 2, 4 }, { "recovery.record=error", 1, 80 }, { "store.write=error", 4, 12 },
+  { "log.segment=enospc", 2, 4 }, { "log.reuse=error", 1, 3 }, { "recovery.record=error", 1, 80 }, { "store.write=error", 4, 12 },
   { "store.run=enospc", 2, 5 },
   { "store.checkpoint=enospc", 7, 16 }, { "store.ingest=error", 1, 8 }, { "store.retain=error", 1, 3 },
   { "store.mark_write=enospc", 1, 8 },
