@@ -15,7 +15,7 @@ local function half(bench, shape, host, sink, users)
   local shown = (bench.results[shape.name] or {}).kairos_events
   if shown then return shown / 2 end
   local result = bench:load { port = host.port, sink = sink, batch = shape.batch, connections = shape.connections,
-    hi = shape.hi, users = users, seconds = bench.quick and 1 or 4 }
+    hi = shape.hi, users = users, seconds = bench.quick and 0.5 or 4 }
   return result.accepted / result.seconds / 2
 end
 

@@ -104,7 +104,7 @@ local function measure_load(bench, figures)
   local shown = (bench.results.batch or {}).kairos_events
   if not shown then
     local result = bench:load { port = host.port, sink = sink, batch = 100, connections = 16, hi = 100, users = users,
-      seconds = bench.quick and 1 or 4 }
+      seconds = bench.quick and 0.5 or 4 }
     shown = result.accepted / result.seconds
   end
   figures.rate = shown / 2
@@ -153,7 +153,7 @@ local function measure_memory(bench, figures)
     socket.sleep(0.5)
     return bench.rss_bytes(host.child.pid)
   end
-  local count = bench.quick and 10 or 1000
+  local count = bench.quick and 3 or 1000
   local warm = reload(count / 10)
   figures.memory_reloads = count
   figures.memory_before = warm

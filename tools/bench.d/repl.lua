@@ -64,7 +64,7 @@ local function load_amid(bench, host, rate, seconds, meanwhile)
 end
 
 local function run(bench)
-  local figures, seconds = {}, bench.quick and 0.3 or bench.seconds / 2
+  local figures, seconds = {}, bench.quick and 0.2 or bench.seconds / 2
   local host = bench:host {}
   host.patience = 1
   bench:preload(host.port, 5000, 2)
