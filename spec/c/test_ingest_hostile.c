@@ -1,4 +1,5 @@
 // links: base config event ingest
+#include "base/metric.h"
 #include "test_ingest_host.h"
 
 #include <sys/resource.h>
@@ -267,6 +268,36 @@ static void who_never_reads_is_dropped(void **state) {
   close(client);
 }
 
+/** Metrics are large: 64 requests for them, within one packet, do not make 64 texts that wait for who does
+ * not read. */
+static void scrapes_that_nobody_reads_are_not_made(void **state) {
+  struct fixture *fixture = *state;
+  enum { SCRAPES = 64 };
+  for (int i = 0; i < 2000; i++) {
+    char label[128];
+    snprintf(label, sizeof label, "campaign=\"%0100d\"", i);
+    metric_counter("kairos_test_large_total", "Makes a scrape large", label);
+  }
+  buf_clear(&fixture->out);
+  for (int i = 0; i < SCRAPES; i++)
+    buf_printf(&fixture->out, "%s /metrics HTTP/1.1\r\nHost: a\r\n\r\n", i % 8 == 7 ? "HEAD" : "GET");
+  int client = client_connect(fixture->host);
+  assert_true(client_send(client, buf_str(&fixture->out)));
+  // Whoever comes later is served, by a host that has made no more than it could send.
+  for (int i = 0; i < 3; i++) post_one_event(fixture);
+  assert_in_range(atomic_load(&fixture->host->scrapes), 1, SCRAPES / 4);
+  // All of them are answered, each whole.
+  for (int i = 0; i < SCRAPES; i++) {
+    if (i % 8 == 7) {
+      assert_int_equal(client_read_head(client, &fixture->answer), 200);
+      continue;
+    }
+    expect_answer(fixture, client, 200, "# TYPE kairos_test_large_total counter");
+    assert_true(fixture->answer.body.len > 200000);
+  }
+  close(client);
+}
+
 static void too_many_connections(void **state) {
   struct fixture *fixture = *state;
   int clients[40];
@@ -377,6 +408,7 @@ int main(void) {
       TEST(all_bodies_together_are_bounded, set_up),
       TEST(many_connections_at_once, set_up_patient),
       TEST(garbage, set_up_patient),
+      TEST(scrapes_that_nobody_reads_are_not_made, set_up_patient), // last: its metrics stay
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

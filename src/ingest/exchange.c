@@ -66,7 +66,7 @@ struct exchange *exchange_new(struct ingest *ingest, struct connection *connecti
   exchange->stage = EXCHANGE_RECEIVING;
   exchange->status = 0;
   exchange->persistent = exchange->http_1_0 = exchange->head_only = false;
-  exchange->continue_due = exchange->has_verdicts = exchange->status_alone = false;
+  exchange->continue_due = exchange->has_verdicts = exchange->has_metrics = exchange->status_alone = false;
   exchange->retry_after = 0;
   exchange->header = NULL;
   exchange->content_type = "application/json";
@@ -137,7 +137,7 @@ void exchange_refuse(struct exchange *exchange, unsigned status, const char *for
   vsnprintf(message, sizeof message, format, args);
   va_end(args);
   exchange->status = (uint16_t)status;
-  exchange->has_verdicts = false;
+  exchange->has_verdicts = exchange->has_metrics = false;
   exchange->content_type = "application/json";
   buf_clear(&exchange->text);
   buf_append(&exchange->text, "{\"error\":", 9);
@@ -215,6 +215,18 @@ static void put_verdicts(const struct exchange *exchange, struct buf *out) {
   PUT(out, "]}\n");
 }
 
+/** Large, so made only when an answer with it goes out, and once for all that go out together. */
+static struct str scrape(struct ingest *ingest) {
+  struct ingest_shared *shared = ingest->shared;
+  if (ingest->scrape.len == 0) {
+    metric_set(shared->metrics.connections, atomic_load_explicit(&shared->connections, memory_order_relaxed));
+    metric_set(shared->metrics.memory, (int64_t)atomic_load_explicit(&shared->memory, memory_order_relaxed));
+    ingest->port->scrape(ingest->port->context);
+    metric_write(&ingest->scrape);
+  }
+  return buf_str(&ingest->scrape);
+}
+
 void exchange_write(struct exchange *exchange, bool last, struct buf *out) {
   struct ingest *ingest = exchange->ingest;
   struct str body = buf_str(&exchange->text);
@@ -222,6 +234,8 @@ void exchange_write(struct exchange *exchange, bool last, struct buf *out) {
     buf_clear(&ingest->scratch);
     put_verdicts(exchange, &ingest->scratch);
     body = buf_str(&ingest->scratch);
+  } else if (exchange->has_metrics) {
+    body = scrape(ingest);
   }
   size_t status = status_find(exchange->status);
   metric_add(ingest->shared->metrics.requests[status], 1);

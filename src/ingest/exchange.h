@@ -26,7 +26,8 @@ struct exchange {
   bool http_1_0;
   bool head_only;       /**< HEAD: length, but no body */
   bool continue_due;    /**< "100 Continue" is to be sent before the answer */
-  bool has_verdicts;    /**< the answer is the items' verdicts, else `text` */
+  bool has_verdicts;    /**< the answer is the items' verdicts, else … */
+  bool has_metrics;     /**< … the metrics as of its writing, else `text` */
   bool status_alone;    /**< who asks looks at the status alone: one item for later makes it 429 or 503 */
   uint32_t retry_after; /**< s; 0: none */
   const char *header;   /**< one more header line, or null */

@@ -76,6 +76,7 @@ static void flush(struct ingest *ingest) {
     connection->dirty = false;
     connection_flush(connection);
   }
+  buf_clear(&ingest->scrape);
 }
 
 static void before_poll(uv_prepare_t *handle) {
@@ -191,6 +192,7 @@ void ingest_free(struct ingest *ingest) {
   for (uint32_t i = 0; i < ingest->spare_body_count; i++) buf_deinit(&ingest->spare_bodies[i]);
   buf_deinit(&ingest->out);
   buf_deinit(&ingest->scratch);
+  buf_deinit(&ingest->scrape);
   json_parser_free(ingest->json);
   buf_deinit(&ingest->ends);
   memory_free(ingest->read);

@@ -80,6 +80,7 @@ struct ingest {
   char *plain;        /**< the same after decryption; null without TLS */
   struct buf out;     /**< answers on their way to a socket */
   struct buf scratch; /**< one answer's body */
+  struct buf scrape; /**< the metrics, for all answers with them that go out together; empty: not asked for */
   struct buf spare_bodies[SPARE_BODIES];
   uint32_t spare_body_count;
   char date[48]; /**< the Date header, line end included */
