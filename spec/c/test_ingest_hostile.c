@@ -1,5 +1,7 @@
 // links: base config event ingest
 #include "base/metric.h"
+#include "ingest/connection.h"
+#include "ingest/exchange.h"
 #include "test_ingest_host.h"
 
 #include <sys/resource.h>
@@ -11,6 +13,10 @@ static int set_up(void **state) {
 
 static int set_up_patient(void **state) {
   return set_up_with(state, "http: {max_body: 1MB, max_header: 2KB, max_connections: 900}\n");
+}
+
+static int set_up_few_items(void **state) {
+  return set_up_with(state, "{http: {max_body: 1MB}, ingest: {max_items: 100}}\n");
 }
 
 static int64_t now_ms(void) {
@@ -355,6 +361,59 @@ static void all_bodies_together_are_bounded(void **state) {
   close(client);
 }
 
+/** What a mail on the ingest's thread has seen of refused requests that wait for their turn. */
+static struct {
+  atomic_uint refused;
+  atomic_size_t held;
+  atomic_bool looked;
+} waiting;
+
+static void look_at_waiting(struct mail *mail, bool cancelled) {
+  (void)cancelled;
+  unsigned refused = 0;
+  size_t held = 0;
+  for (struct connection *at = ((struct order *)mail)->host->ingest->connections; at; at = at->next)
+    for (const struct exchange *exchange = at->first; exchange; exchange = exchange->next)
+      if (exchange->stage == EXCHANGE_READY && exchange->status == 413) {
+        refused++;
+        held += exchange->value.cap;
+      }
+  memory_free(mail);
+  atomic_store(&waiting.refused, refused);
+  atomic_store(&waiting.held, held);
+  atomic_store(&waiting.looked, true);
+}
+
+static void a_refused_batch_holds_no_events(void **state) {
+  struct fixture *fixture = *state;
+  int client = client_connect(fixture->host);
+  // The first request keeps the host busy for a while; the second, refused for its number of events, stands
+  // behind it.
+  buf_clear(&fixture->body);
+  for (int i = 0; i < 100; i++) {
+    put_event(&fixture->body, "slow", "ada");
+    buf_printf(&fixture->body, "\n");
+  }
+  post(fixture, client, "application/x-ndjson", "");
+  buf_clear(&fixture->body);
+  for (int i = 0; i < 4000; i++) {
+    buf_printf(&fixture->body, i ? "," : "[");
+    put_event(&fixture->body, "e", "ada");
+  }
+  buf_printf(&fixture->body, "]");
+  post(fixture, client, "application/json", "");
+  do {
+    atomic_store(&waiting.looked, false);
+    host_order(fixture->host, look_at_waiting);
+    while (!atomic_load(&waiting.looked)) usleep(1000);
+  } while (!atomic_load(&waiting.refused) && recv(client, &(char){0}, 1, MSG_PEEK | MSG_DONTWAIT) < 0);
+  assert_int_equal(atomic_load(&waiting.refused), 1);
+  assert_int_equal(atomic_load(&waiting.held), 0);
+  expect_answer(fixture, client, 202, "\"accepted\":100");
+  expect_answer(fixture, client, 413, "ingest.max_items");
+  close(client);
+}
+
 static void many_connections_at_once(void **state) {
   struct fixture *fixture = *state;
   enum { CLIENTS = 400 };
@@ -406,6 +465,7 @@ int main(void) {
       TEST(who_never_reads_is_dropped, set_up),
       TEST(too_many_connections, set_up),
       TEST(all_bodies_together_are_bounded, set_up),
+      TEST(a_refused_batch_holds_no_events, set_up_few_items),
       TEST(many_connections_at_once, set_up_patient),
       TEST(garbage, set_up_patient),
       TEST(scrapes_that_nobody_reads_are_not_made, set_up_patient), // last: its metrics stay

@@ -104,5 +104,7 @@ int batch_read(struct exchange *exchange, struct str text, enum media media) {
     code = read_items(exchange, reader, media == MEDIA_NDJSON ? NULL : &noted);
   }
   if (ends->cap > SPARE_ENDS_MAX) buf_deinit(ends);
+  // A refused batch may wait for its turn to be answered; what it holds is not booked.
+  if (code) buf_deinit(&exchange->value);
   return code;
 }
