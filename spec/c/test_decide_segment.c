@@ -275,6 +275,54 @@ static void test_failing(void **state) {
   world_deinit(&world);
 }
 
+/** What the input's rules were lent is gone when a segment is judged: its tables may stand where those stood.
+ */
+static const char builder[] =
+    "return segment { name = 'builders', member = function(user)\n"
+    "  local built = user.name ~= nil\n"
+    "  for i = 1, 20000 do\n"
+    "    local made = {}\n"
+    "    made.at = i\n"
+    "    if made.deep ~= nil or made.payload ~= nil or made.type ~= nil then error 'not its own' end\n"
+    "    for key in pairs(made) do if key ~= 'at' then error('not its own: ' .. key) end end\n"
+    "  end\n"
+    "  return built\n"
+    "end }";
+
+static void test_own_tables(void **state) {
+  (void)state;
+  struct world world;
+  world_init(&world);
+  world_file(&world, "builders", builder);
+  world_file(&world, "waker",
+             "return kairos.rule { on = 'start', act = function(event, user)\n"
+             "  local many = {}\n"
+             "  for i = 1, 200 do many[i] = { deep = { deep = { i } }, n = i } end\n"
+             "  user:after('1h', { name = 'wake', data = { many = many, deep = { deep = { 1 } } } })\n"
+             "end, timers = { wake = function(timer, user)\n"
+             "  user:set('name', timer.data.deep.deep[1] + #timer.data.many)\n"
+             "end } }");
+  world_load(&world);
+  for (int round = 0; round < 5; round++) {
+    world_event(&world, "start", "{}", round * HOUR);
+    assert_told(&world, "waker ran\n");
+    assert_int_equal(world_timer(&world), (round + 1) * HOUR);
+    assert_told(&world,
+                round ? "waker ran\n" : "waker ran\nsegment.entered:builders @3600000 since 3600000\n");
+    // As the host does before each input; then a segment's own timer, a fill.
+    for (int again = 0; again < 3; again++) {
+      struct str names[] = {STR("builders")};
+      uint32_t refused;
+      begin(&world);
+      decide_fill(world.decider, &world.bench.record, (struct entity){ENTITY_USER, STR("ada")}, NULL, STR(""),
+                  names, 1, NOON + (round + 1) * HOUR, &world.decision, &refused);
+      assert_told(&world, "");
+      assert_int_equal(world.judged, 1);
+    }
+  }
+  world_deinit(&world);
+}
+
 /** One that is gone is forgotten, and nobody is told. */
 static void test_gone(void **state) {
   (void)state;
@@ -430,6 +478,7 @@ int main(void) {
       cmocka_unit_test(test_reached),
       cmocka_unit_test(test_sticky),
       cmocka_unit_test(test_failing),
+      cmocka_unit_test(test_own_tables),
       cmocka_unit_test(test_gone),
       cmocka_unit_test(test_round),
       cmocka_unit_test(test_commands),

@@ -233,7 +233,8 @@ static void want_due(struct decider *decider) {
 static void judge_wanted(struct decider *decider, bool silent, struct decision *out) {
   struct engine_call *call = &decider->call;
   int64_t judged = record_segments_judged(decider->draft.record), now = call->now;
-  call->journey = NULL; // of those, too, that the input has got on with
+  call->journey = NULL;                  // of those, too, that the input has got on with
+  engine_input(decider->options.engine); // what its rules were lent is dead
   if (judged > call->now) call->now = judged;
   forget_gone(decider);
   want_due(decider);
@@ -279,6 +280,7 @@ int decide_segment_again(struct decider *decider, struct str campaign, struct de
     return error_set(err, ERROR_NOT_FOUND, "there is no %.*s any more; drop the letter", STR_ARG(campaign));
   int64_t judged = record_segments_judged(decider->draft.record), now = decider->call.now;
   if (judged > now) decider->call.now = judged;
+  engine_input(decider->options.engine);
   int rc = judge(decider, (uint32_t)segment, false, out, err);
   decider->call.now = now;
   return rc;

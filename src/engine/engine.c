@@ -317,8 +317,7 @@ static void run_timer(lua_State *lua, struct engine *engine, const struct engine
   lua_pushnumber(lua, (lua_Number)timer->due);
   lua_setfield(lua, -2, "due");
   if (timer->data.len) {
-    struct reader reader = reader_of(timer->data);
-    convert_push(lua, &reader, true);
+    convert_push_lent(lua, timer->data);
     lua_setfield(lua, -2, "data");
   }
   lua_rawgeti(lua, LUA_REGISTRYINDEX, engine->refs.user);

@@ -187,7 +187,7 @@ void engine_call_init(struct engine_call *call);
 void engine_call_deinit(struct engine_call *call);
 
 /** The event changes for the rules that follow: nothing of the last one is found any more, and its bytes may
- * go. Once before the rules of each input. */
+ * go. Once before the rules of each input, and before segments are judged. */
 void engine_input(struct engine *engine);
 /** @return 0, or ERROR_SCRIPT / ERROR_BUDGET / ERROR_LIMIT with file, line and traceback; the caller rolls
  * back. */
