@@ -52,6 +52,31 @@ static void test_masks_by_name(void **state) {
         "{\"name\":\"Kettle\",\"attributes\":{\"name\":\"#\",\"vip\":true,\"phone\":\"#\"}}");
 }
 
+/** What a rule read stands under the attribute's name, or the words of a window. */
+static void test_masks_facts(void **state) {
+  (void)state;
+  masks("{\"facts\":{\"name\":\"Ada\",\"city\":\"Bonn\",\"plan\":\"gold\",\"count email 1h\":3}}",
+        "{\"facts\":{\"name\":\"#\",\"city\":\"#\",\"plan\":\"gold\",\"count email 1h\":3}}");
+  masks("{\"facts\":{\"last view first_name 1h\":\"Ada\",\"about first view zip 1h [k]\":531,\"last view sku "
+        "1h\":\"K\"}}",
+        "{\"facts\":{\"last view first_name 1h\":\"#\",\"about first view zip 1h [k]\":\"#\",\"last view sku "
+        "1h\":\"K\"}}");
+  masks("{\"at\":1,\"op\":\"read\",\"words\":\"first_name\",\"answer\":\"Ada\"}",
+        "{\"at\":1,\"op\":\"read\",\"words\":\"first_name\",\"answer\":\"#\"}");
+  masks("[{\"op\":\"read\",\"words\":\"city\",\"answer\":{\"a\":[\"Bonn\",5]}},{\"op\":\"read\",\"words\":"
+        "\"plan\","
+        "\"answer\":\"gold\"},{\"op\":\"read\",\"words\":\"last view name 1h\",\"answer\":\"Ada\"}]",
+        "[{\"op\":\"read\",\"words\":\"city\",\"answer\":{\"a\":[\"#\",\"#\"]}},{\"op\":\"read\",\"words\":"
+        "\"plan\","
+        "\"answer\":\"gold\"},{\"op\":\"read\",\"words\":\"last view name 1h\",\"answer\":\"#\"}]");
+  masks("{\"op\":\"wait_for\",\"words\":\"wait_for email\",\"answer\":{\"event\":{\"type\":\"email\"}}}",
+        "{\"op\":\"wait_for\",\"words\":\"wait_for email\",\"answer\":{\"event\":{\"type\":\"email\"}}}");
+  masks("[{\"kind\":\"last\",\"value\":\"payload.first_name\",\"answer\":\"Ada\"},{\"kind\":\"last\","
+        "\"value\":\"payload.sku\",\"answer\":\"K1\"}]",
+        "[{\"kind\":\"last\",\"value\":\"payload.first_name\",\"answer\":\"#\"},{\"kind\":\"last\","
+        "\"value\":\"payload.sku\",\"answer\":\"K1\"}]");
+}
+
 static void test_masks_within_text(void **state) {
   (void)state;
   masks("{\"error\":\"rule.lua:3: no total for <ada@mail.example>, call +49 30 1234567!\"}",
@@ -92,6 +117,7 @@ int main(void) {
   logger_init(LOGGER_INFO, LOGGER_LOGFMT, false);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_masks_by_name),
+      cmocka_unit_test(test_masks_facts),
       cmocka_unit_test(test_masks_within_text),
       cmocka_unit_test(test_equal_texts_have_equal_masks),
   };

@@ -112,8 +112,63 @@ static void put_mask(struct str text, struct buf *out) {
   value_put_string(out, str_from(masked));
 }
 
-/** @param hidden  everything in it is personal. @param profile  it is a profile: some more names are. */
-static void copy(struct reader *reader, bool hidden, bool profile, struct buf *out) {
+/** What the names in a map are those of. */
+enum names {
+  NAMES_ANY,
+  NAMES_PROFILE, /**< a profile's: some more are personal */
+  NAMES_FACTS    /**< the same; and a window's words, "last view first_name 1h", name what it tells */
+};
+
+static bool in_profile(struct str name) {
+  return is_one_of(name, personal) || is_one_of(name, personal_attributes);
+}
+
+/** Of "last view first_name 1h [key]", "first …" and "about last …": whether a word is a personal name. */
+static bool in_window(struct str label) {
+  if (label.len > 6 && memcmp(label.data, "about ", 6) == 0)
+    label = (struct str){label.data + 6, label.len - 6};
+  bool values = (label.len > 5 && memcmp(label.data, "last ", 5) == 0) ||
+                (label.len > 6 && memcmp(label.data, "first ", 6) == 0);
+  for (size_t from = 0, end; values && from < label.len; from = end + 1) {
+    for (end = from; end < label.len && label.data[end] != ' ';) end++;
+    if (in_profile((struct str){label.data + from, end - from})) return true;
+  }
+  return false;
+}
+
+static bool is_personal(struct str name, enum names names) {
+  if (names == NAMES_ANY) return is_one_of(name, personal);
+  return in_profile(name) || (names == NAMES_FACTS && in_window(name));
+}
+
+static enum names names_below(struct str name) {
+  if (str_equal(name, STR("attributes"))) return NAMES_PROFILE;
+  return str_equal(name, STR("facts")) ? NAMES_FACTS : NAMES_ANY;
+}
+
+static void copy(struct reader *reader, bool hidden, enum names names, struct buf *out);
+
+/** An `answer` is what the members before it say: `op` "read" with its `words` (journey_tell.c), or a
+ * window's `value` (look_question_record.c). */
+static void copy_map(struct reader *reader, uint32_t count, bool hidden, enum names names, struct buf *out) {
+  bool reads = false, asked = false;
+  value_put_map(out, count);
+  for (uint32_t i = 0; i < count && !reader->bad; i++) {
+    struct str name = value_read(reader).string;
+    struct reader start = *reader;
+    struct value value = value_read(&start);
+    struct str text = value.type == VALUE_STRING ? value.string : STR("");
+    if (str_equal(name, STR("op"))) reads = str_equal(text, STR("read"));
+    if ((reads && str_equal(name, STR("words"))) || str_equal(name, STR("value")))
+      asked = is_personal(text, NAMES_FACTS);
+    value_put_string(out, name);
+    copy(reader, hidden || is_personal(name, names) || (asked && str_equal(name, STR("answer"))),
+         names_below(name), out);
+  }
+}
+
+/** @param hidden  everything in it is personal. */
+static void copy(struct reader *reader, bool hidden, enum names names, struct buf *out) {
   struct reader start = *reader;
   struct value value = value_read(reader);
   switch (value.type) {
@@ -125,16 +180,10 @@ static void copy(struct reader *reader, bool hidden, bool profile, struct buf *o
     return;
   case VALUE_ARRAY:
     value_put_array(out, value.count);
-    for (uint32_t i = 0; i < value.count && !reader->bad; i++) copy(reader, hidden, false, out);
+    for (uint32_t i = 0; i < value.count && !reader->bad; i++) copy(reader, hidden, NAMES_ANY, out);
     return;
   case VALUE_MAP:
-    value_put_map(out, value.count);
-    for (uint32_t i = 0; i < value.count && !reader->bad; i++) {
-      struct str name = value_read(reader).string;
-      value_put_string(out, name);
-      copy(reader, hidden || is_one_of(name, personal) || (profile && is_one_of(name, personal_attributes)),
-           str_equal(name, STR("attributes")), out);
-    }
+    copy_map(reader, value.count, hidden, names, out);
     return;
   case VALUE_INTEGER:
   case VALUE_NUMBER:
@@ -154,5 +203,5 @@ void mask_value(struct str value, struct buf *out) {
     return;
   }
   struct reader reader = reader_of(value);
-  copy(&reader, false, false, out);
+  copy(&reader, false, NAMES_ANY, out);
 }
