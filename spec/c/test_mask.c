@@ -48,6 +48,10 @@ static void test_masks_by_name(void **state) {
         "{\"firstName\":\"#\",\"user.first_name\":\"#\",\"homeAddress\":{\"line\":[\"#\",\"#\",true]}}");
   masks("{\"to\":\"x\",\"sent_to\":\"x\",\"tomato\":\"x\",\"user\":\"ada\",\"user_bytes\":7,\"email\":\"\"}",
         "{\"to\":\"#\",\"sent_to\":\"x\",\"tomato\":\"x\",\"user\":\"#\",\"user_bytes\":7,\"email\":\"\"}");
+  masks("{\"client_ip\":\"x\",\"shipping_zip\":53111,\"homeLat\":50.7,\"home.lon\":7.1,\"flat\":1,\"vip\":1,"
+        "\"isVIP\":1}",
+        "{\"client_ip\":\"#\",\"shipping_zip\":\"#\",\"homeLat\":\"#\",\"home.lon\":\"#\",\"flat\":1,\"vip\":"
+        "1,\"isVIP\":1}");
   masks("{\"name\":\"Kettle\",\"attributes\":{\"name\":\"Ada\",\"vip\":true,\"phone\":491}}",
         "{\"name\":\"Kettle\",\"attributes\":{\"name\":\"#\",\"vip\":true,\"phone\":\"#\"}}");
 }

@@ -3,7 +3,7 @@
 #include "base/logger.h"
 
 /** Names whose content is personal, in lower case. A name also counts at the end of a longer one
- * ("billing_email", "user.first_name", "homeAddress"). */
+ * ("billing_email", "user.first_name", "homeAddress"), but for "to" ("sent_to"). */
 static const char *const personal[] = {
     "email",    "mail",     "phone",     "mobile",     "telephone", "token",       "to",      "firstname",
     "lastname", "fullname", "surname",   "birthday",   "birthdate", "dateofbirth", "address", "street",
@@ -40,7 +40,7 @@ static bool is_one_of(struct str name, const char *const *known) {
   for (size_t from = 0; from < name.len; from++) {
     if (!begins_word(name, from)) continue;
     for (size_t i = 0; known[i]; i++)
-      if (same(name, from, known[i]) && (from == 0 || strlen(known[i]) > 3)) return true;
+      if (same(name, from, known[i]) && (from == 0 || strcmp(known[i], "to") != 0)) return true;
   }
   return false;
 }
