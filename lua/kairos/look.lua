@@ -206,11 +206,16 @@ describe("segments", "segments()                every segment: what it reads, ho
 segments() counts the members in the store and in memory; who is in one: segment "NAME".]])
 
 local function segment(name, options)
+  local behind = type(options) == "table" and options.user
+  if type(behind) == "string" and behind:find "^~%x%x%x%x%x%x%x%x%x%x$" then
+    error('this `next` is masked; go through the pages with segment("NAME", { user = next, unmask = true }), or :unmask', 0)
+  end
   return question("segments", with(options, { id = text(name, "segment takes a name", 'segment "regulars"') }))
 end
 describe("segment", 'segment "regulars"        who is in it, and since when', [[
 segment "regulars" lists its members, a page at a time: { members = {…}, next = the last user }; the next page is
-segment("regulars", { user = next }). What one user is in stands in user "ada".]])
+segment("regulars", { user = next }). Users are masked, `next` too: to go through the pages add { unmask = true } to each
+call, or say :unmask. What one user is in stands in user "ada".]])
 
 local function experiments()
   return question("experiments").experiments

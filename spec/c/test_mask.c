@@ -52,6 +52,10 @@ static void test_masks_by_name(void **state) {
         "\"isVIP\":1}",
         "{\"client_ip\":\"#\",\"shipping_zip\":\"#\",\"homeLat\":\"#\",\"home.lon\":\"#\",\"flat\":1,\"vip\":"
         "1,\"isVIP\":1}");
+  masks("{\"members\":[{\"user\":\"ada\",\"since\":1}],\"next\":\"ada\"}",
+        "{\"members\":[{\"user\":\"#\",\"since\":1}],\"next\":\"#\"}");
+  masks("{\"next\":\"midnight\",\"members\":[],\"more\":1}",
+        "{\"next\":\"midnight\",\"members\":[],\"more\":1}");
   masks("{\"name\":\"Kettle\",\"attributes\":{\"name\":\"Ada\",\"vip\":true,\"phone\":491}}",
         "{\"name\":\"Kettle\",\"attributes\":{\"name\":\"#\",\"vip\":true,\"phone\":\"#\"}}");
 }

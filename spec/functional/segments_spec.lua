@@ -196,6 +196,15 @@ describe("a segment", function()
     local count = 0
     for _ in pairs(found) do count = count + 1 end
     assert.equal(150 + before, count)
+    -- A session that did not ask for ids gets none, nor goes on behind one that it cannot know.
+    local masked = host:command("repl", "--json", "-e", [[segment("gold").next]])
+    assert.truthy(masked.out:find '^"~%x+"', masked.out)
+    local lost = host:command("repl", "-e", [[segment("gold", { user = segment("gold").next })]])
+    assert.truthy(lost.err:find("unmask = true", 1, true), lost.err)
+    local second = host:command("repl", "--json", "-e", [[
+      local page = segment("gold", { unmask = true })
+      return #segment("gold", { unmask = true, user = page.next }).members]])
+    assert.equal(50 + before, tonumber(second.out), second.out .. second.err)
     host:accept { type = "identify", user = "page-001", payload = { tier = "none" } }
     assert.equal("yes", process.eventually(10 * Host.patience, function()
       return not host:command("segments", "gold", "--all").out:find("page-001", 1, true) and "yes"

@@ -149,9 +149,10 @@ static enum names names_below(struct str name) {
 static void copy(struct reader *reader, bool hidden, enum names names, struct buf *out);
 
 /** An `answer` is what the members before it say: `op` "read" with its `words` (journey_tell.c), or a
- * window's `value` (look_question_record.c). */
+ * window's `value` (look_question_record.c). The `next` behind `members` is the user with whom a page ends
+ * (command_segments.c). */
 static void copy_map(struct reader *reader, uint32_t count, bool hidden, enum names names, struct buf *out) {
-  bool reads = false, asked = false;
+  bool reads = false, asked = false, page = false;
   value_put_map(out, count);
   for (uint32_t i = 0; i < count && !reader->bad; i++) {
     struct str name = value_read(reader).string;
@@ -161,9 +162,10 @@ static void copy_map(struct reader *reader, uint32_t count, bool hidden, enum na
     if (str_equal(name, STR("op"))) reads = str_equal(text, STR("read"));
     if ((reads && str_equal(name, STR("words"))) || str_equal(name, STR("value")))
       asked = is_personal(text, NAMES_FACTS);
+    page |= str_equal(name, STR("members"));
+    bool by_others = (asked && str_equal(name, STR("answer"))) || (page && str_equal(name, STR("next")));
     value_put_string(out, name);
-    copy(reader, hidden || is_personal(name, names) || (asked && str_equal(name, STR("answer"))),
-         names_below(name), out);
+    copy(reader, hidden || by_others || is_personal(name, names), names_below(name), out);
   }
 }
 
