@@ -306,6 +306,10 @@ describe("kairos repl", function()
     assert.equal(1, result.status)
     assert.truthy(result.err:find "no")
     assert.truthy(host:command("repl", "--unmask", "-e", [[user "ada"]]).out:find "Ada")
+    -- What the host says to --write and --unmask is not among the values.
+    result = host:command("repl", "--write", "--unmask", "--json", "-e", "{ 1 }")
+    assert.equal("[1]\n", result.out)
+    assert.truthy(result.err:find "personal data is shown", result.err)
     assert.truthy(host:command("repl", "--worker", "9", "-e", "1").err:find "worker")
     -- The host takes no line of more than 64 KB: it says so, and what follows is run.
     result = host:command("repl", "-e", "return '" .. ("x"):rep(70000) .. "'")

@@ -71,8 +71,9 @@ static int await_answer(struct console *console, struct error *err) {
   return rc;
 }
 
-/** @return 1 if the host wants more lines, 0 when all was said, or an error. */
-static int evaluate(struct console *console, struct str source, struct error *err) {
+/** @param out  where what it prints goes. @return 1 if the host wants more lines, 0 when all was said, or an
+ * error. */
+static int evaluate(struct console *console, struct str source, FILE *out, struct error *err) {
   int rc = send_text(console, "run", source, err);
   if (rc == 0) rc = await_answer(console, err);
   if (rc) return rc;
@@ -80,9 +81,9 @@ static int evaluate(struct console *console, struct str source, struct error *er
   struct str state = value_member_text(answer, "state"), output = value_member_text(answer, "output"),
              error = value_member_text(answer, "error");
   if (str_equal(state, STR("incomplete"))) return 1;
-  fwrite(output.data, 1, output.len, stdout); // the host has made it fit for a terminal
-  if (console->json && output.len) putchar('\n');
-  fflush(stdout);
+  fwrite(output.data, 1, output.len, out); // the host has made it fit for a terminal
+  if (console->json && output.len) fputc('\n', out);
+  fflush(out);
   if (str_equal(state, STR("cancelled"))) fprintf(stderr, "cancelled\n");
   if (error.len) {
     print_text(stderr, error, 2);
@@ -100,13 +101,13 @@ static int open_session(const struct cli_arguments *arguments, const char *socke
   buf_printf(&request, "}");
   int rc = control_stream_open(&console->stream, socket, buf_str(&request), greeting, err);
   buf_deinit(&request);
-  if (rc == 0 && arguments->write) rc = evaluate(console, STR(":write"), err);
-  if (rc == 0 && arguments->unmask) rc = evaluate(console, STR(":unmask"), err);
+  if (rc == 0 && arguments->write) rc = evaluate(console, STR(":write"), stderr, err);
+  if (rc == 0 && arguments->unmask) rc = evaluate(console, STR(":unmask"), stderr, err);
   return rc;
 }
 
 static int run_once(struct console *console, const char *code, struct error *err) {
-  int rc = evaluate(console, str_from(code), err);
+  int rc = evaluate(console, str_from(code), stdout, err);
   if (rc == 1) {
     struct str reason = value_member_text(buf_str(&console->answer), "error");
     rc = error_set(err, ERROR_INVALID, "the code ends too early: %.*s", STR_ARG(reason));
@@ -140,7 +141,7 @@ static int run_lines(struct console *console, struct repl_line *lines, struct er
     if (!console->source.len && !line.len) continue;
     if (console->source.len) buf_put_u8(&console->source, '\n');
     buf_append(&console->source, line.data, line.len);
-    int rc = evaluate(console, buf_str(&console->source), err);
+    int rc = evaluate(console, buf_str(&console->source), stdout, err);
     if (rc < 0) return rc;
     if (rc == 1) continue;
     repl_line_remember(lines, buf_str(&console->source));
