@@ -261,6 +261,63 @@ describe("a fan-out", function()
     assert.same({ "failed", "send" }, { runs[#runs - 1].decision, runs[#runs].decision })
   end)
 
+  it("of another thing is another, though the events of both have one id", function()
+    start { rules = {
+      price_drop = (price_drop():gsub('act = function%(event, user%)',
+        '%0 if user.first_name == "Bad" then error "no" end')),
+      chase = [[
+local kairos = require "kairos"
+local watchers = kairos.interest { name = "chased", of = "product.viewed", by = "payload.sku", over = "30d" }
+return kairos.journey {
+  name = "chase",
+  start = { on = "price.dropped", for_each = function(event) return watchers:of(event.payload.sku) end },
+  again = "parallel",
+  run = function(journey, _, event)
+    journey:send { channel = "push", template = "said", data = { text = "chase " .. event.payload.sku } }
+  end,
+}
+]] } }
+    watch(host, 2, "K1")
+    watch(host, 2, "K2")
+    host:accept({ type = "identify", user = "w2", payload = { first_name = "Bad" } })
+    local function drops(sku)
+      return { type = "price.dropped", subject = sku, id = "42", payload = { sku = sku, price = 9 } }
+    end
+    host:accept(drops "K1", drops "K2")
+    await_fan_out(host, function()
+      local list = host:ask "fanouts"
+      for _, fan_out in ipairs(list) do
+        if fan_out.state ~= "done" then return false end
+      end
+      return #list == 4
+    end)
+    local function said(user, count)
+      local texts, ids = {}, {}
+      for _, message in ipairs(host:await_messages(count)) do
+        if message.user_id == user then texts[#texts + 1] = message.body end
+        assert.is_nil(ids[message.message_id], "two messages of one id")
+        ids[message.message_id] = true
+      end
+      table.sort(texts)
+      return texts
+    end
+    assert.same({ "K1 now 9, for you", "K2 now 9, for you", "chase K1", "chase K2" }, said("w1", 6))
+    -- Each failure is one of its own, and is made good alone.
+    local letters = host:dead(2)
+    assert.equal(2, #letters)
+    host:accept({ type = "identify", user = "w2", payload = { first_name = "Good" } })
+    for _, letter in ipairs(letters) do assert.equal(0, host:command("dead", "retry", letter.id).status) end
+    assert.same({ "K1 now 9, for Good", "K2 now 9, for Good", "chase K1", "chase K2" }, said("w2", 8))
+    -- The log knows them by the ids that they went out with.
+    local by_id = {}
+    for _, decision in ipairs(host:ask("why", "w2")) do
+      if decision.message_id then by_id[decision.message_id] = decision.cause end
+    end
+    for _, message in ipairs(host:messages()) do
+      if message.user_id == "w2" then assert.equal("42", by_id[message.message_id]) end
+    end
+  end)
+
   it("reaches the members of a segment", function()
     start { rules = { vip = [[
 local kairos = require "kairos"

@@ -116,14 +116,15 @@ static void encode_input(struct decider *decider, const struct engine_call *call
   buf_put_str(&decider->input, buf_str(&decider->key));
 }
 
-static struct hash128 failure_id(struct decider *decider, struct entity entity, struct str cause,
-                                 struct str campaign, const struct journey *journey) {
+static struct hash128 failure_id(struct decider *decider, const struct engine_call *call,
+                                 struct str campaign) {
+  const struct journey *journey = journey_of(call);
   struct buf *key = &decider->key;
   buf_clear(key);
   if (journey) stored_put_hash(key, journey->id);
-  buf_put_u8(key, (uint8_t)entity.kind);
-  buf_put_str(key, entity.id);
-  buf_put_str(key, cause);
+  buf_put_u8(key, (uint8_t)call->entity.kind);
+  buf_put_str(key, call->entity.id);
+  engine_call_put_cause(call, key);
   buf_put_str(key, campaign);
   return hash128(buf_str(key), 0);
 }
@@ -131,15 +132,14 @@ static struct hash128 failure_id(struct decider *decider, struct entity entity, 
 void decide_fail(struct decider *decider, const struct engine_call *call, struct str campaign,
                  struct str rule, const struct error *reason) {
   encode_input(decider, call, campaign);
-  struct effect effect = {
-      .type = EFFECT_FAILURE,
-      .failure = {.id = failure_id(decider, call->entity, call->cause, campaign, journey_of(call)),
-                  .campaign = campaign,
-                  .rule = rule,
-                  .error = str_from(reason->message),
-                  .input = buf_str(&decider->input),
-                  .generation = decider->options.generation,
-                  .at = call->wall}};
+  struct effect effect = {.type = EFFECT_FAILURE,
+                          .failure = {.id = failure_id(decider, call, campaign),
+                                      .campaign = campaign,
+                                      .rule = rule,
+                                      .error = str_from(reason->message),
+                                      .input = buf_str(&decider->input),
+                                      .generation = decider->options.generation,
+                                      .at = call->wall}};
   draft_add(&decider->draft, &effect, NULL);
   if (decider->options.observer.failure)
     decider->options.observer.failure(decider->options.observer.context, &call->entity, &effect.failure);
@@ -293,6 +293,7 @@ void decide_prepare(struct decider *decider, struct entity entity, const struct 
   call->needs = STR("");
   call->journey = NULL;
   call->fan_out = STR("");
+  call->origin = (struct hash128){0};
   decider->reached = STR("");
   decider->sender_count = 0;
   call->entity = entity;

@@ -121,6 +121,8 @@ int decide_reached(struct decider *decider, struct entity user, struct str input
   // He is judged as he is now, not as he was when it began: he may have bought meanwhile.
   decider->call.now = wall;
   decider->call.fan_out = describe(decider, event, id);
+  // Events of different things may have one id, which is theirs with the thing alone.
+  decider->call.origin = id;
   decider->reached = input;
   return 0;
 }

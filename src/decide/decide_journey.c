@@ -275,7 +275,7 @@ static struct hash128 identify(struct decider *decider, struct str campaign) {
   buf_put_str(key, decider->call.entity.id);
   buf_put_str(key, campaign);
   buf_put_str(key, buf_str(&decider->journey_name));
-  buf_put_str(key, decider->call.cause);
+  engine_call_put_cause(&decider->call, key);
   return hash128(buf_str(key), 0);
 }
 

@@ -35,7 +35,7 @@ static struct hash128 message_id(struct engine *engine, struct str campaign) {
   }
   buf_put_u8(key, (uint8_t)call->entity.kind);
   buf_put_str(key, call->entity.id);
-  buf_put_str(key, call->cause);
+  engine_call_put_cause(call, key);
   buf_put_str(key, campaign);
   buf_put_varint(key, call->message_count);
   return hash128(buf_str(key), 0);

@@ -238,6 +238,13 @@ void engine_call_init(struct engine_call *call) {
   buf_init(&call->facts);
 }
 
+void engine_call_put_cause(const struct engine_call *call, struct buf *key) {
+  buf_put_str(key, call->cause);
+  if (hash128_is_zero(call->origin)) return;
+  buf_put_u64(key, call->origin.high);
+  buf_put_u64(key, call->origin.low);
+}
+
 void engine_call_deinit(struct engine_call *call) {
   buf_deinit(&call->messages);
   buf_deinit(&call->emitted);

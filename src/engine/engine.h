@@ -161,10 +161,12 @@ struct engine_call {
   const struct event *event; /**< null for a timer */
   const struct timer *timer; /**< null for an event */
   struct entity entity;
-  struct str cause;    /**< event_id or "timer:…": what message ids derive from */
-  struct draft *draft; /**< marked by the caller; the engine adds effects, and never rolls back */
-  bool asks;           /**< only the rule's `needs_if` is run, and `acted` is its answer */
-  struct str needs;    /**< value map, as the rule shall see its needs; empty: it has none */
+  struct str cause;      /**< event_id or "timer:…": what message ids derive from, with … */
+  struct hash128 origin; /**< … what tells the input from others of this cause: the fan-out that reaches the
+                            user; zero: there are no others */
+  struct draft *draft;   /**< marked by the caller; the engine adds effects, and never rolls back */
+  bool asks;             /**< only the rule's `needs_if` is run, and `acted` is its answer */
+  struct str needs;      /**< value map, as the rule shall see its needs; empty: it has none */
   struct engine_journey_call *journey; /**< of a campaign that is a journey: what it is asked; else null */
   bool gathers; /**< only the rule's `for_each` is run; `acted`: it named somebody, … */
   struct str audience_index, audience_key; /**< … out: who stands here; valid until the engine runs again */
@@ -185,6 +187,8 @@ struct engine_call {
 };
 void engine_call_init(struct engine_call *call);
 void engine_call_deinit(struct engine_call *call);
+/** Append what ids of that to which the input leads derive from: its cause and, if it has one, its origin. */
+void engine_call_put_cause(const struct engine_call *call, struct buf *key);
 
 /** The event changes for the rules that follow: nothing of the last one is found any more, and its bytes may
  * go. Once before the rules of each input, and before segments are judged. */

@@ -168,7 +168,7 @@ struct window_held {
 };
 
 struct failure {
-  struct hash128 id; /**< of (entity, cause, campaign) */
+  struct hash128 id; /**< of (entity, what caused it, campaign) */
   struct str campaign, rule;
   struct str error; /**< file, line, message, traceback */
   struct str input; /**< the encoded input that failed, for `dead retry` */

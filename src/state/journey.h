@@ -100,7 +100,7 @@ struct journey_wait {
 
 /** One journey. All strings are borrowed. */
 struct journey {
-  struct hash128 id; /**< of (entity, campaign, key, cause of its start) */
+  struct hash128 id; /**< of (entity, campaign, key, what caused its start) */
   enum journey_state state;
   struct str campaign;
   struct str name;        /**< TIMER_JOURNEY and its key */
