@@ -313,6 +313,67 @@ static void test_timers_outlive_the_share(void **state) {
   world_deinit(&world);
 }
 
+static struct hash128 id_of(const struct world *world, enum effect_type type) {
+  struct effect effect;
+  assert_true(has_effect(world, type, &effect));
+  if (type == EFFECT_FAILURE) return effect.failure.id;
+  if (type == EFFECT_MESSAGE) return effect.message.message.id;
+  struct reader reader = reader_of(effect.derived);
+  struct event event;
+  assert_int_equal(event_decode(&event, &reader, NULL), 0);
+  return hash128(event.id, 0);
+}
+
+/** A timer that is set once more for a moment at which it has fired is another: all that it leads to has ids
+ * of its own, the same whenever it is decided. */
+static void test_timers_set_again(void **state) {
+  (void)state;
+  enum { ROUNDS = 4, IDS = 3 };
+  static const enum effect_type types[IDS] = {EFFECT_MESSAGE, EFFECT_DERIVED, EFFECT_FAILURE};
+  struct hash128 ids[ROUNDS][IDS];
+  struct world world;
+  struct buf logged;
+  world_init(&world);
+  buf_init(&logged);
+  bench_write(
+      &world.bench, "t/rule.lua",
+      "return require('kairos').rule { on = 'x', act = function(event, user) "
+      "user:at(1795604400000 + 3600000, { name = 'wake' }) end, timers = { wake = function(timer, user) "
+      "user:send { channel = 'push', template = 'm', to = 'phone' } user:emit { type = 'y' } end } }");
+  bench_write(&world.bench, "t/m.txt", "hello");
+  bench_write(
+      &world.bench, "u/rule.lua",
+      "return require('kairos').rule { on = 'x', act = function(event, user) "
+      "user:at(1795604400000 + 3600000, { name = 'wake' }) end, timers = { wake = function(timer, user) "
+      "error('on purpose') end } }");
+  world_load(&world);
+  // First ahead of its time, then twice at one later moment, and at its very moment.
+  static const int64_t set[ROUNDS] = {NOON, NOON + HOUR + 5, NOON + HOUR + 5, NOON + HOUR};
+  for (int i = 0; i < ROUNDS; i++) {
+    world_event(&world, "ada", set[i]);
+    struct effect effect = {.type = EFFECT_TIMER_SET};
+    assert_true(record_timer(&world.bench.record, STR("t"), STR("wake"), &effect.timer));
+    buf_clear(&logged);
+    effect_encode(&effect, &logged);
+    world_timer(&world, NOON + HOUR + 9);
+    ids[i][0] = id_of(&world, types[0]);
+    ids[i][1] = id_of(&world, types[1]);
+    struct reader reader = reader_of(buf_str(&logged));
+    assert_int_equal(effect_decode(&effect, &reader, NULL), 0);
+    struct entity ada = {ENTITY_USER, STR("ada")};
+    decide_timer(world.decider, &world.bench.record, ada, &effect.timer, NOON + 2 * HOUR, &world.decision);
+    for (int j = 0; j < 2; j++) assert_true(hash128_equal(id_of(&world, types[j]), ids[i][j]));
+    assert_true(has_effect(&world, EFFECT_MESSAGE, &effect));
+    assert_true(str_equal(effect.message.message.cause, STR("timer:t/wake@1795608000000")));
+    world_timer(&world, NOON + HOUR + 9);
+    ids[i][2] = id_of(&world, types[2]);
+    for (int before = 0; before < i; before++)
+      for (int j = 0; j < IDS; j++) assert_false(hash128_equal(ids[before][j], ids[i][j]));
+  }
+  buf_deinit(&logged);
+  world_deinit(&world);
+}
+
 static void assert_dropped(const char *fields, const char *told, const char *reason) {
   struct world world;
   struct effect effect;
@@ -515,6 +576,7 @@ int main(void) {
       cmocka_unit_test(test_own_hours),
       cmocka_unit_test(test_operators_pause),
       cmocka_unit_test(test_timers_outlive_the_share),
+      cmocka_unit_test(test_timers_set_again),
       cmocka_unit_test(test_timers_are_dropped),
       cmocka_unit_test(test_late_timers_are_dropped),
       cmocka_unit_test(test_timers_wait_for_the_opening),

@@ -79,7 +79,8 @@ static void samples(struct effect out[SAMPLES]) {
                         .late_after = 60000,
                         .late = TIMER_LATE_SKIP,
                         .cancel_on = STR("order.completed"),
-                        .data = STR("\x81\xa1k\x01")};
+                        .data = STR("\x81\xa1k\x01"),
+                        .set_by = 0x8000000000000001};
   out[n++] = (struct effect){.type = EFFECT_TIMER_SET, .timer = timer};
   timer = (struct timer){.campaign = STR(""),
                          .name = STR("n"),
@@ -254,6 +255,7 @@ static void same(const struct effect *a, const struct effect *b) {
     same_str(a->timer.data, b->timer.data);
     assert_true(a->timer.due == b->timer.due && a->timer.set_at == b->timer.set_at);
     assert_true(a->timer.late == b->timer.late && a->timer.late_after == b->timer.late_after);
+    assert_true(a->timer.set_by == b->timer.set_by);
     break;
   case EFFECT_SUPPRESS:
   case EFFECT_UNSUPPRESS:

@@ -143,10 +143,11 @@ static void test_timers(void **state) {
   full.timer.late_after = 60000;
   full.timer.cancel_on = STR("order.completed");
   full.timer.data = STR("\x93\x01\x02\x03");
+  full.timer.set_by = UINT64_MAX;
   must(&record, full);
   assert_true(record_timer(&record, STR("b"), STR("x"), &found));
   assert_true(found.due == T - 1 && found.set_at == T && found.late == TIMER_LATE_SKIP &&
-              found.late_after == 60000);
+              found.late_after == 60000 && found.set_by == UINT64_MAX);
   assert_true(str_equal(found.cancel_on, STR("order.completed")) &&
               str_equal(found.data, STR("\x93\x01\x02\x03")));
   assert_true(record_timer_next(&record, &found) && str_equal(found.name, STR("x")));

@@ -144,9 +144,9 @@ static void test_stored_form(void **state) {
   record_encode(&record, &stored);
   stored.data[0] = 1; // what was written before there were consents
   assert_int_equal(record_decode(&record, buf_str(&stored), &err), 0);
-  stored.data[0] = 5;
+  stored.data[0] = 6;
   assert_int_equal(record_decode(&record, buf_str(&stored), &err), ERROR_VERSION);
-  assert_non_null(strstr(err.message, "format 5"));
+  assert_non_null(strstr(err.message, "format 6"));
   stored.data[0] = 0;
   assert_int_equal(record_decode(&record, buf_str(&stored), &err), ERROR_CORRUPT);
   assert_int_equal(record_decode(&record, STR(""), &err), ERROR_CORRUPT);

@@ -141,6 +141,28 @@ describe("a timer", function()
     silent("tie", 0.8)
   end)
 
+  it("set again for a moment at which it has fired is another: its message goes, too", function()
+    local due = Host.now() + 300
+    local function set(user, word, at)
+      return { type = "wait", user = user, at = at, payload = { at = due, word = word } }
+    end
+    host:accept(set("rep", "first"))
+    assert.same({ "first" }, host:said "rep")
+    host:accept(set("rep", "second", due - 100))
+    assert.same({ "first", "second" }, host:said("rep", 2))
+    -- Also where one delivery sets and fires it several times.
+    host:accept(set("bat", "first", due - 100), set("bat", "second", due + 1), set("bat", "third", due + 2))
+    assert.same({ "first", "second", "third" }, host:said("bat", 3))
+    local ids = {}
+    for _, decision in ipairs(host:ask("why", "bat")) do
+      assert.equal(("timer:waiting/wake@%.0f"):format(due), decision.cause)
+      assert.is_nil(ids[decision.message_id], "two messages of one id")
+      ids[decision.message_id] = true
+    end
+    local rows = host:ask("why", "bat", "--replay")
+    assert.equal("send", rows[#rows].decision)
+  end)
+
   it("survives a restart and a power cut", function()
     waits("sur", "4s", "alive")
     host:restart()

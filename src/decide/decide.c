@@ -306,6 +306,7 @@ void decide_prepare(struct decider *decider, struct entity entity, const struct 
     buf_printf(&decider->cause, "timer:%.*s/%.*s@%" PRId64, STR_ARG(timer->campaign), STR_ARG(timer->name),
                timer->due);
     call->cause = buf_str(&decider->cause);
+    call->origin.low = timer->set_by;
     call->now = timer->due;
   }
 }
@@ -404,6 +405,15 @@ static void drop_late_timer(struct decider *decider, int rule, const struct time
   if (rule >= 0) announce_not_run(decider, (uint32_t)rule, &decider->call, str_from(reason));
 }
 
+/** One more may be set for this moment, and will be another (timer.set_by). */
+static void note_fired(struct decider *decider, const struct timer *timer) {
+  struct effect effect = {.type = EFFECT_ONCE, .once = {TIMER_FIRED_KEY, timer->due}};
+  if (record_once(decider->draft.record, TIMER_FIRED_KEY, timer->due - 1, NULL)) return;
+  decider->draft.record_max = SIZE_MAX; /* or its message would have another's id */
+  draft_add(&decider->draft, &effect, NULL);
+  decider->draft.record_max = decider->options.record_max;
+}
+
 /** A timer whose campaign does not run now is dropped for good, or set anew for when it does. */
 static void put_off_timer(struct decider *decider, int rule, const struct timer *timer,
                           const struct campaign_answer *answer) {
@@ -453,10 +463,12 @@ void decide_timer(struct decider *decider, struct record *record, struct entity 
   } else if (rule >= 0 && !decide_runs(decider, (uint32_t)rule, &decider->call, &answer)) {
     put_off_timer(decider, rule, &timer, &answer);
   } else if (rule >= 0) {
+    note_fired(decider, &timer);
     engine_input(decider->options.engine);
     decide_run_or_fail(decider, (uint32_t)rule, &decider->call);
   } else {
     struct error err;
+    note_fired(decider, &timer);
     error_set(&err, ERROR_NOT_FOUND, "no rule handles the timer \"%.*s\" of campaign \"%.*s\" any more",
               STR_ARG(timer.name), STR_ARG(timer.campaign));
     decide_fail(decider, &decider->call, timer.campaign, STR(""), &err);

@@ -62,6 +62,13 @@ static void note_cause(struct decider *decider) {
     buf_append(out, hex, 32);
     return;
   }
+  if (!hash128_is_zero(decider->call.origin)) {
+    engine_call_put_cause(&decider->call, out);
+    hash128_hex(hash128(buf_str(out), 0), hex);
+    buf_clear(out);
+    buf_append(out, hex, 32);
+    return;
+  }
   if (cause.len + sizeof EVENT_DERIVED + 16 <= EVENT_ID_MAX) {
     buf_append(out, cause.data, cause.len);
     return;

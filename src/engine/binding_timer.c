@@ -32,6 +32,20 @@ static void check_handled(lua_State *lua, struct str name, const char *method) {
       method, STR_ARG(name), STR_ARG(buf_str(&engine->text)), STR_ARG(name));
 }
 
+/** Whether one due then may have fired already. The mark is forgotten once no event from before it can come.
+ */
+static bool may_have_fired(const struct engine_call *call, int64_t due) {
+  return due <= call->now || record_once(call->draft->record, TIMER_FIRED_KEY, due - 1, NULL);
+}
+
+/** Of what sets a timer: an input sets one of a name once. */
+static uint64_t set_by(struct engine *engine) {
+  buf_clear(&engine->text);
+  engine_call_put_cause(engine->call, &engine->text);
+  uint64_t hash = hash64(buf_str(&engine->text), 0);
+  return hash ? hash : 1;
+}
+
 static int set_timer(lua_State *lua, const char *method, int64_t due) {
   static const char *const fields[] = {"name", "data", "cancel_on", "late", "late_after", NULL};
   struct engine *engine = engine_of(lua);
@@ -45,6 +59,7 @@ static int set_timer(lua_State *lua, const char *method, int64_t due) {
       .campaign = engine->rules[engine->rule].campaign, .due = due, .set_at = engine->call->wall};
   timer.name = binding_field(lua, 3, "name", true, method);
   check_handled(lua, timer.name, method);
+  if (may_have_fired(engine->call, due)) timer.set_by = set_by(engine);
   timer.cancel_on = binding_field(lua, 3, "cancel_on", false, method);
   if (timer.cancel_on.len > EVENT_ID_MAX)
     sandbox_raise(lua, ERROR_SCRIPT, "%s: cancel_on names an event type", method);

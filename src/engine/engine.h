@@ -163,7 +163,7 @@ struct engine_call {
   struct entity entity;
   struct str cause;      /**< event_id or "timer:…": what message ids derive from, with … */
   struct hash128 origin; /**< … what tells the input from others of this cause: the fan-out that reaches the
-                            user; zero: there are no others */
+                            user, what set the timer (timer.set_by); zero: there are no others */
   struct draft *draft;   /**< marked by the caller; the engine adds effects, and never rolls back */
   bool asks;             /**< only the rule's `needs_if` is run, and `acted` is its answer */
   struct str needs;      /**< value map, as the rule shall see its needs; empty: it has none */

@@ -110,11 +110,14 @@ static void held_decode(struct window_held *held, struct reader *reader) {
   if (held->over <= 0 || held->state.len > WINDOW_STATE_MAX) reader->bad = true;
 }
 
+enum { TIMER_SET_BY = 2 /**< beside `late` */ };
+
 void timer_encode_times(const struct timer *timer, struct buf *out) {
   buf_put_zigzag(out, timer->due);
   stored_put_after(out, timer->set_at, timer->due);
-  buf_put_u8(out, (uint8_t)timer->late);
+  buf_put_u8(out, (uint8_t)(timer->late | (timer->set_by ? TIMER_SET_BY : 0)));
   buf_put_zigzag(out, timer->late_after);
+  if (timer->set_by) buf_put_u64(out, timer->set_by);
 }
 
 void timer_encode(const struct timer *timer, struct buf *out) {
@@ -129,13 +132,14 @@ bool timer_decode(struct timer *timer, struct reader *reader) {
   timer->due = reader_zigzag(reader);
   timer->set_at = stored_after(reader, timer->due);
   uint8_t late = reader_u8(reader);
-  timer->late = late;
+  timer->late = late & 1;
   timer->late_after = reader_zigzag(reader);
+  timer->set_by = late & TIMER_SET_BY ? reader_u64(reader) : 0;
   timer->campaign = reader_str(reader);
   timer->name = reader_str(reader);
   timer->cancel_on = reader_str(reader);
   timer->data = reader_str(reader);
-  return !reader->bad && late <= TIMER_LATE_SKIP;
+  return !reader->bad && late <= (TIMER_SET_BY | TIMER_LATE_SKIP);
 }
 
 static void failure_encode(const struct failure *failure, struct buf *out) {

@@ -51,7 +51,12 @@ struct timer {
   enum timer_late late;
   struct str cancel_on; /**< event type that cancels it, or "" */
   struct str data;      /**< value, or empty */
+  uint64_t set_by; /**< hash of what set it, if one of its name and moment may have fired before; else 0 */
 };
+
+/** The key of the EFFECT_ONCE mark that says until when the user's rules have had timers fire: one that is
+ * due by then may be set for the second time. It follows from his events, whatever the wall clock said. */
+#define TIMER_FIRED_KEY UINT64_C(0x74696d6572735f66)
 
 /** The host's own timers: a rule waits for what it needs. The name is this and the event's id, `data` what is
  * asked (decide/lookup_need.h), `due` when it goes on without an answer. No rule can name one so. */

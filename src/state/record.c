@@ -6,8 +6,9 @@
 
 #include <stdio.h>
 
-/* Format 2: consents and counters. 3: segments, journeys, exposures. 4: windows with a tally. */
-enum { RECORD_FORMAT = 4 };
+/* Format 2: consents and counters. 3: segments, journeys, exposures. 4: windows with a tally. 5: timers that
+ * say what set them. */
+enum { RECORD_FORMAT = 5 };
 
 void record_init(struct record *record) {
   *record = (struct record){0};

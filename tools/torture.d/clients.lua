@@ -40,7 +40,8 @@ end
 
 -- ---- events ----
 
---- No timer of a user is due at one moment twice: their messages would have one cause, and so one id.
+--- No timer of a user is due at one moment twice: their messages would have one cause, by which
+--- the model knows them.
 local function claim(dues, user, first, step, count)
   local taken = dues[user] or {}
   dues[user] = taken
