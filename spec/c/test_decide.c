@@ -530,6 +530,66 @@ static void test_retry(void **state) {
   world_deinit(&world);
 }
 
+/** The messages of the decision, on bytes of their own. */
+static void take_messages(const struct world *world, struct buf *bytes, struct message *out, int count) {
+  struct reader reader = reader_of(world->decision.effects);
+  struct effect effect;
+  buf_clear(bytes);
+  while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0)
+    if (effect.type == EFFECT_MESSAGE) message_encode(&effect.message.message, bytes);
+  reader = reader_of(buf_str(bytes));
+  for (int i = 0; i < count; i++) assert_int_equal(message_decode(&out[i], &reader, NULL), 0);
+  assert_int_equal(reader_left(&reader), 0);
+}
+
+static void assert_counted(const struct world *world, size_t wanted) {
+  int64_t times[RECORD_COUNTED_MAX];
+  assert_int_equal(record_counted(&world->bench.record, STR("campaign t"), times), wanted);
+}
+
+/** Of two that count from one moment each has a place of its own: what one gives back, and takes again, is
+ * not the other's. */
+static void test_resend_takes_its_own_place(void **state) {
+  (void)state;
+  struct world world;
+  struct message messages[2], again;
+  struct buf bytes, bytes_again;
+  struct error err = {0};
+  struct outcome rejected = {.kind = OUTCOME_REJECTED, .attempt = 1};
+  world_init(&world);
+  world_rule(
+      &world, "t", "",
+      "for _ = 1, 2 do user:send { channel = 'push', template = 'm', to = 'phone', cap = '3/1d' } end");
+  world_load(&world);
+  buf_init(&bytes);
+  buf_init(&bytes_again);
+  world_event(&world, "ada", NOON);
+  take_messages(&world, &bytes, messages, 2);
+  assert_true(message_counted_at(&messages[0]) == message_counted_at(&messages[1]));
+  assert_counted(&world, 2);
+  again = messages[0];
+  for (int i = 0; i < 2; i++) {
+    decide_outcome(world.decider, &world.bench.record, &again, &rejected, &world.decision);
+    assert_counted(&world, 1);
+    assert_int_equal(
+        decide_resend(world.decider, &world.bench.record, &messages[0], &rejected, &world.decision, &err), 0);
+    assert_counted(&world, 2);
+    take_messages(&world, &bytes_again, &again, 1);
+    assert_true(again.reserved != 0);
+  }
+  // One that may have arrived has kept its place, and has none to give back.
+  struct outcome held = {.kind = OUTCOME_HELD, .attempt = 1};
+  assert_int_equal(
+      decide_resend(world.decider, &world.bench.record, &messages[1], &held, &world.decision, &err), 0);
+  assert_counted(&world, 2);
+  take_messages(&world, &bytes_again, &again, 1);
+  decide_outcome(world.decider, &world.bench.record, &again, &rejected, &world.decision);
+  assert_counted(&world, 2);
+  buf_deinit(&bytes);
+  buf_deinit(&bytes_again);
+  world_deinit(&world);
+}
+
 /** Sent again into a record that has room for some of its places alone: none of them is taken. */
 static void test_resend_without_room(void **state) {
   (void)state;
@@ -555,7 +615,7 @@ static void test_resend_without_room(void **state) {
         .engine = world.bench.engine, .config = world.bench.config, .record_max = room});
     record_init(&record);
     rc = decide_resend(decider, &record, &effect.message.message,
-                       &(struct outcome){.kind = OUTCOME_HELD, .attempt = 1}, &world.decision, &err) != 0;
+                       &(struct outcome){.kind = OUTCOME_REJECTED, .attempt = 1}, &world.decision, &err) != 0;
     refused += rc;
     assert_true((record.bytes.len == 0) == rc && (world.decision.effects.len == 0) == rc);
     record_deinit(&record);
@@ -583,6 +643,7 @@ int main(void) {
       cmocka_unit_test(test_shadow),
       cmocka_unit_test(test_shadow_goes_live),
       cmocka_unit_test(test_retry),
+      cmocka_unit_test(test_resend_takes_its_own_place),
       cmocka_unit_test(test_resend_without_room),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -478,21 +478,21 @@ void decide_timer(struct decider *decider, struct record *record, struct entity 
   decide_finish(decider, out);
 }
 
-bool decide_may_have_arrived(const struct outcome *outcome) {
+/** Whether an attempt up to this outcome may have reached the receiver. */
+static bool may_have_arrived(const struct outcome *outcome) {
   // One that the provider refused did not; one that failed before may have arrived all the same.
   return outcome->attempt > (outcome->kind == OUTCOME_REJECTED ? 1 : 0);
 }
 
-/** Whether this gives back what the message reserved: not if an attempt may have arrived. */
-static bool gives_back(const struct message *message, const struct outcome *outcome) {
+bool decide_gives_back(const struct message *message, const struct outcome *outcome) {
   if (!message->once_key && !message->reserved) return false;
   bool ends = outcome->kind == OUTCOME_REJECTED || outcome->kind == OUTCOME_EXPIRED ||
               outcome->kind == OUTCOME_CANCELLED;
-  return ends && !decide_may_have_arrived(outcome);
+  return ends && !may_have_arrived(outcome);
 }
 
 bool decide_outcome_needs_record(const struct message *message, const struct outcome *outcome) {
-  return gives_back(message, outcome) || !hash128_is_zero(message->journey);
+  return decide_gives_back(message, outcome) || !hash128_is_zero(message->journey);
 }
 
 void decide_outcome(struct decider *decider, struct record *record, const struct message *message,
@@ -507,7 +507,7 @@ void decide_outcome(struct decider *decider, struct record *record, const struct
   }
   draft_begin(&decider->draft, record);
   draft_add(&decider->draft, &effect, NULL);
-  bool gives = gives_back(message, outcome);
+  bool gives = decide_gives_back(message, outcome);
   bool given = (gives || outcome->attempt) && decide_journey_settles(decider, message);
   if (gives && !given) gate_refund(&decider->draft, message, NULL); /* taking back always fits */
   decide_finish(decider, out);

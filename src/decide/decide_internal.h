@@ -213,5 +213,5 @@ void decide_by_fallbacks(struct decider *decider, const struct engine_rule *rule
                          enum lookup_reason reason, struct str why, struct engine_call *call);
 /** Nothing came in time. */
 void decide_stop_waiting(struct decider *decider, const struct timer *timer, int64_t wall);
-/** Whether an attempt up to this outcome may have reached the receiver. */
-bool decide_may_have_arrived(const struct outcome *outcome);
+/** Whether this end gives back what the message reserved: not if an attempt may have arrived. */
+bool decide_gives_back(const struct message *message, const struct outcome *outcome);

@@ -106,8 +106,7 @@ int decide_resend(struct decider *decider, struct record *record, const struct m
                           .message = {.message = *message, .verdict = {.pass = true}}};
   effect.message.message.journey =
       (struct hash128){0}; // the operator's from now on, whatever becomes of that
-  // It may have been given back when the message ended. It counts as it did, from when it might first have
-  // gone.
+  // What was given back when the message ended counts as it did, from when it might first have gone.
   struct gate_question question = {.record = record,
                                    .message = &effect.message.message,
                                    .config = decider->options.config,
@@ -115,17 +114,19 @@ int decide_resend(struct decider *decider, struct record *record, const struct m
                                    .now = message->at,
                                    .wall = message_counted_at(message)};
   draft_mark(&decider->draft);
-  int rc = gate_reserve_again(&decider->draft, &question, err);
+  int rc = 0;
+  if (decide_gives_back(message, ended)) {
+    rc = gate_reserve_again(&decider->draft, &question, err);
+  } else { // its places are taken, and it knows of none that it could give back
+    effect.message.message.once_key = 0;
+    effect.message.message.once_until = 0;
+    effect.message.message.reserved = 0;
+  }
   buf_clear(&decider->checks);
   value_put_map(&decider->checks, 1);
   value_put_string(&decider->checks, STR("operator"));
   value_put_string(&decider->checks, STR("sent again from the dead letters"));
   effect.message.verdict.checks = buf_str(&decider->checks);
-  if (decide_may_have_arrived(ended)) { // its places are taken, and it knows of none that it could give back
-    effect.message.message.once_key = 0;
-    effect.message.message.once_until = 0;
-    effect.message.message.reserved = 0;
-  }
   if (rc == 0) rc = draft_add(&decider->draft, &effect, err);
   if (rc == 0)
     rc = draft_add(&decider->draft, &(struct effect){.type = EFFECT_DEAD_CLEAR, .dead_id = message->id}, err);

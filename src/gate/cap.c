@@ -225,15 +225,7 @@ static int count_send(struct draft *draft, const struct gate_question *question,
   return draft_add(draft, &effect, err);
 }
 
-static bool is_counted(struct cap_counter *counter, const struct gate_question *question) {
-  cap_read(question, counter);
-  int64_t at = message_counted_at(question->message);
-  for (size_t i = 0; i < counter->sent; i++)
-    if (counter->times[i] == at) return true;
-  return false;
-}
-
-int cap_reserve(struct draft *draft, const struct gate_question *question, bool again, struct error *err) {
+int cap_reserve(struct draft *draft, const struct gate_question *question, struct error *err) {
   struct cap_counter counters[CAP_COUNTERS];
   if (!question->message->reserved || !question->purpose) return 0;
   size_t count = cap_counters(question, counters);
@@ -241,7 +233,6 @@ int cap_reserve(struct draft *draft, const struct gate_question *question, bool 
     if (!(question->message->reserved & counters[i].flag)) continue;
     // A shadow uses up what is its own alone.
     if (question->shadow && counters[i].flag != MESSAGE_COUNT_CAMPAIGN) continue;
-    if (again && is_counted(&counters[i], question)) continue;
     int rc = count_send(draft, question, &counters[i], err);
     if (rc) return rc;
   }

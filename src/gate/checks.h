@@ -14,8 +14,8 @@ void expired_ask(const struct gate_question *question, struct gate_answer *answe
 void quiet_hours_ask(const struct gate_question *question, struct gate_answer *answer);
 void cap_ask(const struct gate_question *question, struct gate_answer *answer);
 
-/** Count the message for its caps. @param again  only where it is not counted (any more) */
-int cap_reserve(struct draft *draft, const struct gate_question *question, bool again, struct error *err);
+/** Count the message for its caps. */
+int cap_reserve(struct draft *draft, const struct gate_question *question, struct error *err);
 int cap_refund(struct draft *draft, const struct message *message, struct error *err);
 
 void gate_pass(struct gate_answer *answer, const char *text);

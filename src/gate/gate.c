@@ -149,15 +149,19 @@ static int reserve_once(struct draft *draft, const struct message *message, stru
 int gate_reserve(struct draft *draft, const struct gate_question *question, struct error *err) {
   // A shadow's key is its own (engine_own_key).
   int rc = question->message->once_key ? reserve_once(draft, question->message, err) : 0;
-  return rc ? rc : cap_reserve(draft, question, false, err);
+  return rc ? rc : cap_reserve(draft, question, err);
 }
 
 int gate_reserve_again(struct draft *draft, const struct gate_question *question, struct error *err) {
-  const struct message *message = question->message;
+  struct message *message = question->message;
   int rc = 0;
-  if (message->once_key && !record_once(draft->record, message->once_key, message->at, NULL))
+  if (message->once_key && record_once(draft->record, message->once_key, message->at, NULL)) {
+    message->once_key = 0; // a later one's mark stands, and is not this one's to give back
+    message->once_until = 0;
+  } else if (message->once_key) {
     rc = reserve_once(draft, message, err);
-  return rc ? rc : cap_reserve(draft, question, true, err);
+  }
+  return rc ? rc : cap_reserve(draft, question, err);
 }
 
 static int refund_once(struct draft *draft, const struct message *message, struct error *err) {

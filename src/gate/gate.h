@@ -58,7 +58,8 @@ const char *gate_check_name(size_t index);
 /** Reserve what a passing message uses up: its once_per mark, its places under caps. Of a shadow only what
  * the campaign itself asks for, under names of its own. */
 int gate_reserve(struct draft *draft, const struct gate_question *question, struct error *err);
-/** Reserve what is not reserved (any more): a message that had ended goes again. */
+/** Reserve what gate_refund() gave back: a message that had ended goes again. A mark that a later one has set
+ * meanwhile is left to that one: the message has none then. */
 int gate_reserve_again(struct draft *draft, const struct gate_question *question, struct error *err);
 /** The host refuses what the gate let through: one more answer in the verdict.
  * @param name  a literal */
