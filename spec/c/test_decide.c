@@ -590,6 +590,43 @@ static void test_resend_takes_its_own_place(void **state) {
   world_deinit(&world);
 }
 
+/** What ends without an attempt was sent to nobody, and holds no place. */
+static void test_unsent_gives_back(void **state) {
+  (void)state;
+  static const enum outcome_kind kinds[] = {OUTCOME_EXPIRED, OUTCOME_CANCELLED, OUTCOME_EXHAUSTED};
+  struct world world;
+  struct message message;
+  struct buf bytes;
+  struct error err = {0};
+  world_init(&world);
+  world_rule(&world, "t", "",
+             "user:send { channel = 'push', template = 'm', to = 'phone', once_per = '1h', cap = '9/1d' }");
+  world_load(&world);
+  buf_init(&bytes);
+  for (int i = 0; i < 3; i++) {
+    world_event(&world, "ada", NOON + i);
+    assert_told(&world, "t sends\nt ran\n");
+    take_messages(&world, &bytes, &message, 1);
+    assert_counted(&world, 1);
+    decide_outcome(world.decider, &world.bench.record, &message, &(struct outcome){.kind = kinds[i]},
+                   &world.decision);
+    assert_counted(&world, 0);
+  }
+  // The last is a dead letter, and takes its place again; after an attempt it keeps that.
+  struct outcome exhausted = {.kind = OUTCOME_EXHAUSTED};
+  assert_int_equal(
+      decide_resend(world.decider, &world.bench.record, &message, &exhausted, &world.decision, &err), 0);
+  take_messages(&world, &bytes, &message, 1);
+  assert_counted(&world, 1);
+  exhausted.attempt = 1;
+  decide_outcome(world.decider, &world.bench.record, &message, &exhausted, &world.decision);
+  assert_counted(&world, 1);
+  world_event(&world, "ada", NOON + 9);
+  assert_told(&world, "t skips: once_per\nt ran\n");
+  buf_deinit(&bytes);
+  world_deinit(&world);
+}
+
 /** Sent again into a record that has room for some of its places alone: none of them is taken. */
 static void test_resend_without_room(void **state) {
   (void)state;
@@ -644,6 +681,7 @@ int main(void) {
       cmocka_unit_test(test_shadow_goes_live),
       cmocka_unit_test(test_retry),
       cmocka_unit_test(test_resend_takes_its_own_place),
+      cmocka_unit_test(test_unsent_gives_back),
       cmocka_unit_test(test_resend_without_room),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -487,7 +487,7 @@ static bool may_have_arrived(const struct outcome *outcome) {
 bool decide_gives_back(const struct message *message, const struct outcome *outcome) {
   if (!message->once_key && !message->reserved) return false;
   bool ends = outcome->kind == OUTCOME_REJECTED || outcome->kind == OUTCOME_EXPIRED ||
-              outcome->kind == OUTCOME_CANCELLED;
+              outcome->kind == OUTCOME_CANCELLED || outcome->kind == OUTCOME_EXHAUSTED;
   return ends && !may_have_arrived(outcome);
 }
 
