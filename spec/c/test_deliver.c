@@ -76,6 +76,37 @@ static void test_suppressed_while_waiting(void **state) {
   server_stop(server);
 }
 
+/** While its attempt is on its way to the log: it is not begun, and the message ends without one. */
+static void test_ends_before_its_attempt(void **state) {
+  (void)state;
+  struct server *server = server_start(0);
+  struct fixture *fixture = two_hooks(server, "");
+  setenv("KAIROS_FAILPOINTS", "log.fsync=sleep:1500@1*1000", 1);
+  failpoint_init();
+  fixture_start(fixture);
+  struct outbox_entry entry = fixture_message(fixture, 1, "hook");
+  entry.message.expires = clock_wall_ms() + 100;
+  fixture_add(fixture, &entry);
+  expect_outcome(fixture, 0, 1, OUTCOME_EXPIRED, 0, "expired");
+  fixture_send(fixture, 2, "hook");
+  usleep(50000);
+  deliver_suppressed(fixture->deliver, (struct entity){ENTITY_USER, STR("ada")}, STR("*"), STR(""),
+                     STR("bounced"));
+  expect_outcome(fixture, 1, 2, OUTCOME_CANCELLED, 0, "bounced");
+  // One that was tried before ends that attempt.
+  entry = fixture_message(fixture, 3, "hook");
+  entry.message.user.id = STR("bob");
+  entry.message.expires = clock_wall_ms() + 100;
+  entry.attempts = 1;
+  fixture_add(fixture, &entry);
+  expect_outcome(fixture, 2, 3, OUTCOME_EXPIRED, 1, "expired");
+  assert_int_equal(atomic_load(&server->received), 0);
+  unsetenv("KAIROS_FAILPOINTS");
+  failpoint_init();
+  fixture_free(fixture);
+  server_stop(server);
+}
+
 /** What is on its way arrives; but it is not tried again. */
 static void test_suppressed_in_flight(void **state) {
   (void)state;
@@ -727,6 +758,7 @@ int main(int count, char **arguments) {
       cmocka_unit_test(test_killed_around_an_attempt),
       cmocka_unit_test(test_expires_while_waiting),
       cmocka_unit_test(test_suppressed_while_waiting),
+      cmocka_unit_test(test_ends_before_its_attempt),
       cmocka_unit_test(test_suppressed_in_flight),
       cmocka_unit_test(test_too_old),
       cmocka_unit_test(test_what_cannot_be_sent),

@@ -29,8 +29,9 @@ static void leave(struct provider *provider, struct entry *entry, enum breaker_r
 /** It ends before a byte has left. */
 static void end_unsent(struct deliver *deliver, struct attempt *attempt, enum outcome_kind kind,
                        struct str detail) {
+  struct ending ending = {.kind = kind, .detail = detail, .unbegun = kind != OUTCOME_REJECTED};
   leave(attempt->provider, attempt->entry, BREAKER_UNKNOWN, 0);
-  ending_report(deliver, attempt->entry, &attempt->message, &(struct ending){.kind = kind, .detail = detail});
+  ending_report(deliver, attempt->entry, &attempt->message, &ending);
   attempt_free(deliver, attempt);
 }
 

@@ -11,7 +11,7 @@ void ending_report(struct deliver *deliver, struct entry *entry, const struct me
   int64_t now = clock_wall_ms();
   struct outcome outcome = {.message_id = entry->id,
                             .kind = ending->kind,
-                            .attempt = entry->attempts,
+                            .attempt = entry->attempts - ending->unbegun,
                             .at = now,
                             .retry_at = ending->retry_at,
                             .detail = ending->detail.data ? ending->detail : STR(""),
