@@ -127,6 +127,48 @@ static void test_suppressed_in_flight(void **state) {
   server_stop(server);
 }
 
+/** What was logged ahead of free places and not begun waits out a pause too; it may end meanwhile. */
+static void test_paused_with_attempts_logged_ahead(void **state) {
+  (void)state;
+  struct server *server = server_start(0);
+  struct fixture *fixture = two_hooks(server, "    concurrency: 2\n");
+  struct buf entries = {0};
+  struct entity bob = {ENTITY_USER, STR("bob")}, eve = {ENTITY_USER, STR("eve")};
+  fixture_start(fixture);
+  for (uint64_t id = 1; id <= 8; id++) {
+    struct outbox_entry entry = fixture_message(fixture, id, "keys");
+    if (id == 3) entry.message.user = bob;
+    if (id == 4) entry.message.user = eve;
+    if (id == 5) entry.message.expires = clock_wall_ms() + 2000;
+    entry_append(&entries, &entry);
+  }
+  // Two requests are under way, and stay so; four attempts stand behind them, two messages wait.
+  pthread_mutex_lock(&server->lock);
+  deliver_add(fixture->deliver, buf_str(&entries));
+  WAIT_FOR(atomic_load(&server->now) == 2);
+  deliver_suppressed(fixture->deliver, bob, STR("*"), STR(""), STR("bounced"));
+  deliver_pause(fixture->deliver, STR("keys"), true);
+  for (unsigned i = 0; i < 4; i++)
+    expect_outcome(fixture, i, 3 + i, OUTCOME_RETRY, 1, "not sent: the provider is paused");
+  expect_outcome(fixture, 4, 3, OUTCOME_CANCELLED, 1, "bounced");
+  deliver_suppressed(fixture->deliver, eve, STR("*"), STR(""), STR("unsubscribed"));
+  expect_outcome(fixture, 5, 4, OUTCOME_CANCELLED, 1, "unsubscribed");
+  expect_outcome(fixture, 6, 5, OUTCOME_EXPIRED, 1, "expired");
+  assert_int_equal(figure(fixture, "keys", "waiting"), 3);
+  pthread_mutex_unlock(&server->lock);
+  WAIT_FOR(figure(fixture, "keys", "accepted") == 2);
+  assert_int_equal(figure(fixture, "keys", "in_flight"), 0);
+  assert_int_equal(figure(fixture, "keys", "waiting"), 3);
+  assert_int_equal(atomic_load(&server->received), 2);
+  deliver_pause(fixture->deliver, STR("keys"), false);
+  WAIT_FOR(figure(fixture, "keys", "accepted") == 5);
+  assert_int_equal(atomic_load(&server->received), 5);
+  WAIT_FOR(deliver_waiting_bytes(fixture->deliver) == 0);
+  buf_deinit(&entries);
+  fixture_free(fixture);
+  server_stop(server);
+}
+
 static void test_too_old(void **state) {
   (void)state;
   struct server *server = server_start(0);
@@ -760,6 +802,7 @@ int main(int count, char **arguments) {
       cmocka_unit_test(test_suppressed_while_waiting),
       cmocka_unit_test(test_ends_before_its_attempt),
       cmocka_unit_test(test_suppressed_in_flight),
+      cmocka_unit_test(test_paused_with_attempts_logged_ahead),
       cmocka_unit_test(test_too_old),
       cmocka_unit_test(test_what_cannot_be_sent),
       cmocka_unit_test(test_handed_over_twice),

@@ -414,6 +414,67 @@ static void test_breaker(void **state) {
   server_stop(server);
 }
 
+/** What was logged ahead of free places goes back to wait, and does not stand in the probe's way. */
+static void test_breaker_with_attempts_logged_ahead(void **state) {
+  (void)state;
+  char yaml[512];
+  struct buf entries = {0};
+  struct server *server = server_start(0);
+  for (int i = 0; i < 4; i++) server_plan(server, ANSWER_500);
+  struct fixture *fixture = fixture_new(
+      webhook(yaml, "keys", server->port, "    breaker_failures: 3\n    concurrency: 1\n    attempts: 9\n"));
+  fixture_start(fixture);
+  int64_t began = clock_wall_ms();
+  for (uint64_t id = 1; id <= 20; id++) {
+    struct outbox_entry entry = fixture_message(fixture, id, "keys");
+    entry_append(&entries, &entry);
+  }
+  deliver_add(fixture->deliver, buf_str(&entries));
+  for (unsigned i = 0; i < 3; i++) assert_string_equal(outcome_at(fixture, i)->detail, "500 body 0");
+  for (unsigned i = 3; i < 5; i++) {
+    const struct seen_outcome *outcome = outcome_at(fixture, i);
+    assert_int_equal(outcome->kind, OUTCOME_RETRY);
+    assert_string_equal(outcome->detail, "not sent: the provider keeps failing");
+    assert_true(outcome->retry_at > began + 298); // when the breaker lets a probe go
+  }
+  // The probe fails, the next one does not.
+  assert_string_equal(outcome_at(fixture, 5)->detail, "500 body 0");
+  assert_int_equal(outcome_at(fixture, 6)->kind, OUTCOME_ACCEPTED);
+  WAIT_FOR(figure(fixture, "keys", "accepted") == 20);
+  assert_int_equal(atomic_load(&server->received), 24);
+  assert_int_equal(atomic_load(&fixture->count), 26);
+  buf_deinit(&entries);
+  fixture_free(fixture);
+  server_stop(server);
+}
+
+/** A pause comes while the probe's attempt is on its way to the log: after it another probe goes. */
+static void test_paused_while_the_probe_is_logged(void **state) {
+  (void)state;
+  char yaml[512];
+  struct server *server = server_start(0);
+  server_plan(server, ANSWER_500);
+  struct fixture *fixture =
+      fixture_new(webhook(yaml, "hook", server->port, "    breaker_failures: 1\n    concurrency: 1\n"));
+  setenv("KAIROS_FAILPOINTS", "log.fsync=sleep:1000@2", 1);
+  failpoint_init();
+  fixture_start(fixture);
+  fixture_send(fixture, 1, "hook");
+  expect_outcome(fixture, 0, 1, OUTCOME_RETRY, 1, "500");
+  WAIT_FOR(atomic_load(&fixture->seq) == 2);
+  assert_true(deliver_pause(fixture->deliver, STR("hook"), true));
+  expect_outcome(fixture, 1, 1, OUTCOME_RETRY, 2, "not sent: the provider is paused");
+  unsetenv("KAIROS_FAILPOINTS");
+  failpoint_init();
+  assert_int_equal(figure(fixture, "hook", "breaker"), 'h');
+  deliver_pause(fixture->deliver, STR("hook"), false);
+  expect_outcome(fixture, 2, 1, OUTCOME_ACCEPTED, 3, "200");
+  assert_int_equal(figure(fixture, "hook", "breaker"), 'c');
+  assert_int_equal(atomic_load(&server->received), 2);
+  fixture_free(fixture);
+  server_stop(server);
+}
+
 static void test_one_slow_provider_delays_no_other(void **state) {
   (void)state;
   char first[512], second[512], third[512], yaml[1600];
@@ -461,6 +522,8 @@ int main(void) {
       cmocka_unit_test(test_concurrency),
       cmocka_unit_test(test_rate),
       cmocka_unit_test(test_breaker),
+      cmocka_unit_test(test_breaker_with_attempts_logged_ahead),
+      cmocka_unit_test(test_paused_while_the_probe_is_logged),
       cmocka_unit_test(test_one_slow_provider_delays_no_other),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

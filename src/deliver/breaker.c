@@ -19,6 +19,11 @@ bool breaker_admit(struct breaker *breaker, int64_t now_us, int64_t *when) {
   return breaker->state == BREAKER_HALF_OPEN && !breaker->probing;
 }
 
+bool breaker_still_admits(const struct breaker *breaker, uint32_t epoch) {
+  // Half open, only the probe is of this epoch.
+  return breaker->state == BREAKER_CLOSED || (breaker->state == BREAKER_HALF_OPEN && epoch == breaker->epoch);
+}
+
 uint32_t breaker_begin(struct breaker *breaker) {
   breaker->probing = breaker->state == BREAKER_HALF_OPEN;
   return breaker->epoch;

@@ -26,6 +26,8 @@ extern const char *const breaker_names[3]; /**< by state */
 /** Whether a request may begin. If not, `*when` is the earliest moment to ask again, INT64_MAX after the next
  * answer. */
 bool breaker_admit(struct breaker *breaker, int64_t now_us, int64_t *when);
+/** Whether one that was admitted, and has not begun, still may. @param epoch  breaker_begin()'s */
+bool breaker_still_admits(const struct breaker *breaker, uint32_t epoch);
 /** A request begins. @return what breaker_end() wants to know of it. */
 uint32_t breaker_begin(struct breaker *breaker);
 enum breaker_result { BREAKER_GOOD, BREAKER_BAD, BREAKER_UNKNOWN /**< it says nothing about the provider */ };

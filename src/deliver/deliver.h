@@ -104,7 +104,9 @@ void deliver_suppressed(struct deliver *deliver, struct entity user, struct str 
  * of it ends as CANCELLED, unless an attempt was made. Any thread. */
 void deliver_journey_ended(struct deliver *deliver, struct entity user, struct hash128 journey,
                            struct str reason);
-/** Pause or resume a provider, or all ("*"). Any thread. @return false if there is no such provider. */
+/** Pause or resume a provider, or all ("*"). What is under way goes on; attempts that are in the log and not
+ * begun are reported as RETRY, and wait like the others. Any thread. @return false if there is no such
+ * provider. */
 bool deliver_pause(struct deliver *deliver, struct str provider, bool paused);
 /** Write the outbox behind: everything handed over before this call is in the store when the mail arrives at
  * `reply` with status 0. ERROR_UNAVAILABLE while it is reset. */

@@ -44,7 +44,7 @@ struct queue {
   uint32_t ahead;    /**< attempts that may be logged before a place is free */
   uint32_t logging;  /**< entries LOGGING … */
   uint32_t sending;  /**< … and SENDING */
-  struct list ready; /**< entries READY, in order */
+  struct list ready; /**< entries READY, in order; none stays while paused, or without the breaker's leave */
   size_t waiting;    /**< WAITING and DELAYED */
   size_t deferred;   /**< DELAYED that were never tried */
   int64_t tat;       /**< of the rate; monotonic us */

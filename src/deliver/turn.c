@@ -220,8 +220,37 @@ static void take(struct deliver *deliver, struct provider *provider, int64_t now
   }
 }
 
-static void send_ready(struct deliver *deliver, struct provider *provider) {
+/** An attempt that was logged and never begun is known not to have been sent. */
+static void hand_back(struct deliver *deliver, struct provider *provider, struct entry *entry,
+                      struct str detail, int64_t retry_at) {
+  list_remove(&provider->queue.ready, &entry->queue);
+  // Should it be the probe, another may follow.
+  breaker_end(&provider->queue.breaker, entry->breaker_epoch, BREAKER_UNKNOWN, 0, 0);
+  struct message message = outbox_message(entry);
+  ending_report(deliver, entry, &message,
+                &(struct ending){.kind = OUTCOME_RETRY, .detail = detail, .retry_at = retry_at});
+}
+
+/** A pause, or a breaker that is no longer closed, came after these attempts were logged: they wait like
+ * those behind them, and their places are free, so that a probe can go. */
+static void hold_ready(struct deliver *deliver, struct provider *provider, int64_t now_ms, int64_t now_us) {
   struct queue *queue = &provider->queue;
+  const struct breaker *breaker = &queue->breaker;
+  int64_t open_ms = breaker->state == BREAKER_OPEN ? (breaker->until - now_us + 999) / 1000 : 0;
+  for (struct list_item *item = queue->ready.first, *next; item; item = next) {
+    next = item->next;
+    struct entry *entry = CONTAINER_OF(item, struct entry, queue);
+    if (queue->paused)
+      hand_back(deliver, provider, entry, STR("not sent: the provider is paused"), now_ms);
+    else if (!breaker_still_admits(breaker, entry->breaker_epoch))
+      hand_back(deliver, provider, entry, STR("not sent: the provider keeps failing"),
+                open_ms > 0 ? now_ms + open_ms : now_ms);
+  }
+}
+
+static void send_ready(struct deliver *deliver, struct provider *provider, int64_t now_ms, int64_t now_us) {
+  struct queue *queue = &provider->queue;
+  if (queue->paused || queue->breaker.state != BREAKER_CLOSED) hold_ready(deliver, provider, now_ms, now_us);
   while (queue->ready.first && queue->sending < provider->account->concurrency) {
     struct entry *entry = CONTAINER_OF(queue->ready.first, struct entry, queue);
     list_remove(&queue->ready, &entry->queue);
@@ -262,19 +291,12 @@ static void finish_reset(struct deliver *deliver) {
   deliver->stopping = NULL;
 }
 
-/** Attempts that were logged and never begun are known not to have been sent. */
-static void hand_back(struct deliver *deliver) {
+static void hand_back_all(struct deliver *deliver) {
   for (uint32_t i = 0; i < deliver->config->provider_count; i++) {
-    struct list *ready = &deliver->providers[i].queue.ready;
-    while (ready->first) {
-      struct entry *entry = CONTAINER_OF(ready->first, struct entry, queue);
-      list_remove(ready, &entry->queue);
-      struct message message = outbox_message(entry);
-      ending_report(deliver, entry, &message,
-                    &(struct ending){.kind = OUTCOME_RETRY,
-                                     .detail = STR("not sent: the host stops"),
-                                     .retry_at = clock_wall_ms()});
-    }
+    struct provider *provider = &deliver->providers[i];
+    while (provider->queue.ready.first)
+      hand_back(deliver, provider, CONTAINER_OF(provider->queue.ready.first, struct entry, queue),
+                STR("not sent: the host stops"), clock_wall_ms());
   }
 }
 
@@ -293,7 +315,7 @@ static int64_t go_on_stopping(struct deliver *deliver, int64_t now_us) {
     attempt_abort(deliver);
   }
   if (!is_at_rest(deliver)) return INT64_MAX;
-  hand_back(deliver);
+  hand_back_all(deliver);
   struct call *call = deliver->stopping;
   deliver->stopping = NULL;
   deliver->phase = PHASE_STOPPED;
@@ -407,7 +429,7 @@ static bool run_round(struct deliver *deliver, int64_t now_ms, int64_t now_us, i
   }
   if (deliver->phase == PHASE_RUNNING || deliver->phase == PHASE_STOPPING)
     for (uint32_t i = 0; i < deliver->config->provider_count; i++)
-      send_ready(deliver, &deliver->providers[i]);
+      send_ready(deliver, &deliver->providers[i], now_ms, now_us);
   files_submit(deliver->files);
   http_kick(deliver->http);
   return attempt_collect(deliver) || more || (deliver->phase == PHASE_RUNNING && deliver->unresolved.first);
