@@ -32,6 +32,23 @@ return kairos.rule {
 }
 ]]
 
+local catching_up = [[
+local kairos = require "kairos"
+return kairos.rule {
+  name = "catching_up",
+  on = "begin",
+  act = function(event, user) user:after("1s", { name = "step", data = { left = 90 } }) end,
+  timers = {
+    step = function(timer, user)
+      local left = timer.data.left
+      if left % 10 == 0 then user:after("1ms", { name = "tell" }) end
+      if left > 1 then user:after("10ms", { name = "step", data = { left = left - 1 } }) end
+    end,
+    tell = function() error "the host's clock is in the dead letter" end,
+  },
+}
+]]
+
 local HOUR = 3600 * 1000
 
 describe("a timer", function()
@@ -220,5 +237,32 @@ describe("a timer", function()
     assert.truthy(letter and letter.error:find("would fire for ever", 1, true), letter and letter.error)
     waits("ivy", "10ms", "later")
     assert.same({ "later" }, host:said("ivy", 1))
+  end)
+end)
+
+describe("chains of timers that came due while the host was down", function()
+  local host
+  teardown(function() host:remove() end)
+
+  it("are caught up on in many turns of a worker, so that events and answers are taken between them", function()
+    local users = 60
+    host = Host.start { rules = { catching_up = catching_up },
+      config = { workers = 1, timers = { overdue_grace = "300ms", overdue_hold_max = "3s" } } }
+    local list = {}
+    for index = 1, users do list[index] = { type = "begin", user = "user-" .. index } end
+    host:accept(unpack(list))
+    host:kill()
+    socket.sleep(2.2)
+    host:run()
+    local letters = host:dead(9 * users)
+    assert.equal(9 * users, #letters)
+    -- All fires of a turn have the clock of its beginning, and each user has one that tells it in eleven.
+    local at, most = {}, 0
+    for _, letter in ipairs(letters) do
+      at[letter.at] = (at[letter.at] or 0) + 1
+      most = math.max(most, at[letter.at])
+    end
+    assert.is_true(most < 9 * users / 2, most .. " at once")
+    assert.equal(99 * users, host:metric "kairos_timers_fired_total")
   end)
 end)

@@ -257,7 +257,11 @@ void flight_ack(struct worker *worker, struct ingest_batch *batch, uint32_t item
   struct flight *flight = flight_current(worker);
   acks_add(&flight->acks, batch, item, verdict);
   worker->open_items++;
-  if (flight->log.bytes.len > FLIGHT_BYTES) flight_submit(worker);
+  flight_bound(worker);
+}
+
+void flight_bound(struct worker *worker) {
+  if (worker->flight && worker->flight->log.bytes.len > FLIGHT_BYTES) flight_submit(worker);
 }
 
 void flight_record(struct worker *worker, enum log_record_type type, struct entity entity, struct str input,

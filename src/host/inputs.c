@@ -399,7 +399,8 @@ static void wake(struct worker *worker) {
   process_begin(worker);
   int64_t due;
   struct entity entity;
-  for (int i = 0; i < TIMERS_A_TURN && timers_next(worker->timers, &due, &entity) && due <= worker->wall;
+  for (int i = 0; i < TIMERS_A_TURN && process_may_fire(worker) &&
+                  timers_next(worker->timers, &due, &entity) && due <= worker->wall;
        i++) {
     buf_clear(&worker->entity);
     buf_append(&worker->entity, entity.id.data, entity.id.len);

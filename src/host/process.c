@@ -5,9 +5,10 @@
 #include "host/worker_internal.h"
 
 enum {
-  /** A chain of short timers that has much to catch up on must not stall the others: fires of one user a
-   * turn, and before one event. */
+  /** Chains of short timers that have much to catch up on must not stall the others: fires of one user a
+   * turn, of all users a turn, and of one user before one event. */
   FIRES_A_TURN = 100,
+  FIRES_OF_ALL = 1000,
   FIRES_AN_EVENT = 10000
 };
 
@@ -117,6 +118,8 @@ static void fire(struct worker *worker, struct slot *slot, const struct timer *t
   metric_observe_us(worker->timer_lateness, (worker->wall - due) * 1000);
   decide_timer(worker->decider, &slot->record, slot_entity(slot), timer, worker->wall, &decision);
   conclude(worker, slot, LOG_TIMER, buf_str(&worker->timer_bytes), &decision, due);
+  flight_bound(worker);
+  worker->fires++;
 }
 
 static int64_t watermark(const struct worker *worker) {
@@ -157,12 +160,16 @@ static bool held_back(const struct worker *worker, const struct timer *timer) {
   return watermark(worker) <= timer->due;
 }
 
+bool process_may_fire(const struct worker *worker) {
+  return worker->fires < FIRES_OF_ALL;
+}
+
 void process_timers(struct worker *worker, struct slot *slot) {
   struct timer timer;
   int64_t wake = INT64_MAX;
   for (int fires = 0; record_timer_next(&slot->record, &timer); fires++) {
     wake = timer.due;
-    if (timer.due > worker->wall || fires == FIRES_A_TURN) break;
+    if (timer.due > worker->wall || fires == FIRES_A_TURN || !process_may_fire(worker)) break;
     if (held_back(worker, &timer)) {
       wake = worker->wall + worker->shared->config->timers.overdue_grace / WATERMARK_BUCKETS + 1;
       break;

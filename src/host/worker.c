@@ -97,6 +97,7 @@ static void turn_end(struct worker *worker) {
   uint64_t open = worker->waiting_count + worker->open_items + worker->flights_in_air +
                   ingest_open_requests(worker->ingest);
   atomic_store_explicit(&worker->figures.open, open, memory_order_release);
+  worker->fires = 0;
 }
 
 static void on_prepare(uv_prepare_t *handle) {

@@ -114,7 +114,8 @@ struct worker {
   struct table *table;
   struct seen *seen;
   struct timers *timers;
-  int64_t wall; /**< read once a turn and at each request */
+  int64_t wall;   /**< read once a turn and at each request */
+  uint32_t fires; /**< of timers, in this turn */
   bool parked, stopping;
   void (*on_parked)(void *context);
   void *on_parked_context;
@@ -160,6 +161,8 @@ struct worker {
 struct flight *flight_current(struct worker *worker);
 /** Hand the turn's flight to the log, if there is one. */
 void flight_submit(struct worker *worker);
+/** The same, if it has grown large: between two inputs. */
+void flight_bound(struct worker *worker);
 void flight_free(struct flight *flight);
 void flight_ack(struct worker *worker, struct ingest_batch *batch, uint32_t item,
                 enum ingest_verdict verdict);
@@ -203,7 +206,9 @@ void process_event(struct worker *worker, struct slot *slot, struct ingest_batch
                    struct hash128 mark, bool seen);
 /** @param slot  null: the input needs no record */
 void process_input(struct worker *worker, struct slot *slot, struct worker_input *input);
-/** Fire the user's timers that are due, and set when he wakes next. */
+/** Whether timers may fire in this turn still: so many have that events and answers must have theirs. */
+bool process_may_fire(const struct worker *worker);
+/** Fire the user's timers that are due, as many as may fire in this turn, and set when he wakes next. */
 void process_timers(struct worker *worker, struct slot *slot);
 /** When the user's next timer is due; INT64_MAX: he has none. */
 int64_t process_next_due(const struct slot *slot);
