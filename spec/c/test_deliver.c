@@ -722,6 +722,29 @@ static void test_stop_does_not_wait_for_ever(void **state) {
   server_stop(server);
 }
 
+/** An attempt that becomes durable after that is not begun, for it would be broken off, and be ambiguous. */
+static void test_stop_begins_nothing_past_its_grace(void **state) {
+  (void)state;
+  struct server *server = server_start(0);
+  struct fixture *fixture = two_hooks(server, "");
+  setenv("KAIROS_FAILPOINTS", "log.fsync=sleep:1000", 1);
+  failpoint_init();
+  fixture_start(fixture);
+  fixture_send(fixture, 1, "keys");
+  WAIT_FOR(atomic_load(&fixture->seq) == 1); // its attempt is on its way to the log
+  deliver_stop(fixture->deliver, 0);
+  unsetenv("KAIROS_FAILPOINTS");
+  failpoint_init();
+  assert_int_equal(atomic_load(&fixture->count), 1);
+  expect_outcome(fixture, 0, 1, OUTCOME_RETRY, 1, "not sent: the host stops");
+  assert_int_equal(fixture_flush(fixture), 0);
+  assert_int_equal(fixture_stored(fixture).count, 1);
+  assert_int_equal(fixture_stored(fixture).open, 0);
+  assert_int_equal(atomic_load(&server->received), 0);
+  fixture_free(fixture);
+  server_stop(server);
+}
+
 static void test_never_started(void **state) {
   (void)state;
   struct server *server = server_start(0);
@@ -818,6 +841,7 @@ int main(int count, char **arguments) {
       cmocka_unit_test(test_reset_under_load),
       cmocka_unit_test(test_stop_lets_transfers_end),
       cmocka_unit_test(test_stop_does_not_wait_for_ever),
+      cmocka_unit_test(test_stop_begins_nothing_past_its_grace),
       cmocka_unit_test(test_never_started),
       cmocka_unit_test(test_many),
   };

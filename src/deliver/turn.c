@@ -300,18 +300,23 @@ static void hand_back_all(struct deliver *deliver) {
   }
 }
 
-static bool is_sending(const struct deliver *deliver) {
+/** While a stop's grace lasts attempts are begun; past it none is, for it would be broken off at once. */
+static bool in_grace(const struct deliver *deliver, int64_t now_us) {
+  return deliver->phase == PHASE_STOPPING && now_us < deliver->stop_at;
+}
+
+static bool is_sending(const struct deliver *deliver, int64_t now_us) {
   for (uint32_t i = 0; i < deliver->config->provider_count; i++) {
     const struct queue *queue = &deliver->providers[i].queue;
-    if (queue->sending || queue->ready.count) return true;
+    if (queue->sending || (queue->ready.count && in_grace(deliver, now_us))) return true;
   }
   return deliver->batches_out > 0;
 }
 
 /** @return when to look again, monotonic us. */
 static int64_t go_on_stopping(struct deliver *deliver, int64_t now_us) {
-  if (is_sending(deliver)) {
-    if (now_us < deliver->stop_at) return deliver->stop_at;
+  if (is_sending(deliver, now_us)) {
+    if (in_grace(deliver, now_us)) return deliver->stop_at;
     attempt_abort(deliver);
   }
   if (!is_at_rest(deliver)) return INT64_MAX;
@@ -427,7 +432,7 @@ static bool run_round(struct deliver *deliver, int64_t now_ms, int64_t now_us, i
     }
     submit_batch(deliver);
   }
-  if (deliver->phase == PHASE_RUNNING || deliver->phase == PHASE_STOPPING)
+  if (deliver->phase == PHASE_RUNNING || in_grace(deliver, now_us))
     for (uint32_t i = 0; i < deliver->config->provider_count; i++)
       send_ready(deliver, &deliver->providers[i], now_ms, now_us);
   files_submit(deliver->files);
