@@ -37,6 +37,30 @@ static void test_effects_are_all(void **state) {
   world_deinit(&world);
 }
 
+/** Each time it begins afresh its event is made anew; where the last one stood a table of its own may stand.
+ */
+static void test_own_tables(void **state) {
+  (void)state;
+  struct world world;
+  struct journey journey;
+  world_init(&world);
+  world_journey(&world,
+                "local n = (journey.state or { n = 0 }).n\n"
+                "assert(journey.event.payload.list.deep.deep == 1)\n"
+                "for i = 1, 20000 do\n"
+                "  local made = {}\n"
+                "  made.at = i\n"
+                "  for key in pairs(made) do if key ~= 'at' then error('not its own: ' .. key) end end\n"
+                "end\n"
+                "if n < 6 then journey:continue { n = n + 1 } end\n"
+                "journey:wait '1h'");
+  world_send(&world, "go", "{\"list\": {\"deep\": {\"deep\": 1}}}", NOON);
+  if (world.letters) fail_msg("%s", (const char *)world.said.data);
+  assert_true(only(&world, &journey));
+  assert_int_equal(journey.run, 6);
+  world_deinit(&world);
+}
+
 /** What it sent may be recalled by its exit, as long as it is under way; not after its end. */
 static void test_recalled(void **state) {
   (void)state;
@@ -267,10 +291,13 @@ static void test_parked_exits(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_effects_are_all), cmocka_unit_test(test_recalled),
-      cmocka_unit_test(test_given_back),      cmocka_unit_test(test_history_is_not_repeated),
-      cmocka_unit_test(test_does_not_fit),    cmocka_unit_test(test_clock_steps),
-      cmocka_unit_test(test_parked_exits)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_effects_are_all),
+                                     cmocka_unit_test(test_own_tables),
+                                     cmocka_unit_test(test_recalled),
+                                     cmocka_unit_test(test_given_back),
+                                     cmocka_unit_test(test_history_is_not_repeated),
+                                     cmocka_unit_test(test_does_not_fit),
+                                     cmocka_unit_test(test_clock_steps),
+                                     cmocka_unit_test(test_parked_exits)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -380,6 +380,7 @@ static int run_on(struct decider *decider, struct journey *journey, const struct
                        "the journey continues %d times without waiting; let it wait in between",
                        CONTINUES_MAX);
     decider->call.emit_max = ENGINE_EMIT_MAX - decider->derived.count;
+    engine_input(source->engine); // the journey's event is made anew
     int rc = engine_run(source->engine, source->rule, &decider->call, err);
     *fits = rc == 0 || round > 0 || decider->journey_call.steps > 0;
     messages = decider->call.message_count += messages;
@@ -406,7 +407,6 @@ static int attempt(struct decider *decider, struct journey *journey, const struc
   call->draft = &decider->draft;
   call->journey->journey = journey;
   call->journey->held = hold != 0;
-  engine_input(source->engine);
   int rc = run_on(decider, journey, source, fresh, hold, fits, err);
   call->now = now;
   if (rc == 0 && source->asked->rollout.mode == ROLLOUT_SHADOW)
