@@ -221,6 +221,36 @@ static void test_newer_source_takes_over_or_does_not(void **state) {
   world_deinit(&world);
 }
 
+/** `flight` may let go of the events in the history: its own tables may then stand where those stood. */
+static void test_a_migration_has_tables_of_its_own(void **state) {
+  (void)state;
+  struct world world;
+  struct journey journey;
+  world_init(&world, "rules:\n  budget: 200ms\n  memory: 16MB\n");
+  world_write_journey(&world, "first", "");
+  world_serve(&world, NULL, 0);
+  happen(&world, "begin");
+  happen(&world, "go");
+  world_write_journey(
+      &world, "second",
+      "flight = function(_, history)\n"
+      "  assert(history[1].answer.type == 'go')\n"
+      "  history[1] = nil\n"
+      "  for i = 1, 20000 do\n"
+      "    local made = {}\n"
+      "    made.at = i\n"
+      "    for key in pairs(made) do if key ~= 'at' then error('not its own: ' .. key) end end\n"
+      "  end\n"
+      "  return {}\n"
+      "end,");
+  world_replace(&world, true);
+  happen(&world, "go");
+  assert_true(the_journey(&world, &journey));
+  assert_true(hash128_equal(journey.version, world.decider->rules[0].version));
+  assert_int_equal(journey.run, 1);
+  world_deinit(&world);
+}
+
 static void test_one_whose_source_is_lost_is_parked_unless_newer_source_takes_it_over(void **state) {
   (void)state;
   struct world world;
@@ -352,6 +382,7 @@ int main(void) {
       cmocka_unit_test(test_an_earlier_source_runs_and_then_the_present_one),
       cmocka_unit_test(test_a_source_that_is_gone_or_does_not_load_says_so),
       cmocka_unit_test(test_newer_source_takes_over_or_does_not),
+      cmocka_unit_test(test_a_migration_has_tables_of_its_own),
       cmocka_unit_test(test_one_whose_source_is_lost_is_parked_unless_newer_source_takes_it_over),
       cmocka_unit_test(test_one_whose_source_is_lost_is_held_as_long_as_newer_source_does_not_run),
       cmocka_unit_test(test_what_earlier_sources_declare_goes_on_to_be_counted),

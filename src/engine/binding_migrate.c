@@ -17,10 +17,12 @@ static void push_answer(lua_State *lua, const struct journey_step *step) {
   struct reader reader = {0};
   bool read = journey_answer_decode(&answer, step->answer);
   if (read) reader = reader_of(answer.event);
-  if (read && answer.event.len && event_decode(&event, &reader, NULL) == 0)
+  if (read && answer.event.len && event_decode(&event, &reader, NULL) == 0) {
     event_table_push_other(lua, &event);
-  else
+    sandbox_hold(lua); // `flight` may let go of it, and its address is lent
+  } else {
     lua_pushnil(lua);
+  }
 }
 
 /** { { op, step, answer, error }, … }, oldest first. */
