@@ -953,6 +953,57 @@ static void a_timer_that_is_past_leaves_the_index(void **state) {
   support_loop_deinit(&loop);
 }
 
+static int note_entry(void *context, const struct outbox_entry *entry) {
+  struct outbox_entry *noted = context;
+  noted->attempts += entry->attempts;
+  noted->open |= entry->open;
+  return 0;
+}
+
+/** An attempt whose end nobody saw is not forgotten because its message is decided once more, be that in the
+ * same tail or before its checkpoint. */
+static void a_message_that_waits_is_not_put_again(void **state) {
+  (void)state;
+  struct error err;
+  struct support_loop loop;
+  support_loop_init(&loop);
+  struct store *store = support_open_store();
+  struct log_options log_options = {
+      .directory = support_path("log"), .segment_size = 1 << 30, .segment_age = 1 << 30};
+  struct log_position end = {0, 0};
+  struct message message = support_message(user_entity(1), support_id(7));
+  struct buf effects, attempt;
+  buf_init(&effects);
+  buf_init(&attempt);
+  effect_encode(&(struct effect){.type = EFFECT_MESSAGE,
+                                 .message = {.message = message, .verdict = {true, STR(""), STR("\x80")}}},
+                &effects);
+  stored_put_hash(&attempt, message.id);
+  buf_put_varint(&attempt, 1);
+  for (uint64_t seq = 1; seq <= 4; seq += 3) {
+    struct log_record records[] = {
+        {.seq = seq, .type = LOG_COMMAND, .entity = message.user, .effects = buf_str(&effects)},
+        {.seq = seq + 1, .type = LOG_ATTEMPT, .entity = message.user, .input = buf_str(&attempt)},
+        {.seq = seq + 2, .type = LOG_COMMAND, .entity = message.user, .effects = buf_str(&effects)}};
+    struct log *log;
+    assert_int_equal(log_open(&log, &log_options, end, &err), 0);
+    // The second time the attempt lies before a checkpoint.
+    assert_int_equal(support_write(log, &loop, records, seq == 1 ? 3 : 1, NULL), 0);
+    log_close(log);
+    struct recovery_options options = recovery_options();
+    struct recovery_result result;
+    struct outbox_entry noted = {0};
+    assert_int_equal(recovery_run(store, &options, &result, &err), 0);
+    end = result.end;
+    assert_int_equal(store_scan_outbox(store, note_entry, &noted, &err), 0);
+    assert_true(noted.open && noted.attempts == 1);
+  }
+  buf_deinit(&effects);
+  buf_deinit(&attempt);
+  store_close(store);
+  support_loop_deinit(&loop);
+}
+
 static void an_empty_directory_is_a_beginning(void **state) {
   (void)state;
   struct store *store = support_open_store();
@@ -993,6 +1044,7 @@ int main(int count, char **words) {
       TEST(a_log_that_lost_its_end_is_refused),
       TEST(what_is_behind_the_known_end_is_not_believed),
       TEST(a_timer_that_is_past_leaves_the_index),
+      TEST(a_message_that_waits_is_not_put_again),
       TEST(an_empty_directory_is_a_beginning),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

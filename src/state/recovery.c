@@ -137,29 +137,38 @@ static void pending_set(struct recovering *self, struct pending *pending, const 
   pending->state = PENDING_WAITS;
 }
 
-static void outbox_put(struct recovering *self, const struct log_record *record,
-                       const struct message *message) {
+/** As pending_obtain(), with what the store has of one that the tail has not told of before. */
+static int pending_load(struct recovering *self, struct entity user, struct hash128 id,
+                        struct pending **out) {
+  bool made;
+  struct pending *pending = *out = pending_obtain(self, user, id, &made);
+  if (!made) return 0;
+  int rc = store_get_outbox(self->store, user, id, &pending->entry, self->err);
+  if (!rc) pending->state = PENDING_WAITS;
+  self->pending_bytes += pending->entry.len;
+  return rc == ERROR_NOT_FOUND ? 0 : rc;
+}
+
+/** One that waits already stays as it is, as in outbox_add(): of its attempt nobody may have seen the end. */
+static int outbox_put(struct recovering *self, const struct log_record *record,
+                      const struct message *message) {
   struct outbox_entry entry = {.message = *message};
+  struct pending *pending;
+  int rc = pending_load(self, message->user, message->id, &pending);
+  if (rc || pending->state == PENDING_WAITS) return rc;
   // Sent again by an operator: its age counts from then.
   if (record->type == LOG_RETRY) entry.retry_at = record->at;
   if (message->not_before > entry.retry_at) entry.retry_at = message->not_before;
-  bool made;
-  pending_set(self, pending_obtain(self, message->user, message->id, &made), &entry);
+  pending_set(self, pending, &entry);
+  return 0;
 }
 
 /** Change an entry that waits. One that is not there has come to its end further on in the log, and the store
  * was ahead of its checkpoint. */
 static int outbox_change(struct recovering *self, struct entity user, struct hash128 id, uint32_t attempts,
                          bool open, int64_t retry_at) {
-  bool made;
-  struct pending *pending = pending_obtain(self, user, id, &made);
-  int rc = 0;
-  if (made) {
-    rc = store_get_outbox(self->store, user, id, &pending->entry, self->err);
-    if (!rc) pending->state = PENDING_WAITS;
-    if (rc == ERROR_NOT_FOUND) rc = 0;
-    self->pending_bytes += pending->entry.len;
-  }
+  struct pending *pending;
+  int rc = pending_load(self, user, id, &pending);
   if (rc || pending->state != PENDING_WAITS) return rc;
   struct outbox_entry entry;
   if ((rc = outbox_entry_decode(&entry, buf_str(&pending->entry), self->err))) return rc;
@@ -247,7 +256,7 @@ static int apply(struct recovering *self, const struct log_record *record) {
     if ((rc = effect_decode(&effect, &reader, self->err))) return rc;
     touches = touches || changes_record(effect.type);
     if (effect.type == EFFECT_MESSAGE && effect.message.verdict.pass)
-      outbox_put(self, record, &effect.message.message);
+      rc = outbox_put(self, record, &effect.message.message);
     if (effect.type == EFFECT_OUTCOME) rc = apply_outcome(self, record, &effect.outcome);
     if (dead_letter_from(&letter, record, &effect)) store_write_dead(&self->write, &letter);
     if (effect.type == EFFECT_DEAD_CLEAR) store_write_dead_done(&self->write, record->entity, effect.dead_id);
