@@ -234,6 +234,51 @@ static void test_sticky(void **state) {
   world_deinit(&world);
 }
 
+/** What a fan-out's rule does may make a predicate fail: a retry asks the segment again, and does not run the
+ * rule twice. */
+static void test_failing_behind_a_fan_out(void **state) {
+  (void)state;
+  struct world world;
+  struct error err;
+  struct entity ada = {ENTITY_USER, STR("ada")};
+  world_init(&world);
+  world_file(&world, "viewers", viewers);
+  world_file(&world, "bad",
+             "return segment { name = 'bad', member = function(user) return #user.word > 2 end }");
+  world_file(&world, "tell",
+             "return kairos.rule { on = 'drop', for_each = segment.members 'viewers', act = function(event, "
+             "user) user:set('word', event.payload.word) end }");
+  world_load(&world);
+  bench_event(&world.bench, "drop", "{\"word\":5}", NOON);
+  struct buf event, input, letter;
+  buf_init(&event);
+  buf_init(&input);
+  buf_init(&letter);
+  event_encode(&world.bench.event, &event);
+  fan_out_input_encode(buf_str(&event), STR("tell"), (struct hash128){1, 2}, &input);
+  begin(&world);
+  assert_int_equal(
+      decide_reach(world.decider, &world.bench.record, ada, buf_str(&input), 1, NOON, &world.decision, &err),
+      0);
+  assert_told(&world, "tell ran\nbad failed\n");
+  struct reader reader = reader_of(world.decision.effects);
+  struct effect effect;
+  do assert_int_equal(effect_decode(&effect, &reader, NULL), 0);
+  while (effect.type != EFFECT_FAILURE);
+  effect_encode(&effect, &letter);
+  reader = reader_of(buf_str(&letter));
+  assert_int_equal(effect_decode(&effect, &reader, NULL), 0);
+  begin(&world);
+  assert_int_not_equal(decide_retry(world.decider, &world.bench.record, ada, &effect.failure, NOON + MINUTE,
+                                    &world.decision, &err),
+                       0);
+  assert_told(&world, "bad failed\n");
+  buf_deinit(&event);
+  buf_deinit(&input);
+  buf_deinit(&letter);
+  world_deinit(&world);
+}
+
 /** A predicate that fails changes nothing, is a dead letter, and can be asked again. */
 static void test_failing(void **state) {
   (void)state;
@@ -477,6 +522,7 @@ int main(void) {
       cmocka_unit_test(test_late),
       cmocka_unit_test(test_reached),
       cmocka_unit_test(test_sticky),
+      cmocka_unit_test(test_failing_behind_a_fan_out),
       cmocka_unit_test(test_failing),
       cmocka_unit_test(test_own_tables),
       cmocka_unit_test(test_gone),

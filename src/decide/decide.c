@@ -69,6 +69,8 @@ const struct engine *decider_engine(const struct decider *decider) {
 void decide_begin(struct decider *decider, struct record *record, struct decision *out) {
   *out = (struct decision){0};
   decide_flights_trim(decider);
+  decider->reached = decider->call.fan_out = STR("");
+  decider->call.origin = (struct hash128){0};
   draft_begin(&decider->draft, record);
   decide_derived_begin(decider);
   decide_segments_begin(decider);

@@ -108,11 +108,14 @@ static void fail(struct decider *decider, const struct engine_segment *segment, 
                       .set_at = call->wall,
                       .cancel_on = STR(""),
                       .data = STR("")};
+  struct str reached = decider->reached;
   call->event = NULL;
   call->timer = &own;
+  decider->reached = STR("");
   decide_fail(decider, call, segment->timer, segment->path, reason); // its campaign is "segment:NAME"
   call->event = event;
   call->timer = timer;
+  decider->reached = reached;
 }
 
 /** Tell the rules. */
