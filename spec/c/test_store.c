@@ -63,6 +63,71 @@ static void records_are_written_and_fetched_in_batches(void **state) {
   support_loop_deinit(&loop);
 }
 
+/** Change a byte behind the name in the first file of the database that has it. */
+static void spoil_behind(const char *name) {
+  DIR *directory = opendir(support_path("db"));
+  static char bytes[1 << 20];
+  bool spoiled = false;
+  for (struct dirent *entry; !spoiled && (entry = readdir(directory));) {
+    char path[100];
+    snprintf(path, sizeof path, "db/%.90s", entry->d_name);
+    if (!strstr(path, ".sst")) continue;
+    int descriptor = open(support_path(path), O_RDWR);
+    ssize_t len = read(descriptor, bytes, sizeof bytes);
+    const char *at = memmem(bytes, (size_t)len, name, strlen(name));
+    if (at) assert_int_equal(pwrite(descriptor, "\xff", 1, at - bytes + (off_t)strlen(name)), 1);
+    spoiled = at != NULL;
+    close(descriptor);
+  }
+  closedir(directory);
+  assert_true(spoiled);
+}
+
+static void a_record_that_cannot_be_read_hides_no_other(void **state) {
+  (void)state;
+  static const char *const names[] = {"some-one", "another", "a-third"};
+  struct support_loop loop;
+  support_loop_init(&loop);
+  struct error err;
+  struct store *store = support_open_store();
+  struct record record;
+  record_init(&record);
+  support_set_attribute(&record, "n", 7);
+  for (uint64_t i = 0; i < 3; i++) { // the last one's is not in a file
+    struct support_write write;
+    support_write_init(&write, store, &loop);
+    store_write_user(&write.write, support_user(names[i]), &record, INT64_MAX, INT64_MAX);
+    assert_int_equal(support_write_finish(&write, store, &loop), 0);
+    if (i < 2) assert_int_equal(store_checkpoint(store, (struct log_position){1, i}, 1, &err), 0);
+    if (i) continue;
+    store_close(store);
+    spoil_behind(names[0]);
+    store = support_open_store();
+  }
+  for (int again = 0; again < 2; again++) {
+    struct store_fetch_item items[] = {{.entity = support_user(names[1])},
+                                       {.entity = support_user(names[0])},
+                                       {.entity = support_user("nobody")},
+                                       {.entity = support_user(names[2])}};
+    struct buf records;
+    assert_int_equal(support_fetch_records(store, &loop, items, 4, 0, &records), 0);
+    assert_true(items[1].failed && !items[1].found);
+    assert_true(!items[2].failed && !items[2].found);
+    for (int i = 0; i < 4; i += 3) {
+      struct record back;
+      record_init(&back);
+      assert_true(items[i].found && !items[i].failed);
+      assert_int_equal(record_decode(&back, items[i].record, NULL), 0);
+      assert_int_equal(support_attribute(&back, "n"), 7);
+      record_deinit(&back);
+    }
+    buf_deinit(&records);
+  }
+  record_deinit(&record);
+  store_close(store);
+  support_loop_deinit(&loop);
+}
+
 struct due_list {
   int64_t due[16];
   char ids[16][300];
@@ -986,6 +1051,7 @@ int main(int count, char **words) {
   }
   const struct CMUnitTest tests[] = {
       TEST(records_are_written_and_fetched_in_batches),
+      TEST(a_record_that_cannot_be_read_hides_no_other),
       TEST(the_timer_index_follows_the_records),
       cmocka_unit_test(stored_entries_survive_and_broken_ones_are_refused),
       TEST(outbox_and_dead_letters_are_kept_by_key),

@@ -266,3 +266,70 @@ describe("a host whose log is damaged", function()
     assert.truthy(host:output():find(name, 1, true), "the log names the segment")
   end)
 end)
+
+describe("a user's record that the database cannot read", function()
+  local waking = [[
+local kairos = require "kairos"
+local seen = kairos.window { of = "test.happened", over = "1d" }
+local function say(user, text) user:send { channel = "push", template = "said", data = { text = text } } end
+return kairos.rule {
+  name = "waking",
+  on = "test.happened",
+  act = function(event, user)
+    say(user, event.id .. " " .. user:count(seen))
+    if event.payload.after then user:after(event.payload.after, { name = "wake" }) end
+  end,
+  timers = { wake = function(_, user) say(user, "woken") end },
+}
+]]
+  local host
+  after_each(function() host:remove() end)
+
+  --- The file with the users' records, of a host that does not run, and what was in it.
+  local function users_file()
+    for _, name in ipairs(files.under(host.data .. "/db")) do
+      local path = host.data .. "/db/" .. name
+      local text = name:match "%.sst$" and files.read(path) or ""
+      if text:find("nameuser", 1, true) and text:find("ada", 1, true) then return path, text end
+    end
+    error "there is no file of users"
+  end
+
+  local function stop_and_spoil()
+    host:stop()
+    local path, text = users_file()
+    local at = text:find("ada", 1, true)
+    files.write(path, text:sub(1, at - 1) .. "xxx" .. text:sub(at + 3))
+    return function() files.write(path, text) end
+  end
+
+  it("has his events answered \"retry\", his timers and commands wait, and everybody else goes on", function()
+    host = Host.start { rules = { waking = waking } }
+    host:accept({ id = "one", user = "ada", payload = { after = "1s" } }, { id = "one", user = "dan", payload = { after = "1s" } })
+    host:said "ada"
+    local mend = stop_and_spoil()
+    host:run()
+    -- Two users of one block have timers that are due, and nobody else asks for anything.
+    assert.truthy(process.eventually(20 * Host.patience, function() return (host:metric "kairos_users_spoiled" or 0) >= 2 end))
+    local event = Host.event { id = "two", user = "ada" }
+    for index = 1, 2 do
+      local answer = host:post { event, Host.event { id = "bob" .. index, user = "bob" } }
+      assert.equal(1, answer.json.accepted)
+      assert.equal(1, #answer.json.rejected)
+      assert.is_true(answer.json.rejected[1].retry)
+    end
+    assert.equal(0, host:post { event, Host.event { id = "three", user = "dan" } }.json.accepted)
+    local asked = host:command("user", "ada")
+    assert.not_equal(0, asked.status)
+    assert.truthy(asked.err:find("the user's record cannot be read", 1, true), asked.err)
+    assert.truthy(host:output():find("a user's record cannot be read", 1, true))
+    assert.equal(0, host:metric "kairos_recoveries")
+    assert.equal(1, host:metric "kairos_up")
+    assert.equal(0, host:stop())
+    mend()
+    host:run()
+    assert.equal(1, host:post(event).json.accepted)
+    assert.same({ "one 1", "two 2", "woken" }, host:said("ada", 3))
+    assert.same({ "bob1 1", "bob2 2" }, host:said("bob", 2))
+  end)
+end)

@@ -281,7 +281,8 @@ static int settle(struct filling *filling, bool now, struct error *err) {
   now |= filling->fill->failed;
   pthread_mutex_unlock(&filling->fill->lock);
   if (!now && clock_mono_us() < filling->noted_at + NOTE_US) return 0;
-  if (!wait_all_home(filling->fill)) return 1;
+  if (!wait_all_home(filling->fill))
+    return filling->fill->spoiled ? error_set(err, ERROR_CORRUPT, "a user's record cannot be read") : 1;
   buf_clear(&filling->sure);
   buf_append(&filling->sure, filling->cursor.data, filling->cursor.len);
   (void)FAILPOINT("fill.note");

@@ -16,6 +16,7 @@ static void batch_home(struct fill_batch *batch, struct worker *worker) {
   metric_add(fill->filled_total, batch->filled);
   pthread_mutex_lock(&fill->lock);
   fill->failed |= batch->failed;
+  fill->spoiled |= batch->spoiled;
   fill->pause_us = store_lags ? FILL_PAUSE_MAX_US : others ? clock_mono_us() - batch->began : 0;
   fill->in_flight--;
   batch->next = fill->free_batches;
@@ -45,6 +46,7 @@ static void user_settled(struct worker_input *input, struct worker *worker, int 
   struct fill_user *user = (struct fill_user *)((char *)input - offsetof(struct fill_user, input));
   struct fill_batch *batch = user->batch;
   if (status) batch->failed = true;
+  if (status && input->err.code) batch->spoiled = true;
   if (--batch->pending == 0) batch_home(batch, worker);
 }
 
@@ -53,7 +55,7 @@ static void batch_run(struct worker *worker, struct worker_task *task) {
   unsigned count = batch->count;
   batch->began = clock_mono_us();
   batch->decided_before = worker->decided;
-  batch->failed = false;
+  batch->failed = batch->spoiled = false;
   batch->logged = batch->filled = batch->refused = 0;
   batch->pending = count;
   /* The last one may be home, and the batch another's, before the loop ends. */

@@ -42,7 +42,7 @@ struct fill_batch {
   bool judges; /**< its users are put into the segments, and nothing else */
   /* the worker's, until it is home */
   unsigned pending;
-  bool failed;
+  bool failed, spoiled;             /**< spoiled: a user's record cannot be read */
   uint32_t logged, filled, refused; /**< inputs; users; their windows */
   int64_t began;                    /**< monotonic us */
   uint64_t decided_before;          /**< inputs of the worker so far */
@@ -69,6 +69,7 @@ struct fill {
   struct fill_batch *free_batches;
   unsigned in_flight;
   bool failed;      /**< a batch was not taken: begin again from the last place that is sure */
+  bool spoiled;     /**< a user's record cannot be read: who fills the others only would never know */
   int64_t pause_us; /**< what the last batch asks for before the next */
   bool rolled;      /**< the log's new segment … */
   int roll_status;  /**< … or why there is none */

@@ -14,6 +14,9 @@ enum {
   AHEAD_PLACES = 12,
   AHEAD_SLOT = 8,
   AHEAD_RECORD = 4,
+  SPOILED_MS = 60 * 1000, /**< a record that cannot be read is asked for again so much later, unless an event
+                             comes */
+  TELL_EVERY_US = 60 * 1000 * 1000,
   RECORDS_KEPT = 1 << 20 /**< bytes of memory that a fetch keeps for the next one */
 };
 
@@ -181,20 +184,65 @@ static void refuse_first(struct worker *worker, struct slot *slot) {
   waiting_done(worker, first);
 }
 
+/** Of a user whose record cannot be read nothing is decided, and nothing is lost: events are answered
+ * "retry", timers are looked at again in a minute, who else asks is told. A rule that waits for a look-up has
+ * its deadline among his timers. */
+static void refuse_spoiled(struct worker *worker, struct slot *slot) {
+  metric_add(worker->users_spoiled, 1);
+  slot->phase = SLOT_SPOILED;
+  while (slot->waiting) {
+    struct waiting *waiting = take_first(slot);
+    switch (waiting->type) {
+    case WAITING_EVENT:
+      acks_add(&worker->refused, waiting->batch, waiting->item, INGEST_RETRY);
+      break;
+    case WAITING_INPUT:
+      error_set(&waiting->input->err, ERROR_UNAVAILABLE,
+                "the user's record cannot be read from the database; the host's log says why");
+      waiting->input->settled(waiting->input, worker, ERROR_UNAVAILABLE);
+      break;
+    case WAITING_TIMERS:
+      timers_set(worker->timers, slot_entity(slot), worker->wall + SPOILED_MS);
+      break;
+    case WAITING_NEEDS:
+      break;
+    }
+    waiting_done(worker, waiting);
+  }
+}
+
+/** Once a minute: a record that is spoiled stays so. */
+static void tell_spoiled(struct worker *worker, const struct slot *slot, const struct error *err) {
+  int64_t now = clock_mono_us();
+  if (worker->spoiled_told_us && now - worker->spoiled_told_us < TELL_EVERY_US) return;
+  worker->spoiled_told_us = now;
+  LOG_ERROR("store",
+            "a user's record does not check out: all else of him waits, his events are answered \"retry\"",
+            LOG_USER("user", slot_entity(slot).id), LOG_TEXT("error", err->message));
+}
+
+/** @return whether the slot has its record. */
+static bool has_record(struct worker *worker, struct slot *slot, const struct store_fetch_item *item) {
+  struct error err;
+  if (slot->phase == SLOT_READY) return true;
+  if (item->failed) return false; // the store has told of it
+  if (fetched_record(worker, slot, item, &err) == 0) return true;
+  tell_spoiled(worker, slot, &err);
+  return false;
+}
+
 static void fetch_take(struct worker *worker, struct fetching *fetching) {
   for (uint32_t i = 0; i < fetching->fetch.count; i++) {
     fetched_ahead(worker, fetching, i);
     struct slot *slot = fetching->slots[i];
     struct store_fetch_item *item = &fetching->fetch.items[i];
     struct waiting *first = slot->waiting;
-    struct error err;
-    if (slot->phase == SLOT_LOADING && fetched_record(worker, slot, item, &err)) {
-      LOG_ERROR("store", "a stored record does not check out", LOG_USER("user", slot_entity(slot).id),
-                LOG_TEXT("error", err.message));
-      worker_failed(worker, "store", err.code);
-      return;
-    }
+    bool has = has_record(worker, slot, item);
     table_changed(worker->table, slot, false);
+    if (!has) {
+      refuse_spoiled(worker, slot);
+      continue;
+    }
     if (first->type == WAITING_EVENT) {
       first->seen_known = true;
       first->seen |= item->seen;
@@ -394,6 +442,28 @@ void worker_submit(struct worker *worker, struct worker_input *input) {
   enqueue(worker, slot, waiting);
 }
 
+void worker_submit_later(struct worker *worker, struct worker_input *input) {
+  input->next = NULL;
+  if (!worker->later) {
+    worker->later_end = &worker->later;
+    worker->later_at = clock_mono_us() + SPOILED_MS * 1000;
+  }
+  *worker->later_end = input;
+  worker->later_end = &input->next;
+}
+
+void inputs_submit_later(struct worker *worker) {
+  if (!worker->later || clock_mono_us() < worker->later_at) return;
+  struct worker_input *input = worker->later;
+  worker->later = NULL;
+  while (input) {
+    struct worker_input *next = input->next;
+    input->err.code = 0;
+    worker_submit(worker, input);
+    input = next;
+  }
+}
+
 /** Fire what is due. */
 static void wake(struct worker *worker) {
   process_begin(worker);
@@ -457,4 +527,10 @@ static void refuse_slot(void *context, struct slot *slot) {
 void inputs_refuse(struct worker *worker) {
   table_each(worker->table, refuse_slot, worker);
   if (worker->fetching) worker->fetching->fetch.count = 0;
+  while (worker->later) {
+    struct worker_input *input = worker->later;
+    worker->later = input->next;
+    input->err.code = 0;
+    input->settled(input, worker, ERROR_UNAVAILABLE);
+  }
 }

@@ -44,6 +44,10 @@ static void outcome_home(struct deliver_settled *settled) {
 
 static void outcome_settled(struct worker_input *input, struct worker *worker, int status) {
   struct outcome_input *outcome = of_input(input);
+  if (status && input->err.code) { // of an attempt that was made: deliver does not report it again
+    worker_submit_later(worker, input);
+    return;
+  }
   if (status) {
     memory_free(outcome);
     return;

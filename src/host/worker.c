@@ -115,6 +115,7 @@ static void on_write_behind(uv_timer_t *handle) {
   if (!worker->parked) {
     write_behind_due(worker);
     if (worker->waiting_users.len) lookups_resume_some(worker);
+    inputs_submit_later(worker);
     if (store_keeps_up(worker)) flight_pass(worker, PASS_SHARE);
   } else if (worker->flush_wanted) {
     struct flush *flush = worker->flush_wanted; /* nothing will be written; the host knows that it failed */
@@ -240,6 +241,8 @@ int worker_start(struct worker **out, struct worker_shared *shared, uint32_t ind
   worker->timers_fired = metric_counter("kairos_timers_fired_total", "Timers that came due.", NULL);
   worker->timer_lateness =
       metric_histogram("kairos_timer_lateness_seconds", "From a timer's due time to its rule.", NULL);
+  worker->users_spoiled = metric_counter(
+      "kairos_users_spoiled", "Look-ups of a user's record that found one that cannot be read.", NULL);
   for (size_t i = 0; i < WATERMARK_BUCKETS; i++) worker->watermark[i] = INT64_MAX;
   buf_init(&worker->scratch);
   buf_init(&worker->entity);

@@ -111,17 +111,20 @@ struct worker_input {
    * nothing happened. */
   int (*decide)(struct worker_input *input, struct decider *decider, struct record *record, int64_t wall,
                 struct decision *out, struct error *err);
-  /** Runs on the worker when durable (status 0), when decide refused, or when the log failed. Owns the input.
-   */
+  /** Runs on the worker when durable (status 0), when decide refused (its code), and with ERROR_UNAVAILABLE
+   * when the log failed, or, then `err` says so, when the user's record cannot be read. Owns the input. */
   void (*settled)(struct worker_input *input, struct worker *worker, int status);
   struct entity entity; /**< bytes owned by the input */
   enum log_record_type type;
   struct str log_input;      /**< for the log record; borrowed from the input */
   bool needs_record;         /**< false: decide gets a null record, and nothing is loaded */
-  struct error err;          /**< why decide refused */
+  struct error err;          /**< why it was refused; code 0: the host is not running */
   struct worker_input *next; /**< the worker's own */
 };
 void worker_submit(struct worker *worker, struct worker_input *input);
+/** Submit it in a minute: for what may not be refused, where its user's record cannot be read. It is settled
+ * with ERROR_UNAVAILABLE and no `err` if the worker parks before. */
+void worker_submit_later(struct worker *worker, struct worker_input *input);
 struct worker_shared *worker_shared_of(struct worker *worker);
 
 /** Of the rules that decide now. */

@@ -135,6 +135,10 @@ struct worker {
   struct arrival *arrivals; /**< in order */
   size_t arrival_count, arrival_cap;
 
+  struct worker_input *later, **later_end; /**< inputs to be submitted again … */
+  int64_t later_at;                        /**< … monotonic us */
+  int64_t spoiled_told_us;                 /**< monotonic; that a record does not check out */
+
   struct fetching *fetching; /**< what this turn's fetch will ask; null: nothing yet */
   struct fetching *free_fetchings;
 
@@ -150,7 +154,7 @@ struct worker {
   struct buf scratch, entity, timer_bytes;
   struct buf waiting_users; /**< users whose records may hold look-ups from before the start: kind, id … */
   size_t waiting_users_at;  /**< … from here on */
-  metric_id timers_fired, timer_lateness;
+  metric_id timers_fired, timer_lateness, users_spoiled;
   struct {
     _Atomic uint64_t users, user_bytes, dirty, timers, timer_bytes, waiting, in_flight, seen_bytes, lua_bytes,
         open;
@@ -190,6 +194,8 @@ void inputs_submit(void *worker, struct ingest_batch *batch);
 void inputs_decide(struct worker *worker);
 void inputs_fetch_submit(struct worker *worker);
 void inputs_fetchings_free(struct worker *worker);
+/** Submit what worker_submit_later() was given, if it is time. */
+void inputs_submit_later(struct worker *worker);
 /** When the wake timer must ring next. */
 void inputs_schedule(struct worker *worker);
 /** Refuse all that waits. */

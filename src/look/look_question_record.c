@@ -167,7 +167,9 @@ static void try_settled(struct worker_input *input, struct worker *worker, int s
   struct question *question = of_input(input);
   question->trial.generation = worker_generation(worker);
   question->status = status;
-  if (status) error_set(&question->err, status, "the host is not running just now; try again");
+  if (status && input->err.code) question->err = input->err;
+  if (status && !input->err.code)
+    error_set(&question->err, status, "the host is not running just now; try again");
   question->mail.run = try_copied;
   mailbox_send(question->host->mailbox, &question->mail);
 }

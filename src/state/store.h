@@ -34,6 +34,7 @@ struct store_fetch_item {
   struct entity entity; /**< borrowed until the answer */
   struct str event_id;  /**< also ask whether (entity, event_id) is a sealed dedup mark; "" for no */
   bool found;
+  bool failed; /**< whether it is: the record cannot be read */
   bool seen;
   bool unknown;      /**< whether it is: marks that may have it cannot be read, and those that can do not */
   struct str record; /**< stored bytes if found: they lie in the fetch's `records` */
@@ -44,7 +45,7 @@ struct store_fetch {
   struct mailbox *reply;
   int64_t seen_since; /**< a mark counts if it was accepted after this (wall clock, ms); 0: the store's own
                          now - dedup_keep */
-  int status;         /**< 0, or ERROR_IO / ERROR_CORRUPT: no item is to be believed */
+  int status;         /**< 0, or ERROR_UNAVAILABLE: no item is to be believed */
   struct store_fetch_item *items;
   uint32_t count;
   struct buf records; /**< initialised; the fetch's owner frees it */

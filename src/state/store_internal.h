@@ -92,6 +92,8 @@ struct store {
 
   struct run run;
   struct queue fetches, writes;
+  uint64_t users_unreadable; /**< look-ups of their records that failed … */
+  int64_t users_told_us;     /**< … monotonic, when that was last told; both the fetch thread's */
   _Atomic uint64_t sealed;
   /** Raw segments must not vanish while a history is read. */
   pthread_rwlock_t segments_lock;

@@ -106,8 +106,8 @@ static void lookup_add(struct lookup *lookup, uint32_t item) {
   lookup->ends[lookup->count++] = lookup->bytes.len;
 }
 
-/** Ask one family for all keys. @return 0, or a code when any failed; then no value is left. */
-static int lookup_run(struct lookup *lookup, struct store *store, rocksdb_column_family_handle_t *family) {
+/** Ask one family for all keys: each has a value, or a complaint, or neither. */
+static void lookup_run(struct lookup *lookup, struct store *store, rocksdb_column_family_handle_t *family) {
   size_t start = 0;
   for (size_t i = 0; i < lookup->count; i++) {
     lookup->keys[i] = (const char *)lookup->bytes.data + start;
@@ -116,15 +116,6 @@ static int lookup_run(struct lookup *lookup, struct store *store, rocksdb_column
   }
   rocksdb_batched_multi_get_cf(store->db, store->get_options, family, lookup->count, lookup->keys,
                                lookup->lens, lookup->values, lookup->complaints, false);
-  int rc = 0;
-  for (size_t i = 0; i < lookup->count; i++) {
-    struct error err;
-    int failed = store_fault(lookup->complaints[i], "reading from the database", &err);
-    if (failed) rc = failed;
-  }
-  for (size_t i = 0; rc && i < lookup->count; i++)
-    if (lookup->values[i]) rocksdb_pinnableslice_destroy(lookup->values[i]);
-  return rc;
 }
 
 /** The bytes are where they stay: first those from the run, then those that were looked up. */
@@ -142,7 +133,24 @@ static void place_records(struct store_fetch *fetch, const struct lookup *lookup
   }
 }
 
-static int fetch_records(struct store *store, struct store_fetch *fetch, struct lookup *lookup) {
+/** Once a minute: what is spoiled stays so. */
+static bool tells(int64_t *told_us) {
+  int64_t now = clock_mono_us();
+  if (*told_us && now - *told_us < TELL_EVERY_US) return false;
+  *told_us = now;
+  return true;
+}
+
+static void tell_user_unreadable(struct store *store, struct str id, const struct error *err) {
+  store->users_unreadable++;
+  if (tells(&store->users_told_us))
+    LOG_ERROR(
+        "store", "a user's record cannot be read: all else of him waits, his events are answered \"retry\"",
+        LOG_USER("user", id), LOG_TEXT("error", err->message), LOG_INT("so_far", store->users_unreadable));
+}
+
+/** A block that is spoiled is of some users; nobody else waits for them. */
+static void fetch_records(struct store *store, struct store_fetch *fetch, struct lookup *lookup) {
   lookup_clear(lookup);
   run_fetch(&store->run, fetch);
   size_t from_run = fetch->records.len;
@@ -151,10 +159,12 @@ static int fetch_records(struct store *store, struct store_fetch *fetch, struct 
     key_put_entity(&lookup->bytes, fetch->items[i].entity);
     lookup_add(lookup, i);
   }
-  int rc = lookup_run(lookup, store, store->families[FAMILY_USER]);
-  if (rc) return rc;
+  lookup_run(lookup, store, store->families[FAMILY_USER]);
   for (size_t i = 0; i < lookup->count; i++) {
     struct store_fetch_item *item = &fetch->items[lookup->items[i]];
+    struct error err;
+    item->failed = store_fault(lookup->complaints[i], "reading from the database", &err) != 0;
+    if (item->failed) tell_user_unreadable(store, item->entity.id, &err);
     item->found = lookup->values[i] != NULL;
     if (!item->found) continue;
     const char *value = rocksdb_pinnableslice_value(lookup->values[i], &item->record.len);
@@ -162,7 +172,6 @@ static int fetch_records(struct store *store, struct store_fetch *fetch, struct 
     rocksdb_pinnableslice_destroy(lookup->values[i]);
   }
   if (fetch->count) place_records(fetch, lookup, from_run);
-  return 0;
 }
 
 /** Newest files first, for most of what is sent twice is so soon. One that cannot be read may not have it.
@@ -183,15 +192,12 @@ static int find_mark(const struct mark_files *files, const struct store_fetch_it
   return failed;
 }
 
-/** Once a minute: a page that is spoiled stays so. */
 static void tell_unreadable(struct store *store, const struct error *err) {
   struct marks *marks = &store->marks;
   uint64_t count = atomic_fetch_add_explicit(&marks->unreadable, 1, memory_order_relaxed) + 1;
-  int64_t now = clock_mono_us();
-  if (marks->told_us && now - marks->told_us < TELL_EVERY_US) return;
-  marks->told_us = now;
-  LOG_ERROR("store", "dedup marks cannot be read: events that may be among them are answered \"retry\"",
-            LOG_TEXT("error", err->message), LOG_INT("so_far", count));
+  if (tells(&marks->told_us))
+    LOG_ERROR("store", "dedup marks cannot be read: events that may be among them are answered \"retry\"",
+              LOG_TEXT("error", err->message), LOG_INT("so_far", count));
 }
 
 /** Nothing that sealing, merging or retention wants is held meanwhile. */
@@ -218,10 +224,10 @@ void store_serve_fetch(struct store *store, struct store_fetch *fetch) {
   lookup_init(&lookup, fetch->count ? fetch->count : 1);
   int64_t since = fetch->seen_since ? fetch->seen_since : clock_wall_ms() - store->options.dedup_keep;
   for (uint32_t i = 0; i < fetch->count; i++)
-    fetch->items[i].found = fetch->items[i].seen = fetch->items[i].unknown = false;
+    fetch->items[i].found = fetch->items[i].failed = fetch->items[i].seen = fetch->items[i].unknown = false;
   fetch->status = store_enter(store, &err);
   if (!fetch->status) {
-    fetch->status = fetch_records(store, fetch, &lookup);
+    fetch_records(store, fetch, &lookup);
     store_leave(store);
   }
   if (!fetch->status) fetch->status = fetch_marks(store, fetch, since, &err);

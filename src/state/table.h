@@ -9,7 +9,8 @@
 
 #include "state/record.h"
 
-enum slot_phase { SLOT_LOADING, SLOT_READY };
+/** SPOILED: its record could not be read, and is asked for again when something comes for it. */
+enum slot_phase { SLOT_LOADING, SLOT_READY, SLOT_SPOILED };
 
 struct slot {
   struct record record;
