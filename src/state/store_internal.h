@@ -95,7 +95,7 @@ struct store {
   uint64_t users_unreadable; /**< look-ups of their records that failed … */
   int64_t users_told_us;     /**< … monotonic, when that was last told; both the fetch thread's */
   _Atomic uint64_t sealed;
-  /** Raw segments must not vanish while a history is read. */
+  /** Raw segments must not vanish while a history is read. Writers first: not to be taken twice. */
   pthread_rwlock_t segments_lock;
   char *log_directory; /**< for figures: as last named; under `lock` */
   /* maintenance's own */
