@@ -99,6 +99,19 @@ describe("a host that is starting", function()
     assert.equal(202, host:post(Host.event { user = "ada" }).status)
   end)
 
+  for what, hit in pairs { ["data_dir's own"] = 1, ["those below it"] = 2 } do
+    it("does not begin while names of directories cannot be made durable: " .. what, function()
+      local host = Host.new { env = { KAIROS_FAILPOINTS = "host.directory=error@" .. hit } }
+      finally(function() host:remove() end)
+      host:launch()
+      assert.equal(1, host.process:wait(20 * Host.patience))
+      assert.truthy(host:output():find("the directory " .. host.data .. " cannot be made durable", 1, true))
+      host.env.KAIROS_FAILPOINTS = nil
+      host:run()
+      host:accept { user = "ada" }
+    end)
+  end
+
   it("tells systemd when it is ready, and when it stops", function()
     local directory = files.temporary()
     local notices = require "socket.unix".dgram()

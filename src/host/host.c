@@ -1,11 +1,15 @@
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/logger.h"
 #include "base/memory.h"
 #include "host/experiments.h"
 #include "host/fan_out.h"
 #include "host/host_internal.h"
 #include "host/reload.h"
+#include "state/log_segment.h"
+
 #include <errno.h>
+#include <libgen.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -27,6 +31,23 @@ static int make_directory(const char *path, struct error *err) {
   return error_set_errno(err, errno, "cannot make the directory %s", path);
 }
 
+/** @return 0 or an errno. */
+static int sync_directory(const char *directory) {
+  int failure = FAILPOINT("host.directory");
+  return failure ? failure : directory_sync(directory) ? errno : 0;
+}
+
+/** What is durable in a directory is lost with its name. At each start: who made them may have been killed
+ * before he came to this. */
+static int sync_names(const char *data_dir, struct error *err) {
+  char *copy = memory_dup(data_dir, strlen(data_dir));
+  int failure = sync_directory(dirname(copy));
+  memory_free(copy);
+  if (failure == EACCES) failure = 0; // where it may not look it has hardly made something
+  if (!failure) failure = sync_directory(data_dir);
+  return failure ? error_set_errno(err, failure, "the directory %s cannot be made durable", data_dir) : 0;
+}
+
 static int make_directories(struct host *host, struct error *err) {
   static const char *const names[] = {"db", "log", "messages"};
   int rc = make_directory(host->config->data_dir, err);
@@ -35,7 +56,7 @@ static int make_directories(struct host *host, struct error *err) {
     rc = make_directory(path, err);
     memory_free(path);
   }
-  return rc;
+  return rc ? rc : sync_names(host->config->data_dir, err);
 }
 
 static int open_store(struct host *host, struct error *err) {
