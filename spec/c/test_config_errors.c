@@ -190,12 +190,12 @@ static void addresses(void **state) {
 
 static void neighbours(void **state) {
   (void)state;
-  expect("log: {raw_keep: 31d}\n", "f:1:17: log.raw_keep: found 31d, expected at most log.keep (30d)\n");
-  expect("log:\n  keep: 30d\n  raw_keep: 30d1ms\n",
-         "f:3:13: log.raw_keep: found 30d1ms, expected at most log.keep (30d)\n");
+  expect("ingest: {max_past: 31d}\n", "f:1:20: ingest.max_past: found 31d, expected at most log.keep (30d)\n");
+  expect("log:\n  keep: 30d\ningest:\n  max_past: 30d1ms\n",
+         "f:4:13: ingest.max_past: found 30d1ms, expected at most log.keep (30d)\n");
   expect("log: {keep: 10d}\n", "f:1:13: log.keep: found 10d, expected at least ingest.max_past (30d)\n");
   // A value that is wrong already is not measured against.
-  expect("log: {keep: long, raw_keep: 31d}\n",
+  expect("log: {keep: long}\ningest: {max_past: 31d}\n",
          "f:1:13: log.keep: \"long\" is no duration: write a whole number and a "
          "unit (ms, s, m, h, d, w), such as \"30s\" or \"1h30m\"\n");
   expect("state: {memory: 1MB, record_max: 2MB}\n",
@@ -319,7 +319,7 @@ static void all_at_once_in_order(void **state) {
          "http:\n"
          "  max_body: 10XB\n"
          "  max_headr: 1KB\n"
-         "log: {raw_keep: 60d}\n"
+         "ingest: {max_past: 60d}\n"
          "providers:\n"
          "  - name: mail\n"
          "    type: sendgrid\n"
@@ -332,7 +332,7 @@ static void all_at_once_in_order(void **state) {
          "GB), such "
          "as \"64MB\"\n"
          "f:4:3: http: unknown key \"max_headr\"; did you mean \"max_header\"?\n"
-         "f:5:17: log.raw_keep: found 60d, expected at most log.keep (30d)\n"
+         "f:5:20: ingest.max_past: found 60d, expected at most log.keep (30d)\n"
          "f:9:17: providers[0].secret_env: the environment variable KAIROS_TEST_UNSET is not set\n"
          "f:11:8: routes.sms: the provider \"mail\" is of type sendgrid, which sends email only\n"
          "f:12:9: routes.push: unknown provider \"nobody-here\"; known: mail, files\n");

@@ -37,6 +37,13 @@ describe("the configuration", function()
     assert.equal(0, status, said)
   end)
 
+  it("is not bound by a key that has no effect", function()
+    for _, log in ipairs { "{keep: 3d}", "{keep: 3d, raw_keep: 5d}" } do
+      local status, said = check(head:format(directory, directory) .. "ingest: {max_past: 3d}\nlog: " .. log .. "\n")
+      assert.equal(0, status, said)
+    end
+  end)
+
   it("with an unknown key is refused, with what may have been meant", function()
     refused("http:\n  max_bodi: 1MB\n", 4, "max_bodi", "max_body")
     refused("frobnicate: 1\n", 3, "frobnicate")

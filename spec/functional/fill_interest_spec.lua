@@ -212,7 +212,7 @@ describe("a new interest", function()
   end)
 
   it("says from when on it knows, where the log is not kept as long", function()
-    host = Host.start { rules = { plain = plain }, config = configured { log = { keep = "20d", raw_keep = "1d" } } }
+    host = Host.start { rules = { plain = plain }, config = configured { log = { keep = "20d" } } }
     post(host, views(1, 20, {}))
     save(host, price_drop [[of = "product.viewed", by = "payload.sku", over = "30d"]])
     local out = host:command("reload").out

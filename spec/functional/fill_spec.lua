@@ -193,7 +193,7 @@ describe("a new window", function()
   end)
 
   it("says from when on it knows, where the log is not kept as long", function()
-    start { config = { log = { keep = "20d", raw_keep = "1d" } } }
+    start { config = { log = { keep = "20d" } } }
     post(host, history(5, 50))
     write(host, "late", asking("late", "30d"))
     local out = host:command("reload").out

@@ -148,7 +148,7 @@ struct config {
   struct {
     uint64_t segment_size;
     int64_t segment_age;
-    int64_t raw_keep; /**< longest life of a raw segment, so of an erased person's bytes */
+    int64_t raw_keep; /**< without effect: accepted, for files that have it */
     int64_t keep;     /**< event log and ledger by user */
   } log;
   struct {

@@ -119,7 +119,7 @@ static const struct config_field fields[] = {
 
   {KEY("log.segment_size", SIZE, log.segment_size, "64MB", "a segment is sealed at this size"), .min = 64 * KB, .max = 4 * GB},
   {KEY("log.segment_age", DURATION, log.segment_age, "10m", "a segment is sealed at this age"), .min = SECOND, .max = 7 * DAY},
-  {KEY("log.raw_keep", DURATION, log.raw_keep, "7d", "longest life of a raw segment"), .min = SECOND, .max = CENTURY, .at_most = "log.keep"},
+  {KEY("log.raw_keep", DURATION, log.raw_keep, "7d", "without effect"), .min = SECOND, .max = CENTURY},
   {KEY("log.keep", DURATION, log.keep, "30d", "events and decisions by user"), .min = SECOND, .max = CENTURY},
 
   {KEY("state.memory", SIZE, state.memory, "256MB", "user records kept hot"), .min = MB, .max = 1024 * GB},
