@@ -52,6 +52,38 @@ describe("a host", function()
   local host
   after_each(function() host:remove() end)
 
+  --- Its second segment cannot be begun, with one event in the first and nobody there.
+  local function start_idle(failpoints)
+    host = Host.start { rules = { counting = counting }, config = { log = { segment_age = "1s" } },
+      env = { KAIROS_FAILPOINTS = failpoints } }
+    host:accept { id = "one", user = "ada" }
+    assert.truthy(process.eventually(20 * Host.patience, function()
+      return host:metric "kairos_log_failures_total" >= 1
+    end))
+  end
+
+  it("whose log cannot turn while nothing comes goes on in the old segment, and loses nothing of it", function()
+    start_idle "log.segment=enospc@2"
+    host:accept { id = "two", user = "ada" }
+    assert.equal(0, host:metric "kairos_recoveries")
+    host:kill()
+    host:run { KAIROS_FAILPOINTS = "" }
+    host:accept { id = "three", user = "ada" }
+    assert.same({ "one 1", "three 3", "two 2" }, host:said("ada", 3))
+  end)
+
+  it("whose log has left half a segment, which it cannot remove, recovers", function()
+    start_idle "log.segment=enospc@2,log.unmake=error"
+    assert.truthy(process.eventually(20 * Host.patience, function()
+      return pcall(host.accept, host, { id = "two", user = "ada" })
+    end))
+    assert.equal(1, host:metric "kairos_recoveries")
+    host:kill()
+    host:run { KAIROS_FAILPOINTS = "" }
+    host:accept { id = "three", user = "ada" }
+    assert.same({ "one 1", "three 3", "two 2" }, host:said("ada", 3))
+  end)
+
   for what, failpoints in pairs {
     ["whose disk is full for a while"] = "log.write=enospc@5*3",
     ["whose fsync fails once"] = "log.fsync=error@5",

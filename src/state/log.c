@@ -40,6 +40,7 @@ enum {
    * the next group begins no sooner than this after the last one: half as many groups, for a delay that is
    * short beside theirs. Who sends one by one, or much at a time, never waits. */
   PACE_US = 400,
+  AGAIN_US = 60 * 1000 * 1000,
   PACE_RECORDS_MIN = 8,
   PACE_BYTES_MAX = 16 << 10
 };
@@ -133,13 +134,44 @@ static int begin_segment(struct log *log, struct log_position previous, struct e
   return 0;
 }
 
+static int begin_next(struct log *log, struct error *err) {
+  int rc = begin_segment(log, (struct log_position){log->segment.number, log->offset}, err);
+  if (rc) metric_add(log->failures, 1);
+  return rc;
+}
+
 static void rotate(struct log *log) {
   struct error err;
-  int rc = begin_segment(log, (struct log_position){log->segment.number, log->offset}, &err);
-  if (!rc) return;
-  log->failed = rc;
-  metric_add(log->failures, 1);
+  if (!(log->failed = begin_next(log, &err))) return;
   LOG_ERROR("log", "nothing is durable until the log is opened anew", LOG_TEXT("error", err.message));
+}
+
+/** What a failure may have left of the next segment states where this one ends: were it found, what comes
+ * into this one from here on would be behind its end. @return 0 or an errno */
+static int remove_next(struct log *log) {
+  struct buf path;
+  buf_init(&path);
+  int failure = unlink(segment_path(&path, log->directory, log->segment.number + 1)) ? errno : 0;
+  buf_deinit(&path);
+  if (failure == ENOENT) failure = 0;
+  if (!failure) failure = FAILPOINT("log.unmake");
+  return failure ? failure : directory_sync(log->directory) ? errno : 0;
+}
+
+/** Nobody waits for this: where it fails all stays as it is, and is tried again later. */
+static void rotate_idle(struct log *log) {
+  struct error err;
+  if (!(log->failed = begin_next(log, &err))) return;
+  int failure = remove_next(log);
+  if (failure) {
+    LOG_WARN("log", "the next segment cannot be begun", LOG_TEXT("error", err.message));
+    fail(log, failure, "what there is of it cannot be removed");
+    return;
+  }
+  log->failed = 0;
+  log->begun += AGAIN_US;
+  LOG_WARN("log", "the next segment cannot be begun; trying again in a minute",
+           LOG_TEXT("error", err.message));
 }
 
 static bool segment_used(const struct log *log) {
@@ -331,7 +363,7 @@ static void *log_thread(void *context) {
     if (taken)
       serve(log, group, taken);
     else if (timed_out)
-      rotate(log); // an idle log's records want to be sealed too
+      rotate_idle(log); // an idle log's records want to be sealed too
   }
   memory_free(group);
   return NULL;
