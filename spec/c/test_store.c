@@ -945,6 +945,46 @@ static void a_directory_at_rest_is_read_with_its_tail(void **state) {
   support_loop_deinit(&loop);
 }
 
+struct letters {
+  uint64_t ids[3000];
+  size_t count;
+};
+
+static int note_letter(void *context, const struct dead_letter *letter) {
+  struct letters *letters = context;
+  letters->ids[letters->count++] = letter->id.low;
+  return 0;
+}
+
+static void many_letters_of_a_tail_are_told_in_its_order(void **state) {
+  (void)state;
+  enum { MANY = 3000 };
+  struct error err;
+  struct support_loop loop;
+  support_loop_init(&loop);
+  struct store *store = support_open_store();
+  struct log *log = open_log((struct log_position){0, 0});
+  struct support_input input;
+  buf_init(&input.effects);
+  for (uint64_t i = 0; i < MANY; i++)
+    effect_encode(
+        &(struct effect){.type = EFFECT_FAILURE, .failure = {.id = support_id(i * 64), .error = STR("e")}},
+        &input.effects);
+  for (uint64_t i = 0; i < MANY; i += 3)
+    effect_encode(&(struct effect){.type = EFFECT_DEAD_CLEAR, .dead_id = support_id(i * 64)}, &input.effects);
+  struct log_record record = {
+      .seq = 1, .type = LOG_RETRY, .entity = support_user("ada"), .effects = buf_str(&input.effects)};
+  assert_int_equal(support_write(log, &loop, &record, 1, NULL), 0);
+  log_close(log);
+  static struct letters letters;
+  assert_int_equal(history_dead(store, support_path("log"), note_letter, &letters, &err), 0);
+  assert_int_equal(letters.count, MANY / 3 * 2);
+  for (size_t i = 0; i < letters.count; i++) assert_int_equal(letters.ids[i], (i / 2 * 3 + i % 2 + 1) * 64);
+  store_close(store);
+  buf_deinit(&input.effects);
+  support_loop_deinit(&loop);
+}
+
 static void a_backup_is_a_directory_to_start_on(void **state) {
   (void)state;
   struct error err = {0};
@@ -1070,6 +1110,7 @@ int main(int count, char **words) {
       TEST(spare_segments_follow_what_the_log_wants),
       TEST(what_is_past_its_time_is_dropped),
       TEST(a_directory_at_rest_is_read_with_its_tail),
+      TEST(many_letters_of_a_tail_are_told_in_its_order),
       TEST(a_backup_is_a_directory_to_start_on),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -240,6 +240,8 @@ cleanup:
 
 /* ---- dead letters at rest ---- */
 
+enum { DEAD_FIRST = 64 };
+
 /** What the tail says of a letter. */
 struct verdict_of_tail {
   struct hash128 id;
@@ -248,24 +250,44 @@ struct verdict_of_tail {
 };
 
 struct dead_tail {
-  struct verdict_of_tail *items;
-  size_t count;
+  struct verdict_of_tail *items; /**< in the order of the log */
+  size_t count, cap;
+  uint32_t *places;  /**< by id: an item's index and one; 0: none is here, nor behind */
+  size_t place_mask; /**< twice as many as `cap`, less one */
   int (*visit)(void *context, const struct dead_letter *letter);
   void *context;
 };
 
+/** Where the id is, or belongs. */
+static uint32_t *dead_place(const struct dead_tail *tail, struct hash128 id) {
+  size_t at = id.low & tail->place_mask;
+  while (tail->places[at] && !hash128_equal(tail->items[tail->places[at] - 1].id, id))
+    at = (at + 1) & tail->place_mask;
+  return &tail->places[at];
+}
+
 static struct verdict_of_tail *dead_find(const struct dead_tail *tail, struct hash128 id) {
-  for (size_t i = 0; i < tail->count; i++)
-    if (hash128_equal(tail->items[i].id, id)) return &tail->items[i];
-  return NULL;
+  if (!tail->count) return NULL;
+  const uint32_t *place = dead_place(tail, id);
+  return *place ? &tail->items[*place - 1] : NULL;
+}
+
+static void dead_grow(struct dead_tail *tail) {
+  tail->cap = tail->cap ? tail->cap * 2 : DEAD_FIRST;
+  tail->items = memory_realloc(tail->items, tail->cap * sizeof *tail->items);
+  memory_free(tail->places);
+  tail->places = memory_zalloc(2 * tail->cap * sizeof *tail->places);
+  tail->place_mask = 2 * tail->cap - 1;
+  for (size_t i = 0; i < tail->count; i++) *dead_place(tail, tail->items[i].id) = (uint32_t)i + 1;
 }
 
 static struct verdict_of_tail *dead_obtain(struct dead_tail *tail, struct hash128 id) {
   struct verdict_of_tail *item = dead_find(tail, id);
   if (item) return item;
-  tail->items = memory_realloc(tail->items, (tail->count + 1) * sizeof *tail->items);
+  if (tail->count == tail->cap) dead_grow(tail);
   item = &tail->items[tail->count++];
   *item = (struct verdict_of_tail){.id = id};
+  *dead_place(tail, id) = (uint32_t)tail->count;
   buf_init(&item->letter);
   return item;
 }
@@ -325,5 +347,6 @@ int history_dead(struct store *store, const char *log_directory,
     buf_deinit(&tail.items[i].letter);
   }
   memory_free(tail.items);
+  memory_free(tail.places);
   return rc;
 }
