@@ -1004,6 +1004,54 @@ static void a_message_that_waits_is_not_put_again(void **state) {
   support_loop_deinit(&loop);
 }
 
+static void visit_no_entry(void *context, const struct outbox_entry *entry) {
+  (void)context, (void)entry;
+  fail_msg("a message that has ended waits");
+}
+
+static void a_deferred_message_that_has_ended_leaves_the_index(void **state) {
+  (void)state;
+  struct error err;
+  struct support_loop loop;
+  support_loop_init(&loop);
+  struct store *store = support_open_store();
+  struct log_options log_options = {
+      .directory = support_path("log"), .segment_size = 1 << 30, .segment_age = 1 << 30};
+  struct log_position end = {0, 0};
+  struct message message = support_message(user_entity(1), support_id(1));
+  message.not_before = 5000;
+  struct effect sent = {.type = EFFECT_MESSAGE, .message = {.message = message, .verdict = {.pass = true}}};
+  struct effect ended = {.type = EFFECT_OUTCOME,
+                         .outcome = {.message_id = support_id(1), .kind = OUTCOME_CANCELLED}};
+  struct buf effects, cursor;
+  buf_init(&effects);
+  buf_init(&cursor);
+  // Put and ended in tails of their own, then both in one.
+  for (uint64_t seq = 1; seq <= 3; seq++) {
+    buf_clear(&effects);
+    if (seq != 2) effect_encode(&sent, &effects);
+    if (seq != 1) effect_encode(&ended, &effects);
+    struct log *log;
+    assert_int_equal(log_open(&log, &log_options, end, &err), 0);
+    struct log_record record = {
+        .seq = seq, .type = LOG_COMMAND, .entity = user_entity(1), .effects = buf_str(&effects)};
+    assert_int_equal(support_write(log, &loop, &record, 1, NULL), 0);
+    log_close(log);
+    struct recovery_options options = recovery_options();
+    struct recovery_result result;
+    assert_int_equal(recovery_run(store, &options, &result, &err), 0);
+    end = result.end;
+    int64_t next;
+    buf_clear(&cursor);
+    assert_int_equal(store_read_deferred(store, &cursor, 4999, 10, &next, visit_no_entry, NULL, &err), 0);
+    assert_int_equal(next, seq == 1 ? 5000 : INT64_MAX);
+  }
+  buf_deinit(&effects);
+  buf_deinit(&cursor);
+  store_close(store);
+  support_loop_deinit(&loop);
+}
+
 static void an_empty_directory_is_a_beginning(void **state) {
   (void)state;
   struct store *store = support_open_store();
@@ -1045,6 +1093,7 @@ int main(int count, char **words) {
       TEST(what_is_behind_the_known_end_is_not_believed),
       TEST(a_timer_that_is_past_leaves_the_index),
       TEST(a_message_that_waits_is_not_put_again),
+      TEST(a_deferred_message_that_has_ended_leaves_the_index),
       TEST(an_empty_directory_is_a_beginning),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,7 +16,8 @@ struct pending {
   struct pending *next; /**< in its bucket */
   struct hash128 id;
   enum { PENDING_ABSENT, PENDING_WAITS, PENDING_DONE } state;
-  struct buf entry; /**< encoded, of one that waits */
+  struct buf entry;   /**< encoded, of one that waits */
+  int64_t not_before; /**< the message's, of one that is done; 0: it was never deferred, or nobody knows */
   uint8_t kind;
   uint32_t user_len;
   char user[];
@@ -82,7 +83,7 @@ static int write_pending(struct recovering *self, const struct pending *pending)
     break;
   case PENDING_DONE:
     store_write_outbox_done(&self->write, (struct entity){pending->kind, {pending->user, pending->user_len}},
-                            pending->id, 0);
+                            pending->id, pending->not_before);
     break;
   }
   return rc ? rc : write_if_large(self, WRITE_BYTES);
@@ -179,6 +180,20 @@ static int outbox_change(struct recovering *self, struct entity user, struct has
   return 0;
 }
 
+/** The message has ended. The store's index of deferred messages has it by its moment, which only the entry
+ * knows: one that is gone has left the index with it. Where it cannot be read the index keeps it, which is no
+ * reason to fail. */
+static void outbox_done(struct recovering *self, struct entity user, struct hash128 id) {
+  bool made;
+  struct pending *pending = pending_obtain(self, user, id, &made);
+  if (made) (void)store_get_outbox(self->store, user, id, &pending->entry, NULL);
+  if (made) self->pending_bytes += pending->entry.len;
+  struct outbox_entry entry;
+  if (pending->entry.len && outbox_entry_decode(&entry, buf_str(&pending->entry), NULL) == 0)
+    pending->not_before = entry.message.not_before;
+  pending->state = PENDING_DONE;
+}
+
 static int apply_attempt(struct recovering *self, const struct log_record *record) {
   struct reader reader = reader_of(record->input);
   struct hash128 id = stored_hash(&reader);
@@ -193,9 +208,7 @@ static int apply_outcome(struct recovering *self, const struct log_record *recor
   if (outcome->kind == OUTCOME_RETRY)
     return outbox_change(self, record->entity, outcome->message_id, outcome->attempt, false,
                          outcome->retry_at);
-  bool made;
-  struct pending *pending = pending_obtain(self, record->entity, outcome->message_id, &made);
-  pending->state = PENDING_DONE;
+  outbox_done(self, record->entity, outcome->message_id);
   return 0;
 }
 
