@@ -564,7 +564,8 @@ function World:story()
     for part, value in pairs(user) do told[#told + 1] = name .. " " .. part .. ": " .. plain(value) end
     for index, decision in ipairs(self.host:ask("why", name)) do
       told[#told + 1] = ("%s %03d %s %s %s %s %s %s"):format(name, index, decision.campaign or "", decision.cause or "",
-        decision.decision, decision.reason or decision.error or decision.segment or decision.event_id,
+        decision.decision, decision.reason or decision.error or decision.segment or decision.event_id or decision.experiment
+          or decision.purpose,
         decision.message_id or decision.segment and decision.at or "", plain(decision.facts))
     end
   end
