@@ -32,14 +32,13 @@ static void one_event_an_array_and_lines(void **state) {
   put_event(&fixture->body, "busy", "ada");
   buf_printf(&fixture->body, "]");
   post(fixture, client, "Application/JSON; Charset=\"UTF-8\"", "");
-  expect_answer(
-      fixture, client, 202,
-      "{\"accepted\":1,\"duplicates\":1,\"rejected\":["
-      "{\"index\":2,\"pointer\":\"/event_type\",\"error\":\"is required\"},"
-      "{\"index\":3,\"pointer\":\"\",\"error\":\"is a number; an object is wanted\"},"
-      "{\"index\":4,\"pointer\":\"/payload\",\"error\":\"the host says no\"},"
-      "{\"index\":5,\"pointer\":\"\",\"error\":\"this event cannot be taken now; send it again\","
-      "\"retry\":true}]}");
+  expect_answer(fixture, client, 202,
+                "{\"accepted\":1,\"duplicates\":1,\"rejected\":["
+                "{\"index\":2,\"pointer\":\"/event_type\",\"error\":\"is required\"},"
+                "{\"index\":3,\"pointer\":\"\",\"error\":\"is a number; an object is wanted\"},"
+                "{\"index\":4,\"pointer\":\"/payload\",\"error\":\"the host says no\"},"
+                "{\"index\":5,\"pointer\":\"\",\"error\":\"this event cannot be taken now; send it again\","
+                "\"retry\":true}]}");
 
   buf_clear(&fixture->body);
   put_event(&fixture->body, "e3", "ada");

@@ -26,7 +26,8 @@ enum message_counter {
 };
 
 struct message {
-  struct hash128 id; /**< of (user, what caused it, campaign, step): the idempotency key, the same in every replay */
+  struct hash128
+      id; /**< of (user, what caused it, campaign, step): the idempotency key, the same in every replay */
   struct entity user;
   struct str campaign, rule; /**< rule: file's path relative to the rules folder */
   struct str template_name;
