@@ -332,4 +332,31 @@ return kairos.rule {
     assert.same({ "one 1", "two 2", "woken" }, host:said("ada", 3))
     assert.same({ "bob1 1", "bob2 2" }, host:said("bob", 2))
   end)
+
+  it("keeps the outcome of a message to him", function()
+    local capped = [[
+local kairos = require "kairos"
+return kairos.rule {
+  name = "capped",
+  on = "test.happened",
+  act = function(_, user)
+    user:send { channel = "push", template = "said", cap = "1/1d", expires_in = "1s", data = { text = "soon" } }
+  end,
+}
+]]
+    host = Host.start { rules = { capped = capped }, config = { delivery = { paused = true } } }
+    host:accept { id = "one", user = "ada" }
+    local mend = stop_and_spoil()
+    host:run()
+    -- It expires, so that he has not used up his cap: that changes his record.
+    assert.truthy(process.eventually(20 * Host.patience, function() return (host:metric "kairos_users_spoiled" or 0) >= 1 end))
+    assert.equal(0, host:metric "kairos_recoveries")
+    host:stop()
+    mend()
+    host:run()
+    assert.truthy(process.eventually(20 * Host.patience, function()
+      local outcomes = host:ask("why", "ada")[1].outcomes
+      return #outcomes > 0 and outcomes[#outcomes].outcome == "expired"
+    end))
+  end)
 end)
