@@ -190,7 +190,8 @@ static void addresses(void **state) {
 
 static void neighbours(void **state) {
   (void)state;
-  expect("ingest: {max_past: 31d}\n", "f:1:20: ingest.max_past: found 31d, expected at most log.keep (30d)\n");
+  expect("ingest: {max_past: 31d}\n",
+         "f:1:20: ingest.max_past: found 31d, expected at most log.keep (30d)\n");
   expect("log:\n  keep: 30d\ningest:\n  max_past: 30d1ms\n",
          "f:4:13: ingest.max_past: found 30d1ms, expected at most log.keep (30d)\n");
   expect("log: {keep: 10d}\n", "f:1:13: log.keep: found 10d, expected at least ingest.max_past (30d)\n");
