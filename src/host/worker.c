@@ -242,7 +242,7 @@ int worker_start(struct worker **out, struct worker_shared *shared, uint32_t ind
   worker->timer_lateness =
       metric_histogram("kairos_timer_lateness_seconds", "From a timer's due time to its rule.", NULL);
   worker->users_spoiled = metric_counter(
-      "kairos_users_spoiled", "Look-ups of a user's record that found one that cannot be read.", NULL);
+      "kairos_users_spoiled_total", "Look-ups of a user's record that found one that cannot be read.", NULL);
   for (size_t i = 0; i < WATERMARK_BUCKETS; i++) worker->watermark[i] = INT64_MAX;
   buf_init(&worker->scratch);
   buf_init(&worker->entity);
