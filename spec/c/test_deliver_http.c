@@ -464,8 +464,6 @@ static void test_paused_while_the_probe_is_logged(void **state) {
   WAIT_FOR(atomic_load(&fixture->seq) == 2);
   assert_true(deliver_pause(fixture->deliver, STR("hook"), true));
   expect_outcome(fixture, 1, 1, OUTCOME_RETRY, 2, "not sent: the provider is paused");
-  unsetenv("KAIROS_FAILPOINTS");
-  failpoint_init();
   assert_int_equal(figure(fixture, "hook", "breaker"), 'h');
   deliver_pause(fixture->deliver, STR("hook"), false);
   expect_outcome(fixture, 2, 1, OUTCOME_ACCEPTED, 3, "200");
@@ -473,6 +471,8 @@ static void test_paused_while_the_probe_is_logged(void **state) {
   assert_int_equal(atomic_load(&server->received), 2);
   fixture_free(fixture);
   server_stop(server);
+  unsetenv("KAIROS_FAILPOINTS");
+  failpoint_init(); // threads read what is armed
 }
 
 static void test_one_slow_provider_delays_no_other(void **state) {
