@@ -310,7 +310,9 @@ return kairos.rule {
     local mend = stop_and_spoil()
     host:run()
     -- Two users of one block have timers that are due, and nobody else asks for anything.
-    assert.truthy(process.eventually(20 * Host.patience, function() return (host:metric "kairos_users_spoiled_total" or 0) >= 2 end))
+    assert.truthy(process.eventually(20 * Host.patience, function()
+      return (host:metric "kairos_users_spoiled_total" or 0) >= 2
+    end))
     local event = Host.event { id = "two", user = "ada" }
     for index = 1, 2 do
       local answer = host:post { event, Host.event { id = "bob" .. index, user = "bob" } }
@@ -349,7 +351,9 @@ return kairos.rule {
     local mend = stop_and_spoil()
     host:run()
     -- It expires, so that he has not used up his cap: that changes his record.
-    assert.truthy(process.eventually(20 * Host.patience, function() return (host:metric "kairos_users_spoiled_total" or 0) >= 1 end))
+    assert.truthy(process.eventually(20 * Host.patience, function()
+      return (host:metric "kairos_users_spoiled_total" or 0) >= 1
+    end))
     assert.equal(0, host:metric "kairos_recoveries")
     host:stop()
     mend()
