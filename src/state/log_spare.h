@@ -1,16 +1,16 @@
 /** Spare segments: files of log segments that nobody needs any more, `log/<number>.spare`, kept to be written
  * over.
  *
- * A group that is written into a file that is there already costs half of one by which a file grows: no page
- * has to be found for the cache, no block on the disk, and fdatasync(2) need not wait for the file system's
- * journal, nor for what others have in it (tools/bench.d/append.c). What a spare holds is never believed:
- * groups are checked with the salt of their segment's header (log_segment.h).
+ * A large group that is written into a file that is there already costs two thirds of one by which a file
+ * grows: no page has to be found for the cache, no block on the disk, and fdatasync(2) need not wait for the
+ * file system's journal, nor for what others have in it (tools/bench.d/append.c). What a spare holds is never
+ * believed: groups are checked with the salt of their segment's header (log_segment.h).
  */
 #pragma once
 
 #include "state/log_segment.h"
 
-/** Make a segment that nobody needs a spare, or delete it. Beside no one else who does so.
+/** Make a spare of a segment that nobody needs: it changes its name. One caller at a time.
  * @return 0 or an errno */
 int spare_keep(const char *directory, uint64_t number);
 /** Delete all spares but `most`. Any thread. What cannot be deleted is left. */
