@@ -116,6 +116,14 @@ static void put_name(struct buf *line, const char *name, bool json) {
   buf_printf(line, json ? "\"%s\":" : "%s=", name);
 }
 
+bool logger_again(int64_t *said_us) {
+  enum { EVERY_US = 60 * 1000 * 1000 };
+  int64_t now = clock_mono_us();
+  if (*said_us && now - *said_us < EVERY_US) return false;
+  *said_us = now;
+  return true;
+}
+
 void logger_mask(struct str text, char out[LOGGER_MASK_SIZE]) {
   if (!mask_keyed) {
     // Without a key a hash could be looked up.

@@ -33,6 +33,9 @@ enum { LOGGER_MASK_SIZE = 12 };
 void logger_mask(struct str text, char out[LOGGER_MASK_SIZE]);
 void logger_write(struct logger_site *site, enum logger_level level, const char *component,
                   const char *message, const struct logger_field *fields, size_t count);
+/** For what stays as it is once it is so: whether to say it again, once a minute.
+ * @param said_us  when that was last so, monotonic; 0: never. The caller's own */
+bool logger_again(int64_t *said_us);
 
 // clang-format off
 #define LOG_INT(name, value)  {name, LOGGER_INT, (int64_t)(value), {0, 0}}

@@ -66,11 +66,16 @@ const struct engine *decider_engine(const struct decider *decider) {
   return decider->options.engine;
 }
 
+/** No fan-out and no timer is what the next call comes from. */
+static void forget_origin(struct decider *decider) {
+  decider->reached = decider->call.fan_out = STR("");
+  decider->call.origin = (struct hash128){0};
+}
+
 void decide_begin(struct decider *decider, struct record *record, struct decision *out) {
   *out = (struct decision){0};
   decide_flights_trim(decider);
-  decider->reached = decider->call.fan_out = STR("");
-  decider->call.origin = (struct hash128){0};
+  forget_origin(decider);
   draft_begin(&decider->draft, record);
   decide_derived_begin(decider);
   decide_segments_begin(decider);
@@ -294,9 +299,7 @@ void decide_prepare(struct decider *decider, struct entity entity, const struct 
   call->timer = timer;
   call->needs = STR("");
   call->journey = NULL;
-  call->fan_out = STR("");
-  call->origin = (struct hash128){0};
-  decider->reached = STR("");
+  forget_origin(decider);
   decider->sender_count = 0;
   call->entity = entity;
   call->wall = wall;

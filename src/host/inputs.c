@@ -16,8 +16,7 @@ enum {
   AHEAD_RECORD = 4,
   SPOILED_MS = 60 * 1000, /**< a record that cannot be read is asked for again so much later, unless an event
                              comes */
-  TELL_EVERY_US = 60 * 1000 * 1000,
-  RECORDS_KEPT = 1 << 20 /**< bytes of memory that a fetch keeps for the next one */
+  RECORDS_KEPT = 1 << 20  /**< bytes of memory that a fetch keeps for the next one */
 };
 
 static void fetch_answered(struct mail *mail, bool cancelled);
@@ -211,11 +210,8 @@ static void refuse_spoiled(struct worker *worker, struct slot *slot) {
   }
 }
 
-/** Once a minute: a record that is spoiled stays so. */
 static void tell_spoiled(struct worker *worker, const struct slot *slot, const struct error *err) {
-  int64_t now = clock_mono_us();
-  if (worker->spoiled_told_us && now - worker->spoiled_told_us < TELL_EVERY_US) return;
-  worker->spoiled_told_us = now;
+  if (!logger_again(&worker->spoiled_told_us)) return;
   LOG_ERROR("store",
             "a user's record does not check out: all else of him waits, his events are answered \"retry\"",
             LOG_USER("user", slot_entity(slot).id), LOG_TEXT("error", err->message));

@@ -1,5 +1,5 @@
-/** The insides of the RocksDB store, for the files that are it: store_rocks.c (open, close), store_read.c,
- * store_write.c, store_run.c, store_index.c, store_fan_out.c, store_slices.c, store_marks.c,
+/** The insides of the RocksDB store, for the files that are it: store_rocks.c (open, close), store_tuning.c,
+ * store_read.c, store_write.c, store_run.c, store_index.c, store_fan_out.c, store_slices.c, store_marks.c,
  * store_mark_files.c, store_upgrade.c, seal.c, backup.c. */
 #pragma once
 
@@ -147,6 +147,15 @@ int store_failpoint(int errnum, const char *what, struct error *err);
 int store_enter(struct store *store, struct error *err);
 void store_leave(struct store *store);
 
+/* store_tuning.c: how RocksDB is set, and what each setting was measured to do */
+
+/** Make all options of RocksDB, and set its threads that merge. */
+void tuning_init(struct store *store);
+void tuning_deinit(struct store *store);
+/** Not every build of RocksDB has LZ4. Before a family is opened. */
+void tuning_without_compression(struct store *store);
+/** Of users' records that gather in memory (store_run.c). */
+size_t tuning_run_bytes(const struct store_options *options);
 /** RocksDB's own for so many sorted runs. */
 int slice_runs(enum slice_pace pace);
 

@@ -5,8 +5,6 @@
 #include "base/memory.h"
 #include "state/seen.h"
 
-enum { TELL_EVERY_US = 60 * 1000 * 1000 };
-
 /* ---- one at a time ---- */
 
 int store_get(struct store *store, rocksdb_column_family_handle_t *family, struct str key, struct buf *out,
@@ -133,17 +131,9 @@ static void place_records(struct store_fetch *fetch, const struct lookup *lookup
   }
 }
 
-/** Once a minute: what is spoiled stays so. */
-static bool tells(int64_t *told_us) {
-  int64_t now = clock_mono_us();
-  if (*told_us && now - *told_us < TELL_EVERY_US) return false;
-  *told_us = now;
-  return true;
-}
-
 static void tell_user_unreadable(struct store *store, struct str id, const struct error *err) {
   store->users_unreadable++;
-  if (tells(&store->users_told_us))
+  if (logger_again(&store->users_told_us))
     LOG_ERROR(
         "store", "a user's record cannot be read: all else of him waits, his events are answered \"retry\"",
         LOG_USER("user", id), LOG_TEXT("error", err->message), LOG_INT("so_far", store->users_unreadable));
@@ -195,7 +185,7 @@ static int find_mark(const struct mark_files *files, const struct store_fetch_it
 static void tell_unreadable(struct store *store, const struct error *err) {
   struct marks *marks = &store->marks;
   uint64_t count = atomic_fetch_add_explicit(&marks->unreadable, 1, memory_order_relaxed) + 1;
-  if (tells(&marks->told_us))
+  if (logger_again(&marks->told_us))
     LOG_ERROR("store", "dedup marks cannot be read: events that may be among them are answered \"retry\"",
               LOG_TEXT("error", err->message), LOG_INT("so_far", count));
 }
