@@ -187,18 +187,16 @@ void history_wait_over(lua_State *lua, const struct event *event) {
   add_step(lua, buf_str(&engine->map));
 }
 
-void history_finish(lua_State *lua) {
+void history_finish(lua_State *lua, const char *how) {
   const struct engine *engine = engine_of(lua);
   const struct journey *journey = engine->call->journey->journey;
   struct reader left = engine->replay.history;
   struct journey_step step;
   if (journey_step_next(&left, &step))
-    sandbox_end(
-        lua, ERROR_SCRIPT,
-        "the journey does not fit its source any more: its function ends, and step %u of its history is %.*s",
-        engine->replay.done + 1, STR_ARG(step.label));
-  if (journey->wait.op != JOURNEY_NONE && engine->replay.done == journey->steps)
     sandbox_end(lua, ERROR_SCRIPT,
-                "the journey does not fit its source any more: its function ends, and it waits at %.*s",
-                STR_ARG(journey->wait.label));
+                "the journey does not fit its source any more: %s, and step %u of its history is %.*s", how,
+                engine->replay.done + 1, STR_ARG(step.label));
+  if (journey->wait.op != JOURNEY_NONE && engine->replay.done == journey->steps)
+    sandbox_end(lua, ERROR_SCRIPT, "the journey does not fit its source any more: %s, and it waits at %.*s",
+                how, STR_ARG(journey->wait.label));
 }

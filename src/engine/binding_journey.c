@@ -99,7 +99,7 @@ static void run(lua_State *lua, struct engine *engine, const struct engine_code 
   push_user(lua, engine);
   push_event(lua, engine);
   lua_call(lua, 3, 0);
-  history_finish(lua);
+  history_finish(lua, "its function ends");
 }
 
 void engine_run_journey(lua_State *lua, struct engine *engine, const struct engine_code *code) {
@@ -215,13 +215,8 @@ static int journey_goal(lua_State *lua) {
 
 /** continue(state): afresh, with an empty history; the value given is then journey.state. */
 static int journey_continue(lua_State *lua) {
-  struct engine *engine = engine_of(lua);
   struct engine_journey_call *call = binding_journey_call(lua, "journey:continue");
-  if (call->journey->wait.op != JOURNEY_NONE && engine->replay.done == call->journey->steps)
-    sandbox_end(lua, ERROR_SCRIPT,
-                "the journey does not fit its source any more: it waits at %.*s, and here the source "
-                "continues afresh",
-                STR_ARG(call->journey->wait.label));
+  history_finish(lua, "its function continues afresh");
   buf_clear(&call->handed);
   lua_settop(lua, 2);
   if (!lua_isnil(lua, 2))

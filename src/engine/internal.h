@@ -277,8 +277,8 @@ void history_wait_over(lua_State *lua, const struct event *event);
 /** A pcall of the rule's has caught the error on top, which becomes text if it is none: if a step was asked
  * for and had no answer yet, that is its answer. */
 void history_failed(lua_State *lua);
-/** The function has returned. Raises if the history has more. */
-void history_finish(lua_State *lua);
+/** The function leaves its history behind. Raises if that has more. @param how  "its function ends" */
+void history_finish(lua_State *lua, const char *how);
 
 /* ---- bindings of kairos and user ---- */
 
