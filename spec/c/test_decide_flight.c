@@ -94,7 +94,6 @@ static int run(struct world *world, struct hash128 version, struct error *err) {
   int rc = decide_flight(decider, STR("cart"), version, &source, err);
   if (rc) return rc;
   assert_true(hash128_equal(source.rules[source.rule].version, version));
-  call->draft = &decider->draft;
   if (engine_run(source.engine, source.rule, call, err)) return err->code;
   struct reader reader = reader_of(buf_str(&call->messages));
   struct message message;

@@ -165,6 +165,38 @@ describe("a journey under way", function()
     assert.equal("moved on by two", host:said("bob", 4)[3])
     assert.same({}, host:ask("journeys", "--user", "bob"))
   end)
+
+  local named = {
+    flight = [[function(journey, history, user) return { name = user.first_name or "nobody" } end]],
+    before = [[if journey.state then say("moved " .. journey.state.name) return end]],
+  }
+
+  it("is moved by a function that reads the user, first of all that newer source does", function()
+    reload(host, telling("two", named))
+    go(host, "ada")
+    assert.same({ "begun by one", "moved nobody by two" }, host:said("ada", 2))
+    assert.equal(0, host:metric "kairos_recoveries")
+  end)
+
+  it("stays with nothing left of what a function that fails has written", function()
+    reload(host, telling("two", { flight = [[function(journey, history, user)
+      if user:once("moved", "30d") then error "a slip" end
+      return { name = "moved" }
+    end]] }))
+    go(host, "ada")
+    go(host, "ada")
+    assert.same({ "begun by one", "ended by one", "seen 0 by one" }, host:said("ada", 3))
+  end)
+
+  it("stays with its own where newer source that adopts it continues afresh before its history ends", function()
+    go(host, "ada")
+    assert.same({ "begun by one", "seen 0 by one" }, host:said("ada", 2))
+    local sooner = telling("two", { flight = '"adopt"' })
+      :gsub('say%("seen "', 'if not journey.state then journey:continue { n = 1 } end %0')
+    reload(host, sooner)
+    go(host, "ada")
+    assert.same({ "begun by one", "ended by one", "seen 0 by one" }, host:said("ada", 3))
+  end)
 end)
 
 describe("kairos journeys", function()
@@ -320,6 +352,18 @@ return kairos.journey {
   after_each(function()
     host:remove()
     files.remove(directory)
+  end)
+
+  it("are moved by a function that reads the user, where nothing else has run since the start", function()
+    host:accept { type = "begin", user = "ada" }
+    assert.same({ "1" }, host:said "ada")
+    files.write(host.rules .. "/staged/rule.lua",
+      (stages:gsub('"FLIGHT"', "function(_, _, user) return { name = user.first_name or 'nobody' } end", 1)
+        :gsub("data = { text = stage }", "data = { text = journey.state and journey.state.name or stage }")))
+    host:kill()
+    clock:set(1.1 * HOUR)
+    host:run()
+    assert.same({ "1", "nobody" }, host:said("ada", 2))
   end)
 
   it("say the same as without, once, through steps on and back, kills and newer source", function()

@@ -11,6 +11,7 @@ struct decider *decider_new(const struct decider_options *options) {
   decider->options = *options;
   draft_init(&decider->draft, options->record_max);
   engine_call_init(&decider->call);
+  decider->call.draft = &decider->draft;
   buf_init(&decider->key);
   buf_init(&decider->checks);
   buf_init(&decider->cause);
@@ -240,7 +241,6 @@ void decide_announce_messages(struct decider *decider, struct campaigns *campaig
 
 int decide_run(struct decider *decider, uint32_t rule, struct engine_call *call, struct error *err) {
   draft_mark(&decider->draft);
-  call->draft = &decider->draft;
   call->emit_max = ENGINE_EMIT_MAX - decider->derived.count;
   bool timed = campaign_is_timed(decider->campaigns, rule);
   int64_t before = timed ? clock_mono_us() : 0;

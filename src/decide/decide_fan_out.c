@@ -58,7 +58,6 @@ int decide_fan_out_begins(struct decider *decider, uint32_t index, struct engine
                           struct decision *out, struct error *err) {
   const struct engine_rule *rule = &decider->rules[index];
   draft_mark(&decider->draft);
-  call->draft = &decider->draft;
   call->gathers = true;
   int rc = engine_run(decider->options.engine, index, call, err);
   call->gathers = false;

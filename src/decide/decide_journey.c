@@ -51,7 +51,6 @@ static int is_meant(struct decider *decider, const struct journey *journey,
   struct engine_call *call = &decider->call;
   decide_journey_ask(decider, ENGINE_JOURNEY_EXIT, journey)->exit = index;
   draft_mark(&decider->draft);
-  call->draft = &decider->draft;
   engine_input(source->engine);
   int rc = engine_run(source->engine, source->rule, call, err);
   if (rc) draft_rollback(&decider->draft);
@@ -221,7 +220,6 @@ static int starts(struct decider *decider, const struct journey_source *source, 
   if (!source->asked->journey->when) return 1;
   decide_journey_ask(decider, ENGINE_JOURNEY_START, NULL);
   draft_mark(&decider->draft);
-  call->draft = &decider->draft;
   engine_input(source->engine);
   int rc = engine_run(source->engine, source->rule, call, err);
   if (rc == 0 && call->acted) return 1;

@@ -404,7 +404,6 @@ static int attempt(struct decider *decider, struct journey *journey, const struc
   uint32_t derived = decider->derived.count;
   draft_mark(&decider->draft);
   begin_sent(decider, journey);
-  call->draft = &decider->draft;
   call->journey->journey = journey;
   call->journey->held = hold != 0;
   int rc = run_on(decider, journey, source, fresh, hold, fits, err);
@@ -439,11 +438,10 @@ static int migrate(struct decider *decider, struct journey *journey, const struc
 
 /** Newer source takes it over, if it means to and the journey fits. @return 0: it has gone on there; an error
  * of that source; or 1: it stays, because of `why`, if that is set. */
-static int go_over(struct decider *decider, struct journey *journey, struct journey_source *source,
-                   int64_t hold, struct error *why, struct error *err) {
-  int index, takes = 1, rc = 0;
-  const struct engine_rule *today = newer_rule(decider, journey, &index);
-  if (!today) return 1;
+static int take_over(struct decider *decider, struct journey *journey, const struct engine_rule *today,
+                     int index, struct journey_source *source, int64_t hold, struct error *why,
+                     struct error *err) {
+  int takes = 1;
   struct journey_source newer = decide_journey_present(decider, (uint32_t)index);
   bool fits = true;
   newer.moves = JOURNEY_MOVES;
@@ -455,7 +453,7 @@ static int go_over(struct decider *decider, struct journey *journey, struct jour
   if (takes != 1) return 1;
   journey->version = today->version;
   journey->exits = today->journey->types;
-  rc = attempt(decider, journey, &newer, false, hold, &fits, err);
+  int rc = attempt(decider, journey, &newer, false, hold, &fits, err);
   if (fits) {
     *source = newer;
     return rc;
@@ -463,6 +461,22 @@ static int go_over(struct decider *decider, struct journey *journey, struct jour
   *why = *err;
   error_prefix(why, "it stays on its own source, and does not go on with the newer one");
   return 1;
+}
+
+/** The same with the newest source. Of a `flight` whose journey stays nothing is left: it may have written
+ * before it failed, or before what it made turned out not to fit. */
+static int go_over(struct decider *decider, struct journey *journey, struct journey_source *source,
+                   int64_t hold, struct error *why, struct error *err) {
+  int index;
+  const struct engine_rule *today = newer_rule(decider, journey, &index);
+  if (!today) return 1;
+  bool migrates = today->journey->flight == ENGINE_FLIGHT_MIGRATE;
+  struct draft_savepoint before = {0};
+  if (migrates) draft_save(&decider->draft, &before);
+  int rc = take_over(decider, journey, today, index, source, hold, why, err);
+  if (migrates && rc == 1) draft_restore(&decider->draft, &before);
+  draft_savepoint_deinit(&before);
+  return rc;
 }
 
 int decide_journey_go_on(struct decider *decider, const struct journey *journey,

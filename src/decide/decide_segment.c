@@ -182,7 +182,6 @@ static int judge(struct decider *decider, uint32_t index, bool silent, struct de
   struct engine_call *call = &decider->call;
   struct engine_judgement said;
   int64_t since = 0;
-  call->draft = &decider->draft;
   bool was = record_segment(decider->draft.record, segment->name, &since);
   int rc = engine_judge(decider->options.engine, index, call, &said, err);
   if (!decider->options.uncounted) metric_add(rc ? state->failed : state->judged, 1);

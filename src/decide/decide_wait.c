@@ -47,7 +47,6 @@ static bool wants_to_know(struct decider *decider, uint32_t index, struct engine
   struct error err = {0};
   if (!rule->needs_if) return true;
   draft_mark(&decider->draft);
-  call->draft = &decider->draft;
   call->asks = true;
   int rc = engine_run(decider->options.engine, index, call, &err);
   call->asks = false;
