@@ -91,6 +91,10 @@ static void integers_beyond_int64_become_doubles(void **state) {
   assert_becomes(*state,
                  STR("{\"a\":[100000000000000000000,-100000000000000000000],\"1000000000000000000000\":1}"),
                  "{\"a\":[1e+20,-1e+20],\"1000000000000000000000\":1}");
+  // None changes what stands beside it.
+  assert_becomes(*state,
+                 STR("[1234567890123456789,100000000000000000000,-9223372036854775808,-9223372036854775809]"),
+                 "[1234567890123456789,1e+20,-9223372036854775808,-9.223372036854776e+18]");
 }
 
 static void mistakes_are_named_and_located(void **state) {

@@ -7,8 +7,7 @@
 #include <stdlib.h>
 
 enum {
-  LONG_INTEGER_DIGITS = 19, /**< the shortest integer that may be outside int64 */
-  DOUBLE_DIGITS = 309       /**< the shortest that may be too large for a double */
+  DOUBLE_DIGITS = 309 /**< the shortest that may be too large for a double */
 };
 
 static bool is_digit(char c) {
@@ -19,7 +18,15 @@ static bool is_number_part(char c) {
   return is_digit(c) || c == '.' || c == 'e' || c == 'E' || c == '+' || c == '-';
 }
 
-/** The end of the next integer of LONG_INTEGER_DIGITS or more at or after `at`, or 0. */
+/** Whether simdjson has no type for it: it takes int64 and uint64. */
+static bool is_too_long(const char *digits, size_t count, bool negative) {
+  static const char int64_least[] = "9223372036854775808", uint64_most[] = "18446744073709551615";
+  const char *most = negative ? int64_least : uint64_most;
+  size_t len = strlen(most);
+  return count > len || (count == len && memcmp(digits, most, len) > 0);
+}
+
+/** The end of the next integer that is too long, at or after `at`, or 0. */
 static size_t find_long_integer(const char *text, size_t len, size_t at) {
   bool in_string = false;
   for (; at < len; at++) {
@@ -34,7 +41,8 @@ static size_t find_long_integer(const char *text, size_t len, size_t at) {
       size_t start = at;
       while (at < len && is_digit(text[at])) at++;
       bool integer = at == len || !is_number_part(text[at]);
-      if (integer && at - start >= LONG_INTEGER_DIGITS) return at;
+      bool negative = start > 0 && text[start - 1] == '-';
+      if (integer && is_too_long(text + start, at - start, negative)) return at;
       while (at < len && is_number_part(text[at])) at++;
       at--;
     }
