@@ -51,10 +51,6 @@ void engine_migrate_journey(lua_State *lua, struct engine *engine, const struct 
   engine->phase = ENGINE_WHEN;
   engine->replay = (struct engine_replay){0};
   luaL_checkstack(lua, 16, "too deep");
-  if (engine->call->event) { // before other tables are lent: the first to be pushed takes all others back
-    event_table_push(lua);
-    lua_pop(lua, 1);
-  }
   engine_push_handler(lua, engine, code->migrate);
   lua_rawgeti(lua, LUA_REGISTRYINDEX, engine->refs.journey);
   push_history(lua, call->journey);
