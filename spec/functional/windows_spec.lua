@@ -75,6 +75,20 @@ describe("a window", function()
     assert.truthy(said("num"):find("1 2 2 2 ", 1, true))
   end)
 
+  it("keeps apart ids that are numbers of 19 digits, and tells them whole", function()
+    local list = {}
+    for index, fields in ipairs {
+      buys("otto", now - 3, { amount = 1, sku = "LOW", shop = { name = "LOW" } }),
+      buys("otto", now - 2, { amount = 1, sku = "HIGH", shop = { name = "HIGH" } }),
+      buys("otto", now - 1, { amount = 1, sku = "LOW", shop = { name = "LOW" } }),
+      asks("otto", now, "low", "LOW"), asks("otto", now, "high", "HIGH"),
+    } do list[index] = Host.event(fields) end
+    local body = Host.json(list):gsub('"LOW"', "1234567890123456788"):gsub('"HIGH"', "1234567890123456789")
+    assert.equal(5, host:post(body).json.accepted)
+    assert.same({ "high 3 1 3 1234567890123456788 1234567890123456788 2", "low 3 2 3 1234567890123456788 1234567890123456788 2" },
+      said("otto", 2))
+  end)
+
   it("is (now - L, now]: what is exactly L old has left, what is a ms younger has not", function()
     host:accept(
       buys("edge", now - 10 * MINUTE, { amount = 1, sku = "left" }),

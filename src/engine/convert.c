@@ -3,7 +3,9 @@
 #include "engine/order.h"
 #include "event/utf8.h"
 
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 
 /** Registry key of the metatable that marks an empty map. */
 static const char empty_map;
@@ -57,6 +59,12 @@ static void push_deferred_members(lua_State *lua, struct reader *reader, uint32_
     lua_rawset(lua, -3);
   }
   if (left_out) deferred_mark(lua);
+}
+
+void convert_push_digits(lua_State *lua, int64_t integer) {
+  char digits[24];
+  int len = snprintf(digits, sizeof digits, "%" PRId64, integer);
+  lua_pushlstring(lua, digits, (size_t)len);
 }
 
 static void push_members(lua_State *lua, struct reader *reader, uint32_t count, enum sandbox_loan loan) {
