@@ -1,6 +1,7 @@
 -- Consent by purpose: what a user said is heard, by rules and by the gate, whenever it arrives.
 local Host = require "spec.functional.support.host"
 local Sink = require "spec.functional.support.sink"
+local process = require "spec.functional.support.process"
 local socket = require "socket"
 
 local telling = [[
@@ -199,6 +200,32 @@ describe("consent withdrawn while a message waits", function()
     socket.sleep(0.2)
     assert.equal(1, #sink:requests())
     assert.equal("cancelled", host:ask("why", "ada")[1].outcomes[1].outcome)
+    host:remove()
+    sink:remove()
+  end)
+
+  it("cancels it also where the configuration has its purpose no more", function()
+    local sink = Sink.start()
+    local host = Host.start { rules = { telling = telling }, env = { HOOK_SECRET = "whsec_" .. ("a"):rep(32) }, config = {
+      purposes = { purposes[1], { name = "offers", consent = "opt_out" } },
+      delivery = { paused = true },
+      providers = { { name = "hook", type = "webhook", url = sink.url, secret_env = "HOOK_SECRET" } },
+      routes = { webhook = "hook" },
+    } }
+    for index, user in ipairs { "ada", "bob", "cid" } do
+      host:accept(tell(user, tostring(index), { purpose = "offers", channel = "webhook" }))
+    end
+    host:accept(consent("granted", "cid", "offers"))
+    table.remove(host.config.purposes, 2)
+    host:rewrite_config()
+    host:restart()
+    host:accept(consent("withdrawn", "ada", "offers"))
+    host:command "resume"
+    assert.equal(2, #sink:await(2))
+    assert.truthy(process.eventually(10 * Host.patience, function()
+      return host:ask("why", "ada")[1].outcomes[1].outcome == "cancelled"
+    end))
+    assert.equal(2, #sink:requests())
     host:remove()
     sink:remove()
   end)

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
+#include <strings.h>
 
 struct str {
   const char *data;
@@ -21,6 +22,11 @@ static inline struct str str_from(const char *text) {
 
 static inline bool str_equal(struct str a, struct str b) {
   return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+/** The same but for the case of ASCII's letters. */
+static inline bool str_equal_caseless(struct str a, struct str b) {
+  return a.len == b.len && (a.len == 0 || strncasecmp(a.data, b.data, a.len) == 0);
 }
 
 /** By bytes; what begins the other comes before it. @return less than, equal to or greater than 0 */

@@ -1,6 +1,7 @@
 /* What the host itself makes of an event: suppressions, consent, timers it cancels, windows, the profile. */
 #include "decide/decide_internal.h"
 #include "decide/window_take.h"
+#include "state/address.h"
 
 /** Of an event that tells of a consent, bytes; a longer source is not kept. */
 enum { CONSENT_PURPOSE_MAX = 64, CONSENT_SOURCE_MAX = 256 };
@@ -34,16 +35,28 @@ static bool payload_text(const struct event *event, struct str key, struct str *
   return true;
 }
 
-/** Feedback that ends a channel for a user. A soft bounce does not: the address may work tomorrow. */
+/** A bounce that may not happen tomorrow. Providers spell these words as they like. */
+static bool passes(struct str bounce) {
+  return str_equal_caseless(bounce, STR("soft")) || str_equal_caseless(bounce, STR("transient")) ||
+         str_equal_caseless(bounce, STR("block"));
+}
+
+/** Whether the event tells of an address that is not the user's: a message may have gone elsewhere, and he
+ * may have another one since. */
+static bool is_of_another(const struct decider *decider, const struct event *event, struct str channel) {
+  struct str address, to;
+  if (!payload_text(event, STR("to"), &to)) return false;
+  address = record_address(decider->draft.record, channel);
+  return address.len && !str_equal_caseless(address, to);
+}
+
+/** Feedback that ends a channel for a user. */
 static int suppress_from(struct decider *decider, const struct event *event, int64_t wall,
                          struct error *err) {
   struct str reason, channel = STR("email"), bounce;
   if (str_equal(event->type, STR("message.bounced"))) {
     reason = STR("bounced");
-    if (payload_text(event, STR("bounce_type"), &bounce) &&
-        (str_equal(bounce, STR("soft")) || str_equal(bounce, STR("transient")) ||
-         str_equal(bounce, STR("block"))))
-      return 0;
+    if (payload_text(event, STR("bounce_type"), &bounce) && passes(bounce)) return 0;
   } else if (str_equal(event->type, STR("message.complained"))) {
     reason = STR("complained");
   } else if (str_equal(event->type, STR("message.unsubscribed"))) {
@@ -54,6 +67,7 @@ static int suppress_from(struct decider *decider, const struct event *event, int
   }
   // A name of no channel would keep nothing back, and each new one would take more of the user's record.
   if (payload_text(event, STR("channel"), &channel) && config_channel(channel) < 0) channel = STR("*");
+  if (str_equal(reason, STR("bounced")) && is_of_another(decider, event, channel)) return 0;
   struct effect effect = {.type = EFFECT_SUPPRESS, .suppress = {channel, reason, wall}};
   int rc = draft_add(&decider->draft, &effect, err);
   if (rc == 0 && decider->options.observer.suppressed)
@@ -62,12 +76,12 @@ static int suppress_from(struct decider *decider, const struct event *event, int
 }
 
 void decide_announce_consent(struct decider *decider, struct entity entity, const struct consent *consent) {
-  const struct config_purpose *purpose = config_purpose(decider->options.config, consent->purpose);
-  if (!purpose || consent->granted || !decider->options.observer.withdrawn) return;
+  if (consent->granted || !decider->options.observer.withdrawn) return;
   for (int i = 0; i < CONFIG_CHANNELS; i++) {
     struct str channel = str_from(config_channel_names[i]);
     bool meant = str_equal(consent->channel, STR("*")) || str_equal(consent->channel, channel);
-    if (meant && !consent_allows(decider->draft.record, purpose, channel, NULL))
+    if (meant &&
+        !consent_allows_named(decider->draft.record, decider->options.config, consent->purpose, channel))
       decider->options.observer.withdrawn(decider->options.observer.context, entity, consent->purpose,
                                           channel);
   }

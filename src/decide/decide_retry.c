@@ -98,10 +98,9 @@ int decide_resend(struct decider *decider, struct record *record, const struct m
     return error_set(err, ERROR_INVALID,
                      "the user must get nothing on this channel (%.*s); drop the letter instead",
                      STR_ARG(suppression.reason));
-  const struct config_purpose *purpose = config_purpose(decider->options.config, message->purpose);
-  if (purpose && !consent_allows(record, purpose, message->channel, NULL))
-    return error_set(err, ERROR_INVALID, "the user does not consent to %s; drop the letter instead",
-                     purpose->name);
+  if (!consent_allows_named(record, decider->options.config, message->purpose, message->channel))
+    return error_set(err, ERROR_INVALID, "the user does not consent to %.*s; drop the letter instead",
+                     STR_ARG(message->purpose));
   struct effect effect = {.type = EFFECT_MESSAGE,
                           .message = {.message = *message, .verdict = {.pass = true}}};
   effect.message.message.journey =
@@ -110,7 +109,7 @@ int decide_resend(struct decider *decider, struct record *record, const struct m
   struct gate_question question = {.record = record,
                                    .message = &effect.message.message,
                                    .config = decider->options.config,
-                                   .purpose = purpose,
+                                   .purpose = config_purpose(decider->options.config, message->purpose),
                                    .now = message->at,
                                    .wall = message_counted_at(message)};
   draft_mark(&decider->draft);

@@ -175,12 +175,12 @@ static bool pass_record(struct deliver *deliver, struct provider *provider, stru
                         const struct message *message, int64_t now_ms) {
   struct record record;
   struct suppression found = {.reason = STR("consent withdrawn")};
-  const struct config_purpose *purpose = config_purpose(deliver->config, message->purpose);
   record_init(&record);
   int rc = store_get_user(deliver->store, message->user, &record, NULL);
   if (rc == ERROR_NOT_FOUND) rc = 0; // nothing is known of the user, so nothing was said
-  bool forbidden = rc == 0 && (record_suppressed(&record, message->channel, &found) ||
-                               (purpose && !consent_allows(&record, purpose, message->channel, NULL)));
+  bool forbidden =
+      rc == 0 && (record_suppressed(&record, message->channel, &found) ||
+                  !consent_allows_named(&record, deliver->config, message->purpose, message->channel));
   if (rc == 0 && !forbidden && entry->attempts == 0 && record_journey_recalled(&record, message->journey)) {
     forbidden = true;
     found.reason = STR("the journey ended before it could go");

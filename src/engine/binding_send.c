@@ -2,6 +2,7 @@
 #include "base/suggest.h"
 #include "engine/convert.h"
 #include "engine/internal.h"
+#include "state/address.h"
 
 #include <stdio.h>
 
@@ -14,11 +15,6 @@ enum {
 
 static const char *const fields[] = {"channel",  "template",   "data",  "purpose", "cap",      "on_cap",
                                      "once_per", "expires_in", "limit", "to",      "provider", NULL};
-
-/** Which attribute holds the address on a channel. */
-static const struct {
-  const char *channel, *attribute;
-} addresses[] = {{"email", "email"}, {"sms", "phone"}, {"push", "push_token"}};
 
 /** The same cause gives the same id, in every replay; of a journey, the same step. */
 static struct hash128 message_id(struct engine *engine, struct str campaign) {
@@ -82,19 +78,6 @@ static struct str check_provider(lua_State *lua, struct str channel, struct str 
                   STR_ARG(wanted), STR_ARG(buf_str(&engine->text)));
   }
   return str_from(provider->name);
-}
-
-/** Address from the profile, "" if it has none: the gate says so. Borrowed from the record. */
-static struct str address_of(const struct engine *engine, struct str channel) {
-  struct str value;
-  for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
-    if (!str_equal(channel, str_from(addresses[i].channel))) continue;
-    if (!record_attribute(engine->call->draft->record, str_from(addresses[i].attribute), &value))
-      return STR("");
-    struct value head = value_head(value);
-    return head.type == VALUE_STRING ? head.string : STR("");
-  }
-  return STR("");
 }
 
 /** Bytes of the data given. */
@@ -276,7 +259,7 @@ int binding_send(lua_State *lua) {
   message.to = binding_field(lua, 2, "to", false, method);
   if (message.to.len > ADDRESS_MAX)
     sandbox_raise(lua, ERROR_SCRIPT, "`to` of %s is longer than %d bytes", method, ADDRESS_MAX);
-  if (!message.to.len) message.to = address_of(engine, message.channel);
+  if (!message.to.len) message.to = record_address(engine->call->draft->record, message.channel);
   message.purpose = binding_purpose(lua, binding_field(lua, 2, "purpose", false, method));
   set_cap(lua, &message, method);
   set_limit(lua, &message, method);

@@ -3,8 +3,6 @@
 #include "base/memory.h"
 #include "ingest/routes.h"
 
-#include <strings.h>
-
 void request_init(struct request *request) {
   *request = (struct request){.key = -1};
 }
@@ -138,10 +136,6 @@ static struct str trim(struct str text) {
   return text;
 }
 
-static bool equal_caseless(struct str a, struct str b) {
-  return a.len == b.len && strncasecmp(a.data, b.data, a.len) == 0;
-}
-
 /** Take what stands before the next `separator` off `text`. */
 static struct str split(struct str *text, char separator) {
   const char *at = memchr(text->data, separator, text->len);
@@ -157,19 +151,19 @@ static bool charset_known(struct str charset) {
     charset.data++;
     charset.len -= 2;
   }
-  return equal_caseless(charset, STR("utf-8")) || equal_caseless(charset, STR("us-ascii"));
+  return str_equal_caseless(charset, STR("utf-8")) || str_equal_caseless(charset, STR("us-ascii"));
 }
 
 static void read_type(struct request *request, struct str value) {
   bool again = request->type != GIVEN_NOT;
   struct str type = split(&value, ';');
-  request->media = equal_caseless(type, STR("application/json"))       ? MEDIA_JSON
-                   : equal_caseless(type, STR("application/x-ndjson")) ? MEDIA_NDJSON
-                                                                       : MEDIA_NONE;
+  request->media = str_equal_caseless(type, STR("application/json"))       ? MEDIA_JSON
+                   : str_equal_caseless(type, STR("application/x-ndjson")) ? MEDIA_NDJSON
+                                                                           : MEDIA_NONE;
   while (value.len > 0) {
     struct str parameter = split(&value, ';');
     struct str name = split(&parameter, '=');
-    if (equal_caseless(name, STR("charset")) && !charset_known(trim(parameter)))
+    if (str_equal_caseless(name, STR("charset")) && !charset_known(trim(parameter)))
       request->charset_refused = true;
   }
   request->type =
@@ -177,8 +171,8 @@ static void read_type(struct request *request, struct str value) {
 }
 
 static void read_encoding(struct request *request, struct str value) {
-  if (value.len == 0 || equal_caseless(value, STR("identity"))) return;
-  bool gzip = equal_caseless(value, STR("gzip")) || equal_caseless(value, STR("x-gzip"));
+  if (value.len == 0 || str_equal_caseless(value, STR("identity"))) return;
+  bool gzip = str_equal_caseless(value, STR("gzip")) || str_equal_caseless(value, STR("x-gzip"));
   request->encoding = gzip && request->encoding == GIVEN_NOT ? GIVEN_KNOWN : GIVEN_UNKNOWN;
 }
 
@@ -209,7 +203,7 @@ void request_value_end(struct request *request, const struct keys *keys) {
     break;
   case HEADER_AUTHORIZATION: {
     struct str scheme = split(&value, ' ');
-    if (equal_caseless(scheme, STR("Bearer"))) read_key(request, keys, trim(value));
+    if (str_equal_caseless(scheme, STR("Bearer"))) read_key(request, keys, trim(value));
     break;
   }
   case HEADER_API_KEY:
@@ -222,11 +216,12 @@ void request_value_end(struct request *request, const struct keys *keys) {
     read_encoding(request, value);
     break;
   case HEADER_TRANSFER_ENCODING:
-    request->transfer =
-        request->transfer == GIVEN_NOT && equal_caseless(value, STR("chunked")) ? GIVEN_KNOWN : GIVEN_UNKNOWN;
+    request->transfer = request->transfer == GIVEN_NOT && str_equal_caseless(value, STR("chunked"))
+                            ? GIVEN_KNOWN
+                            : GIVEN_UNKNOWN;
     break;
   case HEADER_EXPECT:
-    request->expect = equal_caseless(value, STR("100-continue")) ? GIVEN_KNOWN : GIVEN_UNKNOWN;
+    request->expect = str_equal_caseless(value, STR("100-continue")) ? GIVEN_KNOWN : GIVEN_UNKNOWN;
     break;
   case HEADER_FEEDBACK_ID:
   case HEADER_FEEDBACK_TIMESTAMP:

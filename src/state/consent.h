@@ -18,3 +18,13 @@ static inline bool consent_allows(const struct record *record, const struct conf
   if (said) *said = found;
   return found.granted;
 }
+
+/** The same of a message that was decided before, by its purpose's name ("": it has none). Of a purpose that
+ * the configuration has no more a no holds as before, and silence is none. */
+static inline bool consent_allows_named(const struct record *record, const struct config *config,
+                                        struct str name, struct str channel) {
+  const struct config_purpose *purpose = config_purpose(config, name);
+  struct consent found;
+  if (purpose) return consent_allows(record, purpose, channel, NULL);
+  return !record_consent(record, name, channel, &found) || found.granted;
+}
