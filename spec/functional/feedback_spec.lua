@@ -132,6 +132,30 @@ describe("what a provider reports", function()
     assert.equal("seen 1, went to https://shop.example/x", message.body)
   end)
 
+  it("silences the user for a bounce of the address that is his, and of no other", function()
+    local function bounce(user, id, more)
+      local one = { event = "bounce", sg_event_id = id, message_id = "m", user = user, timestamp = os.time() }
+      for name, value in pairs(more) do one[name] = value end
+      return one
+    end
+    for _, user in ipairs { "dora", "emil", "finn" } do
+      host:request { body = Host.json { Host.event { type = "identify", user = user,
+        payload = { email = user .. "@mail.example" } } }, headers = { ["X-Api-Key"] = "SG.other" } }
+    end
+    assert.equal(5, sendgrid({ bounce("dora", "b1", { email = "friend@mail.example" }),
+      bounce("emil", "b2", { email = "Emil@Mail.example" }), bounce("finn", "b3", {}),
+      bounce("gina", "b4", { email = "gina@mail.example" }),
+      bounce("hans", "b5", { event = "spamreport", email = "old@mail.example" }),
+    }).json.accepted)
+    assert.is_nil(suppressed("dora").email)
+    for _, user in ipairs { "emil", "finn", "gina" } do assert.equal("bounced", suppressed(user).email) end
+    assert.equal("complained", suppressed("hans").email)
+    local now = Host.now()
+    local full = { id = "t1", type = "message.bounced", timestamp = now, user = "ivan", data = { bounce_type = "Transient" } }
+    assert.equal(1, webhook({ full }).json.accepted)
+    assert.same({}, suppressed "ivan")
+  end)
+
   it("comes from SendGrid for as long as it tries, and as dedup knows what came before", function()
     local reports = { { event = "open", sg_event_id = "late", message_id = "m", user = "fay", timestamp = os.time() } }
     local answer = sendgrid(reports, { at = os.time() - 24 * 3600 + 60 })

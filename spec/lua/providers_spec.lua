@@ -154,7 +154,8 @@ describe("sendgrid", function()
     local refused = { errors = { { message = "ada@example.org is bad", field = "personalizations.0.to.0.email" } } }
     assert.same({ kind = "rejected", detail = "400 personalizations.0.to.0.email" },
       sendgrid.verdict(response(400, { json = refused })))
-    for _, status in ipairs { 429, 500, 502, 503, 504 } do
+    assert.equal("ambiguous", sendgrid.verdict(response(504)).kind)
+    for _, status in ipairs { 429, 500, 502, 503 } do
       assert.equal("retry", sendgrid.verdict(response(status)).kind, status)
     end
     for _, status in ipairs { 400, 401, 403, 404, 413 } do

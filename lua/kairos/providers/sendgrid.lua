@@ -75,7 +75,9 @@ function sendgrid.verdict(response)
   local errors = type(response.json) == "table" and response.json.errors
   local first = type(errors) == "table" and errors[1]
   local field = type(first) == "table" and type(first.field) == "string" and " " .. first.field or ""
-  if status == 429 or status >= 500 then
+  if status == 504 then -- a gateway gave up on the server behind it, which may have taken the mail
+    return { kind = "ambiguous", detail = "504" .. field }
+  elseif status == 429 or status >= 500 then
     return { kind = "retry", detail = ("%d"):format(status) .. field }
   end
   return { kind = "rejected", detail = ("%d"):format(status) .. field }
@@ -109,6 +111,7 @@ function sendgrid.feedback(request)
           url = report.url,
           reason = report.reason,
           -- "blocked": refused this time; a bounce is for good
+          to = report.event == "bounce" and report.email or nil,
           bounce_type = report.event == "bounce" and (report.type == "blocked" and "block" or "hard") or nil,
         },
       }
