@@ -1,8 +1,10 @@
 // links: base
-/* Log lines: both formats, hostile text, masked users, the limit a call site. */
+/* Log lines: both formats, hostile text, masked users, the limit a call site, readers that stall. */
 #include "base/logger.h"
 
+#include <fcntl.h>
 #include <pthread.h>
+#include <pty.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -170,6 +172,108 @@ static void threads_keep_lines_whole(void **state) {
   }
 }
 
+/** Put `fd` in the place of stderr and fill it up. @return how many bytes it took. */
+static size_t stderr_full(int fd) {
+  real_stderr = dup(STDERR_FILENO);
+  dup2(fd, STDERR_FILENO);
+  int flags = fcntl(fd, F_GETFL);
+  fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+  size_t taken = 0;
+  for (ssize_t written; (written = write(fd, ".", 1)) > 0;) taken += (size_t)written;
+  fcntl(fd, F_SETFL, flags);
+  return taken;
+}
+
+static void stderr_back(void) {
+  dup2(real_stderr, STDERR_FILENO);
+  close(real_stderr);
+}
+
+/** Read `len` bytes. */
+static void take(int fd, size_t len) {
+  static char bytes[4096];
+  while (len > 0) {
+    ssize_t count = read(fd, bytes, len < sizeof bytes ? len : sizeof bytes);
+    assert_true(count > 0);
+    len -= (size_t)count;
+  }
+}
+
+static void a_reader_that_stalls_costs_lines_alone(void **state) {
+  (void)state;
+  logger_init(LOGGER_INFO, LOGGER_LOGFMT, false);
+  usleep(1100000);
+  int ends[2];
+  assert_int_equal(pipe(ends), 0);
+  // Where a write blocks, the test ends.
+  alarm(20);
+  size_t taken = stderr_full(ends[1]);
+  for (int i = 0; i < 6; i++) {
+    if (i == 4) take(ends[0], taken);
+    LOG_INFO("log", "stalled", LOG_INT("i", i));
+  }
+  stderr_back();
+  alarm(0);
+  close(ends[1]);
+  static char text[4096];
+  size_t len = 0;
+  for (ssize_t count; (count = read(ends[0], text + len, sizeof text - 1 - len)) > 0;) len += (size_t)count;
+  text[len] = 0;
+  close(ends[0]);
+  assert_int_equal(count_lines(text), 2);
+  assert_non_null(strstr(text, "msg=\"stalled\" i=4 dropped=4\n"));
+  assert_non_null(strstr(text, "msg=\"stalled\" i=5\n"));
+}
+
+static void a_line_longer_than_the_room_is_cut_and_the_next_is_whole(void **state) {
+  (void)state;
+  logger_init(LOGGER_INFO, LOGGER_LOGFMT, false);
+  int ends[2];
+  assert_int_equal(pipe(ends), 0);
+  static char part[3000], text[65536 + 1];
+  memset(part, 'x', sizeof part - 1);
+  alarm(20);
+  stderr_full(ends[1]);
+  take(ends[0], 4096);
+  LOG_INFO("log", "long", LOG_TEXT("one", part), LOG_TEXT("two", part));
+  take(ends[0], 4096);
+  LOG_INFO("log", "next");
+  stderr_back();
+  alarm(0);
+  close(ends[1]);
+  size_t len = 0;
+  for (ssize_t count; (count = read(ends[0], text + len, sizeof text - 1 - len)) > 0;) len += (size_t)count;
+  text[len] = 0;
+  close(ends[0]);
+  const char *cut = strstr(text, "msg=\"long\" one=xxx"), *next = strstr(text, "msg=\"next\"\n");
+  assert_non_null(cut);
+  assert_non_null(next);
+  assert_int_equal(count_lines(cut), 2);
+  assert_true(cut < next);
+}
+
+static void a_terminal_that_is_not_read_costs_lines_alone(void **state) {
+  (void)state;
+  logger_init(LOGGER_INFO, LOGGER_LOGFMT, false);
+  int ends[2];
+  assert_int_equal(openpty(&ends[0], &ends[1], NULL, NULL, NULL), 0);
+  static char part[1000];
+  memset(part, 'x', sizeof part - 1);
+  real_stderr = dup(STDERR_FILENO);
+  dup2(ends[1], STDERR_FILENO);
+  alarm(20);
+  // Each from a site of its own, as the limit a site would hide that they are lost.
+  for (int i = 0; i < 200; i++) {
+    struct logger_site site = {0};
+    struct logger_field fields[] = {LOG_TEXT("text", part)};
+    logger_write(&site, LOGGER_INFO, "log", "terminal", fields, 1);
+  }
+  stderr_back();
+  alarm(0);
+  close(ends[0]);
+  close(ends[1]);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(logfmt),
@@ -180,6 +284,9 @@ int main(void) {
       cmocka_unit_test(long_text_is_cut),
       cmocka_unit_test(a_site_is_limited_and_says_so),
       cmocka_unit_test(threads_keep_lines_whole),
+      cmocka_unit_test(a_reader_that_stalls_costs_lines_alone),
+      cmocka_unit_test(a_line_longer_than_the_room_is_cut_and_the_next_is_whole),
+      cmocka_unit_test(a_terminal_that_is_not_read_costs_lines_alone),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

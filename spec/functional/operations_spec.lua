@@ -259,6 +259,21 @@ describe("logs", function()
     host:stop()
     assert.equal("", host:output())
   end)
+
+  it("are lost where nobody reads them, and the host goes on", function()
+    host = Host.new { rules = { telling = telling } }
+    -- A pipe that is full, and that its own writer keeps open.
+    local script = 'mkfifo "$0" && exec 3<>"$0" && head -c 65536 /dev/zero >&3 && exec "$@" 2>&3 3>&-'
+    host.process = process.start {
+      command = { "bash", "-c", script, host.directory .. "/unread", Host.binary, "run", "--config", host.config_file },
+      output = host.log,
+    }
+    assert.is_true(host:ready())
+    host:accept { type = "tell", user = "ada", payload = { fail = true } }
+    host:dead(1)
+    host:accept { user = "ada" }
+    assert.equal(0, host:stop())
+  end)
 end)
 
 describe("the service unit", function()

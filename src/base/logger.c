@@ -4,10 +4,15 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 #define XXH_INLINE_ALL
@@ -16,6 +21,8 @@
 /** A value longer than this is cut: a line stays a line. */
 #define TEXT_MAX         4096
 #define LINES_PER_SECOND 10
+/** What a terminal that polls writable takes at least; the kernel hands out its room by 256 bytes. */
+#define TERMINAL_ROOM 128
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
 
@@ -168,6 +175,40 @@ static void put_time(struct buf *line) {
   buf_printf(line, "%s.%03dZ", text, (int)(now % 1000));
 }
 
+/** @return the bytes that a descriptor which polls writable takes without blocking. */
+static size_t room_of(int fd) {
+  struct stat status;
+  if (fstat(fd, &status)) return PIPE_BUF;
+  return S_ISREG(status.st_mode) ? SIZE_MAX : S_ISCHR(status.st_mode) ? TERMINAL_ROOM : PIPE_BUF;
+}
+
+/** A line that has room is one write, so that child processes do not mix theirs with it. A reader that went
+ * away or does not keep up costs lines, never the host: not by O_NONBLOCK, which whoever shares the open file
+ * would get too. A line longer than the room goes in pieces; if it has to be cut, the next line begins anew.
+ * @return whether all of it was written */
+static bool put_out(struct str line) {
+  // What polls writable has room for one of us. Nobody waits for it long: no write under it blocks.
+  static pthread_mutex_t one_writer = PTHREAD_MUTEX_INITIALIZER;
+  static bool cut;
+  size_t room = room_of(STDERR_FILENO), at = 0;
+  pthread_mutex_lock(&one_writer);
+  while (at < line.len) {
+    struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&ready, 1, 0) < 0 && errno == EINTR) continue;
+    if (!(ready.revents & POLLOUT)) break;
+    size_t len = line.len - at < room - cut ? line.len - at : room - cut;
+    struct iovec parts[] = {{"\n", cut}, {(void *)(uintptr_t)(line.data + at), len}};
+    ssize_t written = writev(STDERR_FILENO, parts, 2);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) break;
+    at += (size_t)written - cut;
+    cut = false;
+  }
+  if (at > 0 && at < line.len) cut = true;
+  pthread_mutex_unlock(&one_writer);
+  return at == line.len;
+}
+
 void logger_write(struct logger_site *site, enum logger_level level, const char *component,
                   const char *message, const struct logger_field *fields, size_t count) {
   uint32_t dropped;
@@ -193,14 +234,6 @@ void logger_write(struct logger_site *site, enum logger_level level, const char 
   }
   if (json) buf_put_u8(&line, '}');
   buf_put_u8(&line, '\n');
-  // One write a line, so that threads and child processes do not mix theirs. A reader that went away or does
-  // not keep up costs lines, never the host.
-  for (size_t at = 0; at < line.len;) {
-    ssize_t written = write(STDERR_FILENO, line.data + at, line.len - at);
-    if (written > 0)
-      at += (size_t)written;
-    else if (written == 0 || errno != EINTR)
-      break;
-  }
+  if (!put_out(buf_str(&line))) __atomic_fetch_add(&site->dropped, dropped + 1, __ATOMIC_RELAXED);
   buf_deinit(&line);
 }

@@ -2,7 +2,8 @@
  *
  * Personal data never gets in: a user id goes through LOG_USER, which writes a short keyed hash unless the
  * configuration says otherwise, and payloads are not logged at all. A call site that fires more than its
- * share (10 lines a second) is silenced, and its next line says how many were dropped. Any thread.
+ * share (10 lines a second) is silenced, and its next line says how many were dropped. So it is with lines
+ * that stderr has no room for: none blocks. Any thread.
  */
 #pragma once
 
@@ -31,6 +32,8 @@ bool logger_enabled(enum logger_level level);
 /** What a user id is written as while ids are not shown: "~" and ten hex digits, terminated. */
 enum { LOGGER_MASK_SIZE = 12 };
 void logger_mask(struct str text, char out[LOGGER_MASK_SIZE]);
+/** A line up to PIPE_BUF bytes is written whole or not at all, to a pipe or file; a longer one, and any to a
+ * terminal, in pieces, of which the last may be missing if the reader stalls meanwhile. */
 void logger_write(struct logger_site *site, enum logger_level level, const char *component,
                   const char *message, const struct logger_field *fields, size_t count);
 /** For what stays as it is once it is so: whether to say it again, once a minute.
