@@ -15,6 +15,10 @@ static int set_up_patient(void **state) {
   return set_up_with(state, "http: {max_body: 1MB, max_header: 2KB, max_connections: 900}\n");
 }
 
+static int set_up_little_room(void **state) {
+  return set_up_with(state, "http: {max_body: 1MB, body_memory: 1MB}\n");
+}
+
 static int set_up_few_items(void **state) {
   return set_up_with(state, "{http: {max_body: 1MB}, ingest: {max_items: 100}}\n");
 }
@@ -361,6 +365,44 @@ static void all_bodies_together_are_bounded(void **state) {
   close(client);
 }
 
+/** Anybody may ask for a host's health, so what is sent with it takes no room of events. */
+static void bodies_that_nobody_wants_take_no_room(void **state) {
+  struct fixture *fixture = *state;
+  enum { CLIENTS = 12, PART = 200 << 10, SMALL = 60 << 10 };
+  static const char *const paths[] = {"healthz", "readyz", "metrics"};
+  static char part[PART];
+  memset(part, ' ', sizeof part);
+  char head[128];
+  int clients[CLIENTS];
+  for (int i = 0; i < CLIENTS; i++) {
+    clients[i] = client_connect(fixture->host);
+    snprintf(head, sizeof head, "GET /%s HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", paths[i % 3],
+             i < 3 ? 1000000 : SMALL);
+    client_send(clients[i], str_from(head));
+    // Of the small ones all but the last byte, so that they are under way.
+    client_send(clients[i], (struct str){part, i < 3 ? PART : SMALL - 1});
+  }
+  for (int i = 0; i < 3; i++) {
+    expect_answer(fixture, clients[i], 413, "no body is wanted here");
+    close(clients[i]);
+  }
+  buf_clear(&fixture->body);
+  buf_reserve(&fixture->body, PART);
+  memset(fixture->body.data, ' ', PART);
+  fixture->body.len = PART;
+  put_event(&fixture->body, "e", "ada");
+  int client = client_connect(fixture->host);
+  post(fixture, client, "application/json", "");
+  expect_answer(fixture, client, 202, NULL);
+  close(client);
+  for (int i = 3; i < CLIENTS; i++) {
+    client_send(clients[i], STR(" GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"));
+    expect_answer(fixture, clients[i], 200, NULL);
+    expect_answer(fixture, clients[i], 200, "\"ok\"");
+    close(clients[i]);
+  }
+}
+
 /** What a mail on the ingest's thread has seen of refused requests that wait for their turn. */
 static struct {
   atomic_uint refused;
@@ -465,6 +507,7 @@ int main(void) {
       TEST(who_never_reads_is_dropped, set_up),
       TEST(too_many_connections, set_up),
       TEST(all_bodies_together_are_bounded, set_up),
+      TEST(bodies_that_nobody_wants_take_no_room, set_up_little_room),
       TEST(a_refused_batch_holds_no_events, set_up_few_items),
       TEST(many_connections_at_once, set_up_patient),
       TEST(garbage, set_up_patient),

@@ -6,7 +6,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/** A refused request's body up to this size is read and dropped, so that the connection can go on. */
+/** A body that nobody wants, of a refused request or a GET, is read and dropped up to this size, so that the
+ * connection can go on. */
 enum { SWALLOW_MAX = 64 << 10 };
 
 static struct connection *connection_of(llhttp_t *parser) {
@@ -177,9 +178,11 @@ static int on_body(llhttp_t *parser, const char *at, size_t len) {
   struct request *request = &connection->request;
   struct exchange *exchange = request->exchange;
   exchange->continue_due = false;
-  if (request->refused) {
+  if (request->refused || !request->route->takes_post) {
     request->swallowed += len;
-    return request->swallowed > SWALLOW_MAX ? end_with(connection, exchange) : 0;
+    if (request->swallowed <= SWALLOW_MAX) return 0;
+    return request->refused ? end_with(connection, exchange)
+                            : abort_request(connection, 413, "no body is wanted here");
   }
   // llhttp has counted this piece off content_length already.
   bool whole = request->body.received == 0 && !(parser->flags & F_CHUNKED) && parser->content_length == 0;
