@@ -77,6 +77,30 @@ describe("the configuration", function()
       "KAIROS_NOT_SET")
   end)
 
+  it("with a secret that nobody can send is refused by the variable's name, and not said", function()
+    local text = head:format(directory, directory)
+      .. "api_keys:\n  - {name: shop, key_env: KAIROS_K, rate: 100/s}\n"
+    for _, secret in ipairs { "hush-hush\n", "hush-hush\r\n", "hush-hush ", " hush-hush", "\thush-hush", "hush\n-hush" } do
+      local status, said = check(text, { KAIROS_K = secret })
+      assert.equal(1, status, said)
+      assert.truthy(said:find("kairos.yaml:4", 1, true), said)
+      assert.truthy(said:find("KAIROS_K", 1, true), said)
+      assert.falsy(said:find("hush", 1, true), said)
+    end
+    local status, said = check(text, { KAIROS_K = "hush hush" })
+    assert.equal(0, status, said)
+  end)
+
+  it("with a look-up's header that is none is refused", function()
+    for _, header in ipairs { "X Api Key", "'X-Api-Key:'", "X-Käy", "X/Key" } do
+      refused("lookups:\n  - {name: stock, url: 'http://127.0.0.1:1/', header: " .. header .. "}\n", 4, "header")
+    end
+    local status, said = check(head:format(directory, directory)
+      .. "lookups:\n  - {name: stock, url: 'http://127.0.0.1:1/', header: X-Api_Key}\n"
+      .. "  - {name: prices, url: 'http://127.0.0.1:1/'}\n")
+    assert.equal(0, status, said)
+  end)
+
   it("with a secret in the file is refused, and not said", function()
     local _, said = check(head:format(directory, directory)
       .. "providers:\n  - {name: h, type: webhook, url: 'http://127.0.0.1:1/', secret: whsec_c2VjcmV0}\n")

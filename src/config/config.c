@@ -198,9 +198,21 @@ static void check_provider(const struct check *check, struct config_provider *pr
         provider->type == CONFIG_PROVIDER_WEBHOOK ? "signing secret" : "API key");
 }
 
+/** Whether it may name a header (RFC 9110, 5.6.2). */
+static bool is_token(const char *text) {
+  return *text &&
+         !text[strspn(text, "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")];
+}
+
 /** A path is put behind the URL as it stands. */
 static void check_lookup(const struct check *check, struct config_lookup *lookup, const char *key,
                          struct config_pool *pool) {
+  if (!config_reader_place(check->table, check->places, "header")->bad && !is_token(lookup->header)) {
+    char message[160];
+    snprintf(message, sizeof message, "found \"%s\", expected a header's name such as X-Api-Key",
+             config_shown(str_from(lookup->header)).text);
+    complain(check, key, "header", message);
+  }
   const struct config_place *place = config_reader_place(check->table, check->places, "url");
   if (!place->given || place->bad) return;
   struct str url = str_from(lookup->url);

@@ -186,12 +186,15 @@ static int refuse(const struct config_field *field, struct str found, bool quote
   return ERROR_INVALID;
 }
 
+static bool has_control(struct str text) {
+  for (size_t i = 0; i < text.len; i++)
+    if ((unsigned char)text.data[i] < 0x20 || text.data[i] == 0x7f) return true;
+  return false;
+}
+
 /** Without control characters, so that it may stand in a header line, a log, a path. */
 static bool is_line(struct str text) {
-  if (text.len == 0 || text.len > TEXT_MAX) return false;
-  for (size_t i = 0; i < text.len; i++)
-    if ((unsigned char)text.data[i] < 0x20 || text.data[i] == 0x7f) return false;
-  return true;
+  return text.len > 0 && text.len <= TEXT_MAX && !has_control(text);
 }
 
 static bool is_name(struct str text) {
@@ -278,17 +281,27 @@ static int parse_file(struct str text, void *at, struct config_pool *pool, struc
   return 0;
 }
 
+/** @return what makes `value` no secret that anybody can send; or null. */
+static const char *secret_fault(const char *value) {
+  if (!value) return "is not set";
+  if (!*value) return "is empty";
+  // As of a file that ends with its line.
+  if (strchr(" \t\r\n", value[0]) || strchr(" \t\r\n", value[strlen(value) - 1]))
+    return "holds a blank or a line's end at its beginning or end";
+  return has_control(str_from(value)) ? "holds a control character" : NULL;
+}
+
 static int parse_secret(struct str text, struct config_secret *out, struct config_pool *pool,
                         struct error *err) {
   const char *env = config_pool_text(pool, text);
   const char *value = getenv(env);
-  if ((!value || !*value) && pool->secrets_optional) {
+  const char *fault = secret_fault(value);
+  if (fault && pool->secrets_optional) {
     *out = (struct config_secret){env, NULL};
     return 0;
   }
-  if (!value || !*value)
-    return error_set(err, ERROR_INVALID, "the environment variable %s is %s", env,
-                     value ? "empty" : "not set");
+  // Never the value.
+  if (fault) return error_set(err, ERROR_INVALID, "the environment variable %s %s", env, fault);
   *out = (struct config_secret){env, config_pool_text(pool, str_from(value))};
   return 0;
 }
