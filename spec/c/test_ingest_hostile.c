@@ -365,6 +365,33 @@ static void all_bodies_together_are_bounded(void **state) {
   close(client);
 }
 
+/** Trying again helps with what others leave no room for, not with what is too large by itself. */
+static void what_never_fits_is_told_so(void **state) {
+  struct fixture *fixture = *state;
+  static const size_t sizes[] = {200 << 10, 600 << 10, 900 << 10};
+  for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+    buf_clear(&fixture->body);
+    memset(buf_reserve(&fixture->body, sizes[i]), ' ', sizes[i]);
+    fixture->body.len = sizes[i];
+    put_event(&fixture->body, "e", "ada");
+    int client = client_connect(fixture->host);
+    post(fixture, client, "application/json", "");
+    expect_answer(fixture, client, i == 0 ? 202 : 413, i == 0 ? NULL : "http.body_memory");
+    close(client);
+    post_one_event(fixture);
+  }
+  // Many events take more than their text.
+  buf_clear(&fixture->body);
+  for (int i = 0; i < 3000; i++) {
+    put_event(&fixture->body, "e", "ada");
+    buf_printf(&fixture->body, "\n");
+  }
+  int client = client_connect(fixture->host);
+  post(fixture, client, "application/x-ndjson", "");
+  expect_answer(fixture, client, 413, "http.body_memory");
+  close(client);
+}
+
 /** Anybody may ask for a host's health, so what is sent with it takes no room of events. */
 static void bodies_that_nobody_wants_take_no_room(void **state) {
   struct fixture *fixture = *state;
@@ -507,6 +534,7 @@ int main(void) {
       TEST(who_never_reads_is_dropped, set_up),
       TEST(too_many_connections, set_up),
       TEST(all_bodies_together_are_bounded, set_up),
+      TEST(what_never_fits_is_told_so, set_up_little_room),
       TEST(bodies_that_nobody_wants_take_no_room, set_up_little_room),
       TEST(a_refused_batch_holds_no_events, set_up_few_items),
       TEST(many_connections_at_once, set_up_patient),

@@ -17,7 +17,7 @@ static int reserve(struct exchange *exchange, uint32_t count) {
                     (unsigned)max);
     return -1;
   }
-  return exchange_reserve(exchange, count) ? 0 : exchange_refuse_memory(exchange);
+  return exchange_reserve(exchange, count);
 }
 
 /** Take the next line off `text`. @return false at the end. */
@@ -79,7 +79,7 @@ static int read_document(struct exchange *exchange, struct str text, size_t *at)
 
 /** Of a document that was parsed with its ends, or of lines without. */
 static int read_items(struct exchange *exchange, struct reader reader, struct event_ends *ends) {
-  if (!exchange_book(exchange, exchange->value.cap)) return exchange_refuse_memory(exchange);
+  if (exchange_book(exchange, exchange->value.cap)) return -1;
   int64_t received = clock_wall_ms();
   for (uint32_t i = 0; i < exchange->batch.count; i++) {
     struct ingest_item *item = &exchange->batch.items[i];

@@ -22,17 +22,19 @@ int body_refuse_size(const struct body *body, struct exchange *exchange) {
   return -1;
 }
 
-/** Book the difference to a capacity of `capacity` bytes. */
-static bool book(struct body *body, struct ingest *ingest, size_t capacity) {
-  if (capacity <= body->booked) return true;
+/** Book the difference to a capacity of `capacity` bytes. @return 0, or -1 with the exchange refused. */
+static int book(struct body *body, struct exchange *exchange, size_t capacity) {
+  struct ingest *ingest = exchange->ingest;
+  if (capacity <= body->booked) return 0;
   size_t more = capacity - body->booked;
-  if (body->is_report && !account_take(&ingest->reports, more)) return false;
+  if (body->is_report && !account_take(&ingest->reports, more))
+    return exchange_refuse_memory(exchange, more, ingest->reports.limit);
   if (!account_take(&ingest->account, more)) {
     if (body->is_report) account_give(&ingest->reports, more);
-    return false;
+    return exchange_refuse_memory(exchange, more, ingest->account.limit);
   }
-  body->booked = capacity;
-  return true;
+  body->booked = exchange->body_booked = capacity;
+  return 0;
 }
 
 /** Room for `extra` more bytes and the padding. */
@@ -45,21 +47,20 @@ static int reserve(struct body *body, struct exchange *exchange, size_t extra) {
   size_t need = body->bytes.len + extra + JSON_PADDING, capacity = body->bytes.cap;
   if (capacity < FIRST_CAPACITY) capacity = FIRST_CAPACITY;
   while (capacity < need) capacity *= 2;
-  if (!book(body, ingest, capacity + (body->inflate ? INFLATE_MEMORY : 0)))
-    return exchange_refuse_memory(exchange);
+  if (book(body, exchange, capacity + (body->inflate ? INFLATE_MEMORY : 0))) return -1;
   buf_reserve(&body->bytes, capacity - body->bytes.len);
   return 0;
 }
 
 int body_unpack(struct body *body, struct exchange *exchange) {
-  if (!book(body, exchange->ingest, INFLATE_MEMORY)) return exchange_refuse_memory(exchange);
+  if (book(body, exchange, INFLATE_MEMORY)) return -1;
   body->inflate = memory_zalloc(sizeof *body->inflate);
   body->member_ended = true; // an empty body is no member cut short
   // 15 bits of window, and 16 for "gzip, not zlib".
   if (inflateInit2(body->inflate, 15 + 16) != Z_OK) {
     memory_free(body->inflate);
     body->inflate = NULL;
-    return exchange_refuse_memory(exchange);
+    return exchange_refuse_memory(exchange, 0, UINT64_MAX);
   }
   return 0;
 }

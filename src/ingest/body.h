@@ -28,7 +28,7 @@ int body_refuse_size(const struct body *body, struct exchange *exchange);
 int body_unpack(struct body *body, struct exchange *exchange);
 /** Take the next bytes. @param whole  there is nothing before or after them, and JSON_PADDING readable bytes
  * behind.
- * @return 0, or -1 with the exchange refused: 413, 400 for broken gzip, 503 without memory. */
+ * @return 0, or -1 with the exchange refused: 413, 400 for broken gzip, 503 while there is no memory. */
 int body_add(struct body *body, struct exchange *exchange, struct str bytes, bool whole);
 /** The whole body, with JSON_PADDING readable bytes behind, until body_reset(). @return 0, or -1 with the
  * exchange refused. */

@@ -71,6 +71,7 @@ struct exchange *exchange_new(struct ingest *ingest, struct connection *connecti
   exchange->header = NULL;
   exchange->content_type = "application/json";
   exchange->batch.count = 0;
+  exchange->body_booked = 0;
   buf_clear(&exchange->text);
   buf_clear(&exchange->value);
   ingest->open_exchanges++;
@@ -102,15 +103,16 @@ void exchange_free(struct exchange *exchange) {
   ingest->spare_exchange_count++;
 }
 
-bool exchange_book(struct exchange *exchange, size_t bytes) {
-  if (!account_take(&exchange->ingest->account, bytes)) return false;
+int exchange_book(struct exchange *exchange, size_t bytes) {
+  struct account *account = &exchange->ingest->account;
+  if (!account_take(account, bytes)) return exchange_refuse_memory(exchange, bytes, account->limit);
   exchange->booked += bytes;
-  return true;
+  return 0;
 }
 
-bool exchange_reserve(struct exchange *exchange, uint32_t count) {
+int exchange_reserve(struct exchange *exchange, uint32_t count) {
   struct ingest_batch *batch = &exchange->batch;
-  if (!exchange_book(exchange, count * (sizeof *batch->items + sizeof *exchange->faults))) return false;
+  if (exchange_book(exchange, count * (sizeof *batch->items + sizeof *exchange->faults))) return -1;
   if (count > exchange->capacity) {
     // Few are rounded up, to be used again; many are given back after the answer.
     uint32_t capacity = count;
@@ -127,7 +129,7 @@ bool exchange_reserve(struct exchange *exchange, uint32_t count) {
     batch->items[i].fault = &exchange->faults[i];
   }
   batch->count = count;
-  return true;
+  return 0;
 }
 
 void exchange_refuse(struct exchange *exchange, unsigned status, const char *format, ...) {
@@ -145,7 +147,11 @@ void exchange_refuse(struct exchange *exchange, unsigned status, const char *for
   buf_append(&exchange->text, "}\n", 2);
 }
 
-int exchange_refuse_memory(struct exchange *exchange) {
+int exchange_refuse_memory(struct exchange *exchange, size_t more, uint64_t limit) {
+  if (exchange->body_booked + exchange->booked + more > limit) {
+    exchange_refuse(exchange, 413, "a request of this size needs more memory than http.body_memory allows");
+    return -1;
+  }
   exchange_refuse(exchange, 503, "too many large requests are under way; try again");
   exchange->retry_after = 1;
   return -1;

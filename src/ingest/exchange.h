@@ -38,23 +38,24 @@ struct exchange {
   struct buf value;           /**< MessagePack of all items */
   struct event_fault *faults; /**< one an item, by index */
   uint32_t capacity;          /**< items there is room for */
-  size_t booked;              /**< bytes on the ingest's account */
+  size_t booked;              /**< bytes on the ingest's account … */
+  size_t body_booked;         /**< … and those that its body has booked, and gives back */
 };
 
 struct exchange *exchange_new(struct ingest *ingest, struct connection *connection);
 /** Not while the host has it. */
 void exchange_free(struct exchange *exchange);
-/** Room for `count` items, PENDING, each with its own fault. @return false if the account does not have it.
- */
-bool exchange_reserve(struct exchange *exchange, uint32_t count);
-/** Book `bytes` until the exchange is freed. */
-bool exchange_book(struct exchange *exchange, size_t bytes);
+/** Room for `count` items, PENDING, each with its own fault. @return 0, or -1 with the exchange refused. */
+int exchange_reserve(struct exchange *exchange, uint32_t count);
+/** Book `bytes` until the exchange is freed. @return 0, or -1 with the exchange refused. */
+int exchange_book(struct exchange *exchange, size_t bytes);
 
 /** Answer `status` with {"error": …}. */
 void exchange_refuse(struct exchange *exchange, unsigned status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/** Answer 503 because the account has no more. @return -1. */
-int exchange_refuse_memory(struct exchange *exchange);
+/** Answer that the account does not have `more` bytes: 413 if this request alone would pass `limit`, for no
+ * later try would fit either, else 503. @return -1. */
+int exchange_refuse_memory(struct exchange *exchange, size_t more, uint64_t limit);
 /** All items have their verdicts: count them and choose the status. */
 void exchange_judge(struct exchange *exchange);
 /** Append the answer, READY, as bytes of HTTP. @param last  the connection closes behind it. */
