@@ -259,6 +259,16 @@ static void no_limits_means_none(void **state) {
                    0);
 }
 
+static void what_is_late_may_be_taken_as_of_the_limit(void **state) {
+  struct fixture *fixture = *state;
+  struct event_limits taken = limits;
+  taken.late_taken = true;
+  read_event(fixture, "{" ID TYPE USER "\"timestamp\":852120000000," LOAD "}", NOW);
+  assert_int_equal(event_from_value(&fixture->event, buf_str(&fixture->value), NOW, &taken, &fixture->fault),
+                   0);
+  assert_true(fixture->event.timestamp == NOW - limits.max_past_ms);
+}
+
 static void the_last_of_equal_fields_counts(void **state) {
   struct fixture *fixture = *state;
   assert_int_equal(read_event(fixture, "{" ID TYPE USER "\"user_id\":\"v\"," TIME LOAD "}", NOW), 0);
@@ -341,6 +351,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(bounds_are_inclusive, set_up, tear_down),
       cmocka_unit_test_setup_teardown(times_near_the_epoch_have_no_unit, set_up, tear_down),
       cmocka_unit_test_setup_teardown(no_limits_means_none, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(what_is_late_may_be_taken_as_of_the_limit, set_up, tear_down),
       cmocka_unit_test_setup_teardown(the_last_of_equal_fields_counts, set_up, tear_down),
       cmocka_unit_test_setup_teardown(oversized_events_are_refused, set_up, tear_down),
       cmocka_unit_test_setup_teardown(encoding_round_trips_and_survives_damage, set_up, tear_down),

@@ -180,6 +180,32 @@ describe("what a provider reports", function()
     assert.same({ 0, "/timestamp" }, { answer.json.rejected[1].index, answer.json.rejected[1].pointer })
   end)
 
+  it("is taken however late it comes, once, for it is not sent again when it is refused", function()
+    local reports = {
+      { event = "unsubscribe", sg_event_id = "old", message_id = "m", user = "hal", timestamp = os.time() - 40 * 24 * 3600 },
+      { event = "open", sg_event_id = "new", message_id = "m", user = "hal", timestamp = os.time() },
+    }
+    local answer = sendgrid(reports)
+    assert.same({ 202, 2, {} }, { answer.status, answer.json.accepted, answer.json.rejected }, answer.body)
+    assert.truthy(next(suppressed "hal"))
+    answer = sendgrid(reports)
+    assert.same({ 202, 2 }, { answer.status, answer.json.duplicates }, answer.body)
+    -- A client's clock is another matter.
+    answer = host:request {
+      body = Host.json { Host.event { user = "hal", at = Host.now() - 40 * 24 * 3600 * 1000 } },
+      headers = { ["X-Api-Key"] = "SG.other" },
+    }
+    assert.same({ 400, "/timestamp" }, { answer.status, answer.json.rejected[1].pointer }, answer.body)
+  end)
+
+  it("is named in the log where it is refused, for no provider reads of it", function()
+    sendgrid { { event = "open", sg_event_id = "n1", message_id = "m", user = "ida", timestamp = os.time() },
+      { event = "open", sg_event_id = "n2", message_id = "m", user = "ida", timestamp = 1e308 },
+      { event = "open", sg_event_id = "n3", message_id = "m", user = "ida", timestamp = -1e308 } }
+    local line = 'msg="reports were refused, and are lost" provider=mail count=2 pointer=/timestamp first="is out of range'
+    assert.truthy(process.eventually(5 * Host.patience, function() return host:output():find(line, 1, true) end))
+  end)
+
   it("is refused where anybody could have sent it", function()
     local reports = { { id = "r9", type = "message.unsubscribed", user = "dan", timestamp = Host.now() } }
     local refused = {

@@ -204,7 +204,9 @@ static int read_timestamp(struct str value, int64_t received, const struct event
   if (limits && ahead > limits->max_future_ms)
     return fault_set(fault, pointer, "is %s in the future; at most %s is allowed (ingest.max_future)",
                      span_text(ahead, by), span_text(limits->max_future_ms, allowed));
-  if (limits && behind > limits->max_past_ms)
+  if (limits && behind > limits->max_past_ms && limits->late_taken)
+    timestamp = received - limits->max_past_ms;
+  else if (limits && behind > limits->max_past_ms)
     return fault_set(fault, pointer, "is %s in the past; at most %s is allowed (ingest.max_past)",
                      span_text(behind, by), span_text(limits->max_past_ms, allowed));
   *out = timestamp;

@@ -55,6 +55,7 @@ static inline bool event_type_is(struct str wanted, struct str type) {
 /** Bounds on timestamps, relative to receipt. */
 struct event_limits {
   int64_t max_future_ms, max_past_ms;
+  bool late_taken; /**< what lies further back is taken, as of max_past_ms ago, and not refused */
 };
 
 /** An id "derived:<depth>:<n>:<id of the event or timer it follows from>". */

@@ -81,12 +81,15 @@ static int read_document(struct exchange *exchange, struct str text, size_t *at)
 static int read_items(struct exchange *exchange, struct reader reader, struct event_ends *ends) {
   if (exchange_book(exchange, exchange->value.cap)) return -1;
   int64_t received = clock_wall_ms();
+  // max_past is about clients' clocks. A provider tries again for as long as the host was away, and never
+  // once it has been answered: an unsubscribe would be lost.
+  struct event_limits limits = exchange->ingest->shared->event_limits;
+  limits.late_taken = exchange->reporter != NULL;
   for (uint32_t i = 0; i < exchange->batch.count; i++) {
     struct ingest_item *item = &exchange->batch.items[i];
     if (item->verdict != INGEST_PENDING)
       value_skip(&reader);
-    else if (event_read(&item->event, &reader, ends, received, &exchange->ingest->shared->event_limits,
-                        item->fault))
+    else if (event_read(&item->event, &reader, ends, received, &limits, item->fault))
       item->verdict = INGEST_REJECTED;
   }
   return 0;

@@ -1,5 +1,6 @@
 #include "ingest/exchange.h"
 
+#include "base/logger.h"
 #include "base/memory.h"
 
 #include <stdarg.h>
@@ -66,7 +67,8 @@ struct exchange *exchange_new(struct ingest *ingest, struct connection *connecti
   exchange->stage = EXCHANGE_RECEIVING;
   exchange->status = 0;
   exchange->persistent = exchange->http_1_0 = exchange->head_only = false;
-  exchange->continue_due = exchange->has_verdicts = exchange->has_metrics = exchange->status_alone = false;
+  exchange->continue_due = exchange->has_verdicts = exchange->has_metrics = false;
+  exchange->reporter = NULL;
   exchange->retry_after = 0;
   exchange->header = NULL;
   exchange->content_type = "application/json";
@@ -157,6 +159,15 @@ int exchange_refuse_memory(struct exchange *exchange, size_t more, uint64_t limi
   return -1;
 }
 
+/** A provider reads no verdicts, and does not send again what was refused: only the log can tell. */
+static void tell_refused_reports(const struct exchange *exchange) {
+  const struct ingest_item *item = exchange->batch.items;
+  while (item->verdict != INGEST_REJECTED) item++;
+  LOG_WARN("ingest", "reports were refused, and are lost", LOG_TEXT("provider", exchange->reporter->name),
+           LOG_INT("count", exchange->rejected), LOG_TEXT("pointer", item->fault->pointer),
+           LOG_TEXT("first", item->fault->message));
+}
+
 void exchange_judge(struct exchange *exchange) {
   struct ingest *ingest = exchange->ingest;
   const struct ingest_metrics *metrics = &ingest->shared->metrics;
@@ -169,7 +180,8 @@ void exchange_judge(struct exchange *exchange) {
   exchange->rejected = counts[INGEST_REJECTED];
   exchange->retries = counts[INGEST_RETRY];
   exchange->has_verdicts = true;
-  bool again = exchange->status_alone && exchange->retries > 0;
+  if (exchange->reporter && exchange->rejected) tell_refused_reports(exchange);
+  bool again = exchange->reporter && exchange->retries > 0;
   if (exchange->accepted + exchange->duplicates > 0 && !again)
     exchange->status = 202;
   else if (exchange->retries == 0)

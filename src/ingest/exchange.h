@@ -28,10 +28,12 @@ struct exchange {
   bool continue_due;    /**< "100 Continue" is to be sent before the answer */
   bool has_verdicts;    /**< the answer is the items' verdicts, else … */
   bool has_metrics;     /**< … the metrics as of its writing, else `text` */
-  bool status_alone;    /**< who asks looks at the status alone: one item for later makes it 429 or 503 */
   uint32_t retry_after; /**< s; 0: none */
   const char *header;   /**< one more header line, or null */
   const char *content_type;
+  /** Whose reports these are, or null. A provider looks at the status alone: one item for later makes it 429
+   * or 503. */
+  const struct config_provider *reporter;
   struct buf text;
   uint32_t accepted, duplicates, rejected, retries;
 

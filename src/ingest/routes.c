@@ -171,8 +171,8 @@ static void serve_feedback(struct connection *connection, struct exchange *excha
   } else {
     size_t len = events.len;
     memset(buf_reserve(&events, JSON_PADDING), 0, JSON_PADDING);
-    // A provider reads no verdicts. What it then sends once more, dedup knows.
-    exchange->status_alone = true;
+    // What it sends once more, dedup knows.
+    exchange->reporter = account;
     if (batch_read(exchange, (struct str){(const char *)events.data, len}, MEDIA_JSON) == 0)
       submit(ingest, exchange);
   }
