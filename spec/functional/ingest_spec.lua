@@ -608,6 +608,21 @@ describe("ingest over TLS", function()
     assert.is_true(slow:closed(6 * Host.patience))
     assert.equal(200, host:get("/healthz").status)
   end)
+
+  it("says in its log that it turns a connection away, which gets no answer", function()
+    local full = Host.start { tls = host.options.tls, config = { http = {
+      tls = { certificate = directory .. "/cert.pem", key = directory .. "/key.pem" }, max_connections = 1,
+    } } }
+    local first, second
+    finally(function()
+      for _, link in pairs { first, second } do link:close() end
+      full:remove()
+    end)
+    first, second = http.connect(full.port), http.connect(full.port)
+    assert.truthy(process.eventually(5 * Host.patience, function()
+      return full:output():find("beyond http.max_connections", 1, true)
+    end))
+  end)
 end)
 
 describe("ingest under many connections", function()

@@ -402,14 +402,15 @@ void connection_accept(struct ingest *ingest) {
   }
   uv_tcp_init(ingest->loop, &connection->tcp);
   bool accepted = uv_accept((uv_stream_t *)&ingest->listener, (uv_stream_t *)&connection->tcp) == 0;
+  if (accepted && !connection->counted)
+    LOG_WARN("ingest", "a connection beyond http.max_connections was refused",
+             LOG_INT("max_connections", shared->max_connections));
   if (!accepted || (!connection->counted && (shared->tls || ingest->refused > REFUSED_MAX))) {
     connection_close(connection);
     return;
   }
   uv_tcp_nodelay(&connection->tcp, 1);
   if (!connection->counted) {
-    LOG_WARN("ingest", "a connection beyond http.max_connections was refused",
-             LOG_INT("max_connections", shared->max_connections));
     http_abort(connection, 503, "there are too many connections; try again");
     connection->first->retry_after = 1;
     return;
