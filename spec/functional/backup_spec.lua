@@ -48,6 +48,7 @@ describe("a backup", function()
 
     local copy = Host.start { rules = { counting = counting }, data = target }
     finally(function() copy:remove() end)
+    copy:command "resume" -- it is paused as the host was
     assert.equal(1, copy:post(Host.event { id = "e1", user = "ada" }).json.duplicates)
     copy:accept { id = "after", user = "ada" }
     local texts = copy:said("ada", 51)

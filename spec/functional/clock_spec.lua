@@ -79,7 +79,8 @@ describe("a clock that is set back by hours", function()
     clock:set(0)
     host:accept { type = "tell", user = "cem", payload = { channel = "push" } }
     assert.same({}, host:messages())
-    host:restart() -- a pause ends with the host
+    host:restart()
+    host:ask("resume", "files")
     assert.equal(3, #host:await_messages(3, 20))
   end)
 end)

@@ -78,8 +78,8 @@ const struct cli_command cli_pause = {
     .words_max = 1,
     .options = CLI_PLACE | CLI_JSON | CLI_CAMPAIGN | CLI_REASON,
     .summary = "hold messages back, or stop a campaign",
-    .help = "Messages: at one provider, or at all of them, until `kairos resume` or a\n"
-            "restart. Events are taken and rules run as before; messages wait, and those\n"
+    .help = "Messages: at one provider, or at all of them, until `kairos resume`, also after\n"
+            "a restart. Events are taken and rules run as before; messages wait, and those\n"
             "that expire meanwhile are not sent.\n"
             "\n"
             "A campaign: its rule runs for no event, until `kairos resume --campaign`; also\n"

@@ -86,6 +86,25 @@ static void make_metrics(struct provider *provider) {
                                    "The provider's breaker: 0 closed, 1 half open, 2 open", labels);
 }
 
+/** By which an operator's pause lasts through a restart. */
+static void put_pause_key(struct buf *key, const char *provider) {
+  buf_printf(key, "paused:%s", provider);
+}
+
+static bool was_paused(struct store *store, const char *provider) {
+  struct buf key, value;
+  buf_init(&key);
+  buf_init(&value);
+  put_pause_key(&key, provider);
+  int rc = store_meta_get(store, buf_str(&key), &value, NULL);
+  buf_deinit(&key);
+  buf_deinit(&value);
+  if (rc == 0)
+    LOG_WARN("deliver", "a provider is paused, as an operator said: `kairos resume` lets its messages go",
+             LOG_TEXT("provider", provider));
+  return rc == 0;
+}
+
 static int make_provider(struct provider *provider, const struct config_provider *account, bool paused,
                          struct error *err) {
   provider->account = account;
@@ -214,7 +233,8 @@ int deliver_new(struct deliver **out, const struct config *config, struct store 
   if (getrandom(&deliver->random, sizeof deliver->random, 0) != (ssize_t)sizeof deliver->random) abort();
   int rc = 0;
   for (uint32_t i = 0; i < config->provider_count && rc == 0; i++)
-    rc = make_provider(&deliver->providers[i], &config->providers[i], config->delivery.paused, err);
+    rc = make_provider(&deliver->providers[i], &config->providers[i],
+                       was_paused(store, config->providers[i].name) || config->delivery.paused, err);
   if (rc == 0) rc = start_thread(deliver, err);
   if (rc) {
     release(deliver);
@@ -473,6 +493,21 @@ bool deliver_pause(struct deliver *deliver, struct str provider, bool paused) {
       (struct pause_mail){.mail.run = run_pause, .deliver = deliver, .provider = index, .paused = paused};
   mailbox_send(deliver->mailbox, &pause->mail);
   return true;
+}
+
+int deliver_keep_pause(const struct deliver *deliver, struct str provider, bool paused, struct error *err) {
+  struct buf key;
+  int rc = 0;
+  buf_init(&key);
+  for (size_t i = 0; i < deliver->config->provider_count && rc == 0; i++) {
+    const char *name = deliver->config->providers[i].name;
+    if (!str_equal(provider, STR("*")) && !str_equal(provider, str_from(name))) continue;
+    buf_clear(&key);
+    put_pause_key(&key, name);
+    rc = store_meta_write(deliver->store, &(struct store_fact){buf_str(&key), STR(""), !paused}, 1, err);
+  }
+  buf_deinit(&key);
+  return rc;
 }
 
 struct flush_mail {

@@ -126,6 +126,17 @@ static void job_backup(struct operation *operation) {
   memory_free(target);
 }
 
+/** It is in force by now. */
+static void job_pause(struct operation *operation) {
+  struct host_command *command = operation->base.command;
+  bool paused = command->type == HOST_PAUSE;
+  command->status =
+      deliver_keep_pause(operation->base.host->shared.deliver, command->channel, paused, &command->err);
+  if (command->status)
+    error_prefix(&command->err, paused ? "its messages wait, but after a restart they would go"
+                                       : "its messages go, but after a restart they would wait");
+}
+
 static void job_work(uv_work_t *work) {
   struct operation *operation = work->data;
   switch (operation->base.command->type) {
@@ -143,6 +154,10 @@ static void job_work(uv_work_t *work) {
     break;
   case HOST_BACKUP:
     job_backup(operation);
+    break;
+  case HOST_PAUSE:
+  case HOST_RESUME:
+    job_pause(operation);
     break;
   default:
     break;
@@ -402,10 +417,12 @@ static void dead_start(struct operation *operation) {
   }
 }
 
-static int pause_providers(struct operation *operation) {
+static void pause_providers(struct operation *operation) {
   struct host_command *command = operation->base.command;
-  if (deliver_pause(operation->base.host->shared.deliver, command->channel, command->type == HOST_PAUSE))
-    return 0;
+  if (deliver_pause(operation->base.host->shared.deliver, command->channel, command->type == HOST_PAUSE)) {
+    job_start(operation);
+    return;
+  }
   const struct config *config = operation->base.host->config;
   struct buf names;
   buf_init(&names);
@@ -416,7 +433,7 @@ static int pause_providers(struct operation *operation) {
                 "there is no provider \"%.*s\"; there are: %.*s; a campaign is named with --campaign %.*s",
                 STR_ARG(command->channel), STR_ARG(buf_str(&names)), STR_ARG(command->channel));
   buf_deinit(&names);
-  return rc;
+  command_answer_later(&operation->base, rc);
 }
 
 /** Declarations do not change and figures are atomic: no worker is asked. */
@@ -509,7 +526,7 @@ static void operation_start(struct operation *operation) {
     break;
   case HOST_PAUSE:
   case HOST_RESUME:
-    command_answer_later(&operation->base, pause_providers(operation));
+    pause_providers(operation);
     break;
   case HOST_DEAD_RETRY:
   case HOST_DEAD_DROP:
