@@ -366,6 +366,24 @@ return kairos.journey {
     assert.same({ "1", "nobody" }, host:said("ada", 2))
   end)
 
+  it("end where a wait of theirs says so and does not say how late: past an hour", function()
+    local exits = stages:gsub("FLIGHT", "pin", 1):gsub('journey:wait "1h"', 'journey:wait("1h", { late = "exit" })')
+    files.write(host.rules .. "/staged/rule.lua", (exits))
+    assert.equal("serving", host:ask("reload").result)
+    host:accept({ type = "begin", user = "ada" })
+    assert.same({ "1" }, host:said "ada")
+    host:kill()
+    clock:set(1.9 * HOUR)
+    host:run()
+    assert.same({ "1", "2" }, host:said("ada", 2))
+    host:kill()
+    clock:set(4.1 * HOUR)
+    host:run()
+    process.eventually(10 * Host.patience, function() return #host:ask("journeys", "--user", "ada") == 0 end)
+    assert.same({}, host:ask("journeys", "--user", "ada"))
+    assert.same({ "1", "2" }, host:said("ada", 2))
+  end)
+
   it("say the same as without, once, through steps on and back, kills and newer source", function()
     local users = 20
     for index = 1, users do host:accept { type = "begin", user = "user-" .. index } end

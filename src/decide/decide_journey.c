@@ -153,13 +153,13 @@ static bool is_too_late(struct decider *decider, const struct journey *journey,
   if (wait->got.len || late <= late_after(wait)) return false;
   // What was due already when it was set is an old event's, and is told in the order in which it was.
   if (wait->due >= wait->set_at) decider->call.now = decider->call.wall;
-  if (!wait->late_after || wait->late == JOURNEY_LATE_FIRE) return false;
+  if (wait->late == JOURNEY_LATE_FIRE) return false;
   if (wait->late == JOURNEY_LATE_SKIP) {
     call->skips = true;
     return false;
   }
   char reason[120];
-  decide_say_late(late, wait->late_after, reason, sizeof reason);
+  decide_say_late(late, late_after(wait), reason, sizeof reason);
   decide_journey_end(decider, journey, JOURNEY_EXPIRED, str_from(reason), decider->call.now);
   return true;
 }
