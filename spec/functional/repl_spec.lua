@@ -33,6 +33,14 @@ RULES.perk = [[
   end }
 ]]
 
+RULES.asked = [[
+  local kairos = require "kairos"
+  local asked = kairos.window { of = "asked", over = "1d", by = "payload.friend" }
+  return kairos.rule { name = "asked", on = "asked", when = function(event, user)
+    return user:count(asked, event.payload.friend) > 0
+  end, act = function(_, user) user:send { channel = "push", template = "said", data = { text = "asked" } } end }
+]]
+
 RULES.stock = [[
   local kairos = require "kairos"
   return kairos.rule { name = "stock", on = "seen",
@@ -106,6 +114,14 @@ describe("kairos repl", function()
     assert.truthy(session:run([[user("ada").events()]]).error:find "colon")
   end)
 
+  it("masks what stands in the names of facts, too", function()
+    host:accept { type = "asked", user = "ben", payload = { friend = "ada@mail.example" } }
+    host:said("ben", 1)
+    local shown = session:run([[user("ben"):decisions()]]).output
+    assert.truthy(shown:find("count asked", 1, true), shown)
+    assert.falsy(shown:find("ada@mail", 1, true), shown)
+  end)
+
   it("masks personal data until it is asked for, and says in the log who asked", function()
     local shown = session:run([[user "ada", user("ada"):events(), user("ada"):decisions()]]).output
     assert.falsy(shown:find "Ada")
@@ -127,8 +143,8 @@ describe("kairos repl", function()
     assert.equal(1, greet.decisions.skip)
     assert.truthy(greet.calls >= 3 and greet.errors == 0 and greet.decisions.send >= 1)
     assert.truthy(greet.p50_us >= 0 and greet.p99_us >= greet.p50_us)
-    assert.equal(3, #session:value "campaigns()")
-    assert.truthy(session:run([[campaign "gret"]]).error:find "there are: greet, perk, stock")
+    assert.equal(4, #session:value "campaigns()")
+    assert.truthy(session:run([[campaign "gret"]]).error:find "there are: asked, greet, perk")
     assert.equal(2, #session:value("queues()").workers)
     assert.equal("closed", session:value("queues()").providers.files.breaker)
     assert.equal(1, #session:value("generations()").generations)

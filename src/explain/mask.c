@@ -164,7 +164,7 @@ static void copy_map(struct reader *reader, uint32_t count, bool hidden, enum na
       asked = is_personal(text, NAMES_FACTS);
     page |= str_equal(name, STR("members"));
     bool by_others = (asked && str_equal(name, STR("answer"))) || (page && str_equal(name, STR("next")));
-    value_put_string(out, name);
+    put_redacted(name, out); // facts are told under what they are about
     copy(reader, hidden || by_others || is_personal(name, names), names_below(name), out);
   }
 }
