@@ -89,6 +89,10 @@ describe("commands where no host runs", function()
     assert.equal("accepted", decisions[1].outcomes[1].outcome)
   end)
 
+  it("why of a directory that is none fails, as against one that says nothing of the user", function()
+    assert.equal(1, host:command("why", "ada", "--data-dir", "/nowhere").status)
+  end)
+
   it("why of somebody unknown ends with 3", function()
     assert.equal(3, host:command("why", "nobody").status)
   end)

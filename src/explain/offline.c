@@ -28,7 +28,7 @@ static int rest_open(struct rest *rest, const char *data_dir, struct error *err)
   buf_put_u8(&rest->log_directory, 0);
   const char *path = (const char *)rest->path.data;
   if (access(path, F_OK))
-    return error_set(err, ERROR_NOT_FOUND, "no host runs here, and %s is no data directory of one", data_dir);
+    return error_set(err, ERROR_IO, "no host runs here, and %s is no data directory of one", data_dir);
   return store_rocks_open(
       &rest->store, &(struct store_options){.directory = path, .read_only = true, .cache_bytes = CACHE_BYTES},
       err);
