@@ -89,10 +89,16 @@ describe("a fan-out", function()
     assert.equal("its `when` said no", runs[#runs].reason)
     runs = host:ask("why", "ada", "--replay")
     assert.equal("send", runs[#runs].decision)
+    -- Of who did what began one it is said, too.
+    host:accept { type = "price.dropped", id = "d0", user = "pat", payload = { sku = "K7", price = 1 } }
+    process.eventually(10 * Host.patience, function() return #host:ask "fanouts" == 2 end)
+    local said = host:command("why", "pat", "--replay").out
+    assert.truthy(said:find("price_drop began a fan-out over", 1, true), said)
+    assert.falsy(said:find "failed")
     -- The same event again begins nothing.
     assert.equal(1, host:post(Host.event(drop { id = "d1" })).json.duplicates)
     host:accept(drop { id = "d2", sku = "K9" })
-    await_fan_out(host, function() return #host:ask "fanouts" == 2 end)
+    await_fan_out(host, function() return #host:ask "fanouts" == 3 end)
     assert.equal(4, #host:messages())
   end)
 

@@ -272,6 +272,8 @@ static void run_block(struct str row) {
     printf(" would have sent a message, were it live");
   else if (str_equal(decision, STR("skip")))
     printf(" asked for a message, and the gate did not let it pass");
+  else if (str_equal(decision, STR("fan_out")))
+    printf(" began a fan-out over");
   else
     printf(" failed");
   printf(reason.len ? ": " : "");
