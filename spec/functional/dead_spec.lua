@@ -95,6 +95,14 @@ describe("dead letters", function()
     end), "no message " .. would_be)
   end)
 
+  it("do not steer the terminal of who runs them again", function()
+    host:accept { user = "ada", payload = { word = "\27[2J\194\1552J" } }
+    local id = host:dead(1)[1].id
+    local retried = host:command("dead", "retry", id)
+    assert.truthy(retried.err:find("[2J\\xc2\\x9b2J", 1, true), retried.err)
+    assert.falsy(retried.err:find "\27")
+  end)
+
   it("survive a power cut, and can be dropped", function()
     host:accept({ user = "ada", payload = { word = "one" } }, { user = "bob", payload = { word = "two" } })
     host:kill()

@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 int ask_failed(const struct error *err) {
-  fprintf(stderr, "kairos: %s\n", err->message);
+  fputs("kairos: ", stderr);
+  print_text(stderr, str_from(err->message), 0); // it may quote what a rule made of an event
+  fputc('\n', stderr);
   return err->code == ERROR_NOT_FOUND ? CLI_NOT_FOUND : CLI_FAILED;
 }
 

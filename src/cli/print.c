@@ -1,48 +1,21 @@
 #include "cli/print.h"
 
 #include "cli/moment.h"
-#include "event/utf8.h"
+#include "event/shown.h"
 #include <stdlib.h>
 
-/** @return the columns taken. `width_max` 0: no bound. */
-static int put_text(FILE *out, struct str text, int indent, int width_max) {
-  const uint8_t *at = (const uint8_t *)text.data, *end = at + text.len;
-  int width = 0;
-  while (at < end) {
-    if (width_max && width >= width_max - 1 && end - at > 1) {
-      fputs("…", out);
-      return width + 1;
-    }
-    size_t length = utf8_shown(at, end);
-    if (length) {
-      fwrite(at, 1, length, out);
-      width++;
-    } else if (*at == '\n' && !width_max) {
-      fprintf(out, "\n%*s", indent, "");
-    } else if (*at == '\t' || *at == '\n') {
-      fputc(' ', out);
-      width++;
-    } else {
-      fprintf(out, "\\x%02x", *at);
-      width += 4;
-    }
-    at += length ? length : 1;
-  }
-  return width;
-}
-
 void print_text(FILE *out, struct str text, int indent) {
-  put_text(out, text, indent, 0);
+  shown_print(out, text, indent, 0);
 }
 
 static int put_value(FILE *out, struct str value, int width_max) {
   struct value head = value_head(value);
-  if (head.type == VALUE_STRING) return put_text(out, head.string, 0, width_max);
+  if (head.type == VALUE_STRING) return shown_print(out, head.string, 0, width_max);
   if (head.type == VALUE_BOOL) return fprintf(out, "%s", head.boolean ? "yes" : "no");
   struct buf json;
   buf_init(&json);
   value_to_json(value, &json);
-  int width = put_text(out, buf_str(&json), 0, width_max);
+  int width = shown_print(out, buf_str(&json), 0, width_max);
   buf_deinit(&json);
   return width;
 }
@@ -144,7 +117,7 @@ void print_map(FILE *out, struct str map, int indent) {
     struct str name = value_read(&reader).string, value = value_slice(&reader);
     struct value head = value_head(value);
     fprintf(out, "%*s", indent, "");
-    int used = put_text(out, name, 0, 0);
+    int used = shown_print(out, name, 0, 0);
     if (head.type == VALUE_MAP && head.count) {
       fputc('\n', out);
       print_map(out, value, indent + 2);

@@ -78,7 +78,9 @@ int reload_wait(const struct cli_arguments *arguments, struct buf *result) {
     struct str error = value_member_text(fill, "error");
     if (error.len) {
       end_progress();
-      fprintf(stderr, "kairos: what is new cannot be filled from the event log: %.*s\n", STR_ARG(error));
+      fputs("kairos: what is new cannot be filled from the event log: ", stderr);
+      print_text(stderr, error, 0);
+      fputc('\n', stderr);
       rc = CLI_FAILED;
       break;
     }

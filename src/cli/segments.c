@@ -95,9 +95,11 @@ static int show_segment(const struct cli_arguments *arguments) {
     buf_put_u8(&after, 0);
     rc = show_page(arguments, (const char *)after.data, &next);
   }
-  if (rc == CLI_DONE && next.len && !arguments->json)
-    fprintf(stderr, "There are more: kairos segments %s %.*s, or --all\n", arguments->words[0],
-            STR_ARG(buf_str(&next)));
+  if (rc == CLI_DONE && next.len && !arguments->json) {
+    fprintf(stderr, "There are more: kairos segments %s ", arguments->words[0]);
+    print_text(stderr, buf_str(&next), 0);
+    fputs(", or --all\n", stderr);
+  }
   buf_deinit(&next);
   buf_deinit(&after);
   return rc;

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "event/json.h"
+#include "event/shown.h"
 #include "sim/sim.h"
 
 #include <errno.h>
@@ -176,8 +177,12 @@ static void print_decision(void *context, const struct message *message, const s
 static void print_failure(void *context, const struct entity *entity, const struct failure *failure) {
   struct simulation *simulation = context;
   simulation->result->failures++;
-  fprintf(stderr, "%.*s failed for %s %.*s: %.*s\n", STR_ARG(failure->campaign),
-          entity->kind == ENTITY_USER ? "user" : "subject", STR_ARG(entity->id), STR_ARG(failure->error));
+  fprintf(stderr, "%.*s failed for %s ", STR_ARG(failure->campaign),
+          entity->kind == ENTITY_USER ? "user" : "subject");
+  shown_print(stderr, entity->id, 0, 0);
+  fputs(": ", stderr);
+  shown_print(stderr, failure->error, 0, 0);
+  fputc('\n', stderr);
 }
 
 /* ---- playing ---- */
