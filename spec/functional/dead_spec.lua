@@ -1,4 +1,5 @@
 -- What failed and was given up: kept, shown, run again, dropped.
+local cjson = require "cjson"
 local Host = require "spec.functional.support.host"
 local files = require "spec.functional.support.files"
 local process = require "spec.functional.support.process"
@@ -93,6 +94,21 @@ describe("dead letters", function()
         if message.message_id == would_be then return true end
       end
     end), "no message " .. would_be)
+  end)
+
+  it("of an `identify` that had no room set what is missing, and nothing that is newer", function()
+    local function identify(payload) host:accept { type = "identify", user = "full", payload = payload } end
+    local novels = {}
+    for index = 1, 15 do novels["novel" .. index] = ("x"):rep(4096) end
+    identify(novels)
+    identify { email = "old@mail.example", note = ("y"):rep(8192) }
+    local id = host:dead(1)[1].id
+    assert.equal(1, host:command("dead", "retry", id).status)
+    identify { email = "new@mail.example", novel1 = cjson.null, novel2 = cjson.null }
+    assert.equal(0, host:command("dead", "retry", id).status)
+    local attributes = host:ask("user", "full").attributes
+    assert.equal("new@mail.example", attributes.email)
+    assert.equal(8192, #attributes.note)
   end)
 
   it("do not steer the terminal of who runs them again", function()

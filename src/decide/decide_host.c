@@ -14,7 +14,7 @@ static int observe_window(struct decider *decider, const struct window_declarati
   return draft_add(&decider->draft, &effect, err);
 }
 
-int decide_profile(struct decider *decider, const struct event *event, struct error *err) {
+static int take_profile(struct decider *decider, const struct event *event, struct error *err) {
   struct reader reader = reader_of(event->payload);
   uint32_t count = value_read(&reader).count;
   for (uint32_t i = 0; i < count; i++) {
@@ -24,6 +24,25 @@ int decide_profile(struct decider *decider, const struct event *event, struct er
     if (rc) return rc;
   }
   return 0;
+}
+
+int decide_profile_again(struct decider *decider, const struct event *event, struct error *err) {
+  struct reader reader = reader_of(event->payload);
+  uint32_t count = value_read(&reader).count, missing = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    struct str name = value_read(&reader).string, value = value_slice(&reader), there;
+    if (value_head(value).type == VALUE_NIL || record_attribute(decider->draft.record, name, &there))
+      continue;
+    struct effect effect = {.type = EFFECT_ATTRIBUTE, .attribute = {name, value}};
+    int rc = draft_add(&decider->draft, &effect, err);
+    if (rc) return rc;
+    missing++;
+  }
+  if (missing) return 0;
+  return error_set(
+      err, ERROR_INVALID,
+      "the profile has all that this event says, or newer; what else had no room for it cannot count "
+      "it later: drop the letter");
 }
 
 static bool payload_text(const struct event *event, struct str key, struct str *out) {
@@ -157,7 +176,7 @@ void decide_host_steps(struct decider *decider, const struct plan *plan, struct 
   int interested = decide_interests(decider, plan, event, call->wall, &err);
   if (interested) rc = interested;
   if (str_equal(event->type, STR("identify"))) {
-    int one = decide_profile(decider, event, &err);
+    int one = take_profile(decider, event, &err);
     if (one) rc = one;
   }
   if (rc) decide_fail(decider, call, HOST_CAMPAIGN, STR(""), &err);

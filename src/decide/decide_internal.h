@@ -158,8 +158,9 @@ bool decide_is_segment(struct str campaign);
  * on. */
 void decide_host_steps(struct decider *decider, const struct plan *plan, struct engine_call *call,
                        struct decision *out);
-/** `identify`: every member of the payload becomes an attribute. */
-int decide_profile(struct decider *decider, const struct event *event, struct error *err);
+/** An `identify` that had no room then, once more: what the profile has by now is newer, and stays.
+ * ERROR_INVALID: it lacks nothing of it. */
+int decide_profile_again(struct decider *decider, const struct event *event, struct error *err);
 /** `consent.granted` and `consent.withdrawn`: the user's word on a purpose. */
 int decide_consent(struct decider *decider, const struct event *event, bool granted, struct error *err);
 /** Tell of what the user's word now forbids; a newer one may have been there already. */

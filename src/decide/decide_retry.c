@@ -23,7 +23,7 @@ static int retry_rule(struct decider *decider, struct entity entity, const struc
   if (decide_is_goal(failure->campaign))
     return decide_goal_again(decider, failure->campaign, &decider->call, err);
   if (str_equal(failure->campaign, HOST_CAMPAIGN)) {
-    if (event && str_equal(event->type, STR("identify"))) return decide_profile(decider, event, err);
+    if (event && str_equal(event->type, STR("identify"))) return decide_profile_again(decider, event, err);
     if (event && str_equal(event->type, STR("consent.granted")))
       return decide_consent(decider, event, true, err);
     if (event && str_equal(event->type, STR("consent.withdrawn")))
