@@ -785,6 +785,31 @@ static void what_was_taken_over_is_not_written_into(void **state) {
   store_close(store);
 }
 
+static int64_t retention(struct store *store, int64_t wall, int64_t mono_s) {
+  struct error err;
+  int64_t out;
+  assert_int_equal(store_retention_time(store, wall, mono_s * 1000000, &out, &err), 0);
+  return out;
+}
+
+static void retention_follows_a_clock_that_is_ahead_slowly(void **state) {
+  (void)state;
+  const int64_t day = 24 * 3600 * (int64_t)1000, at = 20000 * day;
+  struct store *store = support_open_store();
+  assert_int_equal(retention(store, at, 100), at);
+  assert_int_equal(retention(store, at + 60000, 160), at + 60000);
+  assert_int_equal(retention(store, at + 40 * day, 220), at + 180000);
+  assert_int_equal(retention(store, at + 40 * day, 280), at + 300000);
+  store_close(store);
+  store = support_open_store();
+  assert_int_equal(retention(store, at + 40 * day, 5), at + 300000); // not known how long it was away
+  assert_int_equal(retention(store, at + 40 * day, 65), at + 420000);
+  assert_int_equal(retention(store, at + 360000, 125), at + 360000);
+  assert_int_equal(retention(store, at - day, 185), at - day);
+  assert_int_equal(retention(store, at, 185 + 24 * 3600), at);
+  store_close(store);
+}
+
 static int count_segments(void) {
   struct store_figures figures;
   struct store *store = support_open_store();
@@ -1091,6 +1116,7 @@ int main(int count, char **words) {
   }
   const struct CMUnitTest tests[] = {
       TEST(records_are_written_and_fetched_in_batches),
+      TEST(retention_follows_a_clock_that_is_ahead_slowly),
       TEST(a_record_that_cannot_be_read_hides_no_other),
       TEST(the_timer_index_follows_the_records),
       cmocka_unit_test(stored_entries_survive_and_broken_ones_are_refused),

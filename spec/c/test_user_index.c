@@ -228,6 +228,8 @@ static void what_has_ended_is_dropped_in_time(void **state) {
   struct support_loop loop;
   support_loop_init(&loop);
   struct store *store = support_open_store();
+  int64_t as_of;
+  assert_int_equal(store_retention_time(store, now, 1, &as_of, NULL), 0);
   for (int merged = 0; merged < 2; merged++) {
     struct support_write write;
     support_write_init(&write, store, &loop);

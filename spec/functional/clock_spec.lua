@@ -1,5 +1,5 @@
--- The host's wall clock is set back while it runs: what waits for a length of time waits no longer for that. (What is due at a
--- moment is due when the clock shows it; tools/torture holds all of that to account.)
+-- The host's wall clock is set while it runs: back, what waits for a length of time waits no longer for that; ahead for a while,
+-- nothing is forgotten. (What is due at a moment is due when the clock shows it; tools/torture holds all of that to account.)
 local Host = require "spec.functional.support.host"
 local Clock = require "spec.functional.support.clock"
 local files = require "spec.functional.support.files"
@@ -82,5 +82,37 @@ describe("a clock that is set back by hours", function()
     host:restart()
     host:ask("resume", "files")
     assert.equal(3, #host:await_messages(3, 20))
+  end)
+end)
+
+describe("a clock that is ahead for a while", function()
+  it("has the host forget nothing that it should still know, through restarts either", function()
+    local directory = files.temporary()
+    local clock = Clock.new(directory)
+    local host = Host.start { rules = { telling = telling }, env = clock:env(),
+      config = { log = { segment_age = "1s" }, state = { checkpoint_every = "200ms" } } }
+    finally(function()
+      host:remove()
+      files.remove(directory)
+    end)
+    host:accept { id = "e1", type = "tell", user = "ada", payload = { channel = "push" } }
+    assert.truthy(process.eventually(20 * Host.patience, function()
+      host:post(Host.event { user = "cem" }) -- so that segments end
+      return host:metric "kairos_log_unsealed_segments" <= 1 and host:metric "kairos_log_segments" >= 2
+    end))
+    for _, days in ipairs { 2, 40 } do
+      clock:set(days * 24 * HOUR)
+      for round = 1, 2 do
+        for _ = 1, 6 do -- some checkpoints
+          host:post(Host.event { user = "cem" })
+          socket.sleep(0.2)
+        end
+        if round == 1 then host:restart() end
+      end
+      clock:set(0)
+      local again = Host.event { id = "e1", type = "tell", user = "ada", payload = { channel = "push" } }
+      assert.equal(1, host:post(again).json.duplicates)
+      assert.equal("send", host:ask("why", "ada")[1].decision)
+    end
   end)
 end)

@@ -135,9 +135,12 @@ static void checkpoint_work(uv_work_t *work) {
   struct host *host = work->data;
   host->work_status =
       store_checkpoint(host->shared.store, host->checkpoint, host->checkpoint_seq, &host->work_error);
+  int64_t now;
   if (host->work_status == 0)
     host->work_status =
-        store_retain(host->shared.store, host->log_directory, clock_wall_ms(), &host->work_error);
+        store_retention_time(host->shared.store, clock_wall_ms(), clock_mono_us(), &now, &host->work_error);
+  if (host->work_status == 0)
+    host->work_status = store_retain(host->shared.store, host->log_directory, now, &host->work_error);
 }
 
 static void checkpoint_worked(uv_work_t *work, int status) {

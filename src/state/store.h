@@ -247,6 +247,11 @@ int store_checkpoint_get(struct store *store, struct log_position *position, uin
  * repeated. While few segments wait, on a thread that yields to others when the machine is busy. */
 int store_seal(struct store *store, const char *log_directory, uint64_t until, struct error *err);
 uint64_t store_sealed(struct store *store); /**< last sealed segment, 0 none; any thread */
+/** What has expired is deleted by a time of the store's own, lest a wall clock that is ahead for a while have
+ * it forget for good: it is never ahead of the wall clock, and follows it at most twice as fast as time
+ * passes. (After a host was down for a day, what expired meanwhile goes within a day.) Maintenance, one at a
+ * time; synced. */
+int store_retention_time(struct store *store, int64_t wall, int64_t mono_us, int64_t *out, struct error *err);
 /** Drop slices and files of dedup marks past their retention; delete raw segments that are sealed and below
  * the checkpoint. */
 int store_retain(struct store *store, const char *log_directory, int64_t now, struct error *err);

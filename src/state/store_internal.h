@@ -1,6 +1,7 @@
 /** The insides of the RocksDB store, for the files that are it: store_rocks.c (open, close), store_tuning.c,
  * store_read.c, store_write.c, store_run.c, store_index.c, store_fan_out.c, store_slices.c, store_marks.c,
- * store_mark_files.c, store_upgrade.c, seal.c, backup.c. */
+ * store_mark_files.c, store_upgrade.c, store_retention.c, seal.c,
+ * backup.c. */
 #pragma once
 
 #include "state/index.h"
@@ -71,7 +72,8 @@ struct store {
   rocksdb_options_t *db_options, *record_options, *small_options, *index_options,
       *slice_options[SLICE_KINDS][SLICE_PACES];
   rocksdb_compactionfilter_t *index_filter;
-  _Atomic int64_t index_kept; /**< store_keep_index() */
+  _Atomic int64_t index_kept;  /**< store_keep_index() */
+  _Atomic int64_t index_as_of; /**< store_retention_time(), as last asked for; 0: not yet */
   rocksdb_cache_t *cache;
   rocksdb_block_based_table_options_t *tables, *record_tables, *slice_tables;
   rocksdb_readoptions_t *get_options, *scan_options;
@@ -101,6 +103,8 @@ struct store {
   /* maintenance's own */
   uint64_t newest_segment; /**< when segments were last deleted … */
   uint64_t segments_begun; /**< … and how many had come since the time before */
+  int64_t retention_at;    /**< store_retention_time(), ms … */
+  int64_t retention_us;    /**< … as of then, monotonic; 0: not asked for yet */
 
   struct marks {
     char *directory;
