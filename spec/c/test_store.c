@@ -854,6 +854,28 @@ static void spare_segments_follow_what_the_log_wants(void **state) {
   store_close(store);
 }
 
+static void a_segment_that_a_backup_shares_becomes_no_spare(void **state) {
+  (void)state;
+  int64_t at = 1700000000000;
+  uint64_t bytes;
+  struct store *store = support_open_store();
+  struct log_position end = {0, 0};
+  uint64_t seq = 1;
+  for (; seq <= 6; seq++) end = write_segment(end, seq, 1, at);
+  for (unsigned segment = 1; segment <= 3; segment++) {
+    char name[64], copy[64];
+    snprintf(name, sizeof name, "log/%016x.log", segment);
+    snprintf(copy, sizeof copy, "copy-%u", segment);
+    char *from = strdup(support_path(name));
+    assert_int_equal(link(from, support_path(copy)), 0);
+    free(from);
+  }
+  maintain(store, end, seq, at);
+  assert_int_equal(spare_measure(support_path("log"), &bytes), 2);
+  store_close(store);
+  assert_int_equal(count_segments(), 1);
+}
+
 static int note_decision(void *context, const struct log_record *record) {
   struct past *past = context;
   assert_int_equal(record->input.len, 0);
@@ -1134,6 +1156,7 @@ int main(int count, char **words) {
       TEST(what_was_taken_over_is_not_written_into),
       TEST(numbers_out_of_order_do_no_harm),
       TEST(spare_segments_follow_what_the_log_wants),
+      TEST(a_segment_that_a_backup_shares_becomes_no_spare),
       TEST(what_is_past_its_time_is_dropped),
       TEST(a_directory_at_rest_is_read_with_its_tail),
       TEST(many_letters_of_a_tail_are_told_in_its_order),

@@ -176,13 +176,15 @@ static int delete_segments(struct store *store, const char *log_directory, uint6
   int rc = segment_list(log_directory, &numbers, err);
   size_t wanted = rc ? 0 : spares_wanted(store, log_directory, &numbers);
   uint64_t bytes;
+  struct stat info;
   size_t spares = spare_measure(log_directory, &bytes);
   for (size_t i = 0; !rc && i < numbers.len / sizeof(uint64_t); i++) {
     uint64_t number = ((const uint64_t *)(const void *)numbers.data)[i];
     if (number >= below) break;
     int failure = FAILPOINT("store.retain");
     const char *name = segment_path(&path, log_directory, number);
-    if (!failure && spares < wanted && (failure = spare_keep(log_directory, number)) == 0)
+    bool shared = stat(name, &info) == 0 && info.st_nlink > 1; // with a backup: nobody may write over it
+    if (!failure && !shared && spares < wanted && (failure = spare_keep(log_directory, number)) == 0)
       spares++;
     else if (!failure && unlink(name))
       failure = errno;
