@@ -114,6 +114,29 @@ describe("kairos repl", function()
     assert.truthy(session:run([[user("ada").events()]]).error:find "colon")
   end)
 
+  it("can be left while the host hangs, before it has answered and after", function()
+    local function start(code)
+      return process.start { command = { Host.binary, "repl", "--config", host.config_file, "-e", code } }
+    end
+    local _, before = host:output():gsub("session opened", "")
+    local busy = start "while true do end"
+    assert.truthy(process.eventually(10 * Host.patience, function() -- beside that of each spec
+      local _, sessions = host:output():gsub("session opened", "")
+      return sessions > before
+    end))
+    socket.sleep(0.3) -- it asks
+    host.process:signal "STOP"
+    finally(function() host.process:signal "CONT" end)
+    local late = start "1"
+    socket.sleep(0.3)
+    late:signal "INT"
+    assert.equal("signal 2", late:wait(10 * Host.patience))
+    busy:signal "INT"
+    socket.sleep(0.3)
+    busy:signal "INT"
+    assert.equal(1, busy:wait(10 * Host.patience))
+  end)
+
   it("masks what stands in the names of facts, too", function()
     host:accept { type = "asked", user = "ben", payload = { friend = "ada@mail.example" } }
     host:said("ben", 1)

@@ -44,9 +44,11 @@ static bool is_answer(struct console *console) {
 }
 
 static int await_unless(struct console *console, const sigset_t *while_waiting, struct error *err) {
-  for (;;) {
+  for (bool asked = false;;) {
+    if (interrupted && asked) return error_set(err, ERROR_UNAVAILABLE, "the host does not answer");
     if (interrupted) {
       interrupted = 0;
+      asked = true;
       if (control_stream_send(console->stream, STR("{\"cancel\":true}"), err)) return ERROR_UNAVAILABLE;
     }
     int rc = control_stream_receive(console->stream, false, &console->answer, err);
@@ -60,7 +62,7 @@ static int await_unless(struct console *console, const sigset_t *while_waiting, 
 }
 
 /** Wait for the answer; Ctrl-C, which comes while it waits and at no other moment, asks the host to end what
- * runs. */
+ * runs, and again ends the waiting. */
 static int await_answer(struct console *console, struct error *err) {
   sigset_t interrupt, before;
   sigemptyset(&interrupt);
@@ -157,12 +159,10 @@ static int run_console(const struct cli_arguments *arguments, struct console *co
                        struct error *err) {
   struct repl_line *lines = repl_line_new(complete, console);
   if (repl_line_interactive(lines))
-    fprintf(stderr,
-            "worker %lld of %lld, generation %lld. :help says what there is; personal data is masked.\n",
+    fprintf(stderr, "worker %lld of %lld, generation %lld. :help says what there is; personal data is %s.\n",
             (long long)value_member_integer(greeting, "worker"),
             (long long)value_member_integer(greeting, "workers"),
-            (long long)value_member_integer(greeting, "generation"));
-  (void)arguments;
+            (long long)value_member_integer(greeting, "generation"), arguments->unmask ? "shown" : "masked");
   int rc = run_lines(console, lines, err);
   repl_line_free(lines);
   return rc;
@@ -176,10 +176,11 @@ static int run(const struct cli_arguments *arguments) {
   buf_init(&greeting);
   int rc = setup_place(arguments, &config);
   if (rc) return rc;
-  struct sigaction action = {.sa_handler = on_interrupt};
-  sigaction(SIGINT, &action, NULL);
   signal(SIGPIPE, SIG_IGN);
   rc = open_session(arguments, config->control.socket, &console, &greeting, &err);
+  // Not before: a host that hangs opens none, and there would be nothing to interrupt.
+  struct sigaction action = {.sa_handler = on_interrupt};
+  sigaction(SIGINT, &action, NULL);
   if (rc == 0 && arguments->eval)
     rc = run_once(&console, arguments->eval, &err);
   else if (rc == 0)

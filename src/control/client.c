@@ -37,8 +37,7 @@ static int64_t patience_of(struct json_parser *parser, struct str request_json) 
   return command ? command->patience_ms : PATIENCE_MS;
 }
 
-/** Wait until the socket is ready. @return 0, or the error of a host that takes too long. */
-static int await(int descriptor, short events, int64_t deadline_us, struct error *err) {
+int control_await(int descriptor, short events, int64_t deadline_us, struct error *err) {
   for (;;) {
     int64_t left = (deadline_us - clock_mono_us()) / 1000;
     if (left <= 0) return error_set(err, ERROR_UNAVAILABLE, "the host has not answered in time");
@@ -56,7 +55,7 @@ int control_send_line(int descriptor, struct str request_json, int64_t deadline_
   if (!line.len || line.data[line.len - 1] != '\n') buf_put_u8(&line, '\n');
   int rc = 0;
   for (size_t sent = 0; rc == 0 && sent < line.len;) {
-    if ((rc = await(descriptor, POLLOUT, deadline_us, err))) break;
+    if ((rc = control_await(descriptor, POLLOUT, deadline_us, err))) break;
     ssize_t part = send(descriptor, line.data + sent, line.len - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (part > 0)
       sent += (size_t)part;
@@ -72,7 +71,7 @@ int control_send_line(int descriptor, struct str request_json, int64_t deadline_
 /** Read up to the line's end, which is left out. */
 static int receive_line(int descriptor, struct buf *line, int64_t deadline_us, struct error *err) {
   for (;;) {
-    int rc = await(descriptor, POLLIN, deadline_us, err);
+    int rc = control_await(descriptor, POLLIN, deadline_us, err);
     if (rc) return rc;
     uint8_t *at = buf_reserve(line, CHUNK);
     ssize_t got = recv(descriptor, at, CHUNK, MSG_DONTWAIT);

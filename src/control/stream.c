@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { CONNECT_MS = 5000, SEND_MS = 10000, CHUNK = 64 << 10, LONGEST = 8 << 20 };
+enum { CONNECT_MS = 5000, OPEN_MS = 30000, SEND_MS = 10000, CHUNK = 64 << 10, LONGEST = 8 << 20 };
 
 struct control_stream {
   int descriptor;
@@ -81,9 +81,11 @@ int control_stream_open(struct control_stream **out, const char *path, struct st
   struct control_stream *stream = memory_zalloc(sizeof *stream);
   stream->descriptor = descriptor;
   stream->parser = json_parser_new();
+  int64_t deadline_us = clock_mono_us() + OPEN_MS * INT64_C(1000);
   int rc = control_stream_send(stream, request_json, err);
   while (rc == 0 && !take_line(stream)) {
-    rc = read_more(stream, true, err);
+    rc = control_await(descriptor, POLLIN, deadline_us, err);
+    if (rc == 0) rc = read_more(stream, false, err);
     if (rc > 0) rc = 0;
   }
   if (rc == 0) rc = control_take_answer(stream->parser, &stream->line, result, err);
