@@ -165,6 +165,26 @@ describe("reloads", function()
     assert.same({ "two" }, host:said "ada")
   end)
 
+  it("that are saved while the store cannot be opened come when it can", function()
+    host = Host.start { rules = { telling = telling "one" }, env = { KAIROS_FAILPOINTS = "log.write=error@4" } }
+    local current = host.data .. "/db/CURRENT"
+    local whole = files.read(current)
+    files.write(current, "spoiled\n")
+    assert.truthy(process.eventually(10 * Host.patience, function()
+      return host:post(Host.event { user = "ada" }).status == 503
+    end))
+    write(host, "telling", telling "two")
+    assert.truthy(process.eventually(20 * Host.patience, function()
+      return host:output():find("files that have changed cannot be tried", 1, true)
+    end))
+    files.write(current, whole)
+    assert.truthy(process.eventually(20 * Host.patience, function()
+      return host:get("/readyz").status == 200 and generation(host) == 2
+    end))
+    tell(host, "ada")
+    assert.same({ "two" }, host:said "ada")
+  end)
+
   it("leave nothing behind in memory", function()
     host = Host.start { rules = { telling = telling "one" }, config = unwatched }
     local function reload(times)

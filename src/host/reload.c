@@ -119,6 +119,13 @@ static void fail(struct reload *reload) {
              LOG_TEXT("cause", generation_cause_name(attempt->requests->cause)),
              LOG_TEXT("error", attempt->err.message));
   }
+  if (attempt->requests->cause == GENERATION_WATCH && attempt->status == ERROR_UNAVAILABLE &&
+      !reload->stopping) {
+    reload->missed = true;
+    LOG_WARN("rules",
+             "files that have changed cannot be tried while the host recovers: they are when it runs",
+             LOG_TEXT("error", attempt->err.message));
+  }
   if (attempt->requests->cause == GENERATION_FILL)
     reload_fill_tried(reload, attempt->status == ERROR_UNAVAILABLE ? NULL : attempt->err.message);
   reload_discard(reload);
@@ -305,12 +312,6 @@ static void try_next(struct reload *reload) {
   start_job(reload, reload_prepare, prepared);
 }
 
-void reload_tick(struct host *host) {
-  struct reload *reload = host->reload;
-  if (reload->step == RELOAD_PREPARED) try_decide(reload);
-  reload_fill_update(reload);
-}
-
 static bool is_pause(const struct reload_request *request) {
   return request->cause == GENERATION_PAUSE || request->cause == GENERATION_RESUME;
 }
@@ -342,6 +343,16 @@ static void look(void *context) {
   for (const struct reload_request *request = reload->waiting; request; request = request->next)
     if (asks_for_files(request) && !request->dry_run) return; /* it has not read them yet */
   reload_ask(reload, &(struct reload_request){.cause = GENERATION_WATCH});
+}
+
+void reload_tick(struct host *host) {
+  struct reload *reload = host->reload;
+  if (reload->step == RELOAD_PREPARED) try_decide(reload);
+  if (reload->missed && host_phase(host) == HOST_RUNNING && !atomic_load(&host->failing)) {
+    reload->missed = false;
+    look(reload);
+  }
+  reload_fill_update(reload);
 }
 
 void reload_watch(struct host *host) {

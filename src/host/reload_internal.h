@@ -55,6 +55,7 @@ struct reload {
   atomic_bool stopping;
   atomic_bool
       cut_short; /**< the trial under way is to end: the host stops, or an operator's pause goes first */
+  bool missed;   /**< the watch has seen files that could not be tried: look again when the host runs */
   struct reload_request *waiting, **waiting_end;
   struct generation *serving;
   struct reload_attempt attempt;
