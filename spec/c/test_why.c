@@ -501,8 +501,8 @@ static void a_directory_at_rest_answers_too(void **state) {
   assert_non_null(mkdtemp(directory));
 
   // Nothing is there.
-  assert_int_equal(offline_why(directory, ada, STR(""), &value, &err), ERROR_NOT_FOUND);
-  assert_int_equal(offline_dead(directory, STR(""), &value, &err), ERROR_NOT_FOUND);
+  assert_int_equal(offline_why(directory, ada, STR(""), &value, &err), ERROR_IO);
+  assert_int_equal(offline_dead(directory, STR(""), &value, &err), ERROR_IO);
   assert_int_equal(value.len, 0);
 
   struct store *store;

@@ -115,8 +115,6 @@ int control_take_answer(struct json_parser *parser, struct buf *line, struct buf
 
 int control_ask(const char *path, struct str request_json, struct buf *out, struct error *err) {
   int descriptor = socket_connect(path, CONNECT_MS, err);
-  if (descriptor == ERROR_NOT_FOUND)
-    err->code = descriptor = ERROR_UNAVAILABLE; // no answer, not an empty one
   if (descriptor < 0) return descriptor;
   struct buf line;
   buf_init(&line);
