@@ -1,5 +1,5 @@
 /** The host's answers from a data directory in which no host runs. It is opened read-only; blocking.
- * ERROR_NOT_FOUND where it is none. */
+ * ERROR_IO where it is none. */
 #pragma once
 
 #include "config/config.h"
