@@ -86,6 +86,7 @@ static void clear(struct reload *reload) {
   generation_free(reload->attempt.candidate);
   reload->attempt.candidate = NULL;
   struct host *host = reload->host;
+  int64_t now = store_retention_last(host->shared.store);
   int64_t keep = host->config->log.keep > KEEP_MIN_MS ? host->config->log.keep : KEEP_MIN_MS;
   for (uint32_t i = 0; i < host->config->provider_count; i++)
     if (host->config->providers[i].max_age > keep) keep = host->config->providers[i].max_age;
@@ -93,13 +94,11 @@ static void clear(struct reload *reload) {
   int dropped = 0;
   int64_t mono = clock_mono_us();
   if (!reload->counted_at || mono - reload->counted_at > COUNT_EVERY_US) {
-    dropped =
-        journey_sources_retain(host->shared.store, reload->serving->ruleset, keep, clock_wall_ms(), &err);
+    dropped = journey_sources_retain(host->shared.store, reload->serving->ruleset, keep, now, &err);
     reload->counted_at = mono;
   }
   if (dropped >= 0)
-    dropped =
-        generation_retain(host->shared.store, reload->serving->facts.number, keep, clock_wall_ms(), &err);
+    dropped = generation_retain(host->shared.store, reload->serving->facts.number, keep, now, &err);
   if (dropped < 0 && dropped != ERROR_UNAVAILABLE)
     LOG_WARN("rules", "old generations could not be dropped", LOG_TEXT("error", err.message));
 }

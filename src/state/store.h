@@ -252,6 +252,8 @@ uint64_t store_sealed(struct store *store); /**< last sealed segment, 0 none; an
  * passes. (After a host was down for a day, what expired meanwhile goes within a day.) Maintenance, one at a
  * time; synced. */
 int store_retention_time(struct store *store, int64_t wall, int64_t mono_us, int64_t *out, struct error *err);
+/** What that has last said; 0: nothing yet. Any thread. */
+int64_t store_retention_last(const struct store *store);
 /** Drop slices and files of dedup marks past their retention; delete raw segments that are sealed and below
  * the checkpoint. */
 int store_retain(struct store *store, const char *log_directory, int64_t now, struct error *err);

@@ -94,7 +94,7 @@ static unsigned char drops(void *state, int level, const char *key, size_t key_l
   (void)level, (void)key, (void)key_len, (void)new_value, (void)new_len;
   const struct store *store = state;
   int64_t kept = atomic_load_explicit(&store->index_kept, memory_order_relaxed);
-  int64_t late = atomic_load_explicit(&store->index_as_of, memory_order_relaxed) - EXPIRED_KEEP_MS;
+  int64_t late = store_retention_last(store) - EXPIRED_KEEP_MS;
   struct stored_entry entry;
   *changed = 0;
   return entry_decode(&entry, (struct str){value, len}) &&

@@ -72,8 +72,8 @@ struct store {
   rocksdb_options_t *db_options, *record_options, *small_options, *index_options,
       *slice_options[SLICE_KINDS][SLICE_PACES];
   rocksdb_compactionfilter_t *index_filter;
-  _Atomic int64_t index_kept;  /**< store_keep_index() */
-  _Atomic int64_t index_as_of; /**< store_retention_time(), as last asked for; 0: not yet */
+  _Atomic int64_t index_kept;    /**< store_keep_index() */
+  _Atomic int64_t expired_as_of; /**< store_retention_time(), as last asked for; 0: not yet */
   rocksdb_cache_t *cache;
   rocksdb_block_based_table_options_t *tables, *record_tables, *slice_tables;
   rocksdb_readoptions_t *get_options, *scan_options;

@@ -25,7 +25,11 @@ int store_retention_time(struct store *store, int64_t wall, int64_t mono_us, int
   store_leave(store);
   if (rc) return rc;
   store->retention_us = mono_us;
-  atomic_store_explicit(&store->index_as_of, store->retention_at, memory_order_relaxed);
+  atomic_store_explicit(&store->expired_as_of, store->retention_at, memory_order_relaxed);
   *out = store->retention_at;
   return 0;
+}
+
+int64_t store_retention_last(const struct store *store) {
+  return atomic_load_explicit(&store->expired_as_of, memory_order_relaxed);
 }
