@@ -306,6 +306,7 @@ static void attempt(struct sim *sim, struct sim_provider *provider, struct entry
     buf_put_u8(&sim->feedback, (uint8_t)message.user.kind);
     buf_put_str(&sim->feedback, message.user.id);
     buf_put_str(&sim->feedback, message.channel);
+    buf_put_str(&sim->feedback, message.to);
   }
   if (good) {
     report(sim, entry, &message,
@@ -366,13 +367,14 @@ static void give_feedback(struct sim *sim) {
     hash128_hex(message_id, hex);
     struct entity entity = {.kind = reader_u8(&reader)};
     entity.id = reader_str(&reader);
-    struct str channel = reader_str(&reader);
+    struct str channel = reader_str(&reader), to = reader_str(&reader);
     buf_clear(&id);
     buf_printf(&id, "bounce:%s", hex);
     buf_clear(&payload);
-    value_put_map(&payload, 3);
+    value_put_map(&payload, 4);
     value_put_member_text(&payload, "message_id", str_from(hex));
     value_put_member_text(&payload, "channel", channel);
+    value_put_member_text(&payload, "to", to);
     value_put_member_text(&payload, "bounce_type", STR("hard"));
     sim_event(sim, &(struct event){.id = buf_str(&id),
                                    .type = STR("message.bounced"),
