@@ -34,6 +34,7 @@ static const char usage[] = "usage: load --port PORT [options]\n"
                             "reference rule answers; 0: none (10)\n"
                             "  --users N         (100000), at random\n"
                             "  --in-order        … or one after the other\n"
+                            "  --whole-seconds   events' timestamps, as load.lua's have\n"
                             "  --sink PORT       take messages there as the provider, and await those of the "
                             "events that ask for one\n";
 
@@ -42,7 +43,7 @@ static struct {
   int port, sink, batch, connections, users, hi;
   double rate, seconds, warm_up;
   long requests;
-  bool in_order;
+  bool in_order, whole_seconds;
 } options = {.path = "/v1/events",
              .run = "run",
              .batch = 1,
@@ -139,8 +140,8 @@ static void add_event(int64_t due, int64_t wall_ms) {
 }
 
 static void make_request(struct bytes *out, int64_t due) {
-  // Whole seconds, as load.lua's events have: what it adds in the same second is not from before these.
-  int64_t wall_ms = now_us(CLOCK_REALTIME) / 1000000 * 1000;
+  int64_t wall_ms = now_us(CLOCK_REALTIME) / 1000;
+  if (options.whole_seconds) wall_ms -= wall_ms % 1000;
   body.len = 0;
   for (int i = 0; i < options.batch; i++) {
     if (options.batch > 1) {
@@ -371,13 +372,21 @@ static void print_latencies(const char *name, struct samples *samples) {
 }
 
 static bool read_options(int argc, char **argv) {
-  static const struct option names[] = {{"port", 1, 0, 'p'},        {"path", 1, 0, 'u'},
-                                        {"run", 1, 0, 'r'},         {"batch", 1, 0, 'b'},
-                                        {"connections", 1, 0, 'c'}, {"rate", 1, 0, 'R'},
-                                        {"seconds", 1, 0, 's'},     {"requests", 1, 0, 'n'},
-                                        {"warm-up", 1, 0, 'w'},     {"hi", 1, 0, 'h'},
-                                        {"users", 1, 0, 'U'},       {"in-order", 0, 0, 'o'},
-                                        {"sink", 1, 0, 'S'},        {0}};
+  static const struct option names[] = {{"port", 1, 0, 'p'},
+                                        {"path", 1, 0, 'u'},
+                                        {"run", 1, 0, 'r'},
+                                        {"batch", 1, 0, 'b'},
+                                        {"connections", 1, 0, 'c'},
+                                        {"rate", 1, 0, 'R'},
+                                        {"seconds", 1, 0, 's'},
+                                        {"requests", 1, 0, 'n'},
+                                        {"warm-up", 1, 0, 'w'},
+                                        {"hi", 1, 0, 'h'},
+                                        {"users", 1, 0, 'U'},
+                                        {"in-order", 0, 0, 'o'},
+                                        {"whole-seconds", 0, 0, 'm'},
+                                        {"sink", 1, 0, 'S'},
+                                        {0}};
   for (int option; (option = getopt_long(argc, argv, "", names, NULL)) != -1;) {
     switch (option) {
     case 'p':
@@ -415,6 +424,9 @@ static bool read_options(int argc, char **argv) {
       break;
     case 'o':
       options.in_order = true;
+      break;
+    case 's':
+      options.whole_seconds = true;
       break;
     case 'S':
       options.sink = atoi(optarg);

@@ -26,8 +26,9 @@
 --   :sink(core)                 a provider that takes all, as such an nginx (on LOAD_CORE)
 --   :host{ … }                  Kairos, see there
 --   :wrk{ port, path, batch, connections, seconds, hi, users }  as many requests as are answered
---   :load{ port, path, batch, connections, rate, seconds, warm_up, requests, hi, users, in_order, sink }  the same, at a rate
---                               or so many, see tools/bench.d/load.c: what it printed; :start_load{ … } does not wait
+--   :load{ port, path, batch, connections, rate, seconds, warm_up, requests, hi, users, in_order, whole_seconds, sink }  the
+--                               same, at a rate or so many, see tools/bench.d/load.c: what it printed; :start_load{ … } does
+--                               not wait
 --   :preload(port, users, times)  so many carts of each user, worth nothing
 --   support.free_port(), median(list, field), cpu_seconds(pid), rss_bytes(pid), core_busy(core), samples(text),
 --   histogram(before, after, name, labels), quantile(histogram, q), get(port, path)
@@ -316,7 +317,7 @@ end
 function support:start_load(options)
   local command = { self:program "load", "--run", self:run_name() }
   for _, name in ipairs { "port", "path", "batch", "connections", "rate", "seconds", "warm_up", "requests", "hi", "users",
-    "in_order", "sink" } do
+    "in_order", "whole_seconds", "sink" } do
     local value = options[name]
     if value then
       command[#command + 1] = "--" .. name:gsub("_", "-")
@@ -338,11 +339,12 @@ function support:load(options)
   return self:start_load(options).result()
 end
 
---- So many carts of each user, none of them worth a message; raises unless all are accepted.
+--- So many carts of each user, none of them worth a message; raises unless all are accepted. Their seconds are whole, as
+-- load.lua's are: none is later than what wrk sends in the same one.
 function support:preload(port, users, times)
   local requests = math.ceil(users * times / 100)
   local result = self:load { port = port, batch = 100, connections = 16, requests = requests, seconds = 120, hi = 0,
-    users = users, in_order = true }
+    users = users, in_order = true, whole_seconds = true }
   if result.answered < requests or result.errors > 0 then error("preload: " .. cjson.encode(result), 2) end
 end
 
