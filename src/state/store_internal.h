@@ -117,11 +117,11 @@ struct store {
     } * files; /**< in the order of their segments; never changed, but replaced; null while closed */
     struct retired_filter {
       struct mark_filter *filter;
-      int64_t since; /**< monotonic us */
+      unsigned looks; /**< marks_free_retired() has come by so often since */
       struct retired_filter *next;
     } * retired;
     bool wanted;            /**< look whether there are files to merge */
-    pthread_cond_t changed; /**< … or `ending` */
+    pthread_cond_t changed; /**< … or `ending`, or something has retired */
 
     pthread_t builder; /**< makes a filter */
     struct mark_filter *building;
@@ -252,6 +252,8 @@ void store_know_log(struct store *store, const char *log_directory);
  * in the files. Begins to merge them. */
 void marks_start(struct store *store);
 void marks_stop(struct store *store);
+/** A look at filters that were replaced: after some, a second apart, they are freed. One thread. */
+void marks_free_retired(struct marks *marks);
 /** Take in the file that has just been placed; sealing's thread. @param sealed  its marks, in any order */
 int marks_sealed(struct store *store, struct mark_range range, const struct hash128 *sealed, size_t count,
                  struct error *err);

@@ -11,9 +11,10 @@ enum {
   GROWTH = 4,          /**< how much larger than needed a filter is made … */
   GROWN_AT = 4,        /**< … once it has this part of what it is meant for, while memory allows */
   AHEAD = 16,          /**< fetched into the cache before their turn */
-  /** Who asks holds the filter's address for nanoseconds. A filter that was replaced is freed when it is this
-   * long ago, and the next segment is sealed. */
-  RETIRED_KEEP_US = 600 * 1000 * 1000,
+  /** Who asks holds the filter's address for nanoseconds. A filter that was replaced is freed after so many
+   * looks, a second apart: seconds that the process was stopped for are none in which the others could go on.
+   */
+  RETIRED_LOOKS = 10,
   BUILD_EVERY_US = 60 * 1000 * 1000 /**< where no thread can be had for it */
 };
 
@@ -29,12 +30,12 @@ static void free_filter(struct marks *marks, struct mark_filter *filter) {
 }
 
 /** To give back a large one takes long, and everybody wants the lock: not under it. */
-static void free_retired(struct marks *marks, int64_t before) {
+static void free_retired(struct marks *marks, unsigned looks) {
   struct retired_filter *freed = NULL;
   pthread_mutex_lock(&marks->lock);
   for (struct retired_filter **at = &marks->retired; *at;) {
     struct retired_filter *retired = *at;
-    if (retired->since >= before) {
+    if (++retired->looks <= looks) {
       at = &retired->next;
       continue;
     }
@@ -51,13 +52,18 @@ static void free_retired(struct marks *marks, int64_t before) {
   }
 }
 
+void marks_free_retired(struct marks *marks) {
+  free_retired(marks, RETIRED_LOOKS);
+}
+
 /** With the marks' lock. */
 static void publish(struct marks *marks, struct mark_filter *filter) {
   struct mark_filter *old = atomic_exchange_explicit(&marks->filter, filter, memory_order_acq_rel);
   if (!old) return;
   struct retired_filter *retired = memory_zalloc(sizeof *retired);
-  *retired = (struct retired_filter){old, clock_mono_us(), marks->retired};
+  *retired = (struct retired_filter){old, 0, marks->retired};
   marks->retired = retired;
+  pthread_cond_signal(&marks->changed);
 }
 
 /** What a filter shall have room for, so that it is not full again too soon. */
@@ -230,7 +236,7 @@ void marks_stop(struct store *store) {
     marks->started = false;
   }
   free_filter(marks, atomic_exchange(&marks->filter, NULL));
-  free_retired(marks, INT64_MAX);
+  free_retired(marks, 0);
 }
 
 /* ---- what is sealed ---- */
@@ -257,7 +263,6 @@ int marks_sealed(struct store *store, struct mark_range range, const struct hash
   bool building = marks->started && !atomic_load(&marks->finished);
   int rc = mark_files_add(store, range, err);
   if (rc) return rc;
-  free_retired(marks, clock_mono_us() - RETIRED_KEEP_US);
   struct mark_filter *filter = atomic_load(&marks->filter);
   if (filter) add_all(filter, sealed, count);
   if (!building && !filter && clock_mono_us() >= marks->build_again_us) build(store, mark_files_count(store));
