@@ -109,7 +109,11 @@ static void test_given_back(void **state) {
   static const struct {
     int before, after; /**< 0: none */
     size_t counted;
-  } cases[] = {{0, OUTCOME_CANCELLED, 1}, {OUTCOME_ACCEPTED, 0, 2}, {OUTCOME_RETRY, OUTCOME_CANCELLED, 2}};
+    uint32_t unsent;
+  } cases[] = {{0, OUTCOME_CANCELLED, 1, 0},
+               {OUTCOME_ACCEPTED, 0, 2, 0},
+               {OUTCOME_RETRY, OUTCOME_CANCELLED, 2, 0},
+               {OUTCOME_RETRY, OUTCOME_CANCELLED, 1, 1}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     struct world world;
     struct journey journey;
@@ -130,8 +134,10 @@ static void test_given_back(void **state) {
     reader = reader_of(buf_str(&bytes));
     assert_int_equal(message_decode(&message, &reader, NULL), 0);
     assert_true(only(&world, &journey) && journey.sent.len > 0);
-    struct outcome outcome = {
-        .message_id = message.id, .kind = (enum outcome_kind)cases[i].before, .attempt = 1};
+    struct outcome outcome = {.message_id = message.id,
+                              .kind = (enum outcome_kind)cases[i].before,
+                              .attempt = 1,
+                              .unsent = cases[i].unsent};
     assert_true(decide_outcome_needs_record(&message, &outcome));
     if (cases[i].before) {
       decide_outcome(world.decider, &world.bench.record, &message, &outcome, &world.decision);
@@ -141,8 +147,10 @@ static void test_given_back(void **state) {
     world_event(&world, "stop", NOON + 1);
     assert_false(only(&world, &journey));
     assert_int_equal(record_counted(&world.bench.record, STR("campaign way"), times), cases[i].counted);
-    outcome = (struct outcome){
-        .message_id = message.id, .kind = (enum outcome_kind)cases[i].after, .attempt = cases[i].before != 0};
+    outcome = (struct outcome){.message_id = message.id,
+                               .kind = (enum outcome_kind)cases[i].after,
+                               .attempt = cases[i].before != 0,
+                               .unsent = cases[i].unsent};
     if (cases[i].after) {
       decide_outcome(world.decider, &world.bench.record, &message, &outcome, &world.decision);
       settle(&world);

@@ -76,7 +76,7 @@ static void test_suppressed_while_waiting(void **state) {
   server_stop(server);
 }
 
-/** While its attempt is on its way to the log: it is not begun, and the message ends without one. */
+/** While its attempt is on its way to the log: it is not begun, and the message ends without one sent. */
 static void test_ends_before_its_attempt(void **state) {
   (void)state;
   struct server *server = server_start(0);
@@ -87,19 +87,32 @@ static void test_ends_before_its_attempt(void **state) {
   struct outbox_entry entry = fixture_message(fixture, 1, "hook");
   entry.message.expires = clock_wall_ms() + 100;
   fixture_add(fixture, &entry);
-  expect_outcome(fixture, 0, 1, OUTCOME_EXPIRED, 0, "expired");
+  expect_outcome(fixture, 0, 1, OUTCOME_EXPIRED, 1, "expired");
+  assert_int_equal(outcome_at(fixture, 0)->unsent, 1);
   fixture_send(fixture, 2, "hook");
   usleep(50000);
   deliver_suppressed(fixture->deliver, (struct entity){ENTITY_USER, STR("ada")}, STR("*"), STR(""),
                      STR("bounced"));
-  expect_outcome(fixture, 1, 2, OUTCOME_CANCELLED, 0, "bounced");
-  // One that was tried before ends that attempt.
+  expect_outcome(fixture, 1, 2, OUTCOME_CANCELLED, 1, "bounced");
+  assert_int_equal(outcome_at(fixture, 1)->unsent, 1);
+  // One that was tried before may have arrived by that attempt.
   entry = fixture_message(fixture, 3, "hook");
   entry.message.user.id = STR("bob");
   entry.message.expires = clock_wall_ms() + 100;
   entry.attempts = 1;
   fixture_add(fixture, &entry);
-  expect_outcome(fixture, 2, 3, OUTCOME_EXPIRED, 1, "expired");
+  expect_outcome(fixture, 2, 3, OUTCOME_EXPIRED, 2, "expired");
+  assert_int_equal(outcome_at(fixture, 2)->unsent, 1);
+  // Nor one whose journey ends before a byte has left.
+  entry = fixture_message(fixture, 4, "hook");
+  entry.message.user.id = STR("bob");
+  entry.message.journey = (struct hash128){7, 7};
+  entry.message.not_before = entry.retry_at = clock_wall_ms() - 1;
+  fixture_add(fixture, &entry);
+  usleep(50000);
+  deliver_journey_ended(fixture->deliver, entry.message.user, entry.message.journey, STR("its goal"));
+  expect_outcome(fixture, 3, 4, OUTCOME_CANCELLED, 1, "its goal");
+  assert_int_equal(outcome_at(fixture, 3)->unsent, 1);
   assert_int_equal(atomic_load(&server->received), 0);
   unsetenv("KAIROS_FAILPOINTS");
   failpoint_init();
@@ -154,6 +167,7 @@ static void test_paused_with_attempts_logged_ahead(void **state) {
   deliver_suppressed(fixture->deliver, eve, STR("*"), STR(""), STR("unsubscribed"));
   expect_outcome(fixture, 5, 4, OUTCOME_CANCELLED, 1, "unsubscribed");
   expect_outcome(fixture, 6, 5, OUTCOME_EXPIRED, 1, "expired");
+  for (unsigned i = 0; i < 7; i++) assert_int_equal(outcome_at(fixture, i)->unsent, 1);
   assert_int_equal(figure(fixture, "keys", "waiting"), 3);
   pthread_mutex_unlock(&server->lock);
   WAIT_FOR(figure(fixture, "keys", "accepted") == 2);
@@ -740,6 +754,7 @@ static void test_stop_begins_nothing_past_its_grace(void **state) {
   assert_int_equal(fixture_flush(fixture), 0);
   assert_int_equal(fixture_stored(fixture).count, 1);
   assert_int_equal(fixture_stored(fixture).open, 0);
+  assert_int_equal(fixture_stored(fixture).unsent, 1);
   assert_int_equal(atomic_load(&server->received), 0);
   fixture_free(fixture);
   server_stop(server);

@@ -251,7 +251,7 @@ static inline void server_stop(struct server *server) {
 struct seen_outcome {
   struct hash128 id;
   enum outcome_kind kind;
-  uint32_t attempt;
+  uint32_t attempt, unsent;
   int64_t retry_at;
   char detail[256], provider_id[64];
   bool with_message; /**< its message decodes, and is the one */
@@ -345,6 +345,7 @@ static inline void fixture_outcome(void *context, const struct message *message,
   *seen = (struct seen_outcome){.id = outcome->message_id,
                                 .kind = outcome->kind,
                                 .attempt = outcome->attempt,
+                                .unsent = outcome->unsent,
                                 .retry_at = outcome->retry_at};
   snprintf(seen->detail, sizeof seen->detail, "%.*s", STR_ARG(outcome->detail));
   snprintf(seen->provider_id, sizeof seen->provider_id, "%.*s", STR_ARG(outcome->provider_id));
@@ -606,7 +607,7 @@ static inline int fixture_flush(struct fixture *fixture) {
 
 struct stored {
   unsigned count, open;
-  uint32_t attempts;
+  uint32_t attempts, unsent;
   int64_t retry_at;
 };
 
@@ -615,6 +616,7 @@ static inline int count_stored(void *context, const struct outbox_entry *entry) 
   stored->count++;
   stored->open += entry->open;
   stored->attempts += entry->attempts;
+  stored->unsent += entry->unsent;
   stored->retry_at = entry->retry_at;
   return 0;
 }

@@ -448,14 +448,15 @@ static void test_breaker_with_attempts_logged_ahead(void **state) {
   server_stop(server);
 }
 
-/** A pause comes while the probe's attempt is on its way to the log: after it another probe goes. */
+/** A pause comes while the probe's attempt is on its way to the log: after it another probe goes, and the one
+ * that was not begun is none of its three attempts. */
 static void test_paused_while_the_probe_is_logged(void **state) {
   (void)state;
   char yaml[512];
   struct server *server = server_start(0);
   server_plan(server, ANSWER_500);
-  struct fixture *fixture =
-      fixture_new(webhook(yaml, "hook", server->port, "    breaker_failures: 1\n    concurrency: 1\n"));
+  struct fixture *fixture = fixture_new(
+      webhook(yaml, "hook", server->port, "    breaker_failures: 1\n    concurrency: 1\n    attempts: 3\n"));
   setenv("KAIROS_FAILPOINTS", "log.fsync=sleep:1000@2", 1);
   failpoint_init();
   fixture_start(fixture);
@@ -465,10 +466,13 @@ static void test_paused_while_the_probe_is_logged(void **state) {
   assert_true(deliver_pause(fixture->deliver, STR("hook"), true));
   expect_outcome(fixture, 1, 1, OUTCOME_RETRY, 2, "not sent: the provider is paused");
   assert_int_equal(figure(fixture, "hook", "breaker"), 'h');
+  server_plan(server, ANSWER_500);
   deliver_pause(fixture->deliver, STR("hook"), false);
-  expect_outcome(fixture, 2, 1, OUTCOME_ACCEPTED, 3, "200");
+  expect_outcome(fixture, 2, 1, OUTCOME_RETRY, 3, "500");
+  expect_outcome(fixture, 3, 1, OUTCOME_ACCEPTED, 4, "200");
+  assert_int_equal(outcome_at(fixture, 3)->unsent, 1);
   assert_int_equal(figure(fixture, "hook", "breaker"), 'c');
-  assert_int_equal(atomic_load(&server->received), 2);
+  assert_int_equal(atomic_load(&server->received), 3);
   fixture_free(fixture);
   server_stop(server);
   unsetenv("KAIROS_FAILPOINTS");

@@ -146,6 +146,7 @@ static void samples(struct effect out[SAMPLES]) {
                                .outcome = {{7, 8},
                                            (enum outcome_kind)kind,
                                            (uint32_t)kind * 1000,
+                                           kind == OUTCOME_REJECTED ? 200 : 0,
                                            1760000000000,
                                            0,
                                            STR("202"),
@@ -280,7 +281,8 @@ static void same(const struct effect *a, const struct effect *b) {
   case EFFECT_OUTCOME:
     assert_true(hash128_equal(a->outcome.message_id, b->outcome.message_id) &&
                 a->outcome.kind == b->outcome.kind);
-    assert_true(a->outcome.attempt == b->outcome.attempt && a->outcome.at == b->outcome.at);
+    assert_true(a->outcome.attempt == b->outcome.attempt && a->outcome.unsent == b->outcome.unsent);
+    assert_true(a->outcome.at == b->outcome.at);
     assert_true(a->outcome.retry_at == b->outcome.retry_at);
     same_str(a->outcome.detail, b->outcome.detail);
     same_str(a->outcome.provider_id, b->outcome.provider_id);

@@ -25,7 +25,7 @@ struct world_message {
   struct hash128 id;
   int user;
   bool waits, open, dirty;
-  uint32_t attempts;
+  uint32_t attempts, unsent;
   int64_t retry_at;
 };
 
@@ -123,6 +123,7 @@ static void world_outcome(struct world *world, int user, const struct outcome *o
   if (outcome->kind == OUTCOME_RETRY) {
     message->open = false;
     message->attempts = outcome->attempt;
+    message->unsent = outcome->unsent;
     message->retry_at = outcome->retry_at;
     return;
   }
@@ -243,6 +244,7 @@ static int life_note_outbox(void *context, const struct outbox_entry *entry) {
   struct world_message *message = world_message(world, entry->message.id, user_number(entry->message.user));
   message->waits = true;
   message->attempts = entry->attempts;
+  message->unsent = entry->unsent;
   message->open = entry->open;
   message->retry_at = entry->retry_at;
   return 0;
@@ -389,11 +391,13 @@ static bool make_delivery(struct life *life, const struct world_message *message
   }
   static const enum outcome_kind kinds[] = {OUTCOME_ACCEPTED, OUTCOME_RETRY,   OUTCOME_RETRY,
                                             OUTCOME_REJECTED, OUTCOME_EXPIRED, OUTCOME_HELD};
+  bool unsent = chance(life, 3) == 0;
   record->type = LOG_OUTCOME;
   effect_encode(&(struct effect){.type = EFFECT_OUTCOME,
                                  .outcome = {.message_id = message->id,
                                              .kind = kinds[chance(life, 6)],
                                              .attempt = message->attempts,
+                                             .unsent = message->unsent + unsent,
                                              .at = (int64_t)seq,
                                              .retry_at = (int64_t)seq + 5,
                                              .detail = STR("x"),
@@ -494,7 +498,7 @@ static int life_write_behind(struct life *life, bool all) {
     if (message->waits)
       store_write_outbox(&write.write,
                          &(struct outbox_entry){support_message(user, message->id), message->attempts,
-                                                message->open, message->retry_at});
+                                                message->unsent, message->open, message->retry_at});
     else
       store_write_outbox_done(&write.write, user, message->id, 0);
   }
@@ -627,6 +631,7 @@ static int judge_outbox_entry(void *context, const struct outbox_entry *entry) {
   assert_true(message->waits);
   assert_int_equal(message->user, user_number(entry->message.user));
   assert_int_equal(entry->attempts, message->attempts);
+  assert_int_equal(entry->unsent, message->unsent);
   assert_int_equal(entry->open, message->open);
   assert_int_equal(entry->retry_at, message->retry_at);
   message->waits = false;

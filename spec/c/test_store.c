@@ -191,6 +191,7 @@ static void stored_entries_survive_and_broken_ones_are_refused(void **state) {
   (void)state;
   struct outbox_entry entry = {.message = support_message(support_user("ada"), support_id(1)),
                                .attempts = 3,
+                               .unsent = 2,
                                .open = true,
                                .retry_at = -5},
                       back;
@@ -218,6 +219,7 @@ static void stored_entries_survive_and_broken_ones_are_refused(void **state) {
   outbox_entry_encode(&entry, &bytes);
   assert_int_equal(outbox_entry_decode(&back, buf_str(&bytes), &err), 0);
   assert_int_equal(back.attempts, 3);
+  assert_int_equal(back.unsent, 2);
   assert_true(back.open);
   assert_int_equal(back.retry_at, -5);
   assert_true(hash128_equal(back.message.id, entry.message.id));

@@ -29,7 +29,9 @@ static void leave(struct provider *provider, struct entry *entry, enum breaker_r
 /** It ends before a byte has left. */
 static void end_unsent(struct deliver *deliver, struct attempt *attempt, enum outcome_kind kind,
                        struct str detail) {
-  struct ending ending = {.kind = kind, .detail = detail, .unbegun = kind != OUTCOME_REJECTED};
+  struct ending ending = {.kind = kind, .detail = detail};
+  // A refusal is one even if it is ours: what it says of the attempts before it must hold.
+  if (kind != OUTCOME_REJECTED) attempt->entry->unsent++;
   leave(attempt->provider, attempt->entry, BREAKER_UNKNOWN, 0);
   ending_report(deliver, attempt->entry, &attempt->message, &ending);
   attempt_free(deliver, attempt);
@@ -44,6 +46,7 @@ static void reject(struct deliver *deliver, struct attempt *attempt, const char 
 
 /** It could not even be tried, by no fault of message or provider. */
 static void put_off(struct deliver *deliver, struct attempt *attempt, struct str detail) {
+  attempt->entry->unsent++;
   leave(attempt->provider, attempt->entry, BREAKER_UNKNOWN, 0);
   ending_failed(deliver, attempt->entry, &attempt->message, false, 0, detail);
   attempt_free(deliver, attempt);

@@ -426,15 +426,12 @@ static void run_suppressed(struct mail *mail, bool cancelled) {
   recall.channel = reader_str(&reader);
   recall.purpose = reader_str(&reader);
   struct str reason = reader_str(&reader);
-  bool untried = !hash128_is_zero(recall.journey);
   if (!cancelled) later_recall(deliver, user, &recall);
   struct entry *entry = cancelled ? NULL : outbox_of_user(&deliver->outbox, user, NULL);
   while (entry) {
     struct entry *next = outbox_of_user(&deliver->outbox, user, entry);
     struct message message = outbox_message(entry);
-    bool waits = entry->state == ENTRY_WAITING || entry->state == ENTRY_DELAYED;
-    if (outbox_concerns(&message, entry->attempts, &recall) && (waits || !untried))
-      ending_cancel(deliver, entry, reason);
+    if (outbox_concerns(&message, entry_sent(entry), &recall)) ending_cancel(deliver, entry, reason);
     entry = next;
   }
   buf_deinit(&suppressed->bytes);

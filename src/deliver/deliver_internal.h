@@ -148,7 +148,6 @@ struct ending {
   enum outcome_kind kind;
   struct str detail, provider_id;
   int64_t retry_at;
-  bool unbegun; /**< the attempt that is logged was not begun: it ends what was before it */
 };
 /** Tell the owner how it stands; the entry is in no queue, and is REPORTED from here on. */
 void ending_report(struct deliver *deliver, struct entry *entry, const struct message *message,

@@ -11,7 +11,8 @@ void ending_report(struct deliver *deliver, struct entry *entry, const struct me
   int64_t now = clock_wall_ms();
   struct outcome outcome = {.message_id = entry->id,
                             .kind = ending->kind,
-                            .attempt = entry->attempts - ending->unbegun,
+                            .attempt = entry->attempts,
+                            .unsent = entry->unsent,
                             .at = now,
                             .retry_at = ending->retry_at,
                             .detail = ending->detail.data ? ending->detail : STR(""),
@@ -46,7 +47,7 @@ void ending_failed(struct deliver *deliver, struct entry *entry, const struct me
   retry_judge(&(struct retry_failure){.account = provider->account,
                                       .honours_keys = provider->honours_keys,
                                       .ambiguous = ambiguous,
-                                      .attempts = entry->attempts,
+                                      .attempts = entry_sent(entry),
                                       .age_from = entry->age_from,
                                       .now = clock_wall_ms(),
                                       .retry_after_ms = retry_after_ms,

@@ -97,6 +97,7 @@ struct entry *outbox_add(struct outbox *outbox, struct str bytes, bool stored, s
   *message = decoded.message;
   entry->id = message->id;
   entry->attempts = decoded.attempts;
+  entry->unsent = decoded.unsent;
   entry->open = decoded.open;
   entry->retry_at = decoded.retry_at;
   entry->not_before = message->not_before;
@@ -178,11 +179,11 @@ void outbox_changed(struct outbox *outbox, struct entry *entry) {
   enlist(outbox, entry, is_deferred(entry) ? LIST_DEFERRED : LIST_UNWRITTEN);
 }
 
-bool outbox_concerns(const struct message *message, uint32_t attempts, const struct outbox_recall *recall) {
+bool outbox_concerns(const struct message *message, uint32_t sent, const struct outbox_recall *recall) {
   bool any = hash128_is_zero(recall->journey);
   return (str_equal(recall->channel, STR("*")) || str_equal(recall->channel, message->channel)) &&
          (recall->purpose.len == 0 || str_equal(recall->purpose, message->purpose)) &&
-         (any || (attempts == 0 && hash128_equal(recall->journey, message->journey)));
+         (any || (sent == 0 && hash128_equal(recall->journey, message->journey)));
 }
 
 void outbox_set_deadline(struct outbox *outbox, struct entry *entry, int64_t at) {
@@ -207,7 +208,11 @@ static size_t write_list(struct outbox *outbox, const struct list *list, struct 
   for (; list->first && write->bytes < bytes; count++) {
     struct entry *entry = CONTAINER_OF(list->first, struct entry, unwritten);
     if (entry->dirty_epoch > epoch) break;
-    struct outbox_entry stored = {outbox_message(entry), entry->attempts, entry->open, entry->retry_at};
+    struct outbox_entry stored = {.message = outbox_message(entry),
+                                  .attempts = entry->attempts,
+                                  .unsent = entry->unsent,
+                                  .open = entry->open,
+                                  .retry_at = entry->retry_at};
     store_write_outbox(write, &stored);
     unlist(outbox, entry);
     entry->dirty = false;

@@ -38,7 +38,8 @@ struct entry {
   int64_t not_before;     /**< the message's */
   int64_t expires;        /**< wall clock, 0 never */
   char *cancelled;        /**< the user must not get it any more: why */
-  uint32_t attempts;      /**< durable ones */
+  uint32_t attempts;      /**< durable ones … */
+  uint32_t unsent;        /**< … and of them, those that ended before a byte left */
   uint32_t breaker_epoch; /**< LOGGING to SENDING */
   int16_t provider;       /**< index into the configuration's, -1 unknown */
   uint8_t state;
@@ -75,15 +76,19 @@ void outbox_clear(struct outbox *outbox);
 struct entry *outbox_add(struct outbox *outbox, struct str bytes, bool stored, struct message *message,
                          struct error *err);
 struct entry *outbox_find(const struct outbox *outbox, struct hash128 id);
+/** Attempts to send it that were begun, or whose end nobody saw. */
+static inline uint32_t entry_sent(const struct entry *entry) {
+  return entry->attempts - entry->unsent - (entry->state == ENTRY_READY);
+}
 /** The entry's message, borrowing from it. */
 struct message outbox_message(const struct entry *entry);
 /** Which of a user's messages must not go any more. */
 struct outbox_recall {
   struct str channel, purpose; /**< "*": on any; "": for any */
-  struct hash128 journey; /**< zero: whoever sent them; else its deferred ones, unless an attempt was made */
+  struct hash128 journey; /**< zero: whoever sent them; else its deferred ones, unless an attempt was begun */
 };
-/** @param attempts  of the message, so far */
-bool outbox_concerns(const struct message *message, uint32_t attempts, const struct outbox_recall *recall);
+/** @param sent  attempts to send the message that were begun, so far */
+bool outbox_concerns(const struct message *message, uint32_t sent, const struct outbox_recall *recall);
 /** Free it; the store drops it with the next flush. It must be in no queue. */
 void outbox_remove(struct outbox *outbox, struct entry *entry);
 /** The store's copy is old. */

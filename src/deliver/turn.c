@@ -69,7 +69,7 @@ static void resolve(struct deliver *deliver) {
                        message.provider.len < 64 ? (int)message.provider.len : 64, message.provider.data);
     // An attempt of before, with the provider it had, may have arrived: this refuses none.
     ending_report(deliver, entry, &message,
-                  &(struct ending){.kind = entry->attempts ? OUTCOME_EXHAUSTED : OUTCOME_REJECTED,
+                  &(struct ending){.kind = entry_sent(entry) ? OUTCOME_EXHAUSTED : OUTCOME_REJECTED,
                                    .detail = {text, (size_t)len}});
   }
 }
@@ -181,7 +181,7 @@ static bool pass_record(struct deliver *deliver, struct provider *provider, stru
   bool forbidden =
       rc == 0 && (record_suppressed(&record, message->channel, &found) ||
                   !consent_allows_named(&record, deliver->config, message->purpose, message->channel));
-  if (rc == 0 && !forbidden && entry->attempts == 0 && record_journey_recalled(&record, message->journey)) {
+  if (rc == 0 && !forbidden && entry_sent(entry) == 0 && record_journey_recalled(&record, message->journey)) {
     forbidden = true;
     found.reason = STR("the journey ended before it could go");
   }
@@ -220,10 +220,11 @@ static void take(struct deliver *deliver, struct provider *provider, int64_t now
   }
 }
 
-/** An attempt that was logged and never begun is known not to have been sent. */
+/** An attempt that was logged and never begun is known not to have been sent: it counts for nothing. */
 static void hand_back(struct deliver *deliver, struct provider *provider, struct entry *entry,
                       struct str detail, int64_t retry_at) {
   list_remove(&provider->queue.ready, &entry->queue);
+  entry->unsent++;
   // Should it be the probe, another may follow.
   breaker_end(&provider->queue.breaker, entry->breaker_epoch, BREAKER_UNKNOWN, 0, 0);
   struct message message = outbox_message(entry);

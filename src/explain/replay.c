@@ -15,7 +15,7 @@ enum { PASTS = 8 };
 /** A message decided in the replay: an outcome may give back what it reserved. */
 struct sent {
   struct buf bytes;
-  struct outcome ended; /**< its latest: kind and attempt alone */
+  struct outcome ended; /**< its latest: kind and attempts alone */
 };
 
 /** A rule's dead letter: an operator may have had it run again. An encoded EFFECT_FAILURE. */
@@ -284,6 +284,7 @@ static void replay_effects(struct replay *replay, const struct log_record *recor
     if (effect.type == EFFECT_OUTCOME && (sent = sent_of(replay, effect.outcome.message_id, &message))) {
       sent->ended.kind = effect.outcome.kind;
       sent->ended.attempt = effect.outcome.attempt;
+      sent->ended.unsent = effect.outcome.unsent;
       decide_outcome(decider_of(replay), &replay->record, &message, &effect.outcome, &decision);
     }
     if (effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS || effect.type == EFFECT_CONSENT ||

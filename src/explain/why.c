@@ -104,11 +104,13 @@ static bool wanted(const struct why *why, struct str one, struct str other) {
 static void add_outcome(struct decision *decision, struct str name, const struct outcome *outcome,
                         uint64_t seq) {
   struct buf *out = &decision->outcomes;
-  bool again = outcome->kind == OUTCOME_RETRY, named = outcome->provider_id.len > 0;
-  value_put_map(out, 5u + again + named);
+  bool again = outcome->kind == OUTCOME_RETRY, named = outcome->provider_id.len > 0,
+       unsent = outcome->unsent > 0;
+  value_put_map(out, 5u + unsent + again + named);
   value_put_member_text(out, "outcome", name);
   value_put_member_integer(out, "at", outcome->at);
   value_put_member_integer(out, "attempt", outcome->attempt);
+  if (unsent) value_put_member_integer(out, "unsent", outcome->unsent);
   value_put_member_text(out, "detail", outcome->detail);
   value_put_member_integer(out, "seq", (int64_t)seq);
   if (again) value_put_member_integer(out, "retry_at", outcome->retry_at);

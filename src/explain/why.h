@@ -11,7 +11,8 @@
  * cause, decision: "send" | "skip", reason, facts: {name: value}, checks: {name: answer}, attempts:
  * [{attempt, at, seq}], outcomes: [{outcome, at, attempt, detail, seq}] } where `seq` orders attempts and
  * outcomes; an outcome "retry" also has `retry_at`, one from a provider that named the message `provider_id`,
- * and "resent" says that an operator had it sent again. For a rule that failed: { user | subject, at,
+ * one before which attempts ended without a byte sent has their number, `unsent`, and "resent" says that an
+ * operator had it sent again. For a rule that failed: { user | subject, at,
  * accepted, campaign, rule, generation, cause, decision: "failed", error }, for a timer whose rule was not
  * run: { user | subject, at, accepted, campaign, rule, generation, cause, decision: "none", reason, moved_to
  * (if it will be due again) }, for a segment: { user | subject, at, accepted, generation, decision: "entered"

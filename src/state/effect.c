@@ -7,6 +7,9 @@ enum { EFFECT_TYPES = 24 };
 /* A window entry's second byte: kind in the low 3 bits, then what is left out. */
 enum { ENTRY_KIND = 7, ENTRY_KEYED = 8, ENTRY_ONE = 16, ENTRY_KNOWN = 31 };
 
+/* An outcome's kind: its `unsent` follows. */
+enum { OUTCOME_UNSENT = 0x80 };
+
 const char *outcome_kind_name(enum outcome_kind kind) {
   static const char *const names[OUTCOME_KINDS] = {
       [OUTCOME_ACCEPTED] = "accepted", [OUTCOME_RETRY] = "retry",
@@ -164,8 +167,9 @@ static void failure_decode(struct failure *failure, struct reader *reader) {
 
 static void outcome_encode(const struct outcome *outcome, struct buf *out) {
   stored_put_hash(out, outcome->message_id);
-  buf_put_u8(out, (uint8_t)outcome->kind);
+  buf_put_u8(out, (uint8_t)(outcome->kind | (outcome->unsent ? OUTCOME_UNSENT : 0)));
   buf_put_varint(out, outcome->attempt);
+  if (outcome->unsent) buf_put_varint(out, outcome->unsent);
   buf_put_zigzag(out, outcome->at);
   buf_put_zigzag(out, outcome->retry_at);
   buf_put_str(out, outcome->detail);
@@ -175,14 +179,17 @@ static void outcome_encode(const struct outcome *outcome, struct buf *out) {
 
 static void outcome_decode(struct outcome *outcome, struct reader *reader) {
   outcome->message_id = stored_hash(reader);
-  outcome->kind = reader_u8(reader);
+  uint8_t kind = reader_u8(reader);
+  outcome->kind = kind & ~OUTCOME_UNSENT;
   outcome->attempt = read_u32(reader);
+  outcome->unsent = kind & OUTCOME_UNSENT ? read_u32(reader) : 0;
   outcome->at = reader_zigzag(reader);
   outcome->retry_at = reader_zigzag(reader);
   outcome->detail = reader_str(reader);
   outcome->provider_id = reader_str(reader);
   outcome->message = reader_str(reader);
-  if (outcome->kind < OUTCOME_ACCEPTED || outcome->kind > OUTCOME_HELD) reader->bad = true;
+  if (outcome->kind < OUTCOME_ACCEPTED || outcome->kind > OUTCOME_HELD || outcome->unsent > outcome->attempt)
+    reader->bad = true;
 }
 
 static void not_run_encode(const struct not_run *not_run, struct buf *out) {

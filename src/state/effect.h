@@ -101,8 +101,8 @@ static inline bool outcome_is_dead(enum outcome_kind kind) {
 struct outcome {
   struct hash128 message_id;
   enum outcome_kind kind;
-  uint32_t attempt;       /**< which attempt it ended, from 1; 0 if none was made, though one may have been
-                             logged */
+  uint32_t attempt;       /**< the last one logged, from 1; 0 none */
+  uint32_t unsent;        /**< of those logged, how many ended before a byte left */
   int64_t at, retry_at;   /**< wall clock, ms */
   struct str detail;      /**< "202", "timeout", "connection refused", …; no personal data */
   struct str provider_id; /**< the provider's own id for the message, or "" */

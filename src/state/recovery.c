@@ -166,16 +166,19 @@ static int outbox_put(struct recovering *self, const struct log_record *record,
 
 /** Change an entry that waits. One that is not there has come to its end further on in the log, and the store
  * was ahead of its checkpoint. */
-static int outbox_change(struct recovering *self, struct entity user, struct hash128 id, uint32_t attempts,
-                         bool open, int64_t retry_at) {
+static int outbox_change(struct recovering *self, struct entity user, struct hash128 id,
+                         const struct outbox_entry *change) {
   struct pending *pending;
   int rc = pending_load(self, user, id, &pending);
   if (rc || pending->state != PENDING_WAITS) return rc;
   struct outbox_entry entry;
   if ((rc = outbox_entry_decode(&entry, buf_str(&pending->entry), self->err))) return rc;
-  entry.attempts = attempts;
-  entry.open = open;
-  if (!open) entry.retry_at = retry_at;
+  entry.attempts = change->attempts;
+  entry.open = change->open;
+  if (!change->open) {
+    entry.unsent = change->unsent;
+    entry.retry_at = change->retry_at;
+  }
   pending_set(self, pending, &entry);
   return 0;
 }
@@ -200,14 +203,17 @@ static int apply_attempt(struct recovering *self, const struct log_record *recor
   uint64_t attempt = reader_varint(&reader);
   if (reader.bad || attempt > UINT32_MAX)
     return error_set(self->err, ERROR_CORRUPT, "an attempt's record is malformed");
-  return outbox_change(self, record->entity, id, (uint32_t)attempt, true, 0);
+  return outbox_change(self, record->entity, id,
+                       &(struct outbox_entry){.attempts = (uint32_t)attempt, .open = true});
 }
 
 static int apply_outcome(struct recovering *self, const struct log_record *record,
                          const struct outcome *outcome) {
   if (outcome->kind == OUTCOME_RETRY)
-    return outbox_change(self, record->entity, outcome->message_id, outcome->attempt, false,
-                         outcome->retry_at);
+    return outbox_change(self, record->entity, outcome->message_id,
+                         &(struct outbox_entry){.attempts = outcome->attempt,
+                                                .unsent = outcome->unsent,
+                                                .retry_at = outcome->retry_at});
   outbox_done(self, record->entity, outcome->message_id);
   return 0;
 }

@@ -63,7 +63,8 @@ void store_seen_prefetch(struct store *store, struct hash128 mark);
 /** What waits for its provider, as kept across restarts. */
 struct outbox_entry {
   struct message message;
-  uint32_t attempts; /**< made so far */
+  uint32_t attempts; /**< logged so far … */
+  uint32_t unsent;   /**< … and of them, those that ended before a byte left */
   bool open;         /**< the last attempt has no outcome: ambiguous after a restart */
   int64_t retry_at;  /**< wall clock, 0 at once */
 };
