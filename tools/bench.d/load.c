@@ -425,7 +425,7 @@ static bool read_options(int argc, char **argv) {
     case 'o':
       options.in_order = true;
       break;
-    case 's':
+    case 'm':
       options.whole_seconds = true;
       break;
     case 'S':
