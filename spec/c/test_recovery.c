@@ -496,9 +496,11 @@ static int life_write_behind(struct life *life, bool all) {
     message->dirty = false;
     struct entity user = user_entity(message->user);
     if (message->waits)
-      store_write_outbox(&write.write,
-                         &(struct outbox_entry){support_message(user, message->id), message->attempts,
-                                                message->unsent, message->open, message->retry_at});
+      store_write_outbox(&write.write, &(struct outbox_entry){.message = support_message(user, message->id),
+                                                              .attempts = message->attempts,
+                                                              .unsent = message->unsent,
+                                                              .open = message->open,
+                                                              .retry_at = message->retry_at});
     else
       store_write_outbox_done(&write.write, user, message->id, 0);
   }
@@ -962,7 +964,50 @@ static int note_entry(void *context, const struct outbox_entry *entry) {
   struct outbox_entry *noted = context;
   noted->attempts += entry->attempts;
   noted->open |= entry->open;
+  noted->age_from = outbox_entry_age_from(entry);
   return 0;
+}
+
+/** One that an operator had sent again is no older after an attempt and a crash. */
+static void the_age_of_one_sent_again_lasts(void **state) {
+  (void)state;
+  struct error err;
+  struct support_loop loop;
+  support_loop_init(&loop);
+  struct store *store = support_open_store();
+  struct log_options log_options = {
+      .directory = support_path("log"), .segment_size = 1 << 30, .segment_age = 1 << 30};
+  struct log_position end = {0, 0};
+  struct message message = support_message(user_entity(1), support_id(7));
+  int64_t resent = message_counted_at(&message) + 1000000;
+  struct buf effects, attempt;
+  buf_init(&effects);
+  buf_init(&attempt);
+  effect_encode(&(struct effect){.type = EFFECT_MESSAGE,
+                                 .message = {.message = message, .verdict = {true, STR(""), STR("\x80")}}},
+                &effects);
+  stored_put_hash(&attempt, message.id);
+  buf_put_varint(&attempt, 1);
+  struct log_record records[] = {
+      {.seq = 1, .type = LOG_RETRY, .at = resent, .entity = message.user, .effects = buf_str(&effects)},
+      {.seq = 2, .type = LOG_ATTEMPT, .at = resent, .entity = message.user, .input = buf_str(&attempt)}};
+  for (int i = 0; i < 2; i++) {
+    struct log *log;
+    assert_int_equal(log_open(&log, &log_options, end, &err), 0);
+    assert_int_equal(support_write(log, &loop, &records[i], 1, NULL), 0);
+    log_close(log);
+    struct recovery_options options = recovery_options();
+    struct recovery_result result;
+    struct outbox_entry noted = {0};
+    assert_int_equal(recovery_run(store, &options, &result, &err), 0);
+    end = result.end;
+    assert_int_equal(store_scan_outbox(store, note_entry, &noted, &err), 0);
+    assert_true(noted.attempts == (uint32_t)i && noted.age_from == resent);
+  }
+  buf_deinit(&effects);
+  buf_deinit(&attempt);
+  store_close(store);
+  support_loop_deinit(&loop);
 }
 
 /** An attempt whose end nobody saw is not forgotten because its message is decided once more, be that in the
@@ -1098,6 +1143,7 @@ int main(int count, char **words) {
       TEST(what_is_behind_the_known_end_is_not_believed),
       TEST(a_timer_that_is_past_leaves_the_index),
       TEST(a_message_that_waits_is_not_put_again),
+      TEST(the_age_of_one_sent_again_lasts),
       TEST(a_deferred_message_that_has_ended_leaves_the_index),
       TEST(an_empty_directory_is_a_beginning),
   };

@@ -193,7 +193,8 @@ static void stored_entries_survive_and_broken_ones_are_refused(void **state) {
                                .attempts = 3,
                                .unsent = 2,
                                .open = true,
-                               .retry_at = -5},
+                               .retry_at = -5,
+                               .age_from = 77},
                       back;
   struct dead_letter letters[2] = {{.id = support_id(2),
                                     .kind = DEAD_RULE,
@@ -222,6 +223,7 @@ static void stored_entries_survive_and_broken_ones_are_refused(void **state) {
   assert_int_equal(back.unsent, 2);
   assert_true(back.open);
   assert_int_equal(back.retry_at, -5);
+  assert_int_equal(back.age_from, 77);
   assert_true(hash128_equal(back.message.id, entry.message.id));
   assert_true(str_equal(back.message.to, entry.message.to));
   for (size_t len = 0; len < bytes.len; len++)

@@ -102,10 +102,7 @@ struct entry *outbox_add(struct outbox *outbox, struct str bytes, bool stored, s
   entry->retry_at = decoded.retry_at;
   entry->not_before = message->not_before;
   entry->expires = message->expires;
-  // An operator who sends a dead letter again starts its age anew, and says so by the time of the first
-  // attempt.
-  int64_t from = message_counted_at(message);
-  entry->age_from = decoded.attempts == 0 && decoded.retry_at > from ? decoded.retry_at : from;
+  entry->age_from = outbox_entry_age_from(&decoded);
   hash_table_add(&outbox->ids, &entry->by_id, entry->id.low);
   hash_table_add(&outbox->users, &entry->by_user, hash_user(message->user));
   outbox->bytes += entry->len + ENTRY_OVERHEAD;
@@ -213,6 +210,7 @@ static size_t write_list(struct outbox *outbox, const struct list *list, struct 
                                   .unsent = entry->unsent,
                                   .open = entry->open,
                                   .retry_at = entry->retry_at};
+    if (entry->age_from != message_counted_at(&stored.message)) stored.age_from = entry->age_from;
     store_write_outbox(write, &stored);
     unlist(outbox, entry);
     entry->dirty = false;

@@ -2,14 +2,16 @@
 #include "state/stored.h"
 
 /* Format 2: messages may have a purpose. */
-enum { FORMAT = 2, ENTRY_OPEN = 1, ENTRY_UNSENT = 2 };
+enum { FORMAT = 2, ENTRY_OPEN = 1, ENTRY_UNSENT = 2, ENTRY_AGE = 4, ENTRY_KNOWN = 7 };
 
 void outbox_entry_encode(const struct outbox_entry *entry, struct buf *out) {
   buf_put_u8(out, FORMAT);
-  buf_put_u8(out, (uint8_t)((entry->open ? ENTRY_OPEN : 0) | (entry->unsent ? ENTRY_UNSENT : 0)));
+  buf_put_u8(out, (uint8_t)((entry->open ? ENTRY_OPEN : 0) | (entry->unsent ? ENTRY_UNSENT : 0) |
+                            (entry->age_from ? ENTRY_AGE : 0)));
   buf_put_varint(out, entry->attempts);
   if (entry->unsent) buf_put_varint(out, entry->unsent);
   buf_put_zigzag(out, entry->retry_at);
+  if (entry->age_from) buf_put_zigzag(out, entry->age_from);
   message_encode(&entry->message, out);
 }
 
@@ -35,7 +37,8 @@ int outbox_entry_decode(struct outbox_entry *entry, struct str bytes, struct err
   entry->attempts = (uint32_t)attempts;
   entry->unsent = (uint32_t)unsent;
   entry->retry_at = reader_zigzag(&reader);
-  if (reader.bad || flags > (ENTRY_OPEN | ENTRY_UNSENT) || attempts > UINT32_MAX || unsent > attempts)
+  entry->age_from = flags & ENTRY_AGE ? reader_zigzag(&reader) : 0;
+  if (reader.bad || flags > ENTRY_KNOWN || attempts > UINT32_MAX || unsent > attempts)
     return error_set(err, ERROR_CORRUPT, "outbox entry: stored bytes are malformed");
   rc = message_decode(&entry->message, &reader, err);
   if (!rc && reader_left(&reader)) rc = error_set(err, ERROR_CORRUPT, "outbox entry: bytes behind its end");
