@@ -15,6 +15,7 @@ account.__index = account
 local SHOWN = 25 -- faults of a kind
 local TOLD_LATE_MS = 5000 -- how long a suppression may take to reach what waits for its provider
 local RANG_LATE_MS = 8000 -- and a timer to ring; one that was overdue when it was set is held back for a second of these
+local PAUSED_LATE_MS = 1000 -- and a request that was under way when its provider was paused to arrive
 local SET_MS = 4000 -- so long after the clock was set something may still come by what it showed before
 
 --- @param options  clients, operator, socket = path, data = directory, requests = the sink's file, stops = {from, till}
@@ -70,6 +71,9 @@ local function read_requests(self)
     end
     key_of[what] = request.key
     list[#list + 1] = request
+    local sent = self.requests_to[request.to] or {}
+    self.requests_to[request.to] = sent
+    sent[#sent + 1] = request.at
     add(self.answers, request.answer)
   end
   return by_key, count
@@ -274,6 +278,41 @@ local function check_attempts(self, decision, requests)
   end
 end
 
+--- Of the attempts that were logged those that the host says were not begun sent nothing.
+local function check_unsent(self, decision, requests)
+  local unsent, before = 0, 0
+  for _, outcome in ipairs(decision.outcomes) do
+    if outcome.outcome == "resent" then
+      unsent, before = unsent + before, 0 -- its attempts are counted anew
+    else
+      before = math.max(before, outcome.unsent or 0)
+    end
+  end
+  unsent = unsent + before
+  self.unsent = self.unsent + unsent
+  if decision.provider ~= "keyed" and #requests > #decision.attempts - unsent then
+    self:fault("attempts", "message %s: %d requests, of %d attempts, %d of which were not begun", decision.message_id, #requests,
+      #decision.attempts, unsent)
+  end
+end
+
+--- From the answer that its provider is paused, until somebody asks that it goes on, none goes out, whatever happens to the
+--- host.
+local function check_pauses(self)
+  for name, orders in pairs(self.options.operator.providers) do
+    local sent = self.requests_to[name] or {}
+    for index, order in ipairs(orders) do
+      local next_one = orders[index + 1]
+      if order.what == "pause" then self.pauses = self.pauses + 1 end
+      for _, at in ipairs(order.what == "pause" and order.done and sent or {}) do
+        if at > order.answered + PAUSED_LATE_MS * self.options.patience and at < next_one.asked then
+          self:fault("pauses", "%s had a request at %d, %d ms after the answer that it is paused", name, at, at - order.answered)
+        end
+      end
+    end
+  end
+end
+
 --- To who knows no keys at most one request may have arrived unseen, unless the account or the operator says otherwise.
 local function check_once(self, decision, requests, resent)
   if decision.provider ~= "holding" then return end
@@ -342,6 +381,7 @@ local function check_delivery(self, user, decision, wanted, requests)
     if outcome.outcome == "held" then check_held(self, decision, outcome, requests) end
   end
   check_attempts(self, decision, requests)
+  check_unsent(self, decision, requests)
   check_once(self, decision, requests, resent)
   local known = self.options.operator.resent[decision.message_id] or { done = 0, perhaps = 0 }
   if resent < known.done or resent > known.done + known.perhaps then
@@ -607,7 +647,8 @@ end
 --- Ask about everybody. @return every user's record, every user's decisions count
 function account:run()
   self.answers, self.ends, self.ends_of, self.skips, self.reasons, self.letters = {}, {}, {}, {}, {}, {}
-  self.needs = {}
+  self.needs, self.requests_to = {}, {}
+  self.unsent, self.pauses = 0, 0
   self.exposed, self.goals, self.moves = 0, 0, 0
   self.as_received, self.put_off = 0, 0
   self.travels = travels.new { fault = function(...) self:fault(...) end, wall = self.options.wall }
@@ -638,6 +679,7 @@ function account:run()
   self.drops:account(self.options.clients.events, self.options.clients.by_id, taken, fan_outs)
   local letters = check_letters(self)
   check_unknown(self)
+  check_pauses(self)
   check_experiments(self)
   check_members(self)
 
@@ -666,6 +708,7 @@ function account:run()
   end
   self:row("  by provider", "%s", list(self.ends_of))
   self:row("requests to providers", "%d: %s", request_count, list(self.answers))
+  self:row("providers", "paused %d times; %d attempts were logged and not begun", self.pauses, self.unsent)
   self:row("held because", "%s", list(self.reasons))
   self:row("sent again by hand", "%d", self.resent)
   self:row("dead letters", "%d, %d of them rules that failed", #letters, self.failures)

@@ -1,5 +1,5 @@
---- The operator: by the control socket he suppresses users and lets them go again, sends held messages once more, and pauses,
---- resumes and stops fan-outs.
+--- The operator: by the control socket he suppresses users and lets them go again, sends held messages once more, pauses,
+--- resumes and stops fan-outs, and pauses providers and resumes them.
 --- What he was told stands, whatever happens to the host.
 local cjson = require "cjson"
 local socket = require "socket"
@@ -10,6 +10,8 @@ local operator = {}
 operator.__index = operator
 
 local USERS = 30
+local PROVIDERS = { "keyed", "holding", "resending", "files" }
+local PAUSED_MS = 5000 -- at most, if there is a host to ask
 
 --- @param options  path of the socket, random, users
 function operator.new(options)
@@ -19,6 +21,7 @@ function operator.new(options)
     suppressions = {}, -- of each user, in order: {on, done}
     resent = {}, -- message id -> {done = how often, perhaps = how often that is not known}
     fan_outs = {}, -- id -> in order: {what = "pause", "resume" or "stop", done, asked, answered = ms}
+    providers = {}, -- name -> in order: {what = "pause" or "resume", done, asked, answered = ms, ends = when it is to}
     count = 0, unanswered = 0,
   }, operator)
 end
@@ -119,8 +122,39 @@ local function change_fan_out(self)
   if changed ~= nil then order(self, one.id, what, changed, asked) end
 end
 
+--- @param ends  of a pause: when it is to end
+local function order_provider(self, name, what, ends)
+  local asked = now_ms()
+  local answer = ask(self.path, { command = what, channel = name })
+  if answer == nil then return end
+  local done = answer and answer.ok or false
+  local list = self.providers[name] or {}
+  self.providers[name] = list
+  list[#list + 1] = { what = what, done = done, asked = asked, answered = now_ms(), ends = ends }
+  self.count = self.count + 1
+  if not done then self.unanswered = self.unanswered + 1 end
+end
+
+local function change_provider(self)
+  local name = self.random:any(PROVIDERS)
+  local list = self.providers[name] or {}
+  local last = list[#list]
+  if last and (last.what == "pause" or not last.done) then
+    if now_ms() > (last.ends or 0) then order_provider(self, name, "resume") end
+  elseif self.random:chance(40) then
+    order_provider(self, name, "pause", now_ms() + self.random:to(PAUSED_MS))
+  end
+end
+
 --- Outside of conversations: what is paused goes on.
 function operator:resume_all()
+  for _, name in ipairs(PROVIDERS) do
+    local asked = now_ms()
+    operator.ask(self.path, { command = "resume", channel = name })
+    local list = self.providers[name] or {}
+    self.providers[name] = list
+    list[#list + 1] = { what = "resume", done = true, asked = asked, answered = now_ms() }
+  end
   for _, fan_out in ipairs(operator.ask(self.path, { command = "fanouts" })) do
     if fan_out.state == "paused" then
       local asked = now_ms()
@@ -149,6 +183,7 @@ function operator:start()
     if self.random:chance(70) then suppress(self) else resend(self) end
   end)
   again_and_again(self, 50, 300, function() change_fan_out(self) end)
+  again_and_again(self, 50, 500, function() change_provider(self) end)
 end
 
 return operator
