@@ -1,5 +1,6 @@
 -- New windows are filled from the event log before the rules that read them serve: what they answer is what they would
 -- answer had they counted from the beginning.
+local files = require "spec.functional.support.files"
 local fills = require "spec.functional.support.fills"
 local Host = require "spec.functional.support.host"
 local process = require "spec.functional.support.process"
@@ -343,11 +344,16 @@ describe("filling", function()
 
     host:hold "fill.begin"
     write(host, "changed", asking("late", "3d"))
-    assert.equal("filling", host:ask("reload", "--no-wait").result)
+    local output = host.directory .. "/reload.out"
+    local waiting = process.start { command = { Host.binary, "reload", "--config", host.config_file }, output = output }
+    assert.is_true(process.eventually(30 * Host.patience, function() return rules_of(host).fill ~= nil end))
     host:ask "rollback"
     host:release()
     local rules = await_filled(host)
     assert.equal("set aside by a rollback", rules.files)
+    assert.equal(1, waiting:wait(10 * Host.patience))
+    assert.equal(("kairos: a rollback ended it: generation %d serves, and not these files\n"):format(rules.generation),
+      files.read(output))
     host:accept { type = "asked", user = "after" }
     assert.equal(2, #host:said("after", 2))
   end)
