@@ -22,6 +22,7 @@ struct operation {
   struct dead_letter letter;
   struct hash128 *ids; /**< dead letters still to do */
   size_t id_count, id_next, succeeded, failed;
+  struct operation *next; /**< pauses of providers, the first under way: what came last is kept last */
 };
 
 static void answer(struct operation *operation, int status) {
@@ -164,15 +165,30 @@ static void job_work(uv_work_t *work) {
   }
 }
 
+static void job_start(struct operation *operation);
+
 static void job_worked(uv_work_t *work, int status) {
   struct operation *operation = work->data;
   (void)status;
-  if (operation->base.command->type == HOST_BACKUP) operation->base.host->maintenance = MAINTENANCE_IDLE;
+  struct host *host = operation->base.host;
+  if (operation->base.command->type == HOST_BACKUP) host->maintenance = MAINTENANCE_IDLE;
+  if (operation == host->pauses) {
+    host->pauses = operation->next;
+    if (host->pauses) job_start(host->pauses);
+  }
   answer(operation, operation->base.command->status);
 }
 
 static void job_start(struct operation *operation) {
   uv_queue_work(operation->base.host->loop, &operation->work, job_work, job_worked);
+}
+
+static void start_pause(struct operation *operation) {
+  struct operation **at = &operation->base.host->pauses;
+  bool first = !*at;
+  while (*at) at = &(*at)->next;
+  *at = operation;
+  if (first) job_start(operation);
 }
 
 void command_backup(struct host *host) {
@@ -420,7 +436,7 @@ static void dead_start(struct operation *operation) {
 static void pause_providers(struct operation *operation) {
   struct host_command *command = operation->base.command;
   if (deliver_pause(operation->base.host->shared.deliver, command->channel, command->type == HOST_PAUSE)) {
-    job_start(operation);
+    start_pause(operation);
     return;
   }
   const struct config *config = operation->base.host->config;

@@ -55,6 +55,7 @@ struct host {
   struct ruleset *mappings;         /**< what deliver's provider mappings were loaded from */
   bool dead_busy;                   /**< a retry or drop of dead letters is under way */
   struct operation *backup_waiting; /**< until maintenance is idle */
+  struct operation *pauses;         /**< of providers, to be kept one after the other */
   uv_timer_t recover_timer;
   struct log_position known_end; /**< of the log that failed, until recovered */
   bool known_end_set;
