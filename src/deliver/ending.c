@@ -23,7 +23,7 @@ void ending_report(struct deliver *deliver, struct entry *entry, const struct me
     message_encode(message, &deliver->scratch);
     outcome.message = buf_str(&deliver->scratch);
     LOG_WARN("deliver", "a message is a dead letter now", LOG_STR("provider", message->provider),
-             LOG_TEXT("outcome", outcome_kind_name(ending->kind)), LOG_INT("attempts", entry->attempts));
+             LOG_TEXT("outcome", outcome_kind_name(ending->kind)), LOG_INT("attempts", entry_sent(entry)));
   }
   entry->state = ENTRY_REPORTED;
   entry->reported = (uint8_t)ending->kind;
