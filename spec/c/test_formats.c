@@ -410,7 +410,8 @@ static void what_waits_or_is_dead_says_what_it_said(void **state) {
   struct error err = {0};
   buf_init(&made);
   buf_init(&again);
-  struct outbox_entry entry = {support_message(support_user("ada"), support_id(1)), 2, 0, true, T + 50, 0}, read;
+  struct outbox_entry entry = {support_message(support_user("ada"), support_id(1)), 2, 0, true, T + 50, 0},
+                      read;
   outbox_entry_encode(&entry, &made);
   if (outbox_entry_decode(&read, buf_str(&old), &err)) {
     assert_bytes("an outbox entry", buf_str(&made), buf_str(&old));
