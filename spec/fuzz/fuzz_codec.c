@@ -294,9 +294,9 @@ static void seed_effects(void) {
        .failure =
            {{5, 6}, STR("welcome"), STR("welcome/rule.lua"), STR("rule.lua:1: no"), STR("in"), 7, FUZZ_NOW}},
       {.type = EFFECT_OUTCOME,
-       .outcome = {{1, 2}, OUTCOME_RETRY, 1, FUZZ_NOW, FUZZ_NOW + 1, STR("503"), STR("id"), STR("")}},
+       .outcome = {{1, 2}, OUTCOME_RETRY, 1, 1, FUZZ_NOW, FUZZ_NOW + 1, STR("503"), STR("id"), STR("")}},
       {.type = EFFECT_OUTCOME,
-       .outcome = {{1, 2}, OUTCOME_EXHAUSTED, 8, FUZZ_NOW, 0, STR("timeout"), STR(""), STR("message")}},
+       .outcome = {{1, 2}, OUTCOME_EXHAUSTED, 8, 0, FUZZ_NOW, 0, STR("timeout"), STR(""), STR("message")}},
       {.type = EFFECT_DEAD_CLEAR, .dead_id = {9, 10}},
       {.type = EFFECT_DERIVED, .derived = STR("event")},
       {.type = EFFECT_SEGMENT, .segment = {STR("vip"), SEGMENT_ENTERED, FUZZ_NOW}},
@@ -348,7 +348,12 @@ void fuzz_seeds(void) {
     message_encode(&message, &seed_bytes);
     fuzz_seed(buf_str(&seed_bytes));
     begin(5);
-    struct outbox_entry entry = {message, 3, full, FUZZ_NOW};
+    struct outbox_entry entry = {.message = message,
+                                 .attempts = 3,
+                                 .unsent = full,
+                                 .open = full,
+                                 .retry_at = FUZZ_NOW,
+                                 .age_from = full ? FUZZ_NOW - 1 : 0};
     outbox_entry_encode(&entry, &seed_bytes);
     fuzz_seed(buf_str(&seed_bytes));
   }
