@@ -7,9 +7,10 @@ local OVER, LEAST, EXACT_MOST = 2000, 3, 64
 --- @param rows  every time that the user was judged, as `kairos why USER busy --replay` tells them
 -- @param by_id  events by their ids
 -- @param fault  function(text): it cannot be so
--- @return moves = list of "entered at MS" and "left at MS", or nil where the window was too full to be exact
+-- @return moves = list of "entered at MS" and "left at MS", or nil where the window was too full to be exact: as of its newest
+--   event, whatever moment the user is judged as of
 function segment.check(rows, by_id, fault)
-  local acted, judged, member, moves = {}, -math.huge, false, {}
+  local acted, newest, judged, member, moves = {}, -math.huge, -math.huge, false, {}
 
   local function inside(at)
     local count, leaves = 0, math.huge
@@ -31,7 +32,11 @@ function segment.check(rows, by_id, fault)
       fault(("it was judged by what nobody sent, %s"):format(row.cause))
       return moves
     end
-    if event and event.type == "acted" then acted[#acted + 1] = event.at end
+    if event and event.type == "acted" then
+      acted[#acted + 1] = event.at
+      newest = math.max(newest, event.at)
+      if inside(newest) > EXACT_MOST then return nil end
+    end
     if ours and due ~= next_change then
       fault(("it was judged at %.0f, and the next change was at %.0f"):format(due, next_change))
     elseif not ours and moment > next_change then
@@ -40,7 +45,6 @@ function segment.check(rows, by_id, fault)
     local at = math.max(judged, moment)
     if row.at ~= at then fault(("%s: it was judged as of %.0f and should be as of %.0f"):format(row.cause, row.at, at)) end
     local count, leaves = inside(at)
-    if count > EXACT_MOST then return nil end
     local is = count >= LEAST
     local wanted = is == member and (is and "in" or "out") or (is and "entered" or "left")
     if row.decision ~= wanted then
