@@ -98,11 +98,14 @@ local function now_ms()
   return math.floor(socket.gettime() * 1000)
 end
 
-local function order(self, id, what, answer, asked)
-  local list = self.fan_outs[id] or {}
-  self.fan_outs[id] = list
+--- Note an order to a fan-out or provider, in the order of the answers.
+--- @param orders  self.fan_outs or self.providers
+--- @param ends  of a provider's pause: when it is to end
+local function note_order(self, orders, id, what, answer, asked, ends)
+  local list = orders[id] or {}
+  orders[id] = list
   local done = answer and answer.ok or false
-  list[#list + 1] = { what = what, done = done, asked = asked, answered = now_ms() }
+  list[#list + 1] = { what = what, done = done, asked = asked, answered = now_ms(), ends = ends }
   self.count = self.count + 1
   if not done then self.unanswered = self.unanswered + 1 end
 end
@@ -119,20 +122,13 @@ local function change_fan_out(self)
   local what = self.random:chance(4) and "stop" or one.state == "paused" and "resume" or "pause"
   local asked = now_ms()
   local changed = ask(self.path, { command = "fanout_" .. what, id = one.id, text = "as the operator likes" })
-  if changed ~= nil then order(self, one.id, what, changed, asked) end
+  if changed ~= nil then note_order(self, self.fan_outs, one.id, what, changed, asked) end
 end
 
---- @param ends  of a pause: when it is to end
 local function order_provider(self, name, what, ends)
   local asked = now_ms()
   local answer = ask(self.path, { command = what, channel = name })
-  if answer == nil then return end
-  local done = answer and answer.ok or false
-  local list = self.providers[name] or {}
-  self.providers[name] = list
-  list[#list + 1] = { what = what, done = done, asked = asked, answered = now_ms(), ends = ends }
-  self.count = self.count + 1
-  if not done then self.unanswered = self.unanswered + 1 end
+  if answer ~= nil then note_order(self, self.providers, name, what, answer, asked, ends) end
 end
 
 local function change_provider(self)
@@ -148,18 +144,15 @@ end
 
 --- Outside of conversations: what is paused goes on.
 function operator:resume_all()
-  for _, name in ipairs(PROVIDERS) do
+  local function resume(orders, id, request)
     local asked = now_ms()
-    operator.ask(self.path, { command = "resume", channel = name })
-    local list = self.providers[name] or {}
-    self.providers[name] = list
-    list[#list + 1] = { what = "resume", done = true, asked = asked, answered = now_ms() }
+    operator.ask(self.path, request)
+    note_order(self, orders, id, "resume", { ok = true }, asked)
   end
+  for _, name in ipairs(PROVIDERS) do resume(self.providers, name, { command = "resume", channel = name }) end
   for _, fan_out in ipairs(operator.ask(self.path, { command = "fanouts" })) do
     if fan_out.state == "paused" then
-      local asked = now_ms()
-      operator.ask(self.path, { command = "fanout_resume", id = fan_out.id })
-      order(self, fan_out.id, "resume", { ok = true }, asked)
+      resume(self.fan_outs, fan_out.id, { command = "fanout_resume", id = fan_out.id })
     end
   end
 end
