@@ -910,6 +910,39 @@ static void what_is_behind_the_known_end_is_not_believed(void **state) {
   support_loop_deinit(&loop);
 }
 
+/* ---- lives of a few records each ---- */
+
+struct lives {
+  struct support_loop loop;
+  struct store *store;
+  struct log_position end;
+};
+
+static void lives_begin(struct lives *lives) {
+  *lives = (struct lives){.store = support_open_store()};
+  support_loop_init(&lives->loop);
+}
+
+/** Log them, crash before anything of them is stored, and recover. */
+static void lives_pass(struct lives *lives, struct log_record *records, size_t count) {
+  struct error err;
+  struct log_options log_options = {
+      .directory = support_path("log"), .segment_size = 1 << 30, .segment_age = 1 << 30};
+  struct log *log;
+  assert_int_equal(log_open(&log, &log_options, lives->end, &err), 0);
+  assert_int_equal(support_write(log, &lives->loop, records, count, NULL), 0);
+  log_close(log);
+  struct recovery_options options = recovery_options();
+  struct recovery_result result;
+  assert_int_equal(recovery_run(lives->store, &options, &result, &err), 0);
+  lives->end = result.end;
+}
+
+static void lives_end(struct lives *lives) {
+  store_close(lives->store);
+  support_loop_deinit(&lives->loop);
+}
+
 static int count_timer(void *context, struct entity entity, int64_t due) {
   (void)entity;
   int64_t *dues = context;
@@ -926,12 +959,8 @@ static void timer_effect(struct buf *effects, enum effect_type type, const char 
 static void a_timer_that_is_past_leaves_the_index(void **state) {
   (void)state;
   struct error err;
-  struct support_loop loop;
-  support_loop_init(&loop);
-  struct store *store = support_open_store();
-  struct log_options log_options = {
-      .directory = support_path("log"), .segment_size = 1 << 30, .segment_age = 1 << 30};
-  struct log_position end = {0, 0};
+  struct lives lives;
+  lives_begin(&lives);
   struct buf effects;
   buf_init(&effects);
   for (uint64_t seq = 1; seq <= 3; seq++) {
@@ -940,24 +969,16 @@ static void a_timer_that_is_past_leaves_the_index(void **state) {
     if (seq == 2) timer_effect(&effects, EFFECT_TIMER_CLEAR, "soon", 0);
     if (seq == 2) timer_effect(&effects, EFFECT_TIMER_SET, "later", 900);
     if (seq == 3) timer_effect(&effects, EFFECT_TIMER_CLEAR, "later", 0);
-    struct log *log;
-    assert_int_equal(log_open(&log, &log_options, end, &err), 0);
     struct log_record record = {
         .seq = seq, .type = LOG_COMMAND, .entity = user_entity(1), .effects = buf_str(&effects)};
-    assert_int_equal(support_write(log, &loop, &record, 1, NULL), 0);
-    log_close(log);
-    struct recovery_options options = recovery_options();
-    struct recovery_result result;
-    assert_int_equal(recovery_run(store, &options, &result, &err), 0);
-    end = result.end;
+    lives_pass(&lives, &record, 1);
     int64_t dues[] = {INT64_MAX, INT64_MAX};
-    assert_int_equal(store_scan_timers(store, count_timer, dues, &err), 0);
+    assert_int_equal(store_scan_timers(lives.store, count_timer, dues, &err), 0);
     assert_int_equal(dues[0], seq == 1 ? 500 : seq == 2 ? 900 : INT64_MAX);
     assert_int_equal(dues[1], INT64_MAX);
   }
   buf_deinit(&effects);
-  store_close(store);
-  support_loop_deinit(&loop);
+  lives_end(&lives);
 }
 
 static int note_entry(void *context, const struct outbox_entry *entry) {
@@ -968,90 +989,71 @@ static int note_entry(void *context, const struct outbox_entry *entry) {
   return 0;
 }
 
+/** What waits after all lives so far. */
+static struct outbox_entry noted_entries(struct lives *lives) {
+  struct error err;
+  struct outbox_entry noted = {0};
+  assert_int_equal(store_scan_outbox(lives->store, note_entry, &noted, &err), 0);
+  return noted;
+}
+
+/** The message's decision and its first attempt, as records have them. */
+static void decision_and_attempt(const struct message *message, struct buf *effects, struct buf *attempt) {
+  buf_init(effects);
+  buf_init(attempt);
+  effect_encode(&(struct effect){.type = EFFECT_MESSAGE,
+                                 .message = {.message = *message, .verdict = {true, STR(""), STR("\x80")}}},
+                effects);
+  stored_put_hash(attempt, message->id);
+  buf_put_varint(attempt, 1);
+}
+
 /** One that an operator had sent again is no older after an attempt and a crash. */
 static void the_age_of_one_sent_again_lasts(void **state) {
   (void)state;
-  struct error err;
-  struct support_loop loop;
-  support_loop_init(&loop);
-  struct store *store = support_open_store();
-  struct log_options log_options = {
-      .directory = support_path("log"), .segment_size = 1 << 30, .segment_age = 1 << 30};
-  struct log_position end = {0, 0};
+  struct lives lives;
+  lives_begin(&lives);
   struct message message = support_message(user_entity(1), support_id(7));
   int64_t resent = message_counted_at(&message) + 1000000;
   struct buf effects, attempt;
-  buf_init(&effects);
-  buf_init(&attempt);
-  effect_encode(&(struct effect){.type = EFFECT_MESSAGE,
-                                 .message = {.message = message, .verdict = {true, STR(""), STR("\x80")}}},
-                &effects);
-  stored_put_hash(&attempt, message.id);
-  buf_put_varint(&attempt, 1);
+  decision_and_attempt(&message, &effects, &attempt);
   struct log_record records[] = {
       {.seq = 1, .type = LOG_RETRY, .at = resent, .entity = message.user, .effects = buf_str(&effects)},
       {.seq = 2, .type = LOG_ATTEMPT, .at = resent, .entity = message.user, .input = buf_str(&attempt)}};
-  for (int i = 0; i < 2; i++) {
-    struct log *log;
-    assert_int_equal(log_open(&log, &log_options, end, &err), 0);
-    assert_int_equal(support_write(log, &loop, &records[i], 1, NULL), 0);
-    log_close(log);
-    struct recovery_options options = recovery_options();
-    struct recovery_result result;
-    struct outbox_entry noted = {0};
-    assert_int_equal(recovery_run(store, &options, &result, &err), 0);
-    end = result.end;
-    assert_int_equal(store_scan_outbox(store, note_entry, &noted, &err), 0);
-    assert_true(noted.attempts == (uint32_t)i && noted.age_from == resent);
+  for (uint32_t i = 0; i < 2; i++) {
+    lives_pass(&lives, &records[i], 1);
+    struct outbox_entry noted = noted_entries(&lives);
+    assert_int_equal(noted.attempts, i);
+    assert_int_equal(noted.age_from, resent);
   }
   buf_deinit(&effects);
   buf_deinit(&attempt);
-  store_close(store);
-  support_loop_deinit(&loop);
+  lives_end(&lives);
 }
 
 /** An attempt whose end nobody saw is not forgotten because its message is decided once more, be that in the
  * same tail or before its checkpoint. */
 static void a_message_that_waits_is_not_put_again(void **state) {
   (void)state;
-  struct error err;
-  struct support_loop loop;
-  support_loop_init(&loop);
-  struct store *store = support_open_store();
-  struct log_options log_options = {
-      .directory = support_path("log"), .segment_size = 1 << 30, .segment_age = 1 << 30};
-  struct log_position end = {0, 0};
+  struct lives lives;
+  lives_begin(&lives);
   struct message message = support_message(user_entity(1), support_id(7));
   struct buf effects, attempt;
-  buf_init(&effects);
-  buf_init(&attempt);
-  effect_encode(&(struct effect){.type = EFFECT_MESSAGE,
-                                 .message = {.message = message, .verdict = {true, STR(""), STR("\x80")}}},
-                &effects);
-  stored_put_hash(&attempt, message.id);
-  buf_put_varint(&attempt, 1);
+  decision_and_attempt(&message, &effects, &attempt);
   for (uint64_t seq = 1; seq <= 4; seq += 3) {
     struct log_record records[] = {
         {.seq = seq, .type = LOG_COMMAND, .entity = message.user, .effects = buf_str(&effects)},
         {.seq = seq + 1, .type = LOG_ATTEMPT, .entity = message.user, .input = buf_str(&attempt)},
         {.seq = seq + 2, .type = LOG_COMMAND, .entity = message.user, .effects = buf_str(&effects)}};
-    struct log *log;
-    assert_int_equal(log_open(&log, &log_options, end, &err), 0);
     // The second time the attempt lies before a checkpoint.
-    assert_int_equal(support_write(log, &loop, records, seq == 1 ? 3 : 1, NULL), 0);
-    log_close(log);
-    struct recovery_options options = recovery_options();
-    struct recovery_result result;
-    struct outbox_entry noted = {0};
-    assert_int_equal(recovery_run(store, &options, &result, &err), 0);
-    end = result.end;
-    assert_int_equal(store_scan_outbox(store, note_entry, &noted, &err), 0);
-    assert_true(noted.open && noted.attempts == 1);
+    lives_pass(&lives, records, seq == 1 ? 3 : 1);
+    struct outbox_entry noted = noted_entries(&lives);
+    assert_true(noted.open);
+    assert_int_equal(noted.attempts, 1);
   }
   buf_deinit(&effects);
   buf_deinit(&attempt);
-  store_close(store);
-  support_loop_deinit(&loop);
+  lives_end(&lives);
 }
 
 static void visit_no_entry(void *context, const struct outbox_entry *entry) {
@@ -1062,12 +1064,8 @@ static void visit_no_entry(void *context, const struct outbox_entry *entry) {
 static void a_deferred_message_that_has_ended_leaves_the_index(void **state) {
   (void)state;
   struct error err;
-  struct support_loop loop;
-  support_loop_init(&loop);
-  struct store *store = support_open_store();
-  struct log_options log_options = {
-      .directory = support_path("log"), .segment_size = 1 << 30, .segment_age = 1 << 30};
-  struct log_position end = {0, 0};
+  struct lives lives;
+  lives_begin(&lives);
   struct message message = support_message(user_entity(1), support_id(1));
   message.not_before = 5000;
   struct effect sent = {.type = EFFECT_MESSAGE, .message = {.message = message, .verdict = {.pass = true}}};
@@ -1081,25 +1079,18 @@ static void a_deferred_message_that_has_ended_leaves_the_index(void **state) {
     buf_clear(&effects);
     if (seq != 2) effect_encode(&sent, &effects);
     if (seq != 1) effect_encode(&ended, &effects);
-    struct log *log;
-    assert_int_equal(log_open(&log, &log_options, end, &err), 0);
     struct log_record record = {
         .seq = seq, .type = LOG_COMMAND, .entity = user_entity(1), .effects = buf_str(&effects)};
-    assert_int_equal(support_write(log, &loop, &record, 1, NULL), 0);
-    log_close(log);
-    struct recovery_options options = recovery_options();
-    struct recovery_result result;
-    assert_int_equal(recovery_run(store, &options, &result, &err), 0);
-    end = result.end;
+    lives_pass(&lives, &record, 1);
     int64_t next;
     buf_clear(&cursor);
-    assert_int_equal(store_read_deferred(store, &cursor, 4999, 10, &next, visit_no_entry, NULL, &err), 0);
+    assert_int_equal(store_read_deferred(lives.store, &cursor, 4999, 10, &next, visit_no_entry, NULL, &err),
+                     0);
     assert_int_equal(next, seq == 1 ? 5000 : INT64_MAX);
   }
   buf_deinit(&effects);
   buf_deinit(&cursor);
-  store_close(store);
-  support_loop_deinit(&loop);
+  lives_end(&lives);
 }
 
 static void an_empty_directory_is_a_beginning(void **state) {

@@ -506,7 +506,8 @@ static void the_filter_is_as_large_as_what_is_remembered(void **state) {
   assert_non_null(store->marks.retired);
   for (int looks = 0; looks < 9; looks++) marks_free_retired(&store->marks);
   // By the thread that merges, a look or two later.
-  while (atomic_load(&store->marks.bytes) > before) usleep(1000);
+  for (int wait = 0; wait < 6000 && atomic_load(&store->marks.bytes) > before; wait++) usleep(10000);
+  assert_int_equal(atomic_load(&store->marks.bytes), before);
   assert_null(store->marks.retired);
   assert_seen(store, 1, segment - 1);
   store_close(store);
