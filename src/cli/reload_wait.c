@@ -87,15 +87,17 @@ int reload_wait(const struct cli_arguments *arguments, struct buf *result) {
     show_progress(fill);
     usleep(LOOK_US);
   }
-  if (rc == CLI_DONE) end_progress();
-  if (rc == CLI_DONE && str_equal(value_member_text(rules, "files"), STR("set aside by a rollback"))) {
-    fprintf(stderr, "kairos: a rollback ended it: generation %lld serves, and not these files\n",
-            (long long)value_member_integer(rules, "generation"));
-    rc = CLI_FAILED;
+  if (rc == CLI_DONE) {
+    int64_t generation = value_member_integer(rules, "generation");
+    end_progress();
+    if (str_equal(value_member_text(rules, "files"), STR("set aside by a rollback"))) {
+      fprintf(stderr, "kairos: a rollback ended it: generation %lld serves, and not these files\n",
+              (long long)generation);
+      rc = CLI_FAILED;
+    } else {
+      put_end(result, generation, (clock_mono_us() - began) / 1000, part(rules, "filled"));
+    }
   }
-  if (rc == CLI_DONE)
-    put_end(result, value_member_integer(rules, "generation"), (clock_mono_us() - began) / 1000,
-            part(rules, "filled"));
   buf_deinit(&status);
   return rc;
 }
