@@ -483,14 +483,10 @@ void decide_timer(struct decider *decider, struct record *record, struct entity 
   decide_finish(decider, out);
 }
 
-static uint32_t sent(const struct outcome *outcome) {
-  return outcome->attempt - outcome->unsent;
-}
-
 /** Whether an attempt up to this outcome may have reached the receiver. */
 static bool may_have_arrived(const struct outcome *outcome) {
   // One that the provider refused did not; one that failed before may have arrived all the same.
-  return sent(outcome) > (outcome->kind == OUTCOME_REJECTED ? 1 : 0);
+  return outcome_sent(outcome) > (outcome->kind == OUTCOME_REJECTED ? 1 : 0);
 }
 
 bool decide_gives_back(const struct message *message, const struct outcome *outcome) {
@@ -517,7 +513,7 @@ void decide_outcome(struct decider *decider, struct record *record, const struct
   draft_begin(&decider->draft, record);
   draft_add(&decider->draft, &effect, NULL);
   bool gives = decide_gives_back(message, outcome);
-  bool given = (gives || sent(outcome)) && decide_journey_settles(decider, message);
+  bool given = (gives || outcome_sent(outcome)) && decide_journey_settles(decider, message);
   if (gives && !given) gate_refund(&decider->draft, message, NULL); /* taking back always fits */
   decide_finish(decider, out);
 }

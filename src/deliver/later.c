@@ -116,8 +116,7 @@ struct recall {
 static int recall_one(void *context, const struct outbox_entry *stored) {
   const struct recall *recall = context;
   struct deliver *deliver = recall->deliver;
-  if (outbox_entry_deferred(stored) &&
-      outbox_concerns(&stored->message, stored->attempts - stored->unsent, recall->which) &&
+  if (outbox_entry_deferred(stored) && outbox_concerns(&stored->message, 0, recall->which) &&
       !outbox_find(&deliver->outbox, stored->message.id) && take_in(deliver, stored))
     deliver->later.count--;
   return 0;

@@ -209,8 +209,8 @@ static size_t write_list(struct outbox *outbox, const struct list *list, struct 
                                   .attempts = entry->attempts,
                                   .unsent = entry->unsent,
                                   .open = entry->open,
-                                  .retry_at = entry->retry_at};
-    if (entry->age_from != message_counted_at(&stored.message)) stored.age_from = entry->age_from;
+                                  .retry_at = entry->retry_at,
+                                  .age_from = entry->age_from};
     store_write_outbox(write, &stored);
     unlist(outbox, entry);
     entry->dirty = false;

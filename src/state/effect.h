@@ -108,6 +108,10 @@ struct outcome {
   struct str provider_id; /**< the provider's own id for the message, or "" */
   struct str message;     /**< for dead letters: the encoded struct message, else empty */
 };
+/** Attempts that were begun, or whose end nobody saw. */
+static inline uint32_t outcome_sent(const struct outcome *outcome) {
+  return outcome->attempt - outcome->unsent;
+}
 
 /** What a user said of a purpose. */
 struct consent {

@@ -5,13 +5,14 @@
 enum { FORMAT = 2, ENTRY_OPEN = 1, ENTRY_UNSENT = 2, ENTRY_AGE = 4, ENTRY_KNOWN = 7 };
 
 void outbox_entry_encode(const struct outbox_entry *entry, struct buf *out) {
+  bool aged = entry->age_from && entry->age_from != message_counted_at(&entry->message);
   buf_put_u8(out, FORMAT);
   buf_put_u8(out, (uint8_t)((entry->open ? ENTRY_OPEN : 0) | (entry->unsent ? ENTRY_UNSENT : 0) |
-                            (entry->age_from ? ENTRY_AGE : 0)));
+                            (aged ? ENTRY_AGE : 0)));
   buf_put_varint(out, entry->attempts);
   if (entry->unsent) buf_put_varint(out, entry->unsent);
   buf_put_zigzag(out, entry->retry_at);
-  if (entry->age_from) buf_put_zigzag(out, entry->age_from);
+  if (aged) buf_put_zigzag(out, entry->age_from);
   message_encode(&entry->message, out);
 }
 

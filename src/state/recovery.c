@@ -173,8 +173,7 @@ static int outbox_change(struct recovering *self, struct entity user, struct has
   if (rc || pending->state != PENDING_WAITS) return rc;
   struct outbox_entry entry;
   if ((rc = outbox_entry_decode(&entry, buf_str(&pending->entry), self->err))) return rc;
-  int64_t age_from = outbox_entry_age_from(&entry);
-  if (age_from != message_counted_at(&entry.message)) entry.age_from = age_from;
+  entry.age_from = outbox_entry_age_from(&entry);
   entry.attempts = change->attempts;
   entry.open = change->open;
   if (!change->open) {

@@ -67,11 +67,10 @@ struct outbox_entry {
   uint32_t unsent;   /**< … and of them, those that ended before a byte left */
   bool open;         /**< the last attempt has no outcome: ambiguous after a restart */
   int64_t retry_at;  /**< wall clock, 0 at once */
-  int64_t age_from; /**< what its account's max_age counts from, wall clock; 0: see outbox_entry_age_from() */
+  int64_t age_from;  /**< wall clock that its account's max_age counts from; 0 is outbox_entry_age_from() */
 };
-/** An operator who sends a dead letter again begins its age anew, and says so by the time of its first
- * attempt.
- */
+/** An operator who sends a dead letter again begins its age anew, by the time that its first attempt is set
+ * to. */
 static inline int64_t outbox_entry_age_from(const struct outbox_entry *entry) {
   int64_t from = message_counted_at(&entry->message);
   if (entry->age_from) return entry->age_from;
