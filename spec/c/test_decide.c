@@ -664,6 +664,45 @@ static void test_resend_without_room(void **state) {
   world_deinit(&world);
 }
 
+static void apply(struct record *record, const struct effect *effect) {
+  struct error err;
+  if (record_apply(record, effect, SIZE_MAX, &err)) fail_msg("%s", err.message);
+}
+
+/** Marks that expire one a millisecond from noon on, until more than half of the record is taken. */
+static void fill_half(struct record *record, uint64_t *marks) {
+  for (; record->bytes.len <= 32 << 10; ++*marks)
+    apply(record, &(struct effect){.type = EFFECT_ONCE,
+                                   .once = {.key = *marks + 1, .until = NOON + 1 + (int64_t)*marks}});
+}
+
+/** In a record that is more than half full what nobody reads any more gives way before an input. */
+static void test_room_is_made(void **state) {
+  (void)state;
+  struct world world;
+  struct record *record = &world.bench.record;
+  world_init(&world);
+  world_rule(&world, "t", "", "");
+  world_load(&world);
+  int64_t max_past = world.bench.config->ingest.max_past;
+  apply(record,
+        &(struct effect){.type = EFFECT_WINDOW,
+                         .window = {.kind = WINDOW_COUNT, .id = 1, .at = NOON, .over = 60000, .amount = 1}});
+  size_t window = record->bytes.len;
+  uint64_t marks = 0;
+  assert_false(decider_make_room(world.decider, record, INT64_MAX / 2));
+  assert_int_equal(record->bytes.len, window);
+  fill_half(record, &marks);
+  size_t full = record->bytes.len;
+  assert_true(decider_make_room(world.decider, record, NOON + max_past));
+  assert_int_equal(record->bytes.len, full - window); // no rule counts it
+  fill_half(record, &marks);
+  assert_true(decider_make_room(world.decider, record, NOON + max_past + 100));
+  assert_false(record_once(record, 100, NOON, NULL)); // past, for late events too
+  assert_true(record_once(record, 101, NOON, NULL));
+  world_deinit(&world);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_order),
@@ -684,6 +723,7 @@ int main(void) {
       cmocka_unit_test(test_resend_takes_its_own_place),
       cmocka_unit_test(test_unsent_gives_back),
       cmocka_unit_test(test_resend_without_room),
+      cmocka_unit_test(test_room_is_made),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -403,6 +403,26 @@ describe("filling", function()
     assert.equal(1, #replayed)
     assert.same(live, replayed[1].facts)
   end)
+
+  it("takes the room of those that it came in place of, in `kairos why --replay` too", function()
+    host = Host.start { rules = { early = asking("early", LONG) }, config = configured { state = { record_max = "4KB" } } }
+    for sku = 1, 40 do host:accept { type = "bought", user = "ada", payload = { sku = "S" .. sku, amount = 1 } } end
+    local wanted = {}
+    for round = 1, 8 do
+      write(host, "early", asking("early", 172800 + round .. "s"))
+      host:ask "reload"
+      host:command "resume" -- attempts at what was decided before the reload
+      assert.same(wanted, host:said("ada", #wanted))
+      host:command "pause"
+      host:accept({ type = "bought", user = "ada", payload = { sku = "A", amount = 1 } }, { type = "asked", user = "ada" })
+      wanted[round] = ("early %d %d %d A S1 41"):format(40 + round, round, 40 + round)
+    end
+    host:command "resume"
+    assert.same(wanted, host:said("ada", #wanted))
+    local live, replayed = host:ask("why", "ada", "early"), host:ask("why", "ada", "early", "--replay")
+    assert.equal(8, #replayed)
+    for round, row in ipairs(replayed) do assert.same(live[round].facts, row.facts) end
+  end)
 end)
 
 describe("a new segment", function()

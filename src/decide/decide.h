@@ -110,9 +110,16 @@ struct decision {
   bool waits; /**< a rule waits for what it needs: a timer_needs() is among the effects, and in the record */
 };
 
-/** Drop what no generation will read any more from a record: windows that this one does not count, which is
- * the newest; declared again they begin anew (state/window.h). */
-void decider_tidy(const struct decider *decider, struct record *record);
+/** Drop what is read no more from a record: what time has made irrelevant (record_tidy()), even to an event
+ * that is late by ingest.max_past, and windows that this generation does not count, which is the newest;
+ * declared again they begin anew (state/window.h). The log does not tell of it.
+ * @param wall  now */
+void decider_tidy(const struct decider *decider, struct record *record, int64_t wall);
+/** Before an input: the same, if more than half of record_max is taken. So what does not fit is refused for
+ * what is read still, and not for what happens to lie there since it was last written; and a replay, which
+ * writes nothing, refuses what was refused. Call it before anything is borrowed from the record.
+ * @return whether it was looked through */
+bool decider_make_room(const struct decider *decider, struct record *record, int64_t wall);
 
 /** An event: windows, profile, cancelled timers, suppressions, then the subscribed rules. Those with needs do
  * not run: a timer in the record waits with the event till decide_lookup(), or till it falls due. Then, in

@@ -136,8 +136,15 @@ static bool counts(const void *context, uint64_t window_id) {
   return bsearch(&window_id, decider->window_ids, decider->window_id_count, sizeof window_id, by_id);
 }
 
-void decider_tidy(const struct decider *decider, struct record *record) {
+void decider_tidy(const struct decider *decider, struct record *record, int64_t wall) {
+  record_tidy(record, wall - decider->options.config->ingest.max_past);
   record_keep_windows(record, counts, decider);
+}
+
+bool decider_make_room(const struct decider *decider, struct record *record, int64_t wall) {
+  if (record->bytes.len <= decider->options.record_max / 2) return false;
+  decider_tidy(decider, record, wall);
+  return true;
 }
 
 const struct plan *decide_plan(const struct decider *decider, struct str type) {

@@ -320,6 +320,7 @@ static void note_unknown(struct replay *replay, const struct log_record *record)
 
 static int replay_record(void *context, const struct log_record *record) {
   struct replay *replay = context;
+  if (record->type == LOG_ATTEMPT) return 0; // nothing is decided; and its generation is its message's
   note_letters(replay, record);
   int rc = past_of(replay, record->generation);
   if (rc == ERROR_NOT_FOUND) {
@@ -328,6 +329,7 @@ static int replay_record(void *context, const struct log_record *record) {
   }
   if (rc) return rc;
   decider_know(decider_of(replay), record->effects);
+  decider_make_room(decider_of(replay), &replay->record, record->at);
   struct reader reader = reader_of(record->input);
   struct decision decision;
   struct event event;

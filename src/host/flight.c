@@ -365,9 +365,7 @@ static void write_ahead(const struct write_behind *write, size_t at) {
 /** A record is put as it is now, and held until what made it so is durable: a user who is busy every turn is
  * written too. */
 static void write_slot(struct worker *worker, struct write_behind *write, struct slot *slot) {
-  /* A late event is judged at its own time, up to max_past ago: what mattered then is kept. */
-  record_tidy(&slot->record, worker->wall - worker->shared->config->ingest.max_past);
-  decider_tidy(worker->decider, &slot->record);
+  decider_tidy(worker->decider, &slot->record, worker->wall);
   table_changed(worker->table, slot, false);
   struct timer next;
   int64_t due = record_timer_next(&slot->record, &next) ? next.due : INT64_MAX;

@@ -109,6 +109,11 @@ static void conclude(struct worker *worker, struct slot *slot, enum log_record_t
   worker->deciding = NULL;
 }
 
+static void make_room(struct worker *worker, struct slot *slot) {
+  if (decider_make_room(worker->decider, &slot->record, worker->wall))
+    table_changed(worker->table, slot, false);
+}
+
 static void fire(struct worker *worker, struct slot *slot, const struct timer *timer) {
   struct decision decision;
   int64_t due = timer->due;
@@ -167,6 +172,7 @@ bool process_may_fire(const struct worker *worker) {
 void process_timers(struct worker *worker, struct slot *slot) {
   struct timer timer;
   int64_t wake = INT64_MAX;
+  make_room(worker, slot);
   for (int fires = 0; record_timer_next(&slot->record, &timer); fires++) {
     wake = timer.due;
     if (timer.due > worker->wall || fires == FIRES_A_TURN || !process_may_fire(worker)) break;
@@ -193,6 +199,7 @@ void process_event(struct worker *worker, struct slot *slot, struct ingest_batch
   }
   int64_t now = event_now(event);
   watermark_note(worker, now);
+  make_room(worker, slot);
   struct timer timer;
   int64_t due = INT64_MAX;
   for (int fires = 0; record_timer_next(&slot->record, &timer); fires++) {
@@ -224,6 +231,7 @@ static void conclude_without(struct worker *worker, const struct worker_input *i
 void process_input(struct worker *worker, struct slot *slot, struct worker_input *input) {
   struct decision decision = {0};
   int64_t due = slot ? process_next_due(slot) : INT64_MAX;
+  if (slot) make_room(worker, slot);
   int rc = input->decide(input, worker->decider, slot ? &slot->record : NULL, worker->wall, &decision,
                          &input->err);
   if (rc) {

@@ -233,6 +233,7 @@ static void decide(struct look_try *trial, struct decider *decider, struct str w
                    struct seen *seen) {
   struct decision decision;
   decider_weigh(decider, weights);
+  decider_make_room(decider, record, trial->wall);
   decide_event(decider, record, &trial->event, trial->wall, &decision);
   struct buf effects; // the next decision takes their place
   buf_init(&effects);

@@ -207,6 +207,7 @@ struct slot *sim_slot(struct sim *sim, struct entity entity) {
     slot = table_add(sim->table, entity);
     slot->phase = SLOT_READY;
   }
+  decider_make_room(sim->rules->decider, &slot->record, sim->now);
   return slot;
 }
 

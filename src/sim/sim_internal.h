@@ -63,6 +63,7 @@ struct sim {
 };
 
 /* sim.c */
+/** The user's, found or made, with room for the input that follows (decider_make_room()). */
 struct slot *sim_slot(struct sim *sim, struct entity entity);
 /** The input has been decided: remember it, and when its user's next timer is due. */
 void sim_decided(struct sim *sim, enum log_record_type type, struct entity entity, struct str input,
