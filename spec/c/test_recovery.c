@@ -923,8 +923,7 @@ static void lives_begin(struct lives *lives) {
   support_loop_init(&lives->loop);
 }
 
-/** Log them, crash before anything of them is stored, and recover. */
-static void lives_pass(struct lives *lives, struct log_record *records, size_t count) {
+static void lives_write(struct lives *lives, struct log_record *records, size_t count) {
   struct error err;
   struct log_options log_options = {
       .directory = support_path("log"), .segment_size = 1 << 30, .segment_age = 1 << 30};
@@ -932,6 +931,12 @@ static void lives_pass(struct lives *lives, struct log_record *records, size_t c
   assert_int_equal(log_open(&log, &log_options, lives->end, &err), 0);
   assert_int_equal(support_write(log, &lives->loop, records, count, NULL), 0);
   log_close(log);
+}
+
+/** Log them, crash before anything of them is stored, and recover. */
+static void lives_pass(struct lives *lives, struct log_record *records, size_t count) {
+  struct error err;
+  lives_write(lives, records, count);
   struct recovery_options options = recovery_options();
   struct recovery_result result;
   assert_int_equal(recovery_run(lives->store, &options, &result, &err), 0);
@@ -984,6 +989,7 @@ static void a_timer_that_is_past_leaves_the_index(void **state) {
 static int note_entry(void *context, const struct outbox_entry *entry) {
   struct outbox_entry *noted = context;
   noted->attempts += entry->attempts;
+  noted->unsent += entry->unsent;
   noted->open |= entry->open;
   noted->age_from = outbox_entry_age_from(entry);
   return 0;
@@ -1053,6 +1059,50 @@ static void a_message_that_waits_is_not_put_again(void **state) {
   }
   buf_deinit(&effects);
   buf_deinit(&attempt);
+  lives_end(&lives);
+}
+
+/** A store that is ahead of its checkpoint knows of later attempts than the tail begins with. */
+static void attempts_are_counted_from_a_store_that_is_ahead(void **state) {
+  (void)state;
+  struct error err;
+  struct lives lives;
+  lives_begin(&lives);
+  struct message message = support_message(user_entity(1), support_id(7));
+  struct buf effects, attempts[2], outcomes[2];
+  decision_and_attempt(&message, &effects, &attempts[0]);
+  buf_init(&attempts[1]);
+  stored_put_hash(&attempts[1], message.id);
+  buf_put_varint(&attempts[1], 2);
+  for (uint32_t i = 0; i < 2; i++) {
+    struct effect retry = {
+        .type = EFFECT_OUTCOME,
+        .outcome = {.message_id = message.id, .kind = OUTCOME_RETRY, .attempt = i + 1, .unsent = i + 1}};
+    buf_init(&outcomes[i]);
+    effect_encode(&retry, &outcomes[i]);
+  }
+  struct log_record records[] = {
+      {.seq = 1, .type = LOG_COMMAND, .entity = message.user, .effects = buf_str(&effects)},
+      {.seq = 2, .type = LOG_ATTEMPT, .entity = message.user, .input = buf_str(&attempts[0])},
+      {.seq = 3, .type = LOG_OUTCOME, .entity = message.user, .effects = buf_str(&outcomes[0])},
+      {.seq = 4, .type = LOG_ATTEMPT, .entity = message.user, .input = buf_str(&attempts[1])},
+      {.seq = 5, .type = LOG_OUTCOME, .entity = message.user, .effects = buf_str(&outcomes[1])}};
+  lives_write(&lives, records, 5);
+  struct recovery_options options = recovery_options();
+  struct recovery_result result;
+  support_failpoints("store.checkpoint=error");
+  assert_int_equal(recovery_run(lives.store, &options, &result, &err), ERROR_IO);
+  support_failpoints("");
+  assert_int_equal(recovery_run(lives.store, &options, &result, &err), 0);
+  struct outbox_entry noted = noted_entries(&lives);
+  assert_int_equal(noted.attempts, 2);
+  assert_int_equal(noted.unsent, 2);
+  assert_false(noted.open);
+  buf_deinit(&effects);
+  for (int i = 0; i < 2; i++) {
+    buf_deinit(&attempts[i]);
+    buf_deinit(&outcomes[i]);
+  }
   lives_end(&lives);
 }
 
@@ -1134,6 +1184,7 @@ int main(int count, char **words) {
       TEST(what_is_behind_the_known_end_is_not_believed),
       TEST(a_timer_that_is_past_leaves_the_index),
       TEST(a_message_that_waits_is_not_put_again),
+      TEST(attempts_are_counted_from_a_store_that_is_ahead),
       TEST(the_age_of_one_sent_again_lasts),
       TEST(a_deferred_message_that_has_ended_leaves_the_index),
       TEST(an_empty_directory_is_a_beginning),
