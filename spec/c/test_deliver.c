@@ -76,19 +76,12 @@ static void test_suppressed_while_waiting(void **state) {
   server_stop(server);
 }
 
-/** Nothing of the fixture runs any more: its threads would read what is written here. */
-static void disarm_failpoints(void) {
-  unsetenv("KAIROS_FAILPOINTS");
-  failpoint_init();
-}
-
 /** While its attempt is on its way to the log: it is not begun, and the message ends without one sent. */
 static void test_ends_before_its_attempt(void **state) {
   (void)state;
   struct server *server = server_start(0);
   struct fixture *fixture = two_hooks(server, "");
-  setenv("KAIROS_FAILPOINTS", "log.fsync=sleep:1500@1*1000", 1);
-  failpoint_init();
+  fixture_failpoints("log.fsync=sleep:1500@1*1000");
   fixture_start(fixture);
   struct outbox_entry entry = fixture_message(fixture, 1, "hook");
   entry.message.expires = clock_wall_ms() + 100;
@@ -122,7 +115,7 @@ static void test_ends_before_its_attempt(void **state) {
   assert_int_equal(atomic_load(&server->received), 0);
   fixture_free(fixture);
   server_stop(server);
-  disarm_failpoints();
+  fixture_failpoints("");
 }
 
 /** What is on its way arrives; but it is not tried again. */
@@ -645,8 +638,7 @@ static void test_log_fails(void **state) {
   struct server *server = server_start(0);
   server_plan(server, ANSWER_SLOWLY);
   struct fixture *fixture = two_hooks(server, "");
-  setenv("KAIROS_FAILPOINTS", "log.fsync=error@2", 1);
-  failpoint_init();
+  fixture_failpoints("log.fsync=error@2");
   fixture_start(fixture);
   fixture_send(fixture, 1, "hook");
   WAIT_FOR(atomic_load(&server->received) == 1);
@@ -669,7 +661,7 @@ static void test_log_fails(void **state) {
   assert_int_equal(atomic_load(&server->received), 3);
   fixture_free(fixture);
   server_stop(server);
-  disarm_failpoints();
+  fixture_failpoints("");
 }
 
 static void test_reset_under_load(void **state) {
@@ -745,8 +737,7 @@ static void test_stop_begins_nothing_past_its_grace(void **state) {
   (void)state;
   struct server *server = server_start(0);
   struct fixture *fixture = two_hooks(server, "");
-  setenv("KAIROS_FAILPOINTS", "log.fsync=sleep:1000", 1);
-  failpoint_init();
+  fixture_failpoints("log.fsync=sleep:1000");
   fixture_start(fixture);
   fixture_send(fixture, 1, "keys");
   WAIT_FOR(atomic_load(&fixture->seq) == 1); // its attempt is on its way to the log
@@ -760,7 +751,7 @@ static void test_stop_begins_nothing_past_its_grace(void **state) {
   assert_int_equal(atomic_load(&server->received), 0);
   fixture_free(fixture);
   server_stop(server);
-  disarm_failpoints();
+  fixture_failpoints("");
 }
 
 static void test_never_started(void **state) {

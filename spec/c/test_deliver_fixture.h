@@ -402,6 +402,12 @@ static inline struct deliver_port fixture_port(struct fixture *fixture) {
                                .scripts = fixture_scripts};
 }
 
+/** Arm them, or with "" none. While none of a fixture's threads runs, for they read what is written here. */
+static inline void fixture_failpoints(const char *specification) {
+  setenv("KAIROS_FAILPOINTS", specification, 1);
+  assert_int_equal(failpoint_init(), 0);
+}
+
 static inline void fixture_start(struct fixture *fixture) {
   struct error err;
   struct deliver_port port = fixture_port(fixture);

@@ -457,8 +457,7 @@ static void test_paused_while_the_probe_is_logged(void **state) {
   server_plan(server, ANSWER_500);
   struct fixture *fixture = fixture_new(
       webhook(yaml, "hook", server->port, "    breaker_failures: 1\n    concurrency: 1\n    attempts: 3\n"));
-  setenv("KAIROS_FAILPOINTS", "log.fsync=sleep:1000@2", 1);
-  failpoint_init();
+  fixture_failpoints("log.fsync=sleep:1000@2");
   fixture_start(fixture);
   fixture_send(fixture, 1, "hook");
   expect_outcome(fixture, 0, 1, OUTCOME_RETRY, 1, "500");
@@ -475,8 +474,7 @@ static void test_paused_while_the_probe_is_logged(void **state) {
   assert_int_equal(atomic_load(&server->received), 3);
   fixture_free(fixture);
   server_stop(server);
-  unsetenv("KAIROS_FAILPOINTS");
-  failpoint_init(); // threads read what is armed
+  fixture_failpoints("");
 }
 
 static void test_one_slow_provider_delays_no_other(void **state) {

@@ -1003,15 +1003,19 @@ static struct outbox_entry noted_entries(struct lives *lives) {
   return noted;
 }
 
+static void attempt_encode(const struct message *message, uint64_t attempt, struct buf *input) {
+  buf_init(input);
+  stored_put_hash(input, message->id);
+  buf_put_varint(input, attempt);
+}
+
 /** The message's decision and its first attempt, as records have them. */
 static void decision_and_attempt(const struct message *message, struct buf *effects, struct buf *attempt) {
   buf_init(effects);
-  buf_init(attempt);
   effect_encode(&(struct effect){.type = EFFECT_MESSAGE,
                                  .message = {.message = *message, .verdict = {true, STR(""), STR("\x80")}}},
                 effects);
-  stored_put_hash(attempt, message->id);
-  buf_put_varint(attempt, 1);
+  attempt_encode(message, 1, attempt);
 }
 
 /** One that an operator had sent again is no older after an attempt and a crash. */
@@ -1071,9 +1075,7 @@ static void attempts_are_counted_from_a_store_that_is_ahead(void **state) {
   struct message message = support_message(user_entity(1), support_id(7));
   struct buf effects, attempts[2], outcomes[2];
   decision_and_attempt(&message, &effects, &attempts[0]);
-  buf_init(&attempts[1]);
-  stored_put_hash(&attempts[1], message.id);
-  buf_put_varint(&attempts[1], 2);
+  attempt_encode(&message, 2, &attempts[1]);
   for (uint32_t i = 0; i < 2; i++) {
     struct effect retry = {
         .type = EFFECT_OUTCOME,

@@ -173,7 +173,7 @@ static int outbox_change(struct recovering *self, struct entity user, struct has
   if (rc || pending->state != PENDING_WAITS) return rc;
   struct outbox_entry entry;
   if ((rc = outbox_entry_decode(&entry, buf_str(&pending->entry), self->err))) return rc;
-  if (change->attempts < entry.attempts) return 0; // so it was: what the entry knows comes further on, too
+  if (change->attempts < entry.attempts) return 0; // ahead, as said; the log has its own attempts further on
   entry.age_from = outbox_entry_age_from(&entry);
   entry.attempts = change->attempts;
   entry.open = change->open;
