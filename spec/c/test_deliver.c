@@ -181,6 +181,34 @@ static void test_paused_with_attempts_logged_ahead(void **state) {
   server_stop(server);
 }
 
+/** By no fault of message or provider: that counts for no attempt of the account's, but the pauses grow. */
+static void test_put_off(void **state) {
+  (void)state;
+  enum { TIMES = 12, BASE = 1 };
+  struct server *server = server_start(0);
+  char hook[512];
+  struct fixture *fixture = fixture_new(webhook(hook, "hook", server->port, "    attempts: 2\n"));
+  fixture->config->providers[0].backoff_base = BASE;
+  fixture->config->providers[0].backoff_max = 4096;
+  fixture_failpoints("deliver.attempt_durable=error@1*12");
+  fixture_start(fixture);
+  int64_t longest = 0;
+  fixture_send(fixture, 1, "hook");
+  for (unsigned i = 0; i < TIMES; i++) {
+    expect_outcome(fixture, i, 1, OUTCOME_RETRY, i + 1, "injected");
+    assert_int_equal(outcome_at(fixture, i)->unsent, i + 1);
+    // Each pause is drawn anew: that the last four are all as short would be one chance in 10^7.
+    int64_t pause = outcome_at(fixture, i)->retry_at - outcome_at(fixture, i)->at;
+    if (i >= 8 && pause > longest) longest = pause;
+  }
+  assert_true(longest > 8 * BASE);
+  expect_outcome(fixture, TIMES, 1, OUTCOME_ACCEPTED, TIMES + 1, "200");
+  assert_int_equal(atomic_load(&server->received), 1);
+  fixture_free(fixture);
+  server_stop(server);
+  fixture_failpoints("");
+}
+
 static void test_too_old(void **state) {
   (void)state;
   struct server *server = server_start(0);
@@ -496,6 +524,53 @@ static void test_open_attempt_is_held(void **state) {
   assert_int_equal(fixture_flush(fixture), 0);
   assert_int_equal(fixture_stored(fixture).count, 0);
   assert_int_equal(atomic_load(&server->received), 1);
+  fixture_free(fixture);
+  server_stop(server);
+}
+
+/** What was logged ahead, and given back by a pause, is known not to have left: nothing is ambiguous of it,
+ * though the host died before its outcome was durable. */
+static void test_handed_back_and_interrupted(void **state) {
+  (void)state;
+  struct server *server = server_start(0);
+  server_plan(server, HANG);
+  server_plan(server, HANG);
+  struct fixture *fixture = two_hooks(server, "    timeout: 10s\n    concurrency: 2\n");
+  struct buf entries = {0};
+  fixture->unsettled = true;
+  fixture_start(fixture);
+  for (uint64_t id = 1; id <= 6; id++) {
+    struct outbox_entry entry = fixture_message(fixture, id, "keys");
+    entry_append(&entries, &entry);
+  }
+  deliver_add(fixture->deliver, buf_str(&entries));
+  WAIT_FOR(atomic_load(&server->received) == 2);
+  deliver_pause(fixture->deliver, STR("keys"), true);
+  for (unsigned i = 0; i < 4; i++) expect_outcome(fixture, i, 3 + i, OUTCOME_RETRY, 1, "paused");
+  assert_int_equal(fixture_flush(fixture), 0);
+  struct stored stored = fixture_stored(fixture);
+  assert_int_equal(stored.open, 6);
+  assert_int_equal(stored.unsent, 4);
+  fixture_crash(fixture);
+  fixture->unsettled = false;
+  fixture_start(fixture);
+  unsigned interrupted = 0, unsent = 0, accepted = 0;
+  for (unsigned i = 4; i < 4 + 6 + 6; i++) {
+    const struct seen_outcome *outcome = outcome_at(fixture, i);
+    bool begun = outcome->id.low <= 2;
+    assert_int_equal(outcome->unsent, !begun);
+    accepted += outcome->kind == OUTCOME_ACCEPTED;
+    if (outcome->kind == OUTCOME_ACCEPTED) continue;
+    assert_int_equal(outcome->kind, OUTCOME_RETRY);
+    assert_non_null(strstr(outcome->detail, begun ? "(ambiguous)" : "not sent: the host stopped"));
+    interrupted += begun;
+    unsent += !begun;
+  }
+  assert_int_equal(interrupted, 2);
+  assert_int_equal(unsent, 4);
+  assert_int_equal(accepted, 6);
+  assert_int_equal(atomic_load(&server->received), 2 + 6);
+  buf_deinit(&entries);
   fixture_free(fixture);
   server_stop(server);
 }
@@ -835,6 +910,7 @@ int main(int count, char **arguments) {
       cmocka_unit_test(test_ends_before_its_attempt),
       cmocka_unit_test(test_suppressed_in_flight),
       cmocka_unit_test(test_paused_with_attempts_logged_ahead),
+      cmocka_unit_test(test_put_off),
       cmocka_unit_test(test_too_old),
       cmocka_unit_test(test_what_cannot_be_sent),
       cmocka_unit_test(test_handed_over_twice),
@@ -845,6 +921,7 @@ int main(int count, char **arguments) {
       cmocka_unit_test(test_handed_over_before_the_start),
       cmocka_unit_test(test_attempts_survive),
       cmocka_unit_test(test_open_attempt_is_held),
+      cmocka_unit_test(test_handed_back_and_interrupted),
       cmocka_unit_test(test_suppressed_before_a_restart),
       cmocka_unit_test(test_log_fails),
       cmocka_unit_test(test_reset_under_load),

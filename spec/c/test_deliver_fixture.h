@@ -252,7 +252,7 @@ struct seen_outcome {
   struct hash128 id;
   enum outcome_kind kind;
   uint32_t attempt, unsent;
-  int64_t retry_at;
+  int64_t at, retry_at;
   char detail[256], provider_id[64];
   bool with_message; /**< its message decodes, and is the one */
 };
@@ -346,6 +346,7 @@ static inline void fixture_outcome(void *context, const struct message *message,
                                 .kind = outcome->kind,
                                 .attempt = outcome->attempt,
                                 .unsent = outcome->unsent,
+                                .at = outcome->at,
                                 .retry_at = outcome->retry_at};
   snprintf(seen->detail, sizeof seen->detail, "%.*s", STR_ARG(outcome->detail));
   snprintf(seen->provider_id, sizeof seen->provider_id, "%.*s", STR_ARG(outcome->provider_id));

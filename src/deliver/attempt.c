@@ -48,7 +48,7 @@ static void reject(struct deliver *deliver, struct attempt *attempt, const char 
 static void put_off(struct deliver *deliver, struct attempt *attempt, struct str detail) {
   attempt->entry->unsent++;
   leave(attempt->provider, attempt->entry, BREAKER_UNKNOWN, 0);
-  ending_failed(deliver, attempt->entry, &attempt->message, false, 0, detail);
+  ending_failed(deliver, attempt->entry, &attempt->message, REACH_UNSENT, 0, detail);
   attempt_free(deliver, attempt);
 }
 
@@ -141,7 +141,8 @@ static void end_sent(struct deliver *deliver, struct attempt *attempt,
         .provider_id = {verdict->provider_id, strnlen(verdict->provider_id, sizeof verdict->provider_id)}};
     ending_report(deliver, entry, &attempt->message, &ending);
   } else {
-    ending_failed(deliver, entry, &attempt->message, verdict->kind == PROVIDER_AMBIGUOUS,
+    ending_failed(deliver, entry, &attempt->message,
+                  verdict->kind == PROVIDER_AMBIGUOUS ? REACH_UNKNOWN : REACH_REFUSED,
                   verdict->retry_after_ms, detail);
   }
   attempt_free(deliver, attempt);

@@ -152,10 +152,15 @@ struct ending {
 /** Tell the owner how it stands; the entry is in no queue, and is REPORTED from here on. */
 void ending_report(struct deliver *deliver, struct entry *entry, const struct message *message,
                    const struct ending *ending);
-/** An attempt failed, or may have: report what becomes of the message. `ambiguous`: the provider may have it.
- */
+/** How far an attempt came that failed. */
+enum attempt_reach {
+  REACH_UNSENT,  /**< not a byte left; it is among the entry's `unsent` */
+  REACH_REFUSED, /**< the provider does not have the message */
+  REACH_UNKNOWN  /**< the provider may have it: ambiguous */
+};
+/** An attempt failed, or may have: report what becomes of the message. */
 void ending_failed(struct deliver *deliver, struct entry *entry, const struct message *message,
-                   bool ambiguous, int64_t retry_after_ms, struct str detail);
+                   enum attempt_reach reach, int64_t retry_after_ms, struct str detail);
 void ending_settled(struct deliver *deliver, struct hash128 id, enum outcome_kind kind);
 /** The user must not get it: ends now if it waits, or when it is safe to. */
 void ending_cancel(struct deliver *deliver, struct entry *entry, struct str reason);

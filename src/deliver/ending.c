@@ -41,13 +41,14 @@ void ending_report(struct deliver *deliver, struct entry *entry, const struct me
 }
 
 void ending_failed(struct deliver *deliver, struct entry *entry, const struct message *message,
-                   bool ambiguous, int64_t retry_after_ms, struct str detail) {
+                   enum attempt_reach reach, int64_t retry_after_ms, struct str detail) {
   struct provider *provider = deliver_provider(deliver, entry);
   struct retry_fate fate;
   retry_judge(&(struct retry_failure){.account = provider->account,
                                       .honours_keys = provider->honours_keys,
-                                      .ambiguous = ambiguous,
-                                      .attempts = entry_sent(entry),
+                                      .ambiguous = reach == REACH_UNKNOWN,
+                                      .sent = entry_sent(entry),
+                                      .failures = reach == REACH_UNSENT ? entry->unsent : entry_sent(entry),
                                       .age_from = entry->age_from,
                                       .now = clock_wall_ms(),
                                       .retry_after_ms = retry_after_ms,

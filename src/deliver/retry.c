@@ -3,11 +3,11 @@
 #include <curl/curl.h>
 #include <stdio.h>
 
-int64_t retry_delay(const struct config_provider *account, uint32_t attempt, int64_t retry_after_ms,
+int64_t retry_delay(const struct config_provider *account, uint32_t failures, int64_t retry_after_ms,
                     uint64_t random) {
   int64_t most = account->backoff_max;
-  if (attempt < 62 && account->backoff_base <= most >> (attempt - 1))
-    most = account->backoff_base << (attempt - 1);
+  uint32_t doublings = failures ? failures - 1 : 0;
+  if (doublings < 62 && account->backoff_base <= most >> doublings) most = account->backoff_base << doublings;
   int64_t delay = most > 0 ? (int64_t)(random % ((uint64_t)most + 1)) : 0;
   return delay > retry_after_ms ? delay : retry_after_ms;
 }
@@ -16,12 +16,12 @@ void retry_judge(const struct retry_failure *failure, struct retry_fate *fate) {
   const struct config_provider *account = failure->account;
   const char *more = "";
   fate->kind = OUTCOME_RETRY;
-  fate->retry_at = failure->now + retry_delay(account, failure->attempts ? failure->attempts : 1,
-                                              failure->retry_after_ms, failure->random);
+  fate->retry_at =
+      failure->now + retry_delay(account, failure->failures, failure->retry_after_ms, failure->random);
   if (failure->ambiguous && !failure->honours_keys && account->ambiguous == CONFIG_AMBIGUOUS_HOLD) {
     fate->kind = OUTCOME_HELD;
     more = "; the provider may have it, and does not know idempotency keys";
-  } else if (failure->attempts >= account->attempts) {
+  } else if (failure->sent >= account->attempts) {
     fate->kind = OUTCOME_EXHAUSTED;
     more = "; that was the last attempt";
   } else if (fate->retry_at > failure->age_from + account->max_age) {

@@ -9,10 +9,10 @@
 /** The longest that a provider may put off the next attempt, in ms: a year. */
 #define RETRY_AFTER_MAX (365LL * 86400000)
 
-/** How long after failed attempt number `attempt` (from 1) the next one comes: anything from 0 to base *
- * 2^(attempt-1), bounded by the account's maximum, but not before `retry_after_ms`. @param random  a fresh
+/** How long after failure number `failures` (from 1) the next attempt comes: anything from 0 to base *
+ * 2^(failures-1), bounded by the account's maximum, but not before `retry_after_ms`. @param random  a fresh
  * random number. */
-int64_t retry_delay(const struct config_provider *account, uint32_t attempt, int64_t retry_after_ms,
+int64_t retry_delay(const struct config_provider *account, uint32_t failures, int64_t retry_after_ms,
                     uint64_t random);
 
 /** The value of a Retry-After header: seconds, or an HTTP date. @return ms from `now_ms` (wall clock), at
@@ -24,7 +24,8 @@ struct retry_failure {
   const struct config_provider *account;
   bool honours_keys; /**< the provider knows idempotency keys, so that sending again is safe */
   bool ambiguous;    /**< the provider may have the message */
-  uint32_t attempts; /**< made, this one included */
+  uint32_t sent;     /**< attempts begun, this one included if it was: what the account's limit counts */
+  uint32_t failures; /**< attempts that failed like this one, itself included: what the pause grows with */
   int64_t age_from;  /**< what max_age counts from */
   int64_t now;
   int64_t retry_after_ms; /**< as the provider asked; 0 if it did not */

@@ -60,8 +60,13 @@ static void resolve(struct deliver *deliver) {
     list_remove(&deliver->unresolved, item);
     struct message message = outbox_message(entry);
     if (deliver_provider(deliver, entry)) {
-      ending_failed(deliver, entry, &message, true, 0,
-                    STR("interrupted: the host stopped during the attempt"));
+      // Whether the last of several was among the unsent, the entry does not say.
+      if (entry_sent(entry))
+        ending_failed(deliver, entry, &message, REACH_UNKNOWN, 0,
+                      STR("interrupted: the host stopped during the attempt"));
+      else
+        ending_failed(deliver, entry, &message, REACH_UNSENT, 0,
+                      STR("not sent: the host stopped before the attempt"));
       continue;
     }
     char text[160];
