@@ -209,6 +209,44 @@ static void test_put_off(void **state) {
   fixture_failpoints("");
 }
 
+static void *keep_pause(void *argument) {
+  struct fixture *fixture = argument;
+  struct error err;
+  int rc = deliver_keep_pause(fixture->deliver, STR("hook"), true, &err);
+  atomic_store(&fixture->kept, true);
+  return (void *)(intptr_t)rc;
+}
+
+/** Who is told so can rely on it, though delivery's thread was in the midst of something. */
+static void test_a_pause_that_is_kept_is_in_force(void **state) {
+  (void)state;
+  struct server *server = server_start(0);
+  struct fixture *fixture = two_hooks(server, "");
+  char path[96], specification[160];
+  snprintf(path, sizeof path, "%s/hold", fixture->directory);
+  snprintf(specification, sizeof specification, "deliver.outcome_durable=hold:%s", path);
+  close(open(path, O_CREAT | O_WRONLY, 0600));
+  fixture_failpoints(specification);
+  fixture_start(fixture);
+  fixture_send(fixture, 1, "hook");
+  WAIT_FOR(atomic_load(&server->received) == 1);
+  expect_outcome(fixture, 0, 1, OUTCOME_ACCEPTED, 1, "200");
+  fixture_send(fixture, 2, "hook");
+  assert_true(deliver_pause(fixture->deliver, STR("hook"), true));
+  pthread_t thread;
+  void *rc;
+  pthread_create(&thread, NULL, keep_pause, fixture);
+  usleep(100000);
+  assert_false(atomic_load(&fixture->kept));
+  unlink(path);
+  pthread_join(thread, &rc);
+  assert_null(rc);
+  assert_int_equal(figure(fixture, "hook", "paused"), 1);
+  fixture_free(fixture);
+  server_stop(server);
+  fixture_failpoints("");
+}
+
 static void test_too_old(void **state) {
   (void)state;
   struct server *server = server_start(0);
@@ -911,6 +949,7 @@ int main(int count, char **arguments) {
       cmocka_unit_test(test_suppressed_in_flight),
       cmocka_unit_test(test_paused_with_attempts_logged_ahead),
       cmocka_unit_test(test_put_off),
+      cmocka_unit_test(test_a_pause_that_is_kept_is_in_force),
       cmocka_unit_test(test_too_old),
       cmocka_unit_test(test_what_cannot_be_sent),
       cmocka_unit_test(test_handed_over_twice),

@@ -3,6 +3,7 @@ local Host = require "spec.functional.support.host"
 local Sink = require "spec.functional.support.sink"
 local cjson = require "cjson"
 local files = require "spec.functional.support.files"
+local look = require "spec.functional.support.look"
 local process = require "spec.functional.support.process"
 local socket = require "socket"
 
@@ -108,13 +109,13 @@ describe("a webhook", function()
   local key = ("k"):rep(32)
   local secret = "whsec_" .. process.shell("printf %s " .. key .. " | base64 -w0")
 
-  local function start(account, more)
+  local function start(account, more, failpoints)
     local provider = { name = "hook", type = "webhook", url = sink.url, secret_env = "HOOK_SECRET",
       backoff_base = "20ms", backoff_max = "200ms", timeout = "500ms" }
     for name, value in pairs(account or {}) do provider[name] = value end
     local config = { providers = { provider }, routes = { webhook = "hook" } }
     for name, value in pairs(more or {}) do config[name] = value end
-    host = Host.start { rules = rules, env = { HOOK_SECRET = secret }, config = config }
+    host = Host.start { rules = rules, env = { HOOK_SECRET = secret, KAIROS_FAILPOINTS = failpoints or "" }, config = config }
   end
   before_each(function() sink = Sink.start() end)
   after_each(function()
@@ -228,6 +229,29 @@ describe("a webhook", function()
     tell "ada"
     assert.equal("rejected", host:dead(1)[1].outcome)
     assert.equal(1, #sink:requests())
+  end)
+
+  it("is said to have been sent as often as it was, and not as often as that was to be", function()
+    start({ attempts = 2 }, nil, "deliver.attempt_durable=error@1*3")
+    sink:answer { default = { status = 500 } }
+    local stream = look.connect(host, { command = "tail", events = false })
+    tell "ada"
+    local letter = host:dead(1)[1]
+    assert.equal(2, #sink:requests())
+    local decision = host:ask("why", "ada", "telling")[1]
+    assert.equal(5, #decision.attempts)
+    for _, told in ipairs { letter, host:ask("dead", "show", letter.id), decision.outcomes[5] } do
+      assert.equal("exhausted", told.outcome)
+      assert.equal(5, told.attempt)
+      assert.equal(3, told.unsent)
+    end
+    for attempt = 1, 5 do
+      local line
+      repeat line = stream:receive() until line.what == "outcome"
+      assert.equal(attempt, line.attempt)
+      assert.equal(math.min(attempt, 3), line.unsent)
+    end
+    stream:close()
   end)
 
   it("goes again from the dead letters, under the same key", function()

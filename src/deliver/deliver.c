@@ -492,7 +492,8 @@ bool deliver_pause(struct deliver *deliver, struct str provider, bool paused) {
   return true;
 }
 
-int deliver_keep_pause(const struct deliver *deliver, struct str provider, bool paused, struct error *err) {
+int deliver_keep_pause(struct deliver *deliver, struct str provider, bool paused, struct error *err) {
+  call(deliver, call_done, NULL, 0, NULL); // by its turn deliver_pause() has come
   struct buf key;
   int rc = 0;
   buf_init(&key);

@@ -105,12 +105,12 @@ void deliver_suppressed(struct deliver *deliver, struct entity user, struct str 
 void deliver_journey_ended(struct deliver *deliver, struct entity user, struct hash128 journey,
                            struct str reason);
 /** Pause or resume a provider, or all ("*"). What is under way goes on; attempts that are in the log and not
- * begun are reported as RETRY, and wait like the others. Any thread. @return false if there is no such
- * provider. */
+ * begun are reported as RETRY, and wait like the others. In force when deliver_keep_pause() has returned. Any
+ * thread. @return false if there is no such provider. */
 bool deliver_pause(struct deliver *deliver, struct str provider, bool paused);
 /** Have it be so after a restart too (a pause by the configuration comes back all the same). Blocking; any
  * thread but workers and delivery's. */
-int deliver_keep_pause(const struct deliver *deliver, struct str provider, bool paused, struct error *err);
+int deliver_keep_pause(struct deliver *deliver, struct str provider, bool paused, struct error *err);
 /** Write the outbox behind: everything handed over before this call is in the store when the mail arrives at
  * `reply` with status 0. ERROR_UNAVAILABLE while it is reset. */
 struct deliver_flush {

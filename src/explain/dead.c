@@ -59,7 +59,7 @@ static void describe_message(const struct dead_letter *letter, bool whole, struc
   struct message message = {0};
   struct reader reader = reader_of(outcome->message);
   if (message_decode(&message, &reader, NULL)) message = (struct message){0};
-  value_put_map(out, 13 + (whole ? 6 : 0));
+  value_put_map(out, 13u + (outcome->unsent > 0) + (whole ? 6 : 0));
   value_put_member_hash(out, "id", letter->id);
   value_put_member_text(out, "kind", STR("message"));
   value_put_member_text(out, entity_kind_name(letter->entity), letter->entity.id);
@@ -70,6 +70,7 @@ static void describe_message(const struct dead_letter *letter, bool whole, struc
   value_put_member_text(out, "outcome", str_from(outcome_kind_name(outcome->kind)));
   value_put_member_text(out, "detail", outcome->detail);
   value_put_member_integer(out, "attempt", outcome->attempt);
+  if (outcome->unsent) value_put_member_integer(out, "unsent", outcome->unsent);
   value_put_member_text(out, "template", message.template_name);
   value_put_member_text(out, "channel", message.channel);
   value_put_member_text(out, "provider", message.provider);

@@ -127,7 +127,7 @@ static void job_backup(struct operation *operation) {
   memory_free(target);
 }
 
-/** It is in force by now. */
+/** In force as soon as delivery's thread has heard of it, which is waited for. */
 static void job_pause(struct operation *operation) {
   struct host_command *command = operation->base.command;
   bool paused = command->type == HOST_PAUSE;

@@ -111,10 +111,11 @@ void tail_outcome(struct worker *worker, struct entity entity, const struct outc
   struct about about = {.entity = entity, .reason = str_from(outcome_kind_name(outcome->kind))};
   if (!wanted(worker, &about)) return;
   struct buf *line = &worker->tail_line;
-  begin(worker, line, "outcome", entity, 4);
+  begin(worker, line, "outcome", entity, 4u + (outcome->unsent > 0));
   value_put_member_text(line, "outcome", about.reason);
   value_put_member_hash(line, "message_id", outcome->message_id);
   value_put_member_integer(line, "attempt", outcome->attempt);
+  if (outcome->unsent) value_put_member_integer(line, "unsent", outcome->unsent);
   value_put_member_text(line, "detail", outcome->detail);
   give(worker, &about, line);
 }
