@@ -513,6 +513,57 @@ static void the_filter_is_as_large_as_what_is_remembered(void **state) {
   store_close(store);
 }
 
+static void *seal_one(void *argument) {
+  seal_expired(argument, 6, 100000);
+  return NULL;
+}
+
+static void touch(const char *name) {
+  close(open(support_path(name), O_CREAT | O_WRONLY, 0600));
+}
+
+/** However long who seals is held up. */
+static void a_filter_that_is_added_to_is_not_freed(void **state) {
+  (void)state;
+  enum { MANY = 400000 };
+  char specification[512];
+  make_store(1);
+  struct store *store = support_open_store();
+  wait_for_build(store);
+  uint64_t before = atomic_load(&store->marks.bytes);
+  char *built = strdup(support_path("built")), *added = strdup(support_path("added"));
+  snprintf(specification, sizeof specification, "store.mark_filter=hold:%s@1*0,store.mark_add=hold:%s@1*0",
+           built, added);
+  support_failpoints(specification);
+  touch("built");
+  for (uint64_t segment = 2; segment <= 5; segment++) seal_expired(store, segment, MANY);
+  assert_false(atomic_load(&store->marks.finished)); // another one is made, and cannot be published
+  touch("added");
+  pthread_t thread;
+  pthread_create(&thread, NULL, seal_one, store);
+  bool adding = false;
+  for (int wait = 0; wait < 6000 && !adding; wait++) {
+    usleep(10000);
+    pthread_mutex_lock(&store->marks.lock);
+    adding = store->marks.adding;
+    pthread_mutex_unlock(&store->marks.lock);
+  }
+  assert_true(adding);
+  unlink(built);
+  wait_for_build(store);
+  for (int looks = 0; looks < 30; looks++) marks_free_retired(&store->marks);
+  assert_int_equal(atomic_load(&store->marks.bytes), 2 * before);
+  unlink(added);
+  pthread_join(thread, NULL);
+  for (int looks = 0; looks < 30; looks++) marks_free_retired(&store->marks);
+  assert_int_equal(atomic_load(&store->marks.bytes), before);
+  assert_seen(store, 1, 6);
+  store_close(store);
+  support_failpoints("");
+  free(built);
+  free(added);
+}
+
 /* ---- the format before ---- */
 
 static void put_old_mark(struct store *store, rocksdb_column_family_handle_t *family, uint64_t segment,
@@ -679,6 +730,7 @@ int main(int count, char **words) {
       TEST(the_filter_knows_what_it_cannot_read),
       TEST(a_filter_that_could_not_be_made_is_made_later),
       TEST(the_filter_is_as_large_as_what_is_remembered),
+      TEST(a_filter_that_is_added_to_is_not_freed),
       TEST(format_2_is_taken_over),
       TEST(taking_over_may_end_anywhere),
       TEST(what_was_half_taken_over_is_made_anew),

@@ -230,7 +230,8 @@ struct store_options {
    * bytes a user beside it. A quarter, 64 MB at most, holds users' records that have yet to become a file;
    * for the moment in which they do, twice that. As much as a half more is the filter of dedup marks
    * (mark_filter.h): 12 bits a mark, so 256 MB know 89 million at once without a look into files. While it is
-   * made anew, and for ten seconds after, the one before takes that again: at most twice the half in all. */
+   * made anew, and for ten seconds after (while much is merged, until ten more segments are sealed), the one
+   * before takes that again: at most twice the half in all. */
   uint64_t cache_bytes;
 };
 /** A directory of format 2 (version 0.1.0) is taken over, which reads its dedup marks once.

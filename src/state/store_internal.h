@@ -117,9 +117,11 @@ struct store {
     } * files; /**< in the order of their segments; never changed, but replaced; null while closed */
     struct retired_filter {
       struct mark_filter *filter;
-      unsigned looks; /**< marks_free_retired() has come by so often since */
+      unsigned looks; /**< marks_free_retired() has come by so often since, and might have freed it */
       struct retired_filter *next;
     } * retired;
+    int64_t looked_us;      /**< when somebody last looked at those, monotonic */
+    bool adding;            /**< who seals has the address of a filter: none is freed */
     bool wanted;            /**< look whether there are files to merge */
     pthread_cond_t changed; /**< … or `ending`, or something has retired */
 
@@ -252,8 +254,11 @@ void store_know_log(struct store *store, const char *log_directory);
  * in the files. Begins to merge them. */
 void marks_start(struct store *store);
 void marks_stop(struct store *store);
-/** A look at filters that were replaced: after some, a second apart, they are freed. One thread. */
+/** A look at filters that were replaced: after some they are freed. */
 void marks_free_retired(struct marks *marks);
+/** The same, if it is a second since the last look. Who merges and who seals. @return when the next one is
+ * due, monotonic us */
+int64_t marks_look_at_retired(struct marks *marks);
 /** Take in the file that has just been placed; sealing's thread. @param sealed  its marks, in any order */
 int marks_sealed(struct store *store, struct mark_range range, const struct hash128 *sealed, size_t count,
                  struct error *err);

@@ -18,8 +18,7 @@
 #include <unistd.h>
 
 enum {
-  LOOK_US = 1000000, /**< this often at filters that were replaced */
-  TOGETHER = 10,     /**< files merged at a time … */
+  TOGETHER = 10, /**< files merged at a time … */
   GROWTH = 4, /**< … into one at least so many times as large as the largest: so each mark is merged seldom */
   /** With more of them than this whatever is cheapest is merged. Files of similar size are far fewer: 24 at
    * 100 million marks, of 150,000 a segment. */
@@ -305,28 +304,19 @@ static bool merge_some(struct store *store) {
   return (!rc || spoiled) && first < count;
 }
 
-/** @param looked_us  when the retired filters were last looked at, monotonic */
-static void look_at_retired(struct marks *marks, int64_t *looked_us) {
-  int64_t now_us = clock_mono_us();
-  if (now_us - *looked_us < LOOK_US) return;
-  *looked_us = now_us;
-  marks_free_retired(marks);
-}
-
 /** Until there may be files to merge. Filters that were replaced are freed meanwhile. */
-static void await_files(struct marks *marks, int64_t *looked_us) {
-  look_at_retired(marks, looked_us);
+static void await_files(struct marks *marks) {
+  int64_t at_us = marks_look_at_retired(marks);
   pthread_mutex_lock(&marks->lock);
   while (!marks->wanted && !atomic_load(&marks->ending)) {
     if (!marks->retired) {
       pthread_cond_wait(&marks->changed, &marks->lock);
       continue;
     }
-    int64_t at_us = *looked_us + LOOK_US;
     struct timespec at = {.tv_sec = at_us / 1000000, .tv_nsec = at_us % 1000000 * 1000};
     pthread_cond_clockwait(&marks->changed, &marks->lock, CLOCK_MONOTONIC, &at);
     pthread_mutex_unlock(&marks->lock);
-    look_at_retired(marks, looked_us);
+    at_us = marks_look_at_retired(marks);
     pthread_mutex_lock(&marks->lock);
   }
   marks->wanted = false;
@@ -338,9 +328,8 @@ static void *merge_thread(void *context) {
   struct marks *marks = &store->marks;
   pthread_setname_np(pthread_self(), "kairos-merge");
   thread_modest();
-  int64_t looked_us = 0;
   for (;;) {
-    await_files(marks, &looked_us);
+    await_files(marks);
     if (atomic_load(&marks->ending)) return NULL;
     while (merge_some(store)) continue;
   }

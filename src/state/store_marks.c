@@ -12,9 +12,10 @@ enum {
   GROWN_AT = 4,        /**< … once it has this part of what it is meant for, while memory allows */
   AHEAD = 16,          /**< fetched into the cache before their turn */
   /** Who asks holds the filter's address for nanoseconds. A filter that was replaced is freed after so many
-   * looks, a second apart: seconds that the process was stopped for are none in which the others could go on.
-   */
+   * looks, LOOK_US apart or more: seconds that the process was stopped for are none in which the others could
+   * go on. */
   RETIRED_LOOKS = 10,
+  LOOK_US = 1000 * 1000,
   BUILD_EVERY_US = 60 * 1000 * 1000 /**< where no thread can be had for it */
 };
 
@@ -33,7 +34,7 @@ static void free_filter(struct marks *marks, struct mark_filter *filter) {
 static void free_retired(struct marks *marks, unsigned looks) {
   struct retired_filter *freed = NULL;
   pthread_mutex_lock(&marks->lock);
-  for (struct retired_filter **at = &marks->retired; *at;) {
+  for (struct retired_filter **at = &marks->retired; *at && !marks->adding;) {
     struct retired_filter *retired = *at;
     if (++retired->looks <= looks) {
       at = &retired->next;
@@ -54,6 +55,17 @@ static void free_retired(struct marks *marks, unsigned looks) {
 
 void marks_free_retired(struct marks *marks) {
   free_retired(marks, RETIRED_LOOKS);
+}
+
+int64_t marks_look_at_retired(struct marks *marks) {
+  int64_t now_us = clock_mono_us();
+  pthread_mutex_lock(&marks->lock);
+  bool due = now_us - marks->looked_us >= LOOK_US;
+  if (due) marks->looked_us = now_us;
+  int64_t next_us = marks->looked_us + LOOK_US;
+  pthread_mutex_unlock(&marks->lock);
+  if (due) marks_free_retired(marks);
+  return next_us;
 }
 
 /** With the marks' lock. */
@@ -257,14 +269,29 @@ static bool grow(struct store *store, const struct mark_filter *filter) {
   return true;
 }
 
+/** To the filter that is published; should another one be meanwhile, this one stays till it has them.
+ * @return it, or null */
+static struct mark_filter *add_to_published(struct marks *marks, const struct hash128 *sealed, size_t count) {
+  pthread_mutex_lock(&marks->lock);
+  struct mark_filter *filter = atomic_load(&marks->filter);
+  marks->adding = filter;
+  pthread_mutex_unlock(&marks->lock);
+  (void)FAILPOINT("store.mark_add"); // to be held at
+  if (filter) add_all(filter, sealed, count);
+  pthread_mutex_lock(&marks->lock);
+  marks->adding = false;
+  pthread_mutex_unlock(&marks->lock);
+  return filter;
+}
+
 int marks_sealed(struct store *store, struct mark_range range, const struct hash128 *sealed, size_t count,
                  struct error *err) {
   struct marks *marks = &store->marks;
   bool building = marks->started && !atomic_load(&marks->finished);
   int rc = mark_files_add(store, range, err);
   if (rc) return rc;
-  struct mark_filter *filter = atomic_load(&marks->filter);
-  if (filter) add_all(filter, sealed, count);
+  marks_look_at_retired(marks); // who merges may be busy, or not there
+  struct mark_filter *filter = add_to_published(marks, sealed, count);
   if (!building && !filter && clock_mono_us() >= marks->build_again_us) build(store, mark_files_count(store));
   if (building || !filter || grow(store, filter) || !mark_filter_full(filter)) return 0;
   // Full: make one without the marks that have expired, and without what growing has cost.
