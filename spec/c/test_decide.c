@@ -700,6 +700,14 @@ static void test_room_is_made(void **state) {
   assert_true(decider_make_room(world.decider, record, NOON + max_past + 100));
   assert_false(record_once(record, 100, NOON, NULL)); // past, for late events too
   assert_true(record_once(record, 101, NOON, NULL));
+  // A timer that is due may ask as of then, however late it fires.
+  struct effect overdue = {
+      .type = EFFECT_TIMER_SET,
+      .timer = {.due = NOON + 150, .campaign = STR("t"), .name = STR("late"), .data = STR("")}};
+  apply(record, &overdue);
+  fill_half(record, &marks);
+  assert_true(decider_make_room(world.decider, record, NOON + 1000 * max_past));
+  assert_true(record_once(record, 151, NOON, NULL));
   world_deinit(&world);
 }
 

@@ -111,14 +111,14 @@ struct decision {
 };
 
 /** Drop what is read no more from a record: what time has made irrelevant (record_tidy()), even to an event
- * that is late by ingest.max_past, and windows that this generation does not count, which is the newest;
- * declared again they begin anew (state/window.h). The log does not tell of it.
+ * that is late by ingest.max_past, or to a timer that is overdue, and windows that this generation does not
+ * count, which is the newest; declared again they begin anew (state/window.h). The log does not tell of it.
  * @param wall  now */
 void decider_tidy(const struct decider *decider, struct record *record, int64_t wall);
 /** Before an input: the same, if more than half of record_max is taken. So what does not fit is refused for
  * what is read still, and not for what happens to lie there since it was last written; and a replay, which
- * writes nothing, refuses what was refused, unless an input takes half of record_max by itself or follows
- * timers that the host fired in one go. Call it before anything is borrowed from the record.
+ * writes nothing, refuses what was refused, unless an input takes half of record_max by itself. Call it
+ * before anything is borrowed from the record.
  * @return whether it was looked through */
 bool decider_make_room(const struct decider *decider, struct record *record, int64_t wall);
 

@@ -137,7 +137,10 @@ static bool counts(const void *context, uint64_t window_id) {
 }
 
 void decider_tidy(const struct decider *decider, struct record *record, int64_t wall) {
-  record_tidy(record, wall - decider->options.config->ingest.max_past);
+  // After the host stood still for long its timers fire as of moments that are as long ago.
+  struct timer timer;
+  int64_t earliest = record_timer_next(record, &timer) && timer.due < wall ? timer.due : wall;
+  record_tidy(record, earliest - decider->options.config->ingest.max_past);
   record_keep_windows(record, counts, decider);
 }
 

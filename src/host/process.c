@@ -114,6 +114,12 @@ static void make_room(struct worker *worker, struct slot *slot) {
     table_changed(worker->table, slot, false);
 }
 
+/** A timer is an input like any other: a replay makes room before each. @return false: there is none */
+static bool next_timer(struct worker *worker, struct slot *slot, struct timer *timer) {
+  make_room(worker, slot);
+  return record_timer_next(&slot->record, timer);
+}
+
 static void fire(struct worker *worker, struct slot *slot, const struct timer *timer) {
   struct decision decision;
   int64_t due = timer->due;
@@ -172,8 +178,7 @@ bool process_may_fire(const struct worker *worker) {
 void process_timers(struct worker *worker, struct slot *slot) {
   struct timer timer;
   int64_t wake = INT64_MAX;
-  make_room(worker, slot);
-  for (int fires = 0; record_timer_next(&slot->record, &timer); fires++) {
+  for (int fires = 0; next_timer(worker, slot, &timer); fires++) {
     wake = timer.due;
     if (timer.due > worker->wall || fires == FIRES_A_TURN || !process_may_fire(worker)) break;
     if (held_back(worker, &timer)) {
@@ -199,10 +204,9 @@ void process_event(struct worker *worker, struct slot *slot, struct ingest_batch
   }
   int64_t now = event_now(event);
   watermark_note(worker, now);
-  make_room(worker, slot);
   struct timer timer;
   int64_t due = INT64_MAX;
-  for (int fires = 0; record_timer_next(&slot->record, &timer); fires++) {
+  for (int fires = 0; next_timer(worker, slot, &timer); fires++) {
     due = timer.due;
     if (due >= now || fires == FIRES_AN_EVENT) break;
     fire(worker, slot, &timer);
