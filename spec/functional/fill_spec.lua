@@ -329,6 +329,65 @@ describe("filling", function()
     assert_agree(ask_all(host, 10, 3))
   end)
 
+  --- Wait until nothing that is being filled is waited for.
+  local function await_serving()
+    assert.is_true(process.eventually(30 * Host.patience, function()
+      local fill = rules_of(host).fill
+      return not fill or not fill.holds_back
+    end))
+  end
+
+  it("that goes from one campaign to another is counted all the while", function()
+    host = Host.start { config = configured(),
+      rules = { early = asking("early", LONG), gives = asking("gives", LONGER), takes = saying("takes", "one") },
+      hold = "fill.read=sleep:3000@3*0,fill.begin" }
+    post(host, history(5, 100))
+    write(host, "gives", saying("gives", "two"))
+    write(host, "takes", asking("late", LONGER, 'kairos.window { of = "bought", over = "9d" }'))
+    assert.equal("filling", host:ask("reload", "--no-wait").result)
+    post(host, history(5, 50))
+    host:release()
+    await_serving()
+    post(host, history(5, 50))
+    assert_agree(ask_all(host, 5, 3))
+  end)
+
+  for what, command in pairs { ["a pause"] = { "pause", "--campaign", "plain" }, ["a save"] = { "reload", "--no-wait" } } do
+    it("that is filled waits for its rules though " .. what .. " comes in between", function()
+      local held = os.tmpname()
+      host = Host.start { config = configured(),
+        rules = { early = asking("early", LONG), changed = saying("changed", "former"), plain = saying("plain", "one") },
+        hold = "generation.built=hold:" .. held .. "@3,fill.read=sleep:3000@3*0,fill.begin" }
+      post(host, history(5, 100))
+      write(host, "changed", asking("late", LONGER))
+      assert.equal("filling", host:ask("reload", "--no-wait").result)
+      local function begin(arguments)
+        return process.start { command = { Host.binary, arguments[1], "--config", host.config_file, unpack(arguments, 2) },
+          output = host.directory .. "/output" }
+      end
+      local first = begin { "pause", "--campaign", "plain" } -- is being prepared, and what comes next waits
+      assert.is_true(process.eventually(10 * Host.patience, function()
+        return files.read(host.log):find("failpoint=generation.built", 1, true) ~= nil
+      end))
+      if what == "a save" then write(host, "added", saying("added", "more"):gsub("return",
+        'kairos.window { of = "bought", over = "8d" }\nreturn', 1)) end
+      local second = begin(what == "a save" and command or { "resume", "--campaign", "plain" })
+      socket.sleep(0.2)
+      host:release()
+      assert.is_true(process.eventually(30 * Host.patience, function()
+        local fill = rules_of(host).fill
+        return fill and fill.state == "going live"
+      end))
+      os.remove(held)
+      assert.equal(0, first:wait(30 * Host.patience))
+      assert.equal(0, second:wait(30 * Host.patience))
+      post(host, history(5, 50))
+      await_serving()
+      post(host, history(5, 50))
+      assert_agree(ask_all(host, 5, 3))
+    end)
+  end
+
   it("stands a pause, and a rollback ends it", function()
     host = Host.start { rules = { early = asking("early", LONG), changed = saying("changed", "former") },
       config = configured(), hold = "fill.begin" }
@@ -456,7 +515,7 @@ return {
       { type = "identify", user = "rich", payload = { tier = "gold" } })
   end
 
-  local function assert_members()
+  local function assert_members(regular)
     local function of(name)
       local found = {}
       for _, user in ipairs { "three", "two", "golden", "rich" } do
@@ -464,7 +523,7 @@ return {
       end
       return found
     end
-    assert.same({ "three", "golden" }, of "regulars")
+    assert.same(regular or { "three", "golden" }, of "regulars")
     assert.same({ "golden", "rich" }, of "gold")
     assert.same({ "golden" }, of "gold_regulars")
   end
@@ -512,6 +571,28 @@ end }
     host:accept { type = "asked", user = "golden" }
     assert.same({ "in true", "one" }, host:said("golden", 2))
     assert.same({ "one" }, host:said "new")
+  end)
+
+  it("that goes from one campaign to another keeps its members", function()
+    host = Host.start { rules = { plain = saying("plain", "one") }, config = configured(), hold = "fill.begin" }
+    host:release()
+    history_of_segments()
+    write(host, "club", regulars)
+    assert.equal("serving", host:ask("reload").result)
+    assert_members()
+    host:hold "fill.begin"
+    write(host, "club", saying("club", "two"))
+    write(host, "house", (regulars:gsub("local orders", 'local others = kairos.window { of = "bought", over = "9d" }\n%0')))
+    assert.equal("filling", host:ask("reload", "--no-wait").result)
+    host:accept(bought("three", 1), { type = "identify", user = "golden", payload = { tier = "gold" } }, bought "two")
+    assert.same({ "segment.entered:regulars" }, host:said "two") -- those that serve know it meanwhile
+    host:release()
+    await_filled(host)
+    assert_members { "three", "two", "golden" }
+    host:accept(bought "three", bought "golden", bought "two")
+    assert.same({}, host:said("three", 1, 0.5))
+    assert.same({}, host:said("golden", 1, 0))
+    assert.equal(1, #host:said "two")
   end)
 
   it("has them after kill -9 too", function()

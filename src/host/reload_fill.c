@@ -223,6 +223,73 @@ static bool log_may_hold(const struct host *host, const struct generation *candi
   return held || rc < 0;
 }
 
+/** What is to be filled: as facts have it. */
+struct wanting {
+  struct buf besides, interests, quiet;
+  uint32_t from_log, segments; /**< how many: of the first two, of the last */
+};
+
+static void wanting_list(const struct reload *reload, const struct generation *candidate,
+                         struct wanting *wanting) {
+  buf_clear(&wanting->besides);
+  buf_clear(&wanting->interests);
+  buf_clear(&wanting->quiet);
+  wanting->from_log = put_wanting(reload, candidate, &wanting->besides);
+  wanting->from_log += put_interests(reload, candidate, &wanting->interests);
+  wanting->segments = put_quiet(reload, candidate, &wanting->quiet);
+}
+
+/** What the candidate has that was there before: u64 ids, and segments' names. */
+struct kept {
+  struct buf windows, interests, segments;
+};
+
+static void kept_list(const struct reload *reload, struct kept *kept) {
+  const struct generation *candidate = reload->attempt.candidate;
+  const struct engine *engine = candidate->workers[0].engine;
+  const struct window_declaration *windows;
+  const struct engine_interest *interests;
+  const struct engine_segment *segments;
+  uint32_t number = candidate->facts.number;
+  size_t count = engine_windows(engine, &windows);
+  for (size_t i = 0; i < count; i++)
+    if (!wants_filling(reload, windows[i].id, windows[i].since, number))
+      buf_put_u64(&kept->windows, windows[i].id);
+  count = engine_interests(engine, &interests);
+  for (size_t i = 0; i < count; i++)
+    if (!wants_filling(reload, interests[i].id, interests[i].since, number))
+      buf_put_u64(&kept->interests, interests[i].id);
+  count = engine_segments(engine, &segments);
+  for (size_t i = 0; i < count; i++)
+    if (!quiet_since(reload, segments[i].name, number)) buf_put_str(&kept->segments, segments[i].name);
+}
+
+/** Whether these rules declare all of it. */
+static bool keeps(const struct engine *engine, const struct kept *kept) {
+  const struct window_declaration *windows;
+  const struct engine_interest *interests;
+  size_t window_count = engine_windows(engine, &windows),
+         interest_count = engine_interests(engine, &interests);
+  struct reader rest = reader_of(buf_str(&kept->windows));
+  while (reader_left(&rest)) {
+    uint64_t id = reader_u64(&rest);
+    size_t i = 0;
+    while (i < window_count && windows[i].id != id) i++;
+    if (i == window_count) return false;
+  }
+  rest = reader_of(buf_str(&kept->interests));
+  while (reader_left(&rest)) {
+    uint64_t id = reader_u64(&rest);
+    size_t i = 0;
+    while (i < interest_count && interests[i].id != id) i++;
+    if (i == interest_count) return false;
+  }
+  rest = reader_of(buf_str(&kept->segments));
+  while (reader_left(&rest))
+    if (engine_segment_of(engine, reader_str(&rest)) < 0) return false;
+  return true;
+}
+
 /* ---- what serves meanwhile ---- */
 
 /** Campaigns that read what is not filled stay as they are, the others go on to the new sources. Where what
@@ -237,11 +304,6 @@ static struct ruleset *mixed(const struct reload *reload, const struct ruleset *
   buf_deinit(&folders);
   return mix;
 }
-
-/** What is to be filled: as facts have it. */
-struct wanting {
-  struct buf besides, interests, quiet;
-};
 
 static int hold_back(struct reload *reload, struct ruleset *sources, struct ruleset *meanwhile,
                      const struct wanting *wanting, bool quiet, struct error *err) {
@@ -260,29 +322,39 @@ static int hold_back(struct reload *reload, struct ruleset *sources, struct rule
   return rc;
 }
 
+/** Two campaigns may stand in each other's way between the old and the new, or one hand to the other what
+ * neither would have then: all stay. Where what serves cannot stand the new segments beside it, they are
+ * judged only when they serve. */
+static int hold_all_back(struct reload *reload, struct ruleset *sources, struct wanting *wanting,
+                         struct error *err) {
+  // What has been filled for rules that have waited is counted beside those that serve alone: it stays there.
+  buf_clear(&reload->attempt.filled);
+  int rc = reload_make(reload, &(struct reload_making){.ruleset = sources}, err);
+  if (rc) return rc;
+  wanting_list(reload, reload->attempt.candidate, wanting);
+  rc = hold_back(reload, sources, reload->serving->ruleset, wanting, true, err);
+  return rc ? hold_back(reload, sources, reload->serving->ruleset, wanting, false, err) : 0;
+}
+
 int reload_fill_plan(struct reload *reload, struct ruleset *sources, bool may_wait, struct error *err) {
   const struct generation *serving = reload->serving, *candidate = reload->attempt.candidate;
   if (!serving) return 0;
-  struct wanting wanting;
+  struct wanting wanting = {0};
+  struct kept kept = {0};
   struct ruleset *meanwhile = NULL;
   int rc = 0;
-  buf_init(&wanting.besides);
-  buf_init(&wanting.interests);
-  buf_init(&wanting.quiet);
-  uint32_t from_log = put_wanting(reload, candidate, &wanting.besides);
-  from_log += put_interests(reload, candidate, &wanting.interests);
-  uint32_t segments = put_quiet(reload, candidate, &wanting.quiet);
+  wanting_list(reload, candidate, &wanting);
   bool wait = may_wait && serving->workers[0].engine &&
-              (segments || (from_log && (reload_fill_lacks(buf_str(&reload->attempt.filled), serving) ||
-                                         log_may_hold(reload->host, candidate))));
+              (wanting.segments ||
+               (wanting.from_log && (reload_fill_lacks(buf_str(&reload->attempt.filled), serving) ||
+                                     log_may_hold(reload->host, candidate))));
   if (wait) {
+    kept_list(reload, &kept);
     meanwhile = mixed(reload, sources, buf_str(&wanting.quiet));
-    // Two campaigns may stand in each other's way between the old and the new: then all stay. And where what
-    // serves cannot stand the new segments beside it, they are judged only when they serve.
     rc = hold_back(reload, sources, meanwhile, &wanting, true, err);
-    if (rc) rc = hold_back(reload, sources, serving->ruleset, &wanting, true, err);
-    if (rc) rc = hold_back(reload, sources, serving->ruleset, &wanting, false, err);
-  } else if (from_log) { // it serves at once; what the log holds follows
+    if (rc || !keeps(reload->attempt.candidate->workers[0].engine, &kept))
+      rc = hold_all_back(reload, sources, &wanting, err);
+  } else if (wanting.from_log) { // it serves at once; what the log holds follows
     rc = reload_make(reload,
                      &(struct reload_making){.ruleset = sources,
                                              .besides = buf_str(&wanting.besides),
@@ -294,6 +366,9 @@ int reload_fill_plan(struct reload *reload, struct ruleset *sources, bool may_wa
   buf_deinit(&wanting.besides);
   buf_deinit(&wanting.interests);
   buf_deinit(&wanting.quiet);
+  buf_deinit(&kept.windows);
+  buf_deinit(&kept.interests);
+  buf_deinit(&kept.segments);
   return rc;
 }
 

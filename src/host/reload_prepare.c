@@ -235,7 +235,8 @@ static int make_all(struct reload *reload, struct ruleset *sources, struct error
   if (same) making.target_hash = serving->facts.target;
   if (same) making.target = serving->target;
   if (same) making.quiet = serving->facts.quiet;
-  if (same && reload_fill_lacks(buf_str(&attempt->filled), serving)) {
+  // What is filled, too, nothing else counts until the rules that wait for it serve.
+  if (same && (generation_holds(serving) || reload_fill_lacks(buf_str(&attempt->filled), serving))) {
     making.besides = serving->facts.besides;
     making.interests = serving->facts.interests;
   }
