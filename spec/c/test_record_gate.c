@@ -1,5 +1,5 @@
 // links: base config event state
-/* Consents and counted sends, as a record keeps them. */
+/* Consents, counted sends and parts in experiments, as a record keeps them. */
 #include "base/memory.h"
 #include "state/consent.h"
 #include "state/record.h"
@@ -165,6 +165,37 @@ static void test_counters_are_bounded(void **state) {
   record_deinit(&record);
 }
 
+static void expose(struct record *record, const char *variant, int64_t at) {
+  must(record,
+       (struct effect){.type = EFFECT_EXPOSURE,
+                       .exposure = {.experiment = STR("words"), .variant = str_from(variant), .at = at}});
+}
+
+/** Whether time's dropping it was written, as live, or not, as where a recovery begins. */
+static void test_the_first_variant_holds_while_it_is_kept(void **state) {
+  (void)state;
+  struct record live, store;
+  struct exposure exposure;
+  record_init(&live);
+  record_init(&store);
+  struct record *both[] = {&live, &store};
+  for (int i = 0; i < 2; i++) {
+    expose(both[i], "few", T);
+    expose(both[i], "many", T + RECORD_EXPOSURE_KEEP_MS - 1);
+    assert_true(record_exposure(both[i], STR("words"), &exposure));
+    assert_true(str_equal(exposure.variant, STR("few")));
+  }
+  record_tidy(&live, T + RECORD_EXPOSURE_KEEP_MS);
+  assert_false(record_exposure(&live, STR("words"), &exposure));
+  for (int i = 0; i < 2; i++) expose(both[i], "many", T + RECORD_EXPOSURE_KEEP_MS);
+  assert_int_equal(live.bytes.len, store.bytes.len);
+  assert_memory_equal(live.bytes.data, store.bytes.data, live.bytes.len);
+  assert_true(record_exposure(&store, STR("words"), &exposure));
+  assert_true(str_equal(exposure.variant, STR("many")));
+  record_deinit(&live);
+  record_deinit(&store);
+}
+
 static void test_broken_entries_are_refused(void **state) {
   (void)state;
   static const struct str broken[] = {
@@ -183,8 +214,11 @@ static void test_broken_entries_are_refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_the_newest_word_holds),      cmocka_unit_test(test_what_a_purpose_asks_for),
-      cmocka_unit_test(test_sends_are_counted),          cmocka_unit_test(test_counters_are_bounded),
+      cmocka_unit_test(test_the_newest_word_holds),
+      cmocka_unit_test(test_what_a_purpose_asks_for),
+      cmocka_unit_test(test_sends_are_counted),
+      cmocka_unit_test(test_counters_are_bounded),
+      cmocka_unit_test(test_the_first_variant_holds_while_it_is_kept),
       cmocka_unit_test(test_broken_entries_are_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

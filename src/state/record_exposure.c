@@ -23,15 +23,18 @@ bool record_exposure(const struct record *record, struct str experiment, struct 
   return true;
 }
 
-/** What he was shown first holds. */
+/** What he was shown first holds; for as long as it is kept. One that was past it, and dropped from the
+ * record (record_tidy()), may still be in the store that a recovery begins with. */
 int record_apply_exposure(struct record *record, const struct exposure *exposure, size_t max) {
   struct entry entry;
   if (exposure->chances.len && !value_valid(exposure->chances)) return ERROR_INVALID;
-  if (record_find_named(record, ENTRY_EXPOSURE, exposure->experiment, &entry)) return 0;
+  bool found = record_find_named(record, ENTRY_EXPOSURE, exposure->experiment, &entry);
+  struct exposure first = found ? entry_exposure(&entry) : (struct exposure){0};
+  if (found && exposure_age(&first, exposure->at) < RECORD_EXPOSURE_KEEP_MS) return 0;
   struct buf body;
   buf_init(&body);
   exposure_encode(exposure, &body);
-  bool fits = record_fits(record, 0, entry_size(body.len), max);
+  bool fits = record_fits(record, found ? entry_taken(&entry) : 0, entry_size(body.len), max);
   if (fits) memcpy(record_place(record, &entry, ENTRY_EXPOSURE, body.len), body.data, body.len);
   buf_deinit(&body);
   return fits ? 0 : ERROR_LIMIT;
