@@ -8,7 +8,8 @@
  *   {"what":"event", at, worker, user|subject, type, id, timestamp, payload}
  *   {"what":"send"|"skip", at, worker, user, campaign, template, channel, provider, to, reason, message_id,
  * cause}
- *   {"what":"failed", …, campaign, error} {"what":"outcome", …, outcome, message_id, attempt, unsent (if any), detail}
+ *   {"what":"failed", …, campaign, error} {"what":"outcome", …, outcome, message_id, attempt, unsent (if
+ * any), detail}
  *   {"what":"suppressed", …, channel, reason} {"lost":N}
  *   {"what":"journey", …, campaign, key, reason ("began", "waits", "parked", "watching", "continues", or how
  * it ended: "finished", "exited", …), step, due (if its time is known)}
