@@ -364,3 +364,28 @@ describe("kairos repl", function()
     assert.falsy(files.read(output):find "never")
   end)
 end)
+
+describe("kairos repl while the host recovers", function()
+  it("says that it does not run, whatever is asked of the log", function()
+    local host = Host.new { rules = { greet = RULES.greet }, hold = "log.fsync=error@3,recovery.done" }
+    host:release()
+    host:run()
+    local session = look.session(host)
+    session:run 'u = user("ada")'
+    host:hold "recovery.done"
+    local function greet() return host:post(Host.event { type = "hello", user = "ada" }).status end
+    assert.is_true(process.eventually(10 * host.patience, function() return greet() == 503 end))
+    for _ = 1, 10 do -- soon after that the log is closed
+      for _, question in ipairs { "u:events()", "queues()" } do
+        local answer = session:run(question)
+        assert.truthy((answer.error or ""):find("not running", 1, true), question)
+      end
+      socket.sleep(0.03)
+    end
+    host:release()
+    assert.is_true(process.eventually(20 * host.patience, function() return greet() == 202 end))
+    assert.truthy(session:run("#u:events()").output)
+    session:close()
+    host:remove()
+  end)
+end)

@@ -18,6 +18,16 @@ local RULES = {
   ]],
 }
 
+-- On `parent` a journey begins, and an event follows: its own decision comes first.
+RULES.begins = [[
+  local kairos = require "kairos"
+  return kairos.journey { name = "begins", start = { on = "parent" }, run = function(journey) journey:wait "1h" end }
+]]
+RULES.leads = [[
+  local kairos = require "kairos"
+  return kairos.rule { name = "leads", on = "parent", act = function(_, user) user:emit { type = "child", payload = {} } end }
+]]
+
 describe("kairos tail", function()
   local host
   setup(function() host = Host.start { rules = RULES } end)
@@ -188,6 +198,18 @@ describe("kairos tail", function()
     end), files.read(output))
     watching:kill()
     tail({ campaign = "kairos" }):close() -- the host's own steps
+  end)
+
+  it("knows the event that caused a decision when others have followed from it", function()
+    local stream, other = tail { type = "parent", unmask = true }, tail { type = "child", unmask = true }
+    host:accept({ type = "parent", user = "ida" }, { type = "child", user = "end" })
+    local lines = lines_until(stream, function(line) return line.what == "journey" end)
+    assert.equal("parent", lines[1].type)
+    assert.equal("began", lines[#lines].reason)
+    lines = lines_until(other, function(line) return line.user == "end" end)
+    for _, line in ipairs(lines) do assert.equal("child", line.type) end
+    stream:close()
+    other:close()
   end)
 
   it("is reached by the command line", function()

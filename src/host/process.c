@@ -52,6 +52,7 @@ void worker_note_failure(void *context, const struct entity *entity, const struc
            LOG_USER("user", entity->id));
 }
 
+/** The event lives while what follows from it is decided, no longer. */
 void worker_note_derived(void *context, const struct event *event) {
   struct worker *worker = context;
   worker->deciding = event;
@@ -128,6 +129,7 @@ static void fire(struct worker *worker, struct slot *slot, const struct timer *t
   metric_add(worker->timers_fired, 1);
   metric_observe_us(worker->timer_lateness, (worker->wall - due) * 1000);
   decide_timer(worker->decider, &slot->record, slot_entity(slot), timer, worker->wall, &decision);
+  worker->deciding = NULL;
   conclude(worker, slot, LOG_TIMER, buf_str(&worker->timer_bytes), &decision, due);
   flight_bound(worker);
   worker->fires++;
@@ -216,6 +218,7 @@ void process_event(struct worker *worker, struct slot *slot, struct ingest_batch
   worker->deciding = event;
   if (__builtin_expect(worker->taps != NULL, 0)) tail_event(worker, event);
   decide_event(worker->decider, &slot->record, event, worker->wall, &decision);
+  worker->deciding = event;
   buf_clear(&worker->scratch);
   event_encode(event, &worker->scratch);
   conclude(worker, slot, LOG_EVENT, buf_str(&worker->scratch), &decision, due);
@@ -238,6 +241,7 @@ void process_input(struct worker *worker, struct slot *slot, struct worker_input
   if (slot) make_room(worker, slot);
   int rc = input->decide(input, worker->decider, slot ? &slot->record : NULL, worker->wall, &decision,
                          &input->err);
+  worker->deciding = NULL;
   if (rc) {
     input->settled(input, worker, rc < 0 ? rc : 0);
     return;

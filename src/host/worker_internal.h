@@ -149,7 +149,7 @@ struct worker {
   struct look_turns turns;      /**< of those who look into the host */
   uint64_t decided;             /**< inputs so far */
   struct tap *taps;             /**< of those who watch; null: nobody does */
-  const struct event *deciding; /**< for them */
+  const struct event *deciding; /**< for them; null: none, or it is gone */
   struct buf tail_line;
   struct buf scratch, entity, timer_bytes;
   struct buf waiting_users; /**< users whose records may hold look-ups from before the start: kind, id … */

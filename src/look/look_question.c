@@ -137,14 +137,17 @@ static void put_queue(struct buf *out, uint32_t index, struct worker *worker) {
   value_put_member_integer(out, "lua_bytes", (int64_t)figures.lua_bytes);
 }
 
+bool question_may_read_log(struct question *question) {
+  if (host_phase(question->host) == HOST_RUNNING) return true;
+  question_finish_later(
+      question, error_set(&question->err, ERROR_UNAVAILABLE, "the host is not running just now; try again"));
+  return false;
+}
+
 static void start_queues(struct question *question) {
   struct worker_shared *shared = &question->host->shared;
   struct buf *out = &question->result;
-  if (host_phase(question->host) != HOST_RUNNING) {
-    question_finish_later(question, error_set(&question->err, ERROR_UNAVAILABLE,
-                                              "the host is not running just now; try again"));
-    return;
-  }
+  if (!question_may_read_log(question)) return;
   struct log_position durable = log_durable(shared->log);
   value_put_map(out, 4);
   value_put_string(out, STR("workers"));

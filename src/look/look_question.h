@@ -58,5 +58,8 @@ void question_set(struct question *question);
 void question_cancel(struct question *question);
 void question_try(struct question *question);
 
+/** Whether there is a log; while the host recovers there is none, and the question has its answer. Main. */
+bool question_may_read_log(struct question *question);
+
 /* look_question_past.c */
 void question_events(struct question *question);

@@ -96,6 +96,7 @@ static void work_events(uv_work_t *work) {
 }
 
 void question_events(struct question *question) {
+  if (!question_may_read_log(question)) return;
   question->durable = log_durable(question->host->shared.log);
   question->work.data = question;
   uv_queue_work(question->host->loop, &question->work, work_events, question_worked);
