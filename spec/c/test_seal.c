@@ -382,6 +382,16 @@ static void assert_sealed(struct store *store, uint64_t sealed, uint64_t closed)
   assert_int_equal(
       history_scan(store, support_path("log"), NULL, support_user("ada"), count_record, &whole, &err), 0);
   assert_int_equal(whole.count, (closed + 1) * SEGMENT_EVENTS);
+  // Not while others wait for the store.
+  store_hurry(store, true);
+  assert_int_equal(store_scan_history(store, support_user("ada"), count_record, &run, &err),
+                   sealed ? ERROR_UNAVAILABLE : 0);
+  assert_int_equal(
+      history_scan(store, support_path("log"), NULL, support_user("ada"), count_record, &whole, &err),
+      ERROR_UNAVAILABLE);
+  store_hurry(store, false);
+  assert_int_equal(run.count, sealed * SEGMENT_EVENTS);
+  assert_int_equal(whole.count, (closed + 1) * SEGMENT_EVENTS);
   for (uint64_t seq = 1; seq <= sealed * SEGMENT_EVENTS; seq++) {
     char id[32];
     snprintf(id, sizeof id, "event-%" PRIu64, seq);

@@ -68,3 +68,45 @@ describe("a backup", function()
     assert.equal("mine", files.read(target .. "/something"))
   end)
 end)
+
+describe("a backup that takes long", function()
+  local host, target, making
+  --- It copies a megabyte of the log every two seconds.
+  local function start(failpoints)
+    target = files.temporary() .. "/copy"
+    host = Host.start { rules = { counting = counting }, config = { log = { segment_size = "64MB" } },
+      env = { KAIROS_FAILPOINTS = "store.backup_piece=sleep:2000@1*0" .. (failpoints or "") } }
+    local large = ("x"):rep(100000)
+    for post = 1, 30 do
+      local list = {}
+      for index = 1, 10 do list[index] = { id = post .. "." .. index, type = "other", user = "ada", payload = { text = large } } end
+      host:accept(unpack(list))
+    end
+    making = process.start { command = { Host.binary, "backup", "--config", host.config_file, target },
+      output = host.directory .. "/backup.out" }
+    assert.is_true(process.eventually(10 * Host.patience, function()
+      return files.read(host.log):find("failpoint=store.backup_piece", 1, true) ~= nil
+    end))
+  end
+  after_each(function()
+    host:remove()
+    files.remove((target:gsub("/copy$", "")))
+  end)
+
+  it("gives way to recovery, which nobody can wait for", function()
+    start ",log.fsync=error@60"
+    local function answer() return host:post(Host.event { type = "other", user = "bob" }).status end
+    local failed
+    for _ = 1, 100 do failed = failed or answer() == 503 end
+    assert.is_true(failed)
+    assert.is_true(process.eventually(15 * Host.patience, function() return answer() == 202 end))
+    assert.equal(1, making:wait(10 * Host.patience))
+    assert.truthy(files.read(host.directory .. "/backup.out"):find("try again", 1, true))
+  end)
+
+  it("gives way to the end, when that is due", function()
+    start()
+    assert.equal(0, host:stop(45)) -- 30 seconds after it was asked
+    assert.equal(1, making:wait(10 * Host.patience))
+  end)
+end)

@@ -221,6 +221,7 @@ static void drain_tick(struct host *host) {
     return;
   }
   if (failing) return;
+  if (late) store_hurry(host->shared.store, true); // a backup, somebody's question: nobody reads the answer
   switch (host->drain_step) {
   case DRAIN_REQUESTS:
     if (host->maintenance != MAINTENANCE_IDLE || !reload_idle(host) || !experiments_idle(host) ||

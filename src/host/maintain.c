@@ -313,6 +313,7 @@ static void recover_worked(uv_work_t *work, int status) {
   host->recoveries++;
   host->maintenance = MAINTENANCE_IDLE;
   host->checkpoint_at = clock_mono_us() + host->config->state.checkpoint_every * 1000;
+  store_hurry(host->shared.store, false);
   atomic_store(&host->failing, false); /* from here on a failure is a new one */
   maintain_resume_workers(host); /* before deliver, which begins with outcomes of interrupted attempts */
   int rc = 0;
@@ -362,6 +363,7 @@ static void failed_run(struct mail *mail, bool cancelled) {
     LOG_ERROR("host", "stopped acknowledging: a write failed; dropping hot state and recovering",
               LOG_TEXT("what", failed->what), LOG_INT("code", failed->code));
     atomic_store(&host->shared.phase, HOST_FAILED);
+    store_hurry(host->shared.store, true);
     wait_idle(&host->recover_timer); /* a checkpoint or decision under way ends first, well or badly */
   }
   memory_free(failed);

@@ -41,7 +41,8 @@ static int make_empty(const char *path, struct error *err) {
              : error_set(err, ERROR_EXISTS, "%s: is not empty; a backup needs a folder of its own", path);
 }
 
-static int copy_file(const char *from, const char *to, uint64_t len, struct error *err) {
+static int copy_file(const struct store *store, const char *from, const char *to, uint64_t len,
+                     struct error *err) {
   enum { PIECE = 1 << 20 };
   int in = open(from, O_RDONLY | O_CLOEXEC), out = -1, rc = 0;
   uint8_t *piece = memory_alloc(PIECE);
@@ -52,6 +53,8 @@ static int copy_file(const char *from, const char *to, uint64_t len, struct erro
   }
   for (uint64_t offset = 0; offset < len;) {
     size_t want = len - offset < PIECE ? (size_t)(len - offset) : PIECE;
+    (void)FAILPOINT("store.backup_piece"); // to be slow at
+    if ((rc = store_check_hurry(store, err))) goto cleanup;
     int64_t got = file_read_at(in, piece, want, offset);
     if (got <= 0 || file_write_at(out, piece, (size_t)got, offset)) {
       rc = got == 0 ? error_set(err, ERROR_CORRUPT, "%s: is shorter than what is durable of it", from)
@@ -69,15 +72,17 @@ cleanup:
 }
 
 /** Closed segments never change: a link is as good as a copy. */
-static int copy_closed(const char *from, const char *to, struct error *err) {
+static int copy_closed(const struct store *store, const char *from, const char *to, struct error *err) {
+  int rc = store_check_hurry(store, err);
+  if (rc) return rc;
   if (link(from, to) == 0) return 0;
   struct stat info;
   if (stat(from, &info)) return error_set_errno(err, errno, "%s: cannot be copied", from);
-  return copy_file(from, to, (uint64_t)info.st_size, err);
+  return copy_file(store, from, to, (uint64_t)info.st_size, err);
 }
 
-static int copy_log(const char *log_directory, struct log_position end, const char *target,
-                    struct error *err) {
+static int copy_log(const struct store *store, const char *log_directory, struct log_position end,
+                    const char *target, struct error *err) {
   struct buf numbers, from, to;
   buf_init(&numbers);
   buf_init(&from);
@@ -88,9 +93,9 @@ static int copy_log(const char *log_directory, struct log_position end, const ch
     segment_path(&from, log_directory, number);
     segment_path(&to, target, number);
     if (number < end.segment)
-      rc = copy_closed((const char *)from.data, (const char *)to.data, err);
+      rc = copy_closed(store, (const char *)from.data, (const char *)to.data, err);
     else if (number == end.segment)
-      rc = copy_file((const char *)from.data, (const char *)to.data, end.offset, err);
+      rc = copy_file(store, (const char *)from.data, (const char *)to.data, end.offset, err);
   }
   if (!rc && directory_sync(target)) rc = error_set_errno(err, errno, "%s", target);
   buf_deinit(&numbers);
@@ -115,7 +120,7 @@ static int copy_marks(struct store *store, const char *database, struct error *e
     buf_clear(&path);
     buf_printf(&path, "%s/%s%c", directory, last_part(file->path), 0);
     (void)FAILPOINT("store.backup"); // to be held at
-    rc = copy_closed(file->path, (const char *)path.data, err);
+    rc = copy_closed(store, file->path, (const char *)path.data, err);
   }
   if (!rc && (directory_sync(directory) || directory_sync(database)))
     rc = error_set_errno(err, errno, "%s", directory);
@@ -164,7 +169,7 @@ int store_backup(struct store *store, const char *log_directory, struct log *log
     end = log_durable(log);
   else if (!rc)
     rc = log_settle(log_directory, NULL, &end, &cut, err);
-  if (!rc) rc = copy_log(log_directory, end, segments, err);
+  if (!rc) rc = copy_log(store, log_directory, end, segments, err);
   if (!rc && (directory_sync(target) || sync_parent(target))) rc = error_set_errno(err, errno, "%s", target);
   pthread_rwlock_unlock(&store->segments_lock);
   if (rc) error_prefix(err, "backup");

@@ -173,7 +173,8 @@ static int scan_sealed(struct store *store, struct entity entity,
   struct log_record record;
   const struct cursor *at;
   while (!rc && (at = merge_next(&merge, &record)) && at->entry.segment <= sealed) {
-    rc = visit(context, &record);
+    rc = store_check_hurry(store, err);
+    if (!rc) rc = visit(context, &record);
     if (!rc) rc = merge_pass(&merge, at, err);
   }
   while (merge.count) merge_close(&merge, merge.count - 1);
@@ -229,7 +230,10 @@ int history_scan(struct store *store, const char *log_directory, const struct lo
   rc = scan_sealed(store, entity, visit, context, err);
   struct log_record record;
   int there = 1;
-  while (!rc && (there = tail_next(&tail, &record, err)) == 1) rc = visit(context, &record);
+  while (!rc && (there = tail_next(&tail, &record, err)) == 1) {
+    rc = store_check_hurry(store, err);
+    if (!rc) rc = visit(context, &record);
+  }
   if (there < 0) rc = there;
   log_reader_free(tail.reader);
 cleanup:

@@ -244,6 +244,9 @@ void store_close(struct store *store);
  * recovery_run() must follow. No fetch or write may be under way; other calls meanwhile are answered
  * ERROR_UNAVAILABLE. May be tried again when it fails. */
 int store_reopen(struct store *store, struct error *err);
+/** While `hurry`, who reads a user's history or makes a backup ends with ERROR_UNAVAILABLE as soon as he can:
+ * the host is to recover, or to end, and others wait for them. Any thread. */
+void store_hurry(struct store *store, bool hurry);
 
 /** All that was written is flushed, then the position is recorded: recovery starts there. */
 int store_checkpoint(struct store *store, struct log_position position, uint64_t next_seq, struct error *err);

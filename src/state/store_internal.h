@@ -97,6 +97,7 @@ struct store {
   uint64_t users_unreadable; /**< look-ups of their records that failed … */
   int64_t users_told_us;     /**< … monotonic, when that was last told; both the fetch thread's */
   _Atomic uint64_t sealed;
+  _Atomic bool hurried; /**< store_hurry() */
   /** Raw segments must not vanish while a history is read. Writers first: not to be taken twice. */
   pthread_rwlock_t segments_lock;
   char *log_directory; /**< for figures: as last named; under `lock` */
@@ -144,6 +145,9 @@ struct store {
 };
 
 /* store_rocks.c */
+
+/** @return ERROR_UNAVAILABLE after store_hurry(), else 0. */
+int store_check_hurry(const struct store *store, struct error *err);
 
 /** Turn RocksDB's complaint (freed) into an error. @return 0 if there is none. */
 int store_fault(char *complaint, const char *what, struct error *err);

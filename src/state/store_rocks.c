@@ -442,6 +442,15 @@ void store_close(struct store *store) {
   memory_free(store);
 }
 
+void store_hurry(struct store *store, bool hurry) {
+  atomic_store_explicit(&store->hurried, hurry, memory_order_relaxed);
+}
+
+int store_check_hurry(const struct store *store, struct error *err) {
+  if (!atomic_load_explicit(&store->hurried, memory_order_relaxed)) return 0;
+  return error_set(err, ERROR_UNAVAILABLE, "the host recovers from a failed write, or ends; try again");
+}
+
 int store_reopen(struct store *store, struct error *err) {
   marks_stop(store);
   pthread_mutex_lock(&store->writing);
