@@ -100,7 +100,7 @@ end
 
 local function run(bench)
   local minutes = os.getenv "BENCH_SUSTAINED_MINUTES"
-  local seconds = minutes and 60 * tonumber(minutes) or bench.quick and 2 or 20 * 60
+  local seconds = minutes and 60 * tonumber(minutes) or bench.quick and 1 or 20 * 60
   local users = tonumber(os.getenv "BENCH_SUSTAINED_USERS") or bench.quick and 50000 or 10000000
   local memory = ("%dMB"):format(math.max(16, 256 * users / 10000000))
   files.write(bench.directory .. "/rules/reference/rule.lua", RULE)
@@ -109,7 +109,7 @@ local function run(bench)
 
   local short = start_host(bench, "short", sink, "256MB")
   feed.run(bench, short, load(100000, 1))
-  local fed = feed.run(bench, short, load(100000, bench.quick and 0.5 or 10))
+  local fed = feed.run(bench, short, load(100000, bench.quick and 1 or 10))
   local batch = fed.accepted / fed.seconds
   bench:say("%.0f events/s of 100000 users for %.0f s", batch, fed.seconds)
   short:stop()
