@@ -16,6 +16,10 @@ int64_t clock_mono_us(void) {
   return microseconds(CLOCK_MONOTONIC);
 }
 
+int64_t clock_mono_coarse_us(void) {
+  return microseconds(CLOCK_MONOTONIC_COARSE);
+}
+
 int64_t clock_thread_us(void) {
   return microseconds(CLOCK_THREAD_CPUTIME_ID);
 }

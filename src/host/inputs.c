@@ -53,6 +53,7 @@ static struct store_fetch_item *fetching_add(struct worker *worker, struct slot 
     fetching->fetch.mail.run = fetch_answered;
     fetching->fetch.reply = worker->mailbox;
     fetching->fetch.count = 0;
+    fetching->done = 0;
     buf_clear(&fetching->fetch.records);
     worker->fetching = fetching;
   }
@@ -109,11 +110,11 @@ static void enqueue(struct worker *worker, struct slot *slot, struct waiting *wa
   fetch(worker, slot);
 }
 
-static void decide_waiting(struct worker *worker, struct slot *slot, struct waiting *waiting) {
+/** @return false: it goes on in another slice. */
+static bool decide_waiting(struct worker *worker, struct slot *slot, struct waiting *waiting) {
   switch (waiting->type) {
   case WAITING_EVENT:
-    process_event(worker, slot, waiting->batch, waiting->item, waiting->mark, waiting->seen);
-    break;
+    return process_event(worker, slot, waiting);
   case WAITING_INPUT:
     process_input(worker, slot, waiting->input);
     break;
@@ -124,6 +125,7 @@ static void decide_waiting(struct worker *worker, struct slot *slot, struct wait
     lookups_begin_all(worker, slot);
     break;
   }
+  return true;
 }
 
 static struct waiting *take_first(struct slot *slot) {
@@ -133,17 +135,29 @@ static struct waiting *take_first(struct slot *slot) {
   return first;
 }
 
-/** Decide the slot's inputs in order, until one needs the store again. */
+static void put_first(struct slot *slot, struct waiting *waiting) {
+  struct waiting *next = slot->waiting;
+  waiting->next = next;
+  waiting->last = next ? next->last : waiting;
+  slot->waiting = waiting;
+}
+
+/** Decide the slot's inputs in order, until one needs the store again, or the slice is over: then the rest
+ * follows upon another fetch, which may ask for nothing. */
 static void drain_slot(struct worker *worker, struct slot *slot) {
-  while (slot->waiting) {
+  for (bool decided = false; slot->waiting; decided = true) {
     struct waiting *waiting = slot->waiting;
-    if (waiting->type == WAITING_EVENT && !waiting->seen_known &&
-        store_seen_maybe(worker->shared->store, waiting->mark)) {
+    if ((decided && !process_has_time(worker)) || (waiting->type == WAITING_EVENT && !waiting->seen_known &&
+                                                   store_seen_maybe(worker->shared->store, waiting->mark))) {
       fetch(worker, slot);
       return;
     }
     take_first(slot);
-    decide_waiting(worker, slot, waiting);
+    if (!decide_waiting(worker, slot, waiting)) {
+      put_first(slot, waiting);
+      fetch(worker, slot);
+      return;
+    }
     waiting_done(worker, waiting);
   }
 }
@@ -227,8 +241,12 @@ static bool has_record(struct worker *worker, struct slot *slot, const struct st
   return false;
 }
 
-static void fetch_take(struct worker *worker, struct fetching *fetching) {
-  for (uint32_t i = 0; i < fetching->fetch.count; i++) {
+/** Until the slice is over. @return whether all are taken */
+static bool fetch_take(struct worker *worker, struct fetching *fetching) {
+  uint32_t begun = fetching->done;
+  for (; fetching->done < fetching->fetch.count; fetching->done++) {
+    uint32_t i = fetching->done;
+    if (i > begun && !process_has_time(worker)) return false;
     fetched_ahead(worker, fetching, i);
     struct slot *slot = fetching->slots[i];
     struct store_fetch_item *item = &fetching->fetch.items[i];
@@ -246,14 +264,23 @@ static void fetch_take(struct worker *worker, struct fetching *fetching) {
     }
     drain_slot(worker, slot);
   }
+  return true;
 }
 
 static void fetch_answered(struct mail *mail, bool cancelled) {
   struct fetching *fetching = (struct fetching *)mail;
   struct worker *worker = fetching->worker;
+  if (!cancelled && fetching->fetch.status && !fetching->done)
+    worker_failed(worker, "store", fetching->fetch.status);
+  if (!worker->parked) {
+    process_begin(worker);
+    process_slice(worker);
+    if (!fetch_take(worker, fetching) && !cancelled) {
+      mailbox_send(worker->mailbox, &fetching->fetch.mail);
+      return;
+    }
+  }
   worker->fetches_in_air--;
-  if (!cancelled && fetching->fetch.status) worker_failed(worker, "store", fetching->fetch.status);
-  if (!worker->parked) fetch_take(worker, fetching);
   if (fetching->fetch.records.cap > RECORDS_KEPT) buf_deinit(&fetching->fetch.records);
   fetching->next = worker->free_fetchings;
   worker->free_fetchings = fetching;
@@ -292,6 +319,12 @@ static bool has_room(const struct worker *worker) {
 }
 
 static void arrive(struct worker *worker, struct ingest_batch *batch, uint32_t item) {
+  if (worker->arrival_count == worker->arrival_cap && worker->arrival_at) {
+    worker->arrival_count -= worker->arrival_at;
+    memmove(worker->arrivals, worker->arrivals + worker->arrival_at,
+            worker->arrival_count * sizeof *worker->arrivals);
+    worker->arrival_at = 0;
+  }
   if (worker->arrival_count == worker->arrival_cap) {
     worker->arrival_cap = worker->arrival_cap ? worker->arrival_cap * 2 : 64;
     worker->arrivals = memory_realloc(worker->arrivals, worker->arrival_cap * sizeof *worker->arrivals);
@@ -333,35 +366,42 @@ static void accept_arrival(struct worker *worker, const struct arrival *arrival)
     return;
   }
   struct slot *slot;
+  struct waiting input = {
+      .type = WAITING_EVENT, .batch = arrival->batch, .item = arrival->item, .mark = arrival->mark};
   bool at_hand = slot_by_hash(worker, arrival->user_hash, event->entity, &slot);
-  if (at_hand && !store_seen_maybe(worker->shared->store, arrival->mark)) {
-    process_event(worker, slot, arrival->batch, arrival->item, arrival->mark, false);
+  if (at_hand && !store_seen_maybe(worker->shared->store, arrival->mark) &&
+      process_event(worker, slot, &input))
     return;
-  }
   struct waiting *waiting = waiting_new(worker, WAITING_EVENT);
-  waiting->batch = arrival->batch;
-  waiting->item = arrival->item;
-  waiting->mark = arrival->mark;
+  *waiting = input;
   enqueue(worker, slot, waiting);
 }
 
+static void refuse_arrivals(struct worker *worker) {
+  for (size_t at = worker->arrival_at; at < worker->arrival_count; at++)
+    acks_add(&worker->refused, worker->arrivals[at].batch, worker->arrivals[at].item, INGEST_RETRY);
+  worker->arrival_at = worker->arrival_count = 0;
+}
+
 /* All requests of a turn are read first, then all their events are decided: each half keeps its code in the
- * cache, and an event's state, which lies anywhere in memory, has arrived when its turn comes. */
+ * cache, and an event's state, which lies anywhere in memory, has arrived when its turn comes. What a slice
+ * has no time for is decided at the next turn's end. */
 void inputs_decide(struct worker *worker) {
   if (!worker->arrival_count) return;
-  if (worker->parked) { // its tables and the store's filter may be gone: nothing is looked at ahead
-    for (size_t at = 0; at < worker->arrival_count; at++)
-      acks_add(&worker->refused, worker->arrivals[at].batch, worker->arrivals[at].item, INGEST_RETRY);
-    worker->arrival_count = 0;
+  if (worker->parked || worker->stopping) { // its tables and the store's filter may be gone: no look ahead
+    refuse_arrivals(worker);
     return;
   }
   process_begin(worker);
-  for (int at = -AHEAD_EVENT; at < 0; at++) arrival_ahead(worker, (size_t)at);
-  for (size_t at = 0; at < worker->arrival_count; at++) {
+  process_slice(worker);
+  size_t at = worker->arrival_at;
+  for (size_t ahead = AHEAD_EVENT; ahead > 0; ahead--) arrival_ahead(worker, at - ahead);
+  do {
     arrival_ahead(worker, at);
-    accept_arrival(worker, &worker->arrivals[at]);
-  }
-  worker->arrival_count = 0;
+    accept_arrival(worker, &worker->arrivals[at++]);
+  } while (at < worker->arrival_count && process_has_time(worker));
+  worker->arrival_at = at;
+  if (at == worker->arrival_count) worker->arrival_at = worker->arrival_count = 0;
 }
 
 struct forward {
@@ -463,6 +503,7 @@ void inputs_submit_later(struct worker *worker) {
 /** Fire what is due. */
 static void wake(struct worker *worker) {
   process_begin(worker);
+  process_slice(worker);
   int64_t due;
   struct entity entity;
   for (int i = 0; i < TIMERS_A_TURN && process_may_fire(worker) &&
@@ -497,11 +538,12 @@ static void wake_rang(uv_timer_t *timer) {
 void inputs_schedule(struct worker *worker) {
   int64_t due;
   struct entity entity;
-  if (worker->parked || !timers_next(worker->timers, &due, &entity)) {
+  bool arrived = worker->arrival_count > 0;
+  if (worker->parked || (!timers_next(worker->timers, &due, &entity) && !arrived)) {
     uv_timer_stop(&worker->wake);
     return;
   }
-  int64_t wait = due - clock_wall_ms();
+  int64_t wait = arrived ? 0 : due - clock_wall_ms();
   /* The wall clock may be stepped: look again at least each second. */
   if (wait < 0) wait = 0;
   if (wait > 1000) wait = 1000;

@@ -9,7 +9,8 @@ enum {
    * turn, of all users a turn, and of one user before one event. */
   FIRES_A_TURN = 100,
   FIRES_OF_ALL = 1000,
-  FIRES_AN_EVENT = 10000
+  FIRES_AN_EVENT = 10000,
+  SLICE_US = 50 * 1000
 };
 
 /* ---- what the decider tells while it decides ---- */
@@ -173,8 +174,16 @@ static bool held_back(const struct worker *worker, const struct timer *timer) {
   return watermark(worker) <= timer->due;
 }
 
+void process_slice(struct worker *worker) {
+  worker->slice_end_us = clock_mono_coarse_us() + SLICE_US;
+}
+
+bool process_has_time(const struct worker *worker) {
+  return clock_mono_coarse_us() < worker->slice_end_us;
+}
+
 bool process_may_fire(const struct worker *worker) {
-  return worker->fires < FIRES_OF_ALL;
+  return worker->fires < FIRES_OF_ALL && process_has_time(worker);
 }
 
 void process_timers(struct worker *worker, struct slot *slot) {
@@ -197,21 +206,23 @@ int64_t process_dedup_since(const struct worker *worker) {
   return worker->wall - worker->shared->config->dedup.keep;
 }
 
-void process_event(struct worker *worker, struct slot *slot, struct ingest_batch *batch, uint32_t item,
-                   struct hash128 mark, bool seen) {
-  const struct event *event = &batch->items[item].event;
-  if (seen || seen_has(worker->seen, mark, process_dedup_since(worker))) {
-    flight_ack(worker, batch, item, INGEST_DUPLICATE);
-    return;
+bool process_event(struct worker *worker, struct slot *slot, struct waiting *waiting) {
+  struct ingest_batch *batch = waiting->batch;
+  const struct event *event = &batch->items[waiting->item].event;
+  if (waiting->seen || seen_has(worker->seen, waiting->mark, process_dedup_since(worker))) {
+    flight_ack(worker, batch, waiting->item, INGEST_DUPLICATE);
+    return true;
   }
   int64_t now = event_now(event);
   watermark_note(worker, now);
   struct timer timer;
   int64_t due = INT64_MAX;
-  for (int fires = 0; next_timer(worker, slot, &timer); fires++) {
+  for (bool fired = false; next_timer(worker, slot, &timer); fired = true) {
     due = timer.due;
-    if (due >= now || fires == FIRES_AN_EVENT) break;
+    if (due >= now || waiting->fires == FIRES_AN_EVENT) break;
+    if (fired && !process_has_time(worker)) return false;
     fire(worker, slot, &timer);
+    waiting->fires++;
     due = INT64_MAX;
   }
   struct decision decision;
@@ -222,8 +233,9 @@ void process_event(struct worker *worker, struct slot *slot, struct ingest_batch
   buf_clear(&worker->scratch);
   event_encode(event, &worker->scratch);
   conclude(worker, slot, LOG_EVENT, buf_str(&worker->scratch), &decision, due);
-  seen_add(worker->seen, mark, worker->wall);
-  flight_ack(worker, batch, item, INGEST_ACCEPTED);
+  seen_add(worker->seen, waiting->mark, worker->wall);
+  flight_ack(worker, batch, waiting->item, INGEST_ACCEPTED);
+  return true;
 }
 
 static void conclude_without(struct worker *worker, const struct worker_input *input,

@@ -95,7 +95,7 @@ static void turn_end(struct worker *worker) {
   }
   acks_give(worker, &worker->refused, false);
   uint64_t open = worker->waiting_count + worker->open_items + worker->flights_in_air +
-                  ingest_open_requests(worker->ingest);
+                  (worker->arrival_count - worker->arrival_at) + ingest_open_requests(worker->ingest);
   atomic_store_explicit(&worker->figures.open, open, memory_order_release);
   worker->fires = 0;
 }

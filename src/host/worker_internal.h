@@ -57,7 +57,7 @@ struct flight {
   struct flight *next; /**< free list */
 };
 
-/** An event taken in this turn, to be decided at its end. */
+/** An event, to be decided at the turn's end, or at that of a later one. */
 struct arrival {
   struct ingest_batch *batch;
   uint32_t item;
@@ -71,6 +71,7 @@ struct fetching {
   struct worker *worker;
   struct slot **slots; /**< of its items */
   size_t cap;          /**< of both */
+  uint32_t done;       /**< of those that were answered, so many were taken */
   struct fetching
       *next; /**< free list: with its memory, of which each turn would ask malloc for as much again */
 };
@@ -86,6 +87,7 @@ struct waiting {
   struct ingest_batch *batch;
   uint32_t item;
   struct hash128 mark; /**< the event's */
+  uint32_t fires;      /**< timers that were due before the event, and fired */
   struct worker_input *input;
 };
 
@@ -133,7 +135,9 @@ struct worker {
   struct waiting *free_waiting;
 
   struct arrival *arrivals; /**< in order */
+  size_t arrival_at;        /**< those before were decided; 0 where none is left */
   size_t arrival_count, arrival_cap;
+  int64_t slice_end_us; /**< process_has_time(); coarse */
 
   struct worker_input *later, **later_end; /**< inputs to be submitted again … */
   int64_t later_at;                        /**< … monotonic us */
@@ -206,10 +210,14 @@ void inputs_look_for_needs(struct worker *worker, struct entity entity);
 /* process.c */
 /** Inputs are about to be decided: read the clock. */
 void process_begin(struct worker *worker);
-/** Decide the event, timers that were due before it first, unless its mark was seen. @param seen  the store
- * has the mark */
-void process_event(struct worker *worker, struct slot *slot, struct ingest_batch *batch, uint32_t item,
-                   struct hash128 mark, bool seen);
+/** A slice of the worker's time begins: who decides many inputs in a row looks whether it is over. Rules may
+ * take their whole budget, and others have requests, answers, a reload that mends them. */
+void process_slice(struct worker *worker);
+bool process_has_time(const struct worker *worker);
+/** Decide the event, timers that were due before it first, unless its mark was seen. @param waiting  a
+ * WAITING_EVENT. @return false: the slice ended among those timers; call again with what it is now, before
+ * anything else of this user is decided. */
+bool process_event(struct worker *worker, struct slot *slot, struct waiting *waiting);
 /** @param slot  null: the input needs no record */
 void process_input(struct worker *worker, struct slot *slot, struct worker_input *input);
 /** Whether timers may fire in this turn still: so many have that events and answers must have theirs. */
