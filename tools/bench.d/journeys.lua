@@ -96,7 +96,7 @@ end
 local function run(bench)
   local users = tonumber(os.getenv "BENCH_JOURNEYS") or (bench.quick and 5000 or 1000000)
   -- Time enough to begin them, and to come to rest.
-  local lead = bench.quick and 2 or 30 + users / 11000
+  local lead = bench.quick and 1 or 30 + users / 11000
   local resumed = cjson.decode(bench:run {
     core = bench.SERVER_CORE, seconds = 300,
     command = { bench:linked "journey", "--users", bench.quick and "1000" or "20000", "--years", bench.quick and "1" or "30" },

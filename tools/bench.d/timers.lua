@@ -84,7 +84,7 @@ end
 
 local function run(bench)
   local users = bench.quick and 10000 or 1000000
-  local lead = bench.quick and 2 or 90
+  local lead = bench.quick and 1 or 90
   files.write(bench.directory .. "/rules/wake/rule.lua", RULE)
   local host = bench:host {
     rules = bench.directory .. "/rules",
