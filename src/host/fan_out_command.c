@@ -205,7 +205,11 @@ static void order(struct fan_outs *fan_outs, struct job *job, enum fan_out_state
 void job_stop_now(struct fan_outs *fan_outs, struct job *job) {
   struct host_command *command = job->stop;
   job->stop = NULL;
-  order(fan_outs, job, FAN_OUT_STOPPED, command, job->stop_reply);
+  if (atomic_load(&fan_outs->stopped)) // the workers may be gone soon
+    fan_outs_answer(command, job->stop_reply,
+                    error_set(&command->err, ERROR_UNAVAILABLE, "the host ends; nothing was changed"));
+  else
+    order(fan_outs, job, FAN_OUT_STOPPED, command, job->stop_reply);
 }
 
 /** @return 1 if it is answered when it is durable; else the status. */
