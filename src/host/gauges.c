@@ -86,7 +86,7 @@ void gauges_scrape(struct worker_shared *shared) {
       {"kairos_users_dirty", "User records that are not written behind yet.", (int64_t)sum.dirty},
       {"kairos_users_with_timers", "Users who have a timer pending.", (int64_t)sum.timers},
       {"kairos_timer_bytes", "Memory of the timers' index.", (int64_t)sum.timer_bytes},
-      {"kairos_inputs_waiting", "Inputs that wait for a record from the store.", (int64_t)sum.waiting},
+      {"kairos_inputs_waiting", "Inputs that wait for a record from the store, or for their turn.", (int64_t)sum.waiting},
       {"kairos_events_in_flight", "Events decided and not yet durable.", (int64_t)sum.in_flight},
       {"kairos_dedup_bytes", "Memory of dedup marks that are not sealed yet.", (int64_t)sum.seen_bytes},
       {"kairos_lua_bytes", "Memory that the workers' Lua states hold.", (int64_t)sum.lua_bytes},

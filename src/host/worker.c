@@ -22,7 +22,9 @@ static void measure(struct worker *worker) {
   atomic_store_explicit(&worker->figures.dirty, table_dirty_count(worker->table), memory_order_relaxed);
   atomic_store_explicit(&worker->figures.timers, timers_count(worker->timers), memory_order_relaxed);
   atomic_store_explicit(&worker->figures.timer_bytes, timers_bytes(worker->timers), memory_order_relaxed);
-  atomic_store_explicit(&worker->figures.waiting, worker->waiting_count, memory_order_relaxed);
+  atomic_store_explicit(&worker->figures.waiting,
+                        worker->waiting_count + (worker->arrival_count - worker->arrival_at),
+                        memory_order_relaxed);
   atomic_store_explicit(&worker->figures.in_flight, worker->open_items, memory_order_relaxed);
   atomic_store_explicit(&worker->figures.seen_bytes, seen_bytes(worker->seen), memory_order_relaxed);
   size_t lua = worker->engine ? engine_memory(worker->engine) + decider_flight_memory(worker->decider) : 0;
