@@ -29,10 +29,11 @@ function sink:answer(orders)
   assert(http.request(self.port, { path = "/_orders", tls = self.tls, body = cjson.encode(orders) }).status == 200)
 end
 
---- Requests that came, in order: {at, method, path, headers, body, json, connection}.
+--- Requests that came, in order: {at, method, path, headers, body, json, connection}. One that is being written is not
+--- among them.
 function sink:requests()
   local found = {}
-  for line in files.read(self.directory .. "/requests.ndjson"):gmatch "[^\n]+" do
+  for line in files.read(self.directory .. "/requests.ndjson"):gmatch "([^\n]+)\n" do
     local request = cjson.decode(line)
     local ok, value = pcall(cjson.decode, request.body)
     if ok then request.json = value end
