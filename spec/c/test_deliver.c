@@ -209,12 +209,18 @@ static void test_put_off(void **state) {
   fixture_failpoints("");
 }
 
+struct keeping {
+  struct deliver *deliver;
+  int rc;
+  atomic_bool done;
+};
+
 static void *keep_pause(void *argument) {
-  struct fixture *fixture = argument;
+  struct keeping *keeping = argument;
   struct error err;
-  int rc = deliver_keep_pause(fixture->deliver, STR("hook"), true, &err);
-  atomic_store(&fixture->kept, true);
-  return (void *)(intptr_t)rc;
+  keeping->rc = deliver_keep_pause(keeping->deliver, STR("hook"), true, &err);
+  atomic_store(&keeping->done, true);
+  return NULL;
 }
 
 /** Who is told so can rely on it, though delivery's thread was in the midst of something. */
@@ -233,14 +239,14 @@ static void test_a_pause_that_is_kept_is_in_force(void **state) {
   expect_outcome(fixture, 0, 1, OUTCOME_ACCEPTED, 1, "200");
   fixture_send(fixture, 2, "hook");
   assert_true(deliver_pause(fixture->deliver, STR("hook"), true));
+  struct keeping keeping = {.deliver = fixture->deliver};
   pthread_t thread;
-  void *rc;
-  pthread_create(&thread, NULL, keep_pause, fixture);
+  pthread_create(&thread, NULL, keep_pause, &keeping);
   usleep(100000);
-  assert_false(atomic_load(&fixture->kept));
+  assert_false(atomic_load(&keeping.done));
   unlink(path);
-  pthread_join(thread, &rc);
-  assert_null(rc);
+  pthread_join(thread, NULL);
+  assert_int_equal(keeping.rc, 0);
   assert_int_equal(figure(fixture, "hook", "paused"), 1);
   fixture_free(fixture);
   server_stop(server);

@@ -267,7 +267,6 @@ struct fixture {
   pthread_mutex_t lock;
   struct seen_outcome outcomes[8192];
   atomic_uint count;
-  atomic_bool kept;             /**< deliver_keep_pause() has returned, on a thread of its own */
   bool unsettled;               /**< outcomes are noted, and not settled */
   struct deliver_settled *held; /**< outcomes of a turn of deliver's, the newest first; its thread */
   struct hash128 template;

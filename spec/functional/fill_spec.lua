@@ -352,7 +352,7 @@ describe("filling", function()
     assert_agree(ask_all(host, 5, 3))
   end)
 
-  for what, command in pairs { ["a pause"] = { "pause", "--campaign", "plain" }, ["a save"] = { "reload", "--no-wait" } } do
+  for what, command in pairs { ["a resume"] = { "resume", "--campaign", "plain" }, ["a save"] = { "reload", "--no-wait" } } do
     it("that is filled waits for its rules though " .. what .. " comes in between", function()
       local held = os.tmpname()
       host = Host.start { config = configured(),
@@ -371,7 +371,7 @@ describe("filling", function()
       end))
       if what == "a save" then write(host, "added", saying("added", "more"):gsub("return",
         'kairos.window { of = "bought", over = "8d" }\nreturn', 1)) end
-      local second = begin(what == "a save" and command or { "resume", "--campaign", "plain" })
+      local second = begin(command)
       socket.sleep(0.2)
       host:release()
       assert.is_true(process.eventually(30 * Host.patience, function()

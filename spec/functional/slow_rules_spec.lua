@@ -4,11 +4,15 @@ local files = require "spec.functional.support.files"
 local process = require "spec.functional.support.process"
 local socket = require "socket"
 
+-- Some milliseconds of a core.
+local BURN = [[
+    local function burn() local sum = 0 for index = 1, 2000000 do sum = sum + index % 7 end return sum end
+]]
+
 local RULES = {
   -- A chain that falls behind its own clock: each step takes longer than the time to the next.
-  chain = [[
+  chain = BURN .. [[
     local kairos = require "kairos"
-    local function burn() local sum = 0 for index = 1, 2000000 do sum = sum + index % 7 end return sum end
     return kairos.rule { name = "chain", on = { "begin", "end" },
       act = function(event, user)
         if event.type == "begin" then return user:after("1ms", { name = "step" }) end
@@ -21,10 +25,9 @@ local RULES = {
         user:after("1ms", { name = "step" })
       end } }
   ]],
-  heavy = [[
+  heavy = BURN .. [[
     local kairos = require "kairos"
     local count = kairos.window { of = "heavy", over = "1h" }
-    local function burn() local sum = 0 for index = 1, 2000000 do sum = sum + index % 7 end return sum end
     return kairos.rule { name = "heavy", on = { "heavy", "light" }, act = function(event, user)
       if event.type == "heavy" then burn() end
       if event.payload.last then

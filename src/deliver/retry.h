@@ -9,9 +9,9 @@
 /** The longest that a provider may put off the next attempt, in ms: a year. */
 #define RETRY_AFTER_MAX (365LL * 86400000)
 
-/** How long after failure number `failures` (from 1) the next attempt comes: anything from 0 to base *
- * 2^(failures-1), bounded by the account's maximum, but not before `retry_after_ms`. @param random  a fresh
- * random number. */
+/** How long after failure number `failures` (from 1; 0 is as 1) the next attempt comes: anything from 0 to
+ * base * 2^(failures-1), bounded by the account's maximum, but not before `retry_after_ms`. @param random  a
+ * fresh random number. */
 int64_t retry_delay(const struct config_provider *account, uint32_t failures, int64_t retry_after_ms,
                     uint64_t random);
 

@@ -143,7 +143,7 @@ static void put_first(struct slot *slot, struct waiting *waiting) {
 }
 
 /** Decide the slot's inputs in order, until one needs the store again, or the slice is over: then the rest
- * follows upon another fetch, which may ask for nothing. */
+ * follows upon another fetch, though the record is here. */
 static void drain_slot(struct worker *worker, struct slot *slot) {
   for (bool decided = false; slot->waiting; decided = true) {
     struct waiting *waiting = slot->waiting;
@@ -402,6 +402,10 @@ void inputs_decide(struct worker *worker) {
   } while (at < worker->arrival_count && process_has_time(worker));
   worker->arrival_at = at;
   if (at == worker->arrival_count) worker->arrival_at = worker->arrival_count = 0;
+}
+
+uint64_t inputs_waiting(const struct worker *worker) {
+  return worker->waiting_count + (worker->arrival_count - worker->arrival_at);
 }
 
 struct forward {

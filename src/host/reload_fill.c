@@ -7,9 +7,9 @@
 #include "host/reload_internal.h"
 #include "state/event_walk.h"
 
-/** The build thread goes by what was filled when its attempt began. */
-static bool is_filled(struct str filled, uint64_t id) {
-  struct reader ids = reader_of(filled);
+/** @param list  u64 each. The build thread goes by what was filled when its attempt began. */
+static bool has_id(struct str list, uint64_t id) {
+  struct reader ids = reader_of(list);
   while (reader_left(&ids) >= 8)
     if (reader_u64(&ids) == id) return true;
   return false;
@@ -17,11 +17,11 @@ static bool is_filled(struct str filled, uint64_t id) {
 
 bool reload_fill_lacks(struct str filled, const struct generation *generation) {
   for (size_t i = 0; i < generation->besides_count; i++)
-    if (!is_filled(filled, generation->besides[i].id)) return true;
+    if (!has_id(filled, generation->besides[i].id)) return true;
   for (size_t i = 0; i < generation->interest_count; i++)
-    if (!is_filled(filled, generation->interests[i].id)) return true;
+    if (!has_id(filled, generation->interests[i].id)) return true;
   for (size_t i = 0; i < generation->quiet_count; i++)
-    if (!is_filled(filled, generation->quiet[i].id)) return true;
+    if (!has_id(filled, generation->quiet[i].id)) return true;
   return false;
 }
 
@@ -38,7 +38,7 @@ static bool is_beside(const struct generation *serving, uint64_t id) {
 /** New with this generation, or not filled yet. @param id  a window's or an interest's */
 static bool wants_filling(const struct reload *reload, uint64_t id, uint32_t since, uint32_t number) {
   if (since == number) return true;
-  return is_beside(reload->serving, id) && !is_filled(buf_str(&reload->attempt.filled), id);
+  return is_beside(reload->serving, id) && !has_id(buf_str(&reload->attempt.filled), id);
 }
 
 static uint32_t put_wanting(const struct reload *reload, const struct generation *candidate,
@@ -94,7 +94,7 @@ static uint32_t quiet_since(const struct reload *reload, struct str name, uint32
   if (!segments[at].quiet) return 0;
   for (size_t i = 0; i < serving->quiet_count; i++)
     if (str_equal(serving->quiet[i].name, name))
-      return is_filled(buf_str(&reload->attempt.filled), serving->quiet[i].id) ? 0 : serving->quiet[i].since;
+      return has_id(buf_str(&reload->attempt.filled), serving->quiet[i].id) ? 0 : serving->quiet[i].since;
   return number;
 }
 
@@ -239,9 +239,9 @@ static void wanting_list(const struct reload *reload, const struct generation *c
   wanting->segments = put_quiet(reload, candidate, &wanting->quiet);
 }
 
-/** What the candidate has that was there before: u64 ids, and segments' names. */
+/** What the candidate has that was there before: ids of windows and interests, names of segments. */
 struct kept {
-  struct buf windows, interests, segments;
+  struct buf ids, segments;
 };
 
 static void kept_list(const struct reload *reload, struct kept *kept) {
@@ -254,11 +254,11 @@ static void kept_list(const struct reload *reload, struct kept *kept) {
   size_t count = engine_windows(engine, &windows);
   for (size_t i = 0; i < count; i++)
     if (!wants_filling(reload, windows[i].id, windows[i].since, number))
-      buf_put_u64(&kept->windows, windows[i].id);
+      buf_put_u64(&kept->ids, windows[i].id);
   count = engine_interests(engine, &interests);
   for (size_t i = 0; i < count; i++)
     if (!wants_filling(reload, interests[i].id, interests[i].since, number))
-      buf_put_u64(&kept->interests, interests[i].id);
+      buf_put_u64(&kept->ids, interests[i].id);
   count = engine_segments(engine, &segments);
   for (size_t i = 0; i < count; i++)
     if (!quiet_since(reload, segments[i].name, number)) buf_put_str(&kept->segments, segments[i].name);
@@ -268,26 +268,19 @@ static void kept_list(const struct reload *reload, struct kept *kept) {
 static bool keeps(const struct engine *engine, const struct kept *kept) {
   const struct window_declaration *windows;
   const struct engine_interest *interests;
-  size_t window_count = engine_windows(engine, &windows),
-         interest_count = engine_interests(engine, &interests);
-  struct reader rest = reader_of(buf_str(&kept->windows));
-  while (reader_left(&rest)) {
-    uint64_t id = reader_u64(&rest);
-    size_t i = 0;
-    while (i < window_count && windows[i].id != id) i++;
-    if (i == window_count) return false;
-  }
-  rest = reader_of(buf_str(&kept->interests));
-  while (reader_left(&rest)) {
-    uint64_t id = reader_u64(&rest);
-    size_t i = 0;
-    while (i < interest_count && interests[i].id != id) i++;
-    if (i == interest_count) return false;
-  }
+  struct buf declared;
+  buf_init(&declared);
+  size_t count = engine_windows(engine, &windows);
+  for (size_t i = 0; i < count; i++) buf_put_u64(&declared, windows[i].id);
+  count = engine_interests(engine, &interests);
+  for (size_t i = 0; i < count; i++) buf_put_u64(&declared, interests[i].id);
+  bool all = true;
+  struct reader rest = reader_of(buf_str(&kept->ids));
+  while (all && reader_left(&rest)) all = has_id(buf_str(&declared), reader_u64(&rest));
   rest = reader_of(buf_str(&kept->segments));
-  while (reader_left(&rest))
-    if (engine_segment_of(engine, reader_str(&rest)) < 0) return false;
-  return true;
+  while (all && reader_left(&rest)) all = engine_segment_of(engine, reader_str(&rest)) >= 0;
+  buf_deinit(&declared);
+  return all;
 }
 
 /* ---- what serves meanwhile ---- */
@@ -366,8 +359,7 @@ int reload_fill_plan(struct reload *reload, struct ruleset *sources, bool may_wa
   buf_deinit(&wanting.besides);
   buf_deinit(&wanting.interests);
   buf_deinit(&wanting.quiet);
-  buf_deinit(&kept.windows);
-  buf_deinit(&kept.interests);
+  buf_deinit(&kept.ids);
   buf_deinit(&kept.segments);
   return rc;
 }

@@ -22,9 +22,7 @@ static void measure(struct worker *worker) {
   atomic_store_explicit(&worker->figures.dirty, table_dirty_count(worker->table), memory_order_relaxed);
   atomic_store_explicit(&worker->figures.timers, timers_count(worker->timers), memory_order_relaxed);
   atomic_store_explicit(&worker->figures.timer_bytes, timers_bytes(worker->timers), memory_order_relaxed);
-  atomic_store_explicit(&worker->figures.waiting,
-                        worker->waiting_count + (worker->arrival_count - worker->arrival_at),
-                        memory_order_relaxed);
+  atomic_store_explicit(&worker->figures.waiting, inputs_waiting(worker), memory_order_relaxed);
   atomic_store_explicit(&worker->figures.in_flight, worker->open_items, memory_order_relaxed);
   atomic_store_explicit(&worker->figures.seen_bytes, seen_bytes(worker->seen), memory_order_relaxed);
   size_t lua = worker->engine ? engine_memory(worker->engine) + decider_flight_memory(worker->decider) : 0;
@@ -96,8 +94,8 @@ static void turn_end(struct worker *worker) {
     inputs_schedule(worker);
   }
   acks_give(worker, &worker->refused, false);
-  uint64_t open = worker->waiting_count + worker->open_items + worker->flights_in_air +
-                  (worker->arrival_count - worker->arrival_at) + ingest_open_requests(worker->ingest);
+  uint64_t open = inputs_waiting(worker) + worker->open_items + worker->flights_in_air +
+                  ingest_open_requests(worker->ingest);
   atomic_store_explicit(&worker->figures.open, open, memory_order_release);
   worker->fires = 0;
 }

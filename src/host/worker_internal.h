@@ -196,6 +196,8 @@ void flight_pass(struct worker *worker, size_t share);
 void inputs_submit(void *worker, struct ingest_batch *batch);
 /** Decide what arrived in this turn. */
 void inputs_decide(struct worker *worker);
+/** How many wait for a record, or for a turn that has time for them. */
+uint64_t inputs_waiting(const struct worker *worker);
 void inputs_fetch_submit(struct worker *worker);
 void inputs_fetchings_free(struct worker *worker);
 /** Submit what worker_submit_later() was given, if it is time. */
