@@ -814,6 +814,21 @@ static void retention_follows_a_clock_that_is_ahead_slowly(void **state) {
   store_close(store);
 }
 
+static void retention_counts_no_time_twice(void **state) {
+  (void)state;
+  const int64_t at = 20000 * 24 * 3600 * (int64_t)1000;
+  struct store *store = support_open_store();
+  struct error err;
+  int64_t out;
+  assert_int_equal(retention(store, at, 100), at);
+  support_failpoints("store.fact=error");
+  assert_int_equal(store_retention_time(store, at + 1000000, 160 * 1000000, &out, &err), ERROR_IO);
+  support_failpoints("");
+  assert_int_equal(store_retention_last(store), at);
+  assert_int_equal(retention(store, at + 1000000, 160), at + 120000);
+  store_close(store);
+}
+
 static int count_segments(void) {
   struct store_figures figures;
   struct store *store = support_open_store();
@@ -1143,6 +1158,7 @@ int main(int count, char **words) {
   const struct CMUnitTest tests[] = {
       TEST(records_are_written_and_fetched_in_batches),
       TEST(retention_follows_a_clock_that_is_ahead_slowly),
+      TEST(retention_counts_no_time_twice),
       TEST(a_record_that_cannot_be_read_hides_no_other),
       TEST(the_timer_index_follows_the_records),
       cmocka_unit_test(stored_entries_survive_and_broken_ones_are_refused),

@@ -190,6 +190,8 @@ int store_write_now(struct store *store, struct store_write *write, struct error
 
 int store_put_meta(struct store *store, struct str key, struct str value, struct error *err) {
   if (store->options.read_only) return error_set(err, ERROR_INVALID, "the database is open for reading only");
+  int rc = store_failpoint(FAILPOINT("store.fact"), "writing a fact to the database", err);
+  if (rc) return rc;
   char *complaint = NULL;
   rocksdb_put_cf(store->db, store->synced_options, store->families[FAMILY_META], key.data, key.len,
                  value.data, value.len, &complaint);
