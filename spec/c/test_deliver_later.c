@@ -348,6 +348,41 @@ static void test_a_night(void **state) {
   server_stop(server);
 }
 
+/** Who cannot be read holds nobody up, and is read again. */
+static void test_one_that_cannot_be_read(void **state) {
+  (void)state;
+#ifdef __SANITIZE_THREAD__
+  skip(); // it reaches into another thread's memory
+#endif
+  struct server *server = server_start(0);
+  struct fixture *fixture = hook(server);
+  fixture_failpoints("store.deferred=error@2");
+  fixture_start(fixture);
+  for (uint64_t id = 1; id <= 3; id++) defer(fixture, id, ada, "marketing", 1500 + (int64_t)id);
+  assert_int_equal(fixture_flush(fixture), 0);
+  WAIT_FOR(deliver_waiting_bytes(fixture->deliver) == 0);
+  const struct seen_outcome *one = outcome_at(fixture, 0), *other = outcome_at(fixture, 1);
+  assert_int_equal(one->id.low + other->id.low, 1 + 3);
+  assert_true(one->kind == OUTCOME_ACCEPTED && other->kind == OUTCOME_ACCEPTED);
+  assert_int_equal(deferred(fixture, "waiting"), 1);
+  assert_int_equal(fixture_flush(fixture), 0);
+  // As if its minute were over.
+  assert_true(fixture->deliver->later.again < clock_wall_ms() + 60001);
+  fixture->deliver->later.again = 0;
+  fixture_send(fixture, 4, "hook");
+  WAIT_FOR(atomic_load(&fixture->count) == 4);
+  one = outcome_at(fixture, 2), other = outcome_at(fixture, 3);
+  assert_int_equal(one->id.low + other->id.low, 2 + 4);
+  assert_true(one->kind == OUTCOME_ACCEPTED && other->kind == OUTCOME_ACCEPTED);
+  assert_int_equal(deferred(fixture, "waiting"), 0);
+  assert_int_equal(fixture_flush(fixture), 0);
+  assert_int_equal(fixture_stored(fixture).count, 0);
+  assert_int_equal(atomic_load(&server->received), 4);
+  fixture_free(fixture);
+  fixture_failpoints("");
+  server_stop(server);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_they_leave_memory_and_come_back),
@@ -357,6 +392,7 @@ int main(void) {
       cmocka_unit_test(test_after_a_restart),
       cmocka_unit_test(test_behind_the_cursor),
       cmocka_unit_test(test_a_moment_that_has_passed),
+      cmocka_unit_test(test_one_that_cannot_be_read),
       cmocka_unit_test(test_a_night),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

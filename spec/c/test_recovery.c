@@ -1134,11 +1134,11 @@ static void a_deferred_message_that_has_ended_leaves_the_index(void **state) {
     struct log_record record = {
         .seq = seq, .type = LOG_COMMAND, .entity = user_entity(1), .effects = buf_str(&effects)};
     lives_pass(&lives, &record, 1);
-    int64_t next;
+    struct deferred_ahead ahead;
     buf_clear(&cursor);
-    assert_int_equal(store_read_deferred(lives.store, &cursor, 4999, 10, &next, visit_no_entry, NULL, &err),
+    assert_int_equal(store_read_deferred(lives.store, &cursor, 4999, 10, &ahead, visit_no_entry, NULL, &err),
                      0);
-    assert_int_equal(next, seq == 1 ? 5000 : INT64_MAX);
+    assert_int_equal(ahead.next, seq == 1 ? 5000 : INT64_MAX);
   }
   buf_deinit(&effects);
   buf_deinit(&cursor);

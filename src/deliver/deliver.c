@@ -208,6 +208,7 @@ static void release(struct deliver *deliver) {
   buf_deinit(&deliver->scratch);
   buf_deinit(&deliver->writing_done);
   buf_deinit(&deliver->later.cursor);
+  buf_deinit(&deliver->later.missed);
   memory_free(deliver->providers);
   memory_free(deliver);
 }

@@ -48,6 +48,8 @@ struct later {
   int64_t last;      /**< when the last of them is due */
   struct buf cursor; /**< the store's index is read up to here … */
   int64_t read_to;   /**< … which is this moment */
+  struct buf missed; /**< where the cursor was before the first that could not be read … */
+  int64_t again;     /**< … and when it goes back there, wall clock; INT64_MAX: all could be read */
 };
 
 enum phase {
@@ -182,6 +184,8 @@ int flush_load(struct deliver *deliver, struct error *err);
 /* later.c */
 /** Before the store's entries are read: none is known. */
 void later_begin(struct deliver *deliver);
+/** @return when later_turn() has something to do, wall clock; INT64_MAX: never. */
+int64_t later_wakes(const struct deliver *deliver);
 /** The store has this one, and it stays there. */
 void later_found(struct deliver *deliver, const struct outbox_entry *stored);
 /** A write is done: what it held is forgotten here. */

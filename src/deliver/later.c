@@ -21,7 +21,8 @@ enum {
   UNWRITTEN_SHARE = 8, /**< … or past this part of delivery.outbox_max */
   READ_SHARE = 2,      /**< read back as long as less than this part of it is taken */
   READ_AT_ONCE = 256,  /**< so many in one round of the thread */
-  SOON_MS = 1000       /**< what is due so soon stays in memory */
+  SOON_MS = 1000,      /**< what is due so soon stays in memory */
+  AGAIN_MS = 60000     /**< what could not be read is tried again after so long */
 };
 
 void later_begin(struct deliver *deliver) {
@@ -30,6 +31,12 @@ void later_begin(struct deliver *deliver) {
   deliver->later.next = INT64_MAX;
   deliver->later.last = 0;
   deliver->later.read_to = INT64_MIN;
+  deliver->later.again = INT64_MAX;
+}
+
+int64_t later_wakes(const struct deliver *deliver) {
+  const struct later *later = &deliver->later;
+  return later->again < later->next ? later->again : later->next;
 }
 
 static void note(struct deliver *deliver, int64_t due) {
@@ -83,21 +90,51 @@ static void read_one(void *context, const struct outbox_entry *stored) {
   if (!entry && take_in(deliver, stored)) deliver->later.count--;
 }
 
+/** Some could not be read: the cursor is to go back to where it was before them. What else is read twice then
+ * is in memory, or has ended. */
+static void missed(struct later *later, struct str before, int64_t now_ms, const struct error *err) {
+  if (later->again != INT64_MAX) return;
+  LOG_ERROR("deliver", "deferred messages cannot be read; they are tried again in a minute",
+            LOG_TEXT("error", err->message));
+  buf_clear(&later->missed);
+  buf_append(&later->missed, before.data, before.len);
+  later->again = now_ms + AGAIN_MS;
+}
+
+static void go_back(struct later *later, int64_t now_ms) {
+  if (later->again > now_ms + AGAIN_MS) {
+    if (later->again != INT64_MAX) later->again = now_ms + AGAIN_MS; // the clock was set back
+    return;
+  }
+  if (later->again > now_ms) return;
+  buf_clear(&later->cursor);
+  buf_append(&later->cursor, later->missed.data, later->missed.len);
+  later->again = INT64_MAX;
+  later->next = now_ms;
+}
+
 /** @return whether there is more that is due, and room for it. */
 static bool read_due(struct deliver *deliver, int64_t now_ms) {
   struct later *later = &deliver->later;
   size_t room = deliver->config->delivery.outbox_max / READ_SHARE;
+  struct deferred_ahead ahead;
+  struct buf before = {0};
   struct error err;
+  go_back(later, now_ms);
   if (later->next > now_ms || deliver->outbox.bytes >= room) return false;
-  int count = store_read_deferred(deliver->store, &later->cursor, now_ms, READ_AT_ONCE, &later->next,
-                                  read_one, deliver, &err);
+  buf_append(&before, later->cursor.data, later->cursor.len);
+  int count = store_read_deferred(deliver->store, &later->cursor, now_ms, READ_AT_ONCE, &ahead, read_one,
+                                  deliver, &err);
+  if (ahead.unreadable) missed(later, buf_str(&before), now_ms, &err);
+  buf_deinit(&before);
+  later->next = ahead.next;
+  struct reader cursor = reader_of(buf_str(&later->cursor));
+  if (later->cursor.len) later->read_to = (int64_t)(reader_u64_be(&cursor) ^ (UINT64_C(1) << 63));
   if (count < 0) {
     LOG_ERROR("deliver", "deferred messages cannot be read; they wait", LOG_TEXT("error", err.message));
     later->next = now_ms + SOON_MS;
     return false;
   }
-  struct reader cursor = reader_of(buf_str(&later->cursor));
-  if (count) later->read_to = (int64_t)(reader_u64_be(&cursor) ^ (UINT64_C(1) << 63));
   return later->next <= now_ms && deliver->outbox.bytes < room;
 }
 

@@ -429,7 +429,8 @@ static bool run_round(struct deliver *deliver, int64_t now_ms, int64_t now_us, i
     more = later_turn(deliver, now_ms);
     *wall = pass_deadlines(deliver, now_ms);
     // Past it, they wait for room.
-    if (deliver->later.next > now_ms && deliver->later.next < *wall) *wall = deliver->later.next;
+    int64_t wakes = later_wakes(deliver);
+    if (wakes > now_ms && wakes < *wall) *wall = wakes;
     for (uint32_t i = 0; i < deliver->config->provider_count; i++) {
       struct provider *provider = &deliver->providers[i];
       int64_t due = queue_wake(&provider->queue, &deliver->limits, now_ms);

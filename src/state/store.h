@@ -160,12 +160,16 @@ int store_scan_outbox(struct store *store, int (*visit)(void *context, const str
 int store_scan_outbox_of(struct store *store, struct entity entity,
                          int (*visit)(void *context, const struct outbox_entry *entry), void *context,
                          struct error *err);
+struct deferred_ahead {
+  int64_t next;        /**< when the first that was not looked at is due; INT64_MAX: there is none */
+  uint32_t unreadable; /**< passed over, for those behind them are due too; `err` tells about the last */
+};
 /** Deferred messages that are due, in the order of their moments, from behind `cursor` on, which follows.
  * What has ended meanwhile is not visited.
  * @param cursor  empty: from the first. @param most  entries of the index to look at in this call
- * @param next  when the first that was not looked at is due; INT64_MAX: there is none
- * @return how many it looked at, or a negative code */
-int store_read_deferred(struct store *store, struct buf *cursor, int64_t until, uint32_t most, int64_t *next,
+ * @return how many it looked at, or a negative code: it could not go on from `cursor` */
+int store_read_deferred(struct store *store, struct buf *cursor, int64_t until, uint32_t most,
+                        struct deferred_ahead *ahead,
                         void (*visit)(void *context, const struct outbox_entry *entry), void *context,
                         struct error *err);
 /** Entries of the user index that had not ended by `since` (wall clock, ms) are kept for who reads them as of

@@ -1,6 +1,8 @@
 /* Deferred messages: they lie in the outbox, and an index of it has them in the order of their moments. */
 #include "state/store_internal.h"
 
+#include "base/failpoint.h"
+
 /** The entry behind a key of the index, visited if it still waits. */
 static int visit_indexed(struct store *store, struct str index_key, struct buf *value,
                          void (*visit)(void *context, const struct outbox_entry *entry), void *context,
@@ -9,7 +11,8 @@ static int visit_indexed(struct store *store, struct str index_key, struct buf *
   struct str key = {index_key.data + sizeof(int64_t), index_key.len - sizeof(int64_t)};
   struct outbox_entry entry;
   buf_clear(value);
-  int rc = store_get(store, store->families[FAMILY_OUTBOX], key, value, err);
+  int rc = store_failpoint(FAILPOINT("store.deferred"), "reading a deferred message", err);
+  if (!rc) rc = store_get(store, store->families[FAMILY_OUTBOX], key, value, err);
   if (rc == ERROR_NOT_FOUND) return 0; // it ended, and the index was not told
   if (!rc) rc = outbox_entry_decode(&entry, buf_str(value), err);
   if (!rc && outbox_entry_deferred(&entry)) visit(context, &entry);
@@ -17,7 +20,7 @@ static int visit_indexed(struct store *store, struct str index_key, struct buf *
 }
 
 static int read_index(struct store *store, rocksdb_iterator_t *it, struct buf *cursor, int64_t until,
-                      uint32_t most, int64_t *next,
+                      uint32_t most, struct deferred_ahead *ahead,
                       void (*visit)(void *context, const struct outbox_entry *entry), void *context,
                       struct error *err) {
   struct buf value;
@@ -39,10 +42,10 @@ static int read_index(struct store *store, rocksdb_iterator_t *it, struct buf *c
       break;
     }
     if (due > until || (uint32_t)count == most) {
-      *next = due;
+      ahead->next = due;
       break;
     }
-    rc = visit_indexed(store, key, &value, visit, context, err);
+    if (visit_indexed(store, key, &value, visit, context, err)) ahead->unreadable++;
     buf_clear(cursor);
     buf_append(cursor, key.data, key.len);
     count++;
@@ -51,15 +54,16 @@ static int read_index(struct store *store, rocksdb_iterator_t *it, struct buf *c
   return rc ? rc : count;
 }
 
-int store_read_deferred(struct store *store, struct buf *cursor, int64_t until, uint32_t most, int64_t *next,
+int store_read_deferred(struct store *store, struct buf *cursor, int64_t until, uint32_t most,
+                        struct deferred_ahead *ahead,
                         void (*visit)(void *context, const struct outbox_entry *entry), void *context,
                         struct error *err) {
-  *next = INT64_MAX;
+  *ahead = (struct deferred_ahead){.next = INT64_MAX};
   int rc = store_enter(store, err);
   if (rc) return rc;
   rocksdb_iterator_t *it =
       rocksdb_create_iterator_cf(store->db, store->scan_options, store->families[FAMILY_DEFERRED]);
-  rc = read_index(store, it, cursor, until, most, next, visit, context, err);
+  rc = read_index(store, it, cursor, until, most, ahead, visit, context, err);
   char *complaint = NULL;
   if (rc >= 0) rocksdb_iter_get_error(it, &complaint);
   if (complaint) rc = store_fault(complaint, "reading the index of deferred messages", err);
