@@ -118,6 +118,33 @@ static void test_ends_before_its_attempt(void **state) {
   fixture_failpoints("");
 }
 
+static void note_template(void *context, struct hash128 template_hash) {
+  if (template_hash.low >= 1 && template_hash.low <= 3) ((unsigned *)context)[template_hash.low - 1]++;
+}
+
+/** What the store does not have yet, what it has too, and what was handed over a moment ago. */
+static void test_templates_of_what_waits(void **state) {
+  (void)state;
+  struct server *server = server_start(0);
+  struct fixture *fixture = two_hooks(server, "");
+  unsigned seen[3] = {0};
+  fixture_start(fixture);
+  deliver_pause(fixture->deliver, STR("*"), true);
+  for (uint64_t id = 1; id <= 3; id++) {
+    struct outbox_entry entry = fixture_message(fixture, id, "hook");
+    entry.message.template_hash = (struct hash128){0, id};
+    fixture_add(fixture, &entry);
+    if (id == 1) assert_int_equal(fixture_flush(fixture), 0);
+  }
+  deliver_visit_templates(fixture->deliver, note_template, seen);
+  assert_int_equal(seen[0], 1);
+  assert_int_equal(seen[1], 1);
+  assert_int_equal(seen[2], 1);
+  assert_int_equal(fixture_stored(fixture).count, 1);
+  fixture_free(fixture);
+  server_stop(server);
+}
+
 /** What is on its way arrives; but it is not tried again. */
 static void test_suppressed_in_flight(void **state) {
   (void)state;
@@ -952,6 +979,7 @@ int main(int count, char **arguments) {
       cmocka_unit_test(test_expires_while_waiting),
       cmocka_unit_test(test_suppressed_while_waiting),
       cmocka_unit_test(test_ends_before_its_attempt),
+      cmocka_unit_test(test_templates_of_what_waits),
       cmocka_unit_test(test_suppressed_in_flight),
       cmocka_unit_test(test_paused_with_attempts_logged_ahead),
       cmocka_unit_test(test_put_off),

@@ -160,18 +160,18 @@ static void test_what_nothing_refers_to_is_dropped(void **state) {
   put_waiting(&world, one);
   put_dead(&world, two);
   // A generation's end is the beginning of the next: 2 ended at 3000, less than 1500 ago.
-  assert_int_equal(generation_retain(world.store, 4, 1500, 4400, &err), 1);
+  assert_int_equal(generation_retain(world.store, NULL, 4, 1500, 4400, &err), 1);
   assert_int_equal(facts_of(&world, "generation:"), 3);
   assert_int_equal(facts_of(&world, "source:"), sources - 1);
   assert_true(has(&world, "template", one));
-  assert_int_equal(generation_retain(world.store, 4, 1500, 5501, &err), 2);
+  assert_int_equal(generation_retain(world.store, NULL, 4, 1500, 5501, &err), 2);
   assert_int_equal(facts_of(&world, "generation:"), 1);
   assert_int_equal(facts_of(&world, "ruleset:"), 1);
   assert_int_equal(facts_of(&world, "templates:"), 1);
   assert_true(has(&world, "template", one) && has(&world, "template", two) && has(&world, "template", four));
   assert_false(has(&world, "template", three));
   // What serves stays, however old it is; and what is left can be served.
-  assert_int_equal(generation_retain(world.store, 4, 1500, INT64_MAX / 2, &err), 0);
+  assert_int_equal(generation_retain(world.store, NULL, 4, 1500, INT64_MAX / 2, &err), 0);
   struct ruleset *ruleset;
   assert_int_equal(generation_sources_load(world.store, world.bench.ruleset->hash, &ruleset, &err), 0);
   ruleset_free(ruleset);

@@ -78,7 +78,7 @@ static int retain(struct world *world, uint32_t serving, int64_t now) {
   struct error err = {0};
   int rc = journey_sources_retain(world->store, world->bench.ruleset, KEEP, now, &err);
   if (rc < 0) fail_msg("%s", err.message);
-  if (generation_retain(world->store, serving, KEEP, now, &err) < 0) fail_msg("%s", err.message);
+  if (generation_retain(world->store, NULL, serving, KEEP, now, &err) < 0) fail_msg("%s", err.message);
   return rc;
 }
 

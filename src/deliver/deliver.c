@@ -535,6 +535,26 @@ void deliver_flush(struct deliver *deliver, struct deliver_flush *flush) {
 
 /* ---- what is to be seen ---- */
 
+struct template_visit {
+  void (*visit)(void *context, struct hash128 template_hash);
+  void *context;
+};
+
+static void run_visit_templates(struct call *call) {
+  const struct template_visit *visit = call->argument;
+  const struct hash_table *ids = &call->deliver->outbox.ids;
+  for (size_t i = 0; ids->count && i <= ids->mask; i++)
+    for (struct hashed *item = ids->buckets[i]; item; item = item->next)
+      visit->visit(visit->context, outbox_message(CONTAINER_OF(item, struct entry, by_id)).template_hash);
+  call_done(call);
+}
+
+void deliver_visit_templates(struct deliver *deliver,
+                             void (*visit)(void *context, struct hash128 template_hash), void *context) {
+  struct template_visit argument = {visit, context};
+  call(deliver, run_visit_templates, &argument, 0, NULL);
+}
+
 static void run_describe(struct call *call) {
   struct deliver *deliver = call->deliver;
   struct buf *out = call->argument;

@@ -111,6 +111,10 @@ bool deliver_pause(struct deliver *deliver, struct str provider, bool paused);
 /** Have it be so after a restart too (a pause by the configuration comes back all the same). Blocking; any
  * thread but workers and delivery's. */
 int deliver_keep_pause(struct deliver *deliver, struct str provider, bool paused, struct error *err);
+/** The templates of the messages in memory, which the store may not have yet. Blocking; any thread but
+ * workers and delivery's. */
+void deliver_visit_templates(struct deliver *deliver,
+                             void (*visit)(void *context, struct hash128 template_hash), void *context);
 /** Write the outbox behind: everything handed over before this call is in the store when the mail arrives at
  * `reply` with status 0. ERROR_UNAVAILABLE while it is reset. */
 struct deliver_flush {

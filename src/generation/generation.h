@@ -147,5 +147,8 @@ int generation_sources_load(struct store *store, struct hash128 sources, struct 
 int generation_list(struct store *store, uint32_t newest, uint32_t most, struct buf *out, struct error *err);
 /** Drop what was replaced longer than `keep_ms` ago, and the texts that nothing refers to any more. What
  * journeys under way keep stays (journey_source.h), and templates for as long as a waiting message or a dead
- * letter names them. @return how many, or a negative code. */
-int generation_retain(struct store *store, uint32_t serving, int64_t keep_ms, int64_t now, struct error *err);
+ * letter names them.
+ * @param deliver  what waits there may not be in the store yet; NULL: nobody delivers
+ * @return how many, or a negative code. Not from workers' threads, nor delivery's. */
+int generation_retain(struct store *store, struct deliver *deliver, uint32_t serving, int64_t keep_ms,
+                      int64_t now, struct error *err);

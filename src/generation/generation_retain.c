@@ -2,6 +2,7 @@
 #include "generation/generation.h"
 
 #include "base/memory.h"
+#include "deliver/deliver.h"
 #include "event/value.h"
 
 #include <stdlib.h>
@@ -22,6 +23,7 @@ struct hashes {
 
 struct retaining {
   struct store *store;
+  struct deliver *deliver;
   struct kept *kept;
   size_t kept_count, kept_cap;
   size_t dropped;
@@ -132,6 +134,10 @@ static int note_flight(void *context, struct str key, struct str value) {
   return journey_source_key(key, &campaign, &version) ? note_ruleset(context, version) : 0;
 }
 
+static void note_template(void *context, struct hash128 template_hash) {
+  hashes_add(&((struct retaining *)context)->templates, template_hash);
+}
+
 static int note_waiting(void *context, const struct outbox_entry *entry) {
   hashes_add(&((struct retaining *)context)->templates, entry->message.template_hash);
   return 0;
@@ -188,8 +194,11 @@ static int collect(struct retaining *self) {
   for (size_t i = self->dropped; rc == 0 && i < self->kept_count; i++)
     if (self->kept[i].target.high || self->kept[i].target.low) rc = note_ruleset(self, self->kept[i].target);
   if (rc == 0) rc = store_meta_scan(self->store, STR("flight:"), note_flight, self, self->err);
-  if (rc == 0) rc = store_scan_outbox(self->store, note_waiting, self, self->err);
+  // In the order in which a letter that is sent again goes: none can slip from what is asked later to what
+  // was asked before.
   if (rc == 0) rc = store_scan_dead(self->store, note_dead, self, self->err);
+  if (rc == 0 && self->deliver) deliver_visit_templates(self->deliver, note_template, self);
+  if (rc == 0) rc = store_scan_outbox(self->store, note_waiting, self, self->err);
   if (rc == 0) rc = sweep(self, "ruleset:", &self->rulesets);
   if (rc == 0) rc = sweep(self, "templates:", &self->rulesets);
   if (rc == 0) rc = sweep(self, "source:", &self->sources);
@@ -197,9 +206,9 @@ static int collect(struct retaining *self) {
   return rc ? rc : store_meta_write(self->store, self->facts, self->fact_count, self->err);
 }
 
-int generation_retain(struct store *store, uint32_t serving, int64_t keep_ms, int64_t now,
-                      struct error *err) {
-  struct retaining self = {.store = store, .err = err};
+int generation_retain(struct store *store, struct deliver *deliver, uint32_t serving, int64_t keep_ms,
+                      int64_t now, struct error *err) {
+  struct retaining self = {.store = store, .deliver = deliver, .err = err};
   int rc = choose(&self, serving, now - keep_ms);
   if (rc == 0 && self.dropped) rc = collect(&self);
   for (size_t i = 0; i < self.fact_count; i++) memory_free((char *)self.facts[i].key.data);

@@ -98,7 +98,8 @@ static void clear(struct reload *reload) {
     reload->counted_at = mono;
   }
   if (dropped >= 0)
-    dropped = generation_retain(host->shared.store, reload->serving->facts.number, keep, now, &err);
+    dropped = generation_retain(host->shared.store, host->shared.deliver, reload->serving->facts.number, keep,
+                                now, &err);
   if (dropped < 0 && dropped != ERROR_UNAVAILABLE)
     LOG_WARN("rules", "old generations could not be dropped", LOG_TEXT("error", err.message));
 }
