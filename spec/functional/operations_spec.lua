@@ -295,3 +295,33 @@ describe("the service unit", function()
     assert.equal("", result.out .. result.err)
   end)
 end)
+
+describe("Many who read history at once", function()
+  local host
+  after_each(function() host:remove() end)
+
+  it("hold up neither who pauses a provider nor a backup, and are all answered", function()
+    host = Host.start { rules = { telling = telling }, hold = "history.read" }
+    host:accept { type = "tell", user = "ada", payload = { text = "x" } }
+    host:await_messages(1)
+    local readers = {}
+    for index = 1, 6 do
+      readers[index] = process.start {
+        command = { Host.binary, "why", "--config", host.config_file, "ada", "--json" },
+        output = ("%s/why-%d"):format(host.directory, index),
+      }
+    end
+    assert.truthy(process.eventually(10 * Host.patience, function()
+      return host:output():find "failpoint=history.read"
+    end))
+    socket.sleep(0.3) -- the others have come too; were they late, this would prove less, and not fail
+    assert.equal(0, host:command("pause", "files").status)
+    assert.equal(0, host:command("backup", host.directory .. "/copy").status)
+    host:release()
+    for index, reader in ipairs(readers) do
+      assert.equal(0, reader:wait(20 * Host.patience))
+      local told = cjson.decode(files.read(("%s/why-%d"):format(host.directory, index)))
+      assert.equal(1, #told)
+    end
+  end)
+end)

@@ -514,11 +514,11 @@ static void operation_start(struct operation *operation) {
   case HOST_WHY:
   case HOST_REPLAY:
     operation->durable = log_durable(operation->base.host->shared.log);
-    job_start(operation);
+    lane_queue(&operation->base.host->readers, &operation->work, job_work, job_worked);
     break;
   case HOST_DEAD_LIST:
   case HOST_DEAD_SHOW:
-    job_start(operation);
+    lane_queue(&operation->base.host->readers, &operation->work, job_work, job_worked);
     break;
   case HOST_CAMPAIGNS:
     describe_campaigns(operation);

@@ -2,7 +2,6 @@
 #include "host/command_journeys.h"
 #include "base/clock.h"
 #include "base/memory.h"
-#include "base/thread.h"
 #include "decide/journey_indexed.h"
 #include "explain/journey_tell.h"
 #include "generation/journey_source.h"
@@ -170,15 +169,13 @@ static int count_user(void *context, const struct index_user *user) {
   return 0;
 }
 
-static void *count_some(void *context) {
-  struct asked *asked = context;
+static void count_work(uv_work_t *work) {
+  struct asked *asked = work->data;
   struct host_command *command = asked->base.command;
   struct store *store = asked->base.host->shared.store;
-  pthread_setname_np(pthread_self(), "kairos-count");
-  thread_modest();
   if (!asked->cursor.len && asked->campaign_at == 0) {
     command->status = store_meta_scan(store, STR("flight:"), add_kept, asked, &command->err);
-    if (command->status || !asked->campaign_count) return NULL;
+    if (command->status || !asked->campaign_count) return;
   }
   struct buf index;
   buf_init(&index);
@@ -187,21 +184,9 @@ static void *count_some(void *context) {
                             LOOKED_AT_ONCE, count_user, asked, &command->err);
   buf_deinit(&index);
   if (rc < 0) command->status = rc;
-  if (rc >= LOOKED_AT_ONCE) return NULL;
+  if (rc >= LOOKED_AT_ONCE) return;
   buf_clear(&asked->cursor);
   asked->campaign_at++;
-  return NULL;
-}
-
-/** On a thread of its own, which yields to the workers'. */
-static void count_work(uv_work_t *work) {
-  struct asked *asked = work->data;
-  pthread_t thread;
-  if (pthread_create(&thread, NULL, count_some, asked))
-    asked->base.command->status =
-        error_set(&asked->base.command->err, ERROR_LIMIT, "there is no thread to count on");
-  else
-    pthread_join(thread, NULL);
 }
 
 static int by_place(const void *a, const void *b) {
@@ -248,7 +233,7 @@ static void counted(uv_work_t *work, int status) {
     command->status =
         error_set(&command->err, ERROR_UNAVAILABLE, "the host is not running just now; try again");
   if (command->status == 0 && asked->campaign_at < asked->campaign_count) {
-    uv_queue_work(asked->base.host->loop, &asked->work, count_work, counted);
+    lane_queue(&asked->base.host->readers, &asked->work, count_work, counted);
     return;
   }
   if (command->status == 0 && command->id.len && !asked->campaign_count)
@@ -337,7 +322,7 @@ void command_journeys(struct host *host, struct host_command *command) {
   switch (command->type) {
   case HOST_JOURNEYS:
     add_serving(asked);
-    uv_queue_work(host->loop, &asked->work, count_work, counted);
+    lane_queue(&host->readers, &asked->work, count_work, counted);
     break;
   case HOST_JOURNEY:
     asked->base.input.decide = decide_tell;

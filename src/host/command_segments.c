@@ -167,5 +167,5 @@ void command_segments(struct host *host, struct host_command *command) {
     buf_append(&asking->indexes, segments[segment].timer.data, segments[segment].timer.len);
     work = work_members;
   }
-  uv_queue_work(host->loop, &asking->work, work, worked);
+  lane_queue(&host->readers, &asking->work, work, worked);
 }

@@ -9,8 +9,6 @@
 #include "host/log_wait.h"
 #include "host/reload.h"
 
-#include <pthread.h>
-
 #define META_KEY STR("experiments")
 
 /** One count under way: for a command, or to draw weights. */
@@ -207,31 +205,18 @@ static int keep_drawn(struct counting *counting) {
   return rc;
 }
 
-static void *count_modestly(void *context) {
-  struct counting *counting = context;
-  pthread_setname_np(pthread_self(), "kairos-count");
-  thread_modest();
+static void counting_work(uv_work_t *work) {
+  struct counting *counting = work->data;
   struct experiment_source source = {scan_store, counting->host->shared.store};
   int64_t now = clock_wall_ms();
   if (counting->command) {
     tell(counting, &source, now);
-    return NULL;
+    return;
   }
   // Nobody else writes it while this draws.
   counting->status = draw(counting, buf_str(&counting->host->experiments->kept), &source, now);
+  thread_unpace(); // what is left is to wait for the log
   if (counting->status == 0) counting->status = keep_drawn(counting);
-  return NULL;
-}
-
-/** On a thread of its own, which yields to the workers'. */
-static void counting_work(uv_work_t *work) {
-  struct counting *counting = work->data;
-  pthread_t thread;
-  if (pthread_create(&thread, NULL, count_modestly, counting))
-    counting->status = error_set(counting->command ? &counting->command->err : &counting->err, ERROR_LIMIT,
-                                 "there is no thread to count on");
-  else
-    pthread_join(thread, NULL);
 }
 
 static void counting_free(struct counting *counting) {
@@ -270,7 +255,7 @@ static void counting_worked(uv_work_t *work, int status) {
 
 static void counting_written(struct mail *mail, bool cancelled) {
   struct counting *counting = (struct counting *)mail;
-  if (!cancelled) uv_queue_work(counting->host->loop, &counting->work, counting_work, counting_worked);
+  if (!cancelled) lane_queue(&counting->host->readers, &counting->work, counting_work, counting_worked);
 }
 
 static void worker_arrived(void *context) {

@@ -14,7 +14,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { TICK_MS = 100, DRAIN_TICK_MS = 10 };
+enum {
+  TICK_MS = 100,
+  DRAIN_TICK_MS = 10,
+  READERS = 2 /**< at once, of the four threads of libuv's pool: checkpoint, sealing and recovery need one */
+};
 
 /* ---- the data directory ---- */
 
@@ -141,6 +145,7 @@ int host_start(struct host **out, uv_loop_t *loop, const struct config *config, 
   struct host *host = memory_zalloc(sizeof *host);
   host->config = config;
   host->loop = loop;
+  lane_init(&host->readers, loop, READERS);
   host->shared.config = config;
   host->shared.worker_count = config->workers;
   host->shared.failed = maintain_failed;

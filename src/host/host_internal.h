@@ -3,6 +3,7 @@
  * and by src/look, which looks into them. */
 #pragma once
 
+#include "base/lane.h"
 #include "host/host.h"
 #include "host/worker.h"
 
@@ -24,6 +25,7 @@ struct host {
   const struct config *config;
   uv_loop_t *loop;
   struct mailbox *mailbox;
+  struct lane readers; /**< of history and the store, because somebody asked */
   int port;
   char *log_directory;
   struct log_options log_options;

@@ -99,5 +99,5 @@ void question_events(struct question *question) {
   if (!question_may_read_log(question)) return;
   question->durable = log_durable(question->host->shared.log);
   question->work.data = question;
-  uv_queue_work(question->host->loop, &question->work, work_events, question_worked);
+  lane_queue(&question->host->readers, &question->work, work_events, question_worked);
 }

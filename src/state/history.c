@@ -1,5 +1,6 @@
 #include "state/history.h"
 
+#include "base/failpoint.h"
 #include "base/memory.h"
 #include "state/sealed.h"
 #include "state/store_internal.h"
@@ -220,12 +221,13 @@ int history_scan(struct store *store, const char *log_directory, const struct lo
                  struct entity entity, int (*visit)(void *context, const struct log_record *record),
                  void *context, struct error *err) {
   struct tail tail = {.until = until, .entity = entity};
+  int rc = store_failpoint(FAILPOINT("history.read"), "reading history", err);
+  if (rc) return rc;
   buf_init(&tail.decisions);
   // Nothing is sealed or deleted meanwhile.
   pthread_rwlock_rdlock(&store->segments_lock);
   uint64_t sealed = store_sealed(store);
-  int rc =
-      log_reader_new(&tail.reader, log_directory, (struct log_position){sealed ? sealed + 1 : 0, 0}, err);
+  rc = log_reader_new(&tail.reader, log_directory, (struct log_position){sealed ? sealed + 1 : 0, 0}, err);
   if (rc) goto cleanup;
   rc = scan_sealed(store, entity, visit, context, err);
   struct log_record record;
