@@ -528,6 +528,15 @@ return {
     assert.same({ "golden" }, of "gold_regulars")
   end
 
+  --- What `kairos why` says of a user and a segment, in its order.
+  local function judged(user, segment, ...)
+    local found = {}
+    for _, row in ipairs(host:ask("why", user, ...)) do
+      if row.segment == segment then found[#found + 1] = row.decision end
+    end
+    return found
+  end
+
   it("has its members before its rules serve, and nobody has entered it", function()
     host = Host.start { rules = { plain = saying("plain", "one") }, config = configured() }
     history_of_segments()
@@ -593,6 +602,69 @@ end }
     assert.same({}, host:said("three", 1, 0.5))
     assert.same({}, host:said("golden", 1, 0))
     assert.equal(1, #host:said "two")
+  end)
+
+  it("leaves it to others to say who has left them", function()
+    host = Host.start { rules = { lately = [[
+local kairos = require "kairos"
+local orders = kairos.window { of = "bought", over = "1h" }
+return {
+  kairos.segment { name = "lately", member = function(user) return user:count(orders) >= 1 end },
+  kairos.rule { name = "says", on = { "segment.entered", "segment.left" }, act = function(event, user)
+    user:send { channel = "push", template = "said", data = { text = event.type } }
+  end },
+}
+]] }, config = configured { timers = { overdue_grace = "4s" } } }
+    host:accept(bought("late", 1))
+    assert.same({ "segment.entered:lately" }, host:said "late")
+    write(host, "club", [[
+local kairos = require "kairos"
+local orders = kairos.window { of = "bought", over = "30d" }
+return kairos.segment { name = "ever", member = function(user) return user:count(orders) > 0 end }
+]])
+    host:ask "reload"
+    assert.same({ "segment.entered:lately", "segment.left:lately" }, host:said("late", 2, 20 * Host.patience))
+    assert.same({ "entered", "left" }, judged("late", "lately"))
+    assert.same({ "entered", "left" }, judged("late", "lately", "--replay"))
+  end)
+
+  it("is told by `kairos why --replay` as it was filled, from the tail and from what is sealed", function()
+    host = Host.start { rules = { plain = saying("plain", "one") },
+      config = configured { log = { segment_age = "1s" }, state = { checkpoint_every = "1s" } } }
+    host:accept({ type = "viewed", user = "ada" }, { type = "bought", user = "ada" })
+    write(host, "club", [[
+local kairos = require "kairos"
+local segment = kairos.segment
+local bought = kairos.window { of = "bought", over = "10s" }
+local viewed = kairos.window { of = "viewed", over = "10d" }
+return {
+  segment { name = "buyers_alone", member = function(user) return user:count(bought) > 0 and user:count(viewed) == 0 end },
+  segment { name = "lookers_alone", member = function(user) return user:count(viewed) > 0 and user:count(bought) == 0 end },
+  segment { name = "both", member = function(user) return user:count(viewed) > 0 and user:count(bought) > 0 end },
+}
+]])
+    host:ask "reload"
+    local function all(...)
+      local found = {}
+      for _, name in ipairs { "buyers_alone", "lookers_alone", "both" } do
+        found[#found + 1] = table.concat(judged("ada", name, ...), " ")
+      end
+      return found
+    end
+    assert.is_true(process.eventually(30 * Host.patience, function() -- ten seconds, till "both" is left
+      return #judged("ada", "lookers_alone") > 0
+    end))
+    local told = { "", "entered", "filled left" }
+    assert.same(told, all())
+    local again = { "", "entered", "left" }
+    assert.same(again, all "--replay")
+    local first = host:ask("status").sealed_segment
+    assert.is_true(process.eventually(30 * Host.patience, function()
+      host:accept { type = "other", user = "bob" }
+      return host:ask("status").sealed_segment > first + 3
+    end))
+    assert.same(told, all())
+    assert.same(again, all "--replay")
   end)
 
   it("has them after kill -9 too", function()

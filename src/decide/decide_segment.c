@@ -239,7 +239,7 @@ static void judge_wanted(struct decider *decider, bool silent, struct decision *
   engine_input(decider->options.engine); // what its rules were lent is dead
   if (judged > call->now) call->now = judged;
   forget_gone(decider);
-  want_due(decider);
+  if (!silent) want_due(decider); // they are to be told of, by their own timers
   for (uint32_t i = 0; i < decider->segments.count; i++) {
     struct error err = {0};
     if (!decider->segments.states[i].wanted) continue;

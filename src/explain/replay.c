@@ -272,8 +272,15 @@ static void replay_retry(struct replay *replay, const struct log_record *record)
   }
 }
 
-/** What is logged beside rules: what operators changed, what was filled, and outcomes that give a reservation
- * back. */
+/** What was filled was judged then, with what else the rules had of the user: nothing is decided again. */
+static void replay_fill(struct replay *replay, const struct log_record *record) {
+  struct reader reader = reader_of(record->effects);
+  struct effect effect;
+  while (reader_left(&reader) && effect_decode(&effect, &reader, NULL) == 0)
+    record_apply(&replay->record, &effect, SIZE_MAX, NULL);
+}
+
+/** What is logged beside rules: what operators changed, and outcomes that give a reservation back. */
 static void replay_effects(struct replay *replay, const struct log_record *record) {
   struct reader reader = reader_of(record->effects);
   struct effect effect;
@@ -289,8 +296,7 @@ static void replay_effects(struct replay *replay, const struct log_record *recor
     }
     if (effect.type == EFFECT_SUPPRESS || effect.type == EFFECT_UNSUPPRESS || effect.type == EFFECT_CONSENT ||
         effect.type == EFFECT_ATTRIBUTE || effect.type == EFFECT_TIMER_CLEAR ||
-        effect.type == EFFECT_WINDOW_STATE || effect.type == EFFECT_JOURNEY ||
-        effect.type == EFFECT_JOURNEY_END || (record->type == LOG_FILL && effect.type == EFFECT_SEGMENT))
+        effect.type == EFFECT_JOURNEY || effect.type == EFFECT_JOURNEY_END)
       decide_effect(decider_of(replay), &replay->record, record->entity, &effect, record->at, &decision,
                     NULL);
   }
@@ -358,8 +364,10 @@ static int replay_record(void *context, const struct log_record *record) {
     return 0;
   case LOG_OUTCOME:
   case LOG_COMMAND:
-  case LOG_FILL:
     replay_effects(replay, record);
+    return 0;
+  case LOG_FILL:
+    replay_fill(replay, record);
     return 0;
   default:
     return 0;

@@ -8,7 +8,9 @@
 /** What no rule makes again when the input is replayed. */
 static bool is_operators(enum log_record_type type, enum effect_type effect) {
   if (type == LOG_RETRY) return effect == EFFECT_DEAD_CLEAR; // which letter it was
-  if (type == LOG_FILL) return effect == EFFECT_WINDOW_STATE;
+  if (type == LOG_FILL)
+    return effect == EFFECT_WINDOW_STATE || effect == EFFECT_SEGMENT || effect == EFFECT_TIMER_SET ||
+           effect == EFFECT_TIMER_CLEAR;
   return type == LOG_COMMAND &&
          (effect == EFFECT_ATTRIBUTE || effect == EFFECT_TIMER_CLEAR || effect == EFFECT_JOURNEY);
 }
