@@ -13,9 +13,10 @@ return kairos.rule {
   on = { "wait", "stop" },
   act = function(event, user)
     if event.type == "stop" then return user:cancel(event.payload.name or "wake") end
-    if event.payload.at then return user:at(event.payload.at, { name = "wake", data = { word = event.payload.word } }) end
+    local name = event.payload.name or "wake"
+    if event.payload.at then return user:at(event.payload.at, { name = name, data = { word = event.payload.word } }) end
     user:after(event.payload.after, {
-      name = event.payload.name or "wake", data = { word = event.payload.word }, cancel_on = event.payload.cancel_on,
+      name = name, data = { word = event.payload.word }, cancel_on = event.payload.cancel_on,
       late = event.payload.late, late_after = event.payload.late_after,
     })
   end,
@@ -28,6 +29,7 @@ return kairos.rule {
     end,
     failing = function(timer) error("no " .. timer.data.word) end,
     in_place = function(timer, user) user:at(timer.due, { name = "in_place", data = timer.data }) end,
+    around = function(timer, user) user:emit { type = "wait", payload = { at = timer.due, name = "around" } } end,
   },
 }
 ]]
@@ -227,17 +229,19 @@ describe("a timer", function()
     assert.equal(0, double)
   end)
 
-  it("that sets itself at its own time is stopped and named, for it would fire for ever", function()
-    waits("ivy", "10ms", "x", { name = "in_place" })
-    local letter
-    process.eventually(5 * Host.patience, function()
-      for _, dead in ipairs(host:dead()) do letter = dead.user == "ivy" and dead or letter end
-      return letter
+  for user, name in pairs { ivy = "in_place", ivo = "around" } do
+    it("that sets itself at its own time (" .. name .. ") is stopped and named, for it would fire for ever", function()
+      waits(user, "10ms", "x", { name = name })
+      local letter
+      process.eventually(5 * Host.patience, function()
+        for _, dead in ipairs(host:dead()) do letter = dead.user == user and dead or letter end
+        return letter
+      end)
+      assert.truthy(letter and letter.error:find("would fire for ever", 1, true), letter and letter.error)
+      waits(user, "10ms", "later")
+      assert.same({ "later" }, host:said(user, 1))
     end)
-    assert.truthy(letter and letter.error:find("would fire for ever", 1, true), letter and letter.error)
-    waits("ivy", "10ms", "later")
-    assert.same({ "later" }, host:said("ivy", 1))
-  end)
+  end
 end)
 
 describe("chains of timers that came due while the host was down", function()

@@ -67,7 +67,7 @@ const struct engine *decider_engine(const struct decider *decider) {
   return decider->options.engine;
 }
 
-/** No fan-out and no timer is what the next call comes from. */
+/** No fan-out and no timer is what the next call's ids derive from. */
 static void forget_origin(struct decider *decider) {
   decider->reached = decider->call.fan_out = STR("");
   decider->call.origin = (struct hash128){0};
@@ -77,6 +77,7 @@ void decide_begin(struct decider *decider, struct record *record, struct decisio
   *out = (struct decision){0};
   decide_flights_trim(decider);
   forget_origin(decider);
+  decider->call.after_timer = false;
   draft_begin(&decider->draft, record);
   decide_derived_begin(decider);
   decide_segments_begin(decider);
@@ -313,6 +314,7 @@ void decide_prepare(struct decider *decider, struct entity entity, const struct 
     call->cause = buf_str(&decider->cause);
     call->origin.low = timer->set_by;
     call->now = timer->due;
+    call->after_timer = !timer_segment(timer) && !timer_journey(timer) && !timer_needs(timer);
   }
 }
 

@@ -50,11 +50,11 @@ static int set_timer(lua_State *lua, const char *method, int64_t due) {
   static const char *const fields[] = {"name", "data", "cancel_on", "late", "late_after", NULL};
   struct engine *engine = engine_of(lua);
   binding_check_fields(lua, 3, fields, method);
-  if (engine->call->timer && due <= engine->call->now)
-    sandbox_raise(
-        lua, ERROR_SCRIPT,
-        "%s: a timer that sets one due at its own time or before would fire for ever; name a later time",
-        method);
+  if (engine->call->after_timer && due <= engine->call->now)
+    sandbox_raise(lua, ERROR_SCRIPT,
+                  "%s: a timer that leads to one due at its own time or before would fire for ever; name a "
+                  "later time",
+                  method);
   struct timer timer = {
       .campaign = engine->rules[engine->rule].campaign, .due = due, .set_at = engine->call->wall};
   timer.name = binding_field(lua, 3, "name", true, method);

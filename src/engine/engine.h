@@ -165,6 +165,7 @@ struct engine_call {
   struct hash128 origin; /**< … what tells the input from others of this cause: the fan-out that reaches the
                             user, what set the timer (timer.set_by); zero: there are no others */
   struct draft *draft;   /**< marked by the caller; the engine adds effects, and never rolls back */
+  bool after_timer;      /**< a rule's timer led to this: true of events that follow from one, too */
   bool asks;             /**< only the rule's `needs_if` is run, and `acted` is its answer */
   struct str needs;      /**< value map, as the rule shall see its needs; empty: it has none */
   struct engine_journey_call *journey; /**< of a campaign that is a journey: what it is asked; else null */
