@@ -148,6 +148,9 @@ static void test_what_lies_ahead_of_the_clock_counts(void **state) {
   int64_t t = moment("2026-11-20 09:00");
   assert_int_equal(send(&world, "offers", t), t);
   assert_string_equal(ask(&world, "offers", t - HOUR), "cap");
+  expect_text(&world, "cap",
+              "offers 1 in 1d: 1 by 2026-11-20 09:00:00 UTC with what is deferred, 0 left; room from "
+              "2026-11-21 09:00:00 UTC");
   assert_string_equal(ask(&world, "offers", t - DAY + 1), "cap");
   assert_string_equal(ask(&world, "offers", t - DAY), "");
   world_deinit(&world);
@@ -340,9 +343,30 @@ static void test_what_is_kept_is_bounded(void **state) {
   while (send(&world, "offers", t + sent) > 0) sent++;
   assert_int_equal(sent, RECORD_COUNTED_MAX);
   assert_true(str_equal(world.verdict.reason, STR("cap")));
+  expect_text(&world, "cap",
+              "offers 100 in 1d: 250 are counted, most of them still to come: one more cannot be");
   assert_true(world.record.bytes.len < 1200);
   // There is room again as the old ones leave.
   assert_true(send(&world, "offers", t + DAY) > 0);
+  world_deinit(&world);
+}
+
+/** Its first cap looked further back than the one it has now: what that kept decides nothing any more. */
+static void test_a_full_counter_forgets_what_no_cap_asks_for(void **state) {
+  (void)state;
+  struct world world;
+  world_init(&world, "purposes: [{name: offers}]\n");
+  int64_t t = moment("2026-11-20 09:00");
+  world.message.cap = (struct cap){.count = 1, .period = CAP_ROLLING, .over_ms = 90 * DAY};
+  assert_int_equal(send(&world, "offers", t), t);
+  assert_string_equal(ask(&world, "offers", t + 89 * DAY), "cap");
+  world.message.cap = (struct cap){.count = 10, .period = CAP_ROLLING, .over_ms = DAY};
+  for (int i = 1; i < 2 * RECORD_COUNTED_MAX; i++) {
+    int64_t at = t + i / 10 * DAY + i % 10 * HOUR;
+    expect_moment(send(&world, "offers", at), at);
+    if (i % 10 == 9) assert_string_equal(ask(&world, "offers", at), "cap");
+  }
+  assert_true(world.record.bytes.len < 1200);
   world_deinit(&world);
 }
 
@@ -680,6 +704,7 @@ int main(void) {
       cmocka_unit_test(test_a_place_between_those_to_come),
       cmocka_unit_test(test_waiting_has_an_end),
       cmocka_unit_test(test_what_is_kept_is_bounded),
+      cmocka_unit_test(test_a_full_counter_forgets_what_no_cap_asks_for),
       cmocka_unit_test(test_refunds),
       cmocka_unit_test(test_a_shadow_counts_for_itself_alone),
       cmocka_unit_test(test_quiet_hours_at_their_edges),

@@ -38,16 +38,19 @@ size_t cap_counters(const struct gate_question *question, struct cap_counter cou
   return (size_t)(end - counters);
 }
 
-void cap_read(const struct gate_question *question, struct cap_counter *counter) {
-  counter->sent = record_counted(question->record, str_from(counter->name), counter->times);
-}
-
 /** How far a counter's caps look back, ms. */
 static int64_t looks_back(const struct cap_counter *counter) {
   int64_t keep = 0;
   for (uint32_t i = 0; i < counter->count; i++)
     if (counter->caps[i].over_ms > keep) keep = counter->caps[i].over_ms;
   return keep;
+}
+
+void cap_read(const struct gate_question *question, struct cap_counter *counter) {
+  struct str name = str_from(counter->name);
+  counter->sent = record_counted(question->record, name, counter->times);
+  counter->full = counter->sent == RECORD_COUNTED_MAX &&
+                  !record_counts_more(question->record, name, looks_back(counter), question->wall);
 }
 
 /** How many of the counter's moments are not after `at`. */
@@ -68,16 +71,20 @@ static size_t count_in(const struct cap_counter *counter, int64_t after, int64_t
   return count_until(counter, until) - count_until(counter, after);
 }
 
+/** The end of a span that one at `at` would be in, and that is full with messages still to come; INT64_MAX:
+ * there is none. */
+static int64_t full_with_later(const struct cap_counter *counter, const struct cap *cap, int64_t at) {
+  for (size_t i = count_until(counter, at); i < counter->sent && counter->times[i] < at + cap->over_ms; i++)
+    if (count_in(counter, counter->times[i] - cap->over_ms, counter->times[i]) >= cap->count)
+      return counter->times[i];
+  return INT64_MAX;
+}
+
 /** Whether one more at `at` leaves every span of the cap's length with no more than it allows: those that end
  * with messages still to come, too. */
 static bool fits_rolling(const struct cap_counter *counter, const struct cap *cap, int64_t at) {
-  if (count_in(counter, at - cap->over_ms, at) >= cap->count) return false;
-  for (size_t i = 0; i < counter->sent; i++) {
-    int64_t end = counter->times[i];
-    if (end > at && end < at + cap->over_ms && count_in(counter, end - cap->over_ms, end) >= cap->count)
-      return false;
-  }
-  return true;
+  return count_in(counter, at - cap->over_ms, at) < cap->count &&
+         full_with_later(counter, cap, at) == INT64_MAX;
 }
 
 /** The first moment after `at` at which a message drops out of the span. */
@@ -112,10 +119,7 @@ static void period_around(enum cap_period period, const struct zone *zone, int64
 }
 
 int64_t cap_room(const struct cap_counter *counter, const struct zone *zone, int64_t at) {
-  // What is kept is bounded, and a message that cannot be counted cannot pass.
-  if (counter->sent == RECORD_COUNTED_MAX &&
-      count_in(counter, at - looks_back(counter), INT64_MAX) == counter->sent)
-    return INT64_MAX;
+  if (counter->full) return INT64_MAX; // a message that cannot be counted cannot pass
   for (uint32_t i = 0; i < counter->count;) {
     const struct cap *cap = &counter->caps[i];
     int64_t start, end;
@@ -174,6 +178,16 @@ static void put_cap(const struct gate_question *question, const struct cap_count
     return;
   }
   size_t sent = count_in(counter, start, end - 1);
+  int64_t later = cap->period == CAP_ROLLING ? full_with_later(counter, cap, at) : INT64_MAX;
+  if (counter->full) {
+    put(out, size, "%zu are counted, most of them still to come: one more cannot be", counter->sent);
+    return;
+  }
+  if (sent < cap->count && later != INT64_MAX) {
+    put(out, size, "%zu by %s with what is deferred, 0 left", count_in(counter, later - cap->over_ms, later),
+        gate_moment(later).text);
+    return;
+  }
   if (sent)
     put(out, size, "%zu sent since %s, ", sent,
         gate_moment(counter->times[count_until(counter, start)]).text);

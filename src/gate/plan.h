@@ -37,6 +37,7 @@ struct cap_counter {
   enum message_counter flag;
   char name[192]; /**< in the record */
   size_t sent;
+  bool full; /**< too many are still to come: one more cannot be counted */
   int64_t times[RECORD_COUNTED_MAX];
 };
 enum { CAP_COUNTERS = 3 };

@@ -94,6 +94,9 @@ bool record_consent(const struct record *record, struct str purpose, struct str 
 /** The moments, ascending, at which messages count for caps under this name; what is old may be among them.
  * @return how many. */
 size_t record_counted(const struct record *record, struct str counter, int64_t times[RECORD_COUNTED_MAX]);
+/** Whether one more of now can be counted under this name, by what looks back `keep` ms: the oldest makes
+ * room unless too many are still to come (record_apply() says ERROR_LIMIT then). */
+bool record_counts_more(const struct record *record, struct str name, int64_t keep, int64_t wall);
 /** Whether the user is in the segment; `since` (or null) is since when. */
 bool record_segment(const struct record *record, struct str name, int64_t *since);
 /** The moment up to which his segments are judged; INT64_MIN: none ever was. */

@@ -137,6 +137,13 @@ static bool counter_take(struct counter *counter, int64_t at) {
   return true;
 }
 
+/** Whether the oldest of a full counter may yet decide. While more than a cap can ask for have been by
+ * `wall`, it does not: each span that holds it and ends from then on holds as many as any cap allows beside
+ * it. */
+static bool waits_full(const struct counter *counter, int64_t wall) {
+  return counter->times[CAP_COUNT_MAX] > wall;
+}
+
 int record_apply_counted(struct record *record, const struct counted_send *counted, size_t max) {
   struct entry old;
   struct counter counter = {.name = counted->counter};
@@ -148,8 +155,8 @@ int record_apply_counted(struct record *record, const struct counted_send *count
   if (there) counter_forget(&counter, counted->wall);
   if (counted->at < 0 || counted->at > INT64_MAX / 2) return ERROR_INVALID;
   if (counter.count == RECORD_COUNTED_MAX) {
-    if (max != SIZE_MAX) return ERROR_LIMIT;
-    // In recovery: a clock set back may have kept what had been tidied away when it was let in.
+    // Not asked in recovery: a clock set back may have kept what had been tidied away when it was let in.
+    if (max != SIZE_MAX && waits_full(&counter, counted->wall)) return ERROR_LIMIT;
     counter_take(&counter, counter.times[0]);
   }
   counter_insert(&counter, counted->at);
@@ -174,6 +181,16 @@ size_t entry_counter(const struct entry *entry, struct str *name, int64_t times[
 size_t record_counted(const struct record *record, struct str name, int64_t times[RECORD_COUNTED_MAX]) {
   struct entry entry;
   return record_find_named(record, ENTRY_COUNTER, name, &entry) ? entry_counter(&entry, &name, times) : 0;
+}
+
+bool record_counts_more(const struct record *record, struct str name, int64_t keep, int64_t wall) {
+  struct entry entry;
+  struct counter counter;
+  if (!record_find_named(record, ENTRY_COUNTER, name, &entry) || !counter_read(&counter, entry.body))
+    return true;
+  if (counter.keep < keep) counter.keep = keep;
+  counter_forget(&counter, wall);
+  return counter.count < RECORD_COUNTED_MAX || !waits_full(&counter, wall);
 }
 
 bool record_valid_gate(const struct entry *entry) {
