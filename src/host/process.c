@@ -249,6 +249,8 @@ static void conclude_without(struct worker *worker, const struct worker_input *i
 
 void process_input(struct worker *worker, struct slot *slot, struct worker_input *input) {
   struct decision decision = {0};
+  // It asks who the user is now: what is over by then is.
+  if (slot && (input->type == LOG_FAN_OUT || input->type == LOG_COMMAND)) process_timers(worker, slot);
   int64_t due = slot ? process_next_due(slot) : INT64_MAX;
   if (slot) make_room(worker, slot);
   int rc = input->decide(input, worker->decider, slot ? &slot->record : NULL, worker->wall, &decision,
