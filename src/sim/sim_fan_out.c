@@ -81,7 +81,7 @@ static int reach(struct sim *sim, struct sim_fan_out *fan_out, struct entity use
   struct decision decision;
   struct error err;
   unsigned partition = entity_partition(user);
-  sim->rules->current = sim;
+  sim_turn(sim);
   int rc = decide_reach(sim->rules->decider, &slot->record, user, buf_str(&fan_out->input),
                         fan_out->reached[partition] + 1, sim->now, &decision, &err);
   if (rc) return rc;
