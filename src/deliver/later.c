@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/logger.h"
 #include "base/memory.h"
+#include "state/store_key.h"
 
 enum {
   UNWRITTEN_MAX =
@@ -90,25 +91,26 @@ static void read_one(void *context, const struct outbox_entry *stored) {
   if (!entry && take_in(deliver, stored)) deliver->later.count--;
 }
 
+static void set_cursor(struct buf *cursor, struct str to) {
+  buf_clear(cursor);
+  buf_append(cursor, to.data, to.len);
+}
+
 /** Some could not be read: the cursor is to go back to where it was before them. What else is read twice then
  * is in memory, or has ended. */
 static void missed(struct later *later, struct str before, int64_t now_ms, const struct error *err) {
   if (later->again != INT64_MAX) return;
   LOG_ERROR("deliver", "deferred messages cannot be read; they are tried again in a minute",
             LOG_TEXT("error", err->message));
-  buf_clear(&later->missed);
-  buf_append(&later->missed, before.data, before.len);
+  set_cursor(&later->missed, before);
   later->again = now_ms + AGAIN_MS;
 }
 
 static void go_back(struct later *later, int64_t now_ms) {
-  if (later->again > now_ms + AGAIN_MS) {
-    if (later->again != INT64_MAX) later->again = now_ms + AGAIN_MS; // the clock was set back
-    return;
-  }
+  if (later->again == INT64_MAX) return;
+  if (later->again > now_ms + AGAIN_MS) later->again = now_ms + AGAIN_MS; // the clock was set back
   if (later->again > now_ms) return;
-  buf_clear(&later->cursor);
-  buf_append(&later->cursor, later->missed.data, later->missed.len);
+  set_cursor(&later->cursor, buf_str(&later->missed));
   later->again = INT64_MAX;
   later->next = now_ms;
 }
@@ -122,14 +124,14 @@ static bool read_due(struct deliver *deliver, int64_t now_ms) {
   struct error err;
   go_back(later, now_ms);
   if (later->next > now_ms || deliver->outbox.bytes >= room) return false;
-  buf_append(&before, later->cursor.data, later->cursor.len);
+  set_cursor(&before, buf_str(&later->cursor));
   int count = store_read_deferred(deliver->store, &later->cursor, now_ms, READ_AT_ONCE, &ahead, read_one,
                                   deliver, &err);
   if (ahead.unreadable) missed(later, buf_str(&before), now_ms, &err);
   buf_deinit(&before);
   later->next = ahead.next;
   struct reader cursor = reader_of(buf_str(&later->cursor));
-  if (later->cursor.len) later->read_to = (int64_t)(reader_u64_be(&cursor) ^ (UINT64_C(1) << 63));
+  if (later->cursor.len) later->read_to = key_time(&cursor);
   if (count < 0) {
     LOG_ERROR("deliver", "deferred messages cannot be read; they wait", LOG_TEXT("error", err.message));
     later->next = now_ms + SOON_MS;

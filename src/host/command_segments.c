@@ -160,7 +160,8 @@ void command_segments(struct host *host, struct host_command *command) {
     copy_segments(asking, engine);
   } else if (segment < 0) {
     refuse(engine, command);
-    work = work_nothing;
+    uv_queue_work(host->loop, &asking->work, work_nothing, worked); // who asked waits for no readers
+    return;
   } else {
     const struct engine_segment *segments;
     engine_segments(engine, &segments);
