@@ -6,6 +6,7 @@
 #include "host/fan_out.h"
 #include "host/host_internal.h"
 #include "host/reload.h"
+#include "host/tail_thread.h"
 #include "state/log_segment.h"
 
 #include <errno.h>
@@ -307,6 +308,7 @@ void host_free(struct host *host) {
   reload_join(host);
   if (shared->log) log_close(shared->log);
   for (uint32_t i = 0; i < host->started_workers; i++) worker_free(shared->workers[i]);
+  tail_thread_free(host->tail_thread);
   if (shared->deliver) deliver_free(shared->deliver);
   lookup_free(shared->lookup);
   fan_outs_free(shared->fan_outs);

@@ -25,7 +25,8 @@ struct host {
   const struct config *config;
   uv_loop_t *loop;
   struct mailbox *mailbox;
-  struct lane readers; /**< of history and the store, because somebody asked */
+  struct lane readers;             /**< of history and the store, because somebody asked */
+  struct tail_thread *tail_thread; /**< from the first tail on */
   int port;
   char *log_directory;
   struct log_options log_options;

@@ -1,8 +1,6 @@
 #include "host/tail.h"
 
-#include "base/clock.h"
 #include "base/memory.h"
-#include "explain/mask.h"
 #include "host/tap.h"
 #include "host/worker_internal.h"
 
@@ -48,20 +46,13 @@ static void append(struct tap *tap, struct str value) {
     atomic_fetch_add_explicit(&tail->lost, 1, memory_order_relaxed);
     return;
   }
-  value_to_json(value, &tap->pending);
-  buf_put_u8(&tap->pending, '\n');
+  buf_append(&tap->pending, value.data, value.len);
 }
 
 /** The line, for all that want it. */
 static void give(struct worker *worker, const struct about *about, const struct buf *line) {
-  struct buf masked;
-  buf_init(&masked);
-  for (struct tap *tap = worker->taps; tap; tap = tap->next) {
-    if (!wants(&tap->tail->filter, worker, about)) continue;
-    if (!tap->tail->filter.unmask && !masked.len) mask_value(buf_str(line), &masked);
-    append(tap, tap->tail->filter.unmask ? buf_str(line) : buf_str(&masked));
-  }
-  buf_deinit(&masked);
+  for (struct tap *tap = worker->taps; tap; tap = tap->next)
+    if (wants(&tap->tail->filter, worker, about)) append(tap, buf_str(line));
 }
 
 void tail_event(struct worker *worker, const struct event *event) {
@@ -237,16 +228,16 @@ void tail_effects(struct worker *worker, struct entity entity, struct str input,
   }
 }
 
-/* ---- on the way to main ---- */
+/* ---- on the way to the thread ---- */
 
 void tail_flush(struct worker *worker) {
   for (struct tap *tap = worker->taps; tap; tap = tap->next) {
     if (!tap->pending.len) continue;
     struct tail_lines *lines = memory_alloc(sizeof *lines);
-    *lines = (struct tail_lines){.mail.run = tap->tail->arrived, .tail = tap->tail, .bytes = tap->pending};
+    *lines = (struct tail_lines){.mail.run = tail_lines_came, .tail = tap->tail, .bytes = tap->pending};
     buf_init(&tap->pending);
     atomic_fetch_add_explicit(&tap->tail->in_mail, lines->bytes.len, memory_order_relaxed);
-    mailbox_send(tap->tail->main, &lines->mail);
+    mailbox_send(tail_thread_mailbox(tap->tail->thread), &lines->mail);
   }
 }
 
@@ -264,6 +255,6 @@ void tail_detach(struct worker *worker, struct worker_task *task) {
     *at = tap->next;
     break;
   }
-  tap->gone.run = tap->tail->detached;
-  mailbox_send(tap->tail->main, &tap->gone); // behind all that it has sent
+  tap->gone.run = tail_gone_came;
+  mailbox_send(tail_thread_mailbox(tap->tail->thread), &tap->gone); // behind all that it has sent
 }

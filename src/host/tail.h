@@ -1,5 +1,6 @@
 /** The stream of what is decided, for those who watch: filtered on the workers, where it is decided, and sent
- * to main in lines. Where nobody watches, an input costs one look at a pointer.
+ * to main in lines, which another thread writes (tail_thread.h). Where nobody watches, an input costs one
+ * look at a pointer.
  *
  * {"command":"tail"} may have: "type" (of the event, or of the event that caused a decision), "user",
  * "campaign" (decisions alone), "reason" (a gate's, an outcome's or a suppression's), "events" or

@@ -58,7 +58,6 @@ static void detached(struct mail *mail, bool cancelled) {
   struct look_port port = watcher->look.port;
   buf_deinit(&tap->pending);
   if (--watcher->attached) return;
-  tails_open--;
   memory_free(watcher->tail.taps);
   buf_deinit(&watcher->request);
   memory_free(watcher);
@@ -82,6 +81,7 @@ static bool watcher_idle(const struct look *look) {
 static void watcher_close(struct look *look) {
   struct watcher *watcher = (struct watcher *)look;
   watcher->closed = true;
+  tails_open--;
   for (uint32_t i = 0; i < watcher->tail.tap_count; i++) {
     watcher->tail.taps[i].detach.run = tail_detach;
     worker_post(look->host->shared.workers[i], &watcher->tail.taps[i].detach);
@@ -121,6 +121,7 @@ static int watcher_open(struct look **out, struct host *host, struct str request
   buf_init(&watcher->request);
   buf_append(&watcher->request, request.data, request.len);
   int rc = read_filter(&tail->filter, buf_str(&watcher->request), err);
+  if (rc == 0 && !host->tail_thread) rc = tail_thread_start(&host->tail_thread, host->mailbox, err);
   if (rc) {
     buf_deinit(&watcher->request);
     memory_free(watcher);
@@ -129,7 +130,7 @@ static int watcher_open(struct look **out, struct host *host, struct str request
   tails_open++;
   LOG_INFO("look", "tail opened", LOG_INT("unmask", tail->filter.unmask), LOG_INT("uid", port->uid),
            LOG_INT("pid", port->pid));
-  tail->main = host->mailbox;
+  tail->thread = host->tail_thread;
   tail->arrived = arrived;
   tail->detached = detached;
   tail->tap_count = watcher->attached = host->shared.worker_count;

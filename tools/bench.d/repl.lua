@@ -49,6 +49,21 @@ local function loops(host, count)
   end
 end
 
+--- All that `kairos tail` shows of a host, read and thrown away.
+local function watch(bench, host)
+  return process.start {
+    command = { bench.binary, "tail", "--config", host.config_file, "--json" }, core = bench.LOAD_CORE,
+    output = "/dev/null",
+  }
+end
+
+--- How many events a second the host takes at most.
+local function full_rate(bench, host, seconds)
+  local result = bench:start_load({ port = host.port, batch = 1, connections = 64, hi = 0, users = 5000,
+    seconds = seconds }).result()
+  return result.accepted / result.seconds
+end
+
 --- Events at a rate while `meanwhile` is called again and again. @return what the load saw
 local function load_amid(bench, host, rate, seconds, meanwhile)
   local warm_up = bench.quick and 0.3 or 1
@@ -90,12 +105,12 @@ local function run(bench)
     local step, finish = loops(host, 2)
     keep("loops" .. part, load_amid(bench, host, figures.rate, seconds, step))
     finish()
-    local watching = process.start {
-      command = { bench.binary, "tail", "--config", host.config_file, "--json" }, core = bench.LOAD_CORE,
-      output = "/dev/null",
-    }
+    figures["unwatched_rate" .. part] = full_rate(bench, host, seconds)
+    local watching = watch(bench, host)
     keep("tail" .. part, load_amid(bench, host, figures.rate, seconds, function() end))
+    figures["watched_rate" .. part] = full_rate(bench, host, seconds)
     watching:kill()
+    bench:say("at most, unwatched %.0f, watched %.0f events/s", figures["unwatched_rate" .. part], figures["watched_rate" .. part])
   end
   return figures
 end
@@ -107,21 +122,26 @@ local function lines(figures)
       question.label, figures["idle_" .. question.name .. "_p50_ms"], figures["idle_" .. question.name .. "_p99_ms"],
       figures.full_rate, figures["loaded_" .. question.name .. "_p50_ms"], figures["loaded_" .. question.name .. "_p99_ms"])
   end
-  local function events(name, label)
+  local function rounds(words_of)
     local words, round = {}, 1
-    while true do
-      local part = round > 1 and "_" .. round or ""
-      local p99 = figures[name .. part .. "_p99_ms"]
-      if not p99 then break end
-      words[round] = ("%.2f / %.2f"):format(figures[name .. part .. "_p50_ms"], p99)
+    while figures["alone" .. (round > 1 and "_" .. round or "") .. "_p99_ms"] do
+      words[round] = words_of(round > 1 and "_" .. round or "")
       round = round + 1
     end
-    printed[#printed + 1] = ("%-34s p50 / p99 %s ms"):format(label, table.concat(words, ", "))
+    return table.concat(words, ", ")
+  end
+  local function events(name, label)
+    printed[#printed + 1] = ("%-34s p50 / p99 %s ms"):format(label, rounds(function(part)
+      return ("%.2f / %.2f"):format(figures[name .. part .. "_p50_ms"], figures[name .. part .. "_p99_ms"])
+    end))
   end
   printed[#printed + 1] = ("events at %.0f/s, one a POST, due -> durable:"):format(figures.rate)
   events("alone", "  nobody looks")
   events("loops", "  two sessions loop for ever")
   events("tail", "  a tail shows them all")
+  printed[#printed + 1] = ("events/s at most, a tail of all : nobody looks    %s"):format(rounds(function(part)
+    return ("%.2f"):format(figures["watched_rate" .. part] / figures["unwatched_rate" .. part])
+  end))
   return printed
 end
 
