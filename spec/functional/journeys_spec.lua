@@ -330,6 +330,19 @@ describe("a journey", function()
         host:advance "5d"
         assert.same({}, journeys())]])
     end)
+    it("by a goal whose `where` fails with a dead letter, and watches on", function()
+      passes('start = { on = "go" }, goal = { on = "bought", within = "2d", where = function(e) return e.payload.n.m > 1 end },',
+        'journey:wait "1h" say(1)', [[
+        event("go", {})
+        host:advance "2h"
+        event("bought", {})
+        assert.equal(1, #host:dead())
+        assert.truthy(host:dead()[1].error:find "rule.lua:%d+: attempt to index")
+        assert.equal("watching", journeys()[1].state)
+        event("bought", { n = { m = 2 } })
+        assert.equal("finished: bought", ended())
+        assert.equal(1, #host:dead())]])
+    end)
   end)
 
   describe("that ended before what the gate deferred could go", function()

@@ -224,6 +224,7 @@ return {
     { "utf8, which is not there", "return utf8.char(65)", "refused", says = "there is nothing named `utf8` here" },
     { "a wide format", "return ('%99999999d'):format(1)", "error", says = "string.format: '%9' is not known" },
     { "a precise format", "return ('%.999f'):format(1)", "error", says = "string.format" },
+    { "a format of too large a number", "return ('%d'):format(-9.25e18)", "error", says = "%d and %x need a whole number" },
     { "a format of what is not given", "return (('%s'):rep(200)):format(1)", "error", says = "more % than values" },
     { "a format with a zero in it", "return ('%\\0d'):format(1)", "error", says = "string.format: '%?' is not known" },
     { "a format that ends in the middle", "return ('%'):format(1)", "error", says = "ends in the middle" },

@@ -70,6 +70,16 @@ static bool reach_goal(struct decider *decider, struct journey *journey, struct 
   return false;
 }
 
+/** What is asked of it raised: one that waits is parked, and of one that does not the event is a dead letter.
+ */
+static void failed(struct decider *decider, const struct journey *journey, struct str path,
+                   const struct error *err) {
+  if (journey->state == JOURNEY_WAITING)
+    decide_journey_park(decider, journey, path, false, err);
+  else
+    decide_fail(decider, &decider->call, journey->campaign, path, err);
+}
+
 /** Ask the exits that want this event. @return whether it is in flight no more, or parked by this. */
 static bool leave(struct decider *decider, struct journey *journey, const struct journey_source *source) {
   const struct engine_journey *declared = source->own->journey;
@@ -81,9 +91,10 @@ static bool leave(struct decider *decider, struct journey *journey, const struct
     if (goal && declared->goal_within && decider->call.now > journey->begun + declared->goal_within) continue;
     struct error err = {0};
     int meant = is_meant(decider, journey, source, i, &err);
-    if (meant < 0 && journey->state == JOURNEY_WAITING)
-      decide_journey_park(decider, journey, source->own->path, false, &err);
-    if (meant < 0) return true;
+    if (meant < 0) {
+      failed(decider, journey, source->own->path, &err);
+      return true;
+    }
     if (!meant) continue;
     if (goal && reach_goal(decider, journey, event->type)) return true;
     if (goal) continue;
@@ -101,7 +112,7 @@ static void meet(struct decider *decider, struct hash128 id, const struct engine
   if (!decide_journey_take(decider, id, &journey)) return;
   decide_journey_ask(decider, ENGINE_JOURNEY_RUN, &journey);
   int rc = decide_journey_source(decider, &journey, &source, &err);
-  if (rc && journey.state == JOURNEY_WAITING) decide_journey_park(decider, &journey, STR(""), false, &err);
+  if (rc && journey.state != JOURNEY_PARKED) failed(decider, &journey, STR(""), &err);
   if (rc || leave(decider, &journey, &source)) return;
   if (journey.state != JOURNEY_WAITING || journey.wait.got.len ||
       !journey_has_type(journey.wait.on, call->event->type))

@@ -313,7 +313,7 @@ static void add_text(lua_State *lua, luaL_Buffer *out, const struct specificatio
 
 static lua_Number integer_argument(lua_State *lua, int index) {
   lua_Number number = luaL_checknumber(lua, index);
-  if (!(number > -9.3e18 && number < 9.2e18))
+  if (!(number > -9.2e18 && number < 9.2e18))
     sandbox_raise(lua, ERROR_SCRIPT, "string.format: %%d and %%x need a whole number, at most 9e18");
   return number;
 }
