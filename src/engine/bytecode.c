@@ -561,3 +561,19 @@ int bytecode_guard(struct str dump, struct buf *out, struct bytecode_notes *note
   memory_free(rewrite.orphans.items);
   return rc == ERROR_LIMIT ? ERROR_SCRIPT : rc;
 }
+
+struct str bytecode_upvalue_slots(struct str dump) {
+  struct reader reader = reader_of(dump), outermost = {0};
+  reader_bytes(&reader, 4); // magic and version
+  reader_varint(&reader);
+  for (uint64_t len; (len = reader_varint(&reader)) && !reader.bad;)
+    outermost = reader_of(reader_bytes(&reader, len)); // children stand before their parents
+  reader_bytes(&outermost, 3);
+  uint8_t upvalues = reader_u8(&outermost);
+  reader_varint(&outermost);
+  reader_varint(&outermost);
+  uint64_t code_count = reader_varint(&outermost);
+  reader_bytes(&outermost, 4 * code_count);
+  struct str slots = reader_bytes(&outermost, 2 * (size_t)upvalues);
+  return reader.bad || outermost.bad ? STR("") : slots;
+}

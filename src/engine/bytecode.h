@@ -39,3 +39,7 @@ void bytecode_notes_deinit(struct bytecode_notes *notes);
 /** Rewrite a dump (lua_dump) with guards. @return 0, or ERROR_SCRIPT (what the file may not contain, without
  * file and line in front), ERROR_VERSION for a dump of another kind. */
 int bytecode_guard(struct str dump, struct buf *out, struct bytecode_notes *notes, struct error *err);
+
+/** Of a stripped dump: the part of it that says in which of its parent's slots the function found its
+ * upvalues, which is another as soon as a variable is declared before them. */
+struct str bytecode_upvalue_slots(struct str dump);

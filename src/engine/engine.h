@@ -107,8 +107,10 @@ struct engine_segment {
   size_t read_count;
   int64_t sticky; /**< who is in stays so long at least, ms; 0: as `member` says */
   struct hash128
-      version; /**< of all that its answer follows from: the folder's files, rules/shared, the library */
-  bool quiet;  /**< engine_options.quiet: who comes and goes is noted, and not told */
+      version;      /**< of all that its answer follows from: the folder's files, rules/shared, the library */
+  uint64_t meaning; /**< of `member` with all that it calls and holds, of `reads` and `sticky`: another, and
+                       users are to be judged again. The same wherever they stand, whatever comments say */
+  bool quiet;       /**< engine_options.quiet: who comes and goes is noted, and not told */
 };
 /** Each stands behind those that it reads. */
 size_t engine_segments(const struct engine *engine, const struct engine_segment **segments);

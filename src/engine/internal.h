@@ -132,6 +132,9 @@ int engine_moment(const struct engine *engine, struct str text, int64_t *ms, str
 /** A copy that lives as long as the engine. */
 struct str engine_keep(struct engine *engine, struct str text);
 
+/** Of the function on top, which stays: a hash of its code and of all that it holds (meaning.c). */
+uint64_t engine_meaning(lua_State *lua, const struct engine *engine);
+
 /* ---- objects ---- */
 
 extern const char object_user[], object_window[], object_throttle[], object_rule[], object_needs[],

@@ -79,6 +79,8 @@ void engine_add_segment(lua_State *lua, struct engine *engine, const struct rule
   segment->sticky = (int64_t)lua_tonumber(lua, -1);
   lua_pop(lua, 1);
   lua_getfield(lua, -1, "member");
+  segment->meaning = engine_meaning(lua, engine) ^ (uint64_t)segment->sticky;
+  for (size_t i = 0; i < code->read_count; i++) segment->meaning += hash64(code->reads[i], 0);
   lua_pushvalue(lua, -1);
   sandbox_reach(lua, note_window, segment);
   code->member = engine_keep_function(lua, engine);
