@@ -667,6 +667,96 @@ return {
     assert.same(again, all "--replay")
   end)
 
+  describe("that means something else than before", function()
+    --- Buyers of so many; rules are told. @param more  at its top
+    local function buyers(least, more)
+      return ([[
+%MORE
+local kairos = require "kairos"
+local orders = kairos.window { of = "bought", over = "30d" }
+local LEAST = %LEAST
+local function enough(count) return count >= LEAST end
+return {
+  kairos.segment { name = "buyers", member = function(user) return enough(user:count(orders)) end },
+  kairos.rule { name = "tells", on = { "segment.entered", "segment.left" }, act = function(event, user)
+    user:send { channel = "push", template = "said", data = { text = event.type } }
+  end },
+}
+]]):gsub("%%MORE", more or ""):gsub("%%LEAST", tostring(least))
+    end
+
+    local function start(options)
+      options.rules, options.config = { club = (buyers(2)) }, configured()
+      host = Host.start(options)
+      host:accept(bought("one", 1), bought("two", 1), bought("two", 2), bought("three", 1), bought("three", 2),
+        bought("three", 3))
+      assert.same({ "segment.entered:buyers" }, host:said "three")
+    end
+
+    it("judges every user anew, and those who enter or leave are told", function()
+      start {}
+      write(host, "club", (buyers(3)))
+      local dry = host:command("reload", "--dry-run").out
+      assert.truthy(dry:find("segment changed +buyers; each user will be judged anew, and rules are told"), dry)
+      local answer = host:ask "reload"
+      assert.equal("serving", answer.result)
+      assert.same({ "buyers" }, answer.declared.segments_changed)
+      assert.same({ "segment.entered:buyers", "segment.left:buyers" }, host:said("two", 2, 20 * Host.patience))
+      assert.same({ "entered", "left" }, judged("two", "buyers"))
+      assert.same({ "entered", "left" }, judged("two", "buyers", "--replay"))
+      await_filled(host)
+      write(host, "club", (buyers(1)))
+      host:ask "reload"
+      assert.same({ "segment.entered:buyers" }, host:said("one", 1, 20 * Host.patience))
+      assert.same({ "segment.entered:buyers", "segment.entered:buyers", "segment.left:buyers" },
+        host:said("two", 3, 20 * Host.patience))
+      await_filled(host)
+      assert.same({ "segment.entered:buyers" }, host:said("three", 2, 0.5))
+      assert.same({}, host:dead())
+    end)
+
+    it("is as it was where only its comments and neighbours change", function()
+      start {}
+      write(host, "club", (buyers(2, "-- two orders\n\nlocal other = 5")))
+      local answer = host:ask "reload"
+      assert.equal("serving", answer.result)
+      assert.same({}, answer.declared.segments_changed)
+      assert.is_nil(answer.fill)
+    end)
+
+    it("goes by the newest meaning where another came before anybody was judged", function()
+      start { hold = "fill.begin" }
+      write(host, "club", (buyers(3)))
+      assert.equal("serving", host:ask("reload").result)
+      assert.same({ "buyers" }, rules_of(host).fill.segments)
+      write(host, "club", (buyers(1)))
+      assert.equal("serving", host:ask("reload").result)
+      host:release()
+      assert.same({ "segment.entered:buyers" }, host:said("one", 1, 20 * Host.patience))
+      await_filled(host)
+      assert.same({ "segment.entered:buyers" }, host:said("two", 2, 0.5))
+    end)
+
+    it("asks everybody after kill -9 too", function()
+      start {}
+      for number = 1, 100 do host:accept(bought("u" .. number, 1), bought("u" .. number, 2)) end
+      host:stop()
+      write(host, "club", (buyers(3)))
+      local moments = { "generation.durable=kill", "fill.begin=kill", "fill.decide=kill@2", "fill.decide=kill@50",
+        "fill.done=kill" }
+      for _, moment in ipairs(moments) do
+        host:launch { KAIROS_FAILPOINTS = moment }
+        assert.is_true(process.eventually(20 * Host.patience, function() return not host.process:alive() end), moment)
+        host:kill()
+      end
+      host:run()
+      await_filled(host)
+      for number = 1, 100 do
+        assert.same({ "segment.entered:buyers", "segment.left:buyers" }, host:said("u" .. number, 2, 20 * Host.patience))
+      end
+    end)
+  end)
+
   it("has them after kill -9 too", function()
     host = Host.start { rules = { plain = saying("plain", "one") }, config = configured() }
     history_of_segments()

@@ -23,7 +23,7 @@ static void check_generation(const struct generation *generation) {
     HOLDS(within(interest->index, whole) && within(interest->by, whole) && within(interest->words, whole));
     for (size_t j = 0; j < interest->of_count; j++) HOLDS(within(interest->of[j], whole));
   }
-  for (size_t i = 0; i < generation->quiet_count; i++) HOLDS(within(generation->quiet[i].name, whole));
+  for (size_t i = 0; i < generation->segment_count; i++) HOLDS(within(generation->segments[i].name, whole));
   struct reader folders = reader_of(buf_str(&generation->quiet_folders));
   while (reader_left(&folders)) reader_str(&folders);
   HOLDS(!folders.bad);
@@ -42,7 +42,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct generation *two = generation_new(&again, NULL, 1);
     HOLDS(str_equal(buf_str(&one->bytes), buf_str(&two->bytes)));
     HOLDS(one->known_count == two->known_count && one->besides_count == two->besides_count &&
-          one->interest_count == two->interest_count && one->quiet_count == two->quiet_count);
+          one->interest_count == two->interest_count && one->quiet_count == two->quiet_count &&
+          one->segment_count == two->segment_count);
     generation_free(one);
     generation_free(two);
   }
@@ -74,7 +75,7 @@ void fuzz_seeds(void) {
   const struct engine_segment segment = {.name = STR("vip"), .campaign = STR("loyalty")};
   struct buf seed;
   buf_init(&seed);
-  value_put_map(&seed, 14);
+  value_put_map(&seed, 15);
   value_put_member_integer(&seed, "generation", 7);
   value_put_member_text(&seed, "cause", STR("fill"));
   value_put_member_integer(&seed, "at", FUZZ_NOW);
@@ -102,6 +103,9 @@ void fuzz_seeds(void) {
   value_put_string(&seed, STR("quiet"));
   value_put_array(&seed, 1);
   generation_put_quiet(&seed, &segment, 5);
+  value_put_string(&seed, STR("judged_anew"));
+  value_put_array(&seed, 1);
+  generation_put_judged_anew(&seed, STR("regulars"), 6);
   fuzz_seed(buf_str(&seed));
   buf_clear(&seed);
   value_put_map(&seed, 3); // as the first ones were kept

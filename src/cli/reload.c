@@ -60,6 +60,9 @@ static void show_changes(struct str result) {
              later                      ? "; each user will be judged for it, and nobody told"
              : part(result, "fill").len ? "; each user is being judged for it, and nobody told"
                                         : "; each user was judged for it, and nobody told");
+  show_texts(declared, "segments_changed", "segment changed",
+             later ? "; each user will be judged anew, and rules are told who enters and who leaves"
+                   : "; each user is judged anew, and rules are told who enters and who leaves");
   show_texts(declared, "segments_removed", "segment removed", "; nobody is told");
   show_texts(declared, "templates_added", "template added", "");
   show_texts(declared, "templates_changed", "template changed", "");

@@ -180,15 +180,15 @@ bool decide_outcome_needs_record(const struct message *message, const struct out
  * again, or does not run now. */
 int decide_retry(struct decider *decider, struct record *record, struct entity entity,
                  const struct failure *failure, int64_t wall, struct decision *out, struct error *err);
-/** One operator's effect (SUPPRESS, UNSUPPRESS, CONSENT, DEAD_CLEAR, ATTRIBUTE, TIMER_CLEAR), or what was
- * filled (WINDOW_STATE), and what follows from it. @return 0, ERROR_LIMIT, or ERROR_INVALID for the host's
- * own timers. */
+/** One operator's effect (SUPPRESS, UNSUPPRESS, CONSENT, DEAD_CLEAR, ATTRIBUTE, TIMER_CLEAR), and what
+ * follows from it. @return 0, ERROR_LIMIT, or ERROR_INVALID for the host's own timers. */
 int decide_effect(struct decider *decider, struct record *record, struct entity entity,
                   const struct effect *effect, int64_t wall, struct decision *out, struct error *err);
 
 /** What was counted of the user from the log, for windows that were declared later, goes into his record:
  * WINDOW_STATE, once for each window and key. He is noted under the keys of interests: INDEX, which shortens
- * nothing. And he goes into these segments, or out of them, as of `wall`, without a word to any rule.
+ * nothing. And he goes into those of these segments that are quiet, or out of them, as of `wall`, without a
+ * word to any rule; those of the others that he is to enter or to leave get their timer for `wall`.
  * @param record  may be null if there are neither windows nor segments. @param logged  nothing but windows
  * (decide/recount.h); null: none. @param entries  index changes, encoded; those ended by `wall` are left out.
  * @param refused  how many windows did not fit */

@@ -174,24 +174,32 @@ static void tell_judgement(struct decider *decider, const struct engine_segment 
     decider->options.observer.judged(decider->options.observer.context, &judgement);
 }
 
+/** Whether he is a member as of call->now, who `was` one or not. @return 0, or why the predicate failed. */
+static int ask(struct decider *decider, uint32_t index, bool was, int64_t since,
+               struct engine_judgement *said, struct error *err) {
+  const struct engine_segment *segment = &decider->segments.all[index];
+  int64_t now = decider->call.now;
+  const struct segment_state *state = &decider->segments.states[index];
+  int rc = engine_judge(decider->options.engine, index, &decider->call, said, err);
+  if (!decider->options.uncounted) metric_add(rc ? state->failed : state->judged, 1);
+  if (rc == 0 && was && !said->member && segment->sticky && now < since + segment->sticky) {
+    said->member = true;
+    if (since + segment->sticky < said->next) said->next = since + segment->sticky;
+  }
+  return rc;
+}
+
 /** As of call->now. @return 0, or why its predicate failed: nothing has changed then. */
 static int judge(struct decider *decider, uint32_t index, bool silent, struct decision *out,
                  struct error *err) {
   const struct engine_segment *segment = &decider->segments.all[index];
-  const struct segment_state *state = &decider->segments.states[index];
-  struct engine_call *call = &decider->call;
   struct engine_judgement said;
   int64_t since = 0;
   bool was = record_segment(decider->draft.record, segment->name, &since);
-  int rc = engine_judge(decider->options.engine, index, call, &said, err);
-  if (!decider->options.uncounted) metric_add(rc ? state->failed : state->judged, 1);
+  int rc = ask(decider, index, was, since, &said, err);
   if (rc) {
     tell_judgement(decider, segment, was, false, err);
     return rc;
-  }
-  if (was && !said.member && segment->sticky && call->now < since + segment->sticky) {
-    said.member = true;
-    if (since + segment->sticky < said.next) said.next = since + segment->sticky;
   }
   wake_at(decider, segment, said.next, out);
   tell_judgement(decider, segment, said.member, said.member != was, NULL);
@@ -288,6 +296,26 @@ int decide_segment_again(struct decider *decider, struct str campaign, struct de
   return rc;
 }
 
+/** Of one that serves and means something else than before: who is to enter or to leave is told by its timer,
+ * at once, as of any other change. Where the predicate fails, what is next asks it again says so. */
+static void look_again(struct decider *decider, uint32_t index, struct decision *out) {
+  const struct engine_segment *segment = &decider->segments.all[index];
+  struct engine_call *call = &decider->call;
+  struct engine_judgement said;
+  struct error err;
+  int64_t since = 0, judged = record_segments_judged(decider->draft.record), now = call->now;
+  struct timer timer;
+  bool due = record_timer(decider->draft.record, HOST_CAMPAIGN, segment->timer, &timer) && timer.due <= now;
+  if (due) return; // it asks, and as of its own moment
+  bool was = record_segment(decider->draft.record, segment->name, &since);
+  if (judged > now) call->now = judged;
+  engine_input(decider->options.engine);
+  int rc = ask(decider, index, was, since, &said, &err);
+  tell_judgement(decider, segment, was, false, rc ? &err : NULL);
+  call->now = now;
+  if (rc == 0) wake_at(decider, segment, said.member != was ? now : said.next, out);
+}
+
 void decide_fill_segments(struct decider *decider, struct entity entity, const struct str *names,
                           size_t count, int64_t wall, struct decision *out) {
   struct engine_call *call = &decider->call;
@@ -299,7 +327,10 @@ void decide_fill_segments(struct decider *decider, struct entity entity, const s
   call->now = call->wall = wall;
   for (size_t i = 0; i < count; i++) {
     int segment = engine_segment_of(decider->options.engine, names[i]);
-    if (segment >= 0) want(decider, (uint32_t)segment);
+    if (segment >= 0 && decider->segments.all[segment].quiet)
+      want(decider, (uint32_t)segment);
+    else if (segment >= 0)
+      look_again(decider, (uint32_t)segment, out);
   }
-  judge_wanted(decider, true, out);
+  if (decider->segments.wanted) judge_wanted(decider, true, out);
 }

@@ -128,6 +128,17 @@ static void segments_missing(const struct engine *of, const struct engine *in, s
     if (!in || engine_segment_of(in, segments[i].name) < 0) texts_add(texts, segments[i].name);
 }
 
+/** @param before  may be null */
+static void segments_differ(const struct engine *before, const struct engine *after, struct texts *texts) {
+  const struct engine_segment *segments, *others;
+  size_t count = engine_segments(after, &segments);
+  if (before) engine_segments(before, &others);
+  for (size_t i = 0; before && i < count; i++) {
+    int other = engine_segment_of(before, segments[i].name);
+    if (other >= 0 && others[other].meaning != segments[i].meaning) texts_add(texts, segments[i].name);
+  }
+}
+
 static const struct engine_template *find_template(const struct engine *engine,
                                                    const struct engine_template *like) {
   const struct engine_template *templates;
@@ -157,13 +168,14 @@ static void templates_missing(const struct engine *of, const struct engine *in, 
 
 void changes_of_declarations(const struct engine *before, const struct engine *after, struct buf *out) {
   struct texts new_windows = {0}, old_windows = {0}, new_interests = {0}, old_interests = {0};
-  struct texts new_segments = {0}, old_segments = {0}, new_templates = {0}, changed = {0},
-               old_templates = {0};
+  struct texts new_segments = {0}, old_segments = {0}, other_segments = {0};
+  struct texts new_templates = {0}, changed = {0}, old_templates = {0};
   struct buf scratch;
   buf_init(&scratch);
   windows_missing(after, before, &new_windows, &scratch);
   interests_missing(after, before, &new_interests);
   segments_missing(after, before, &new_segments);
+  segments_differ(before, after, &other_segments);
   templates_missing(after, before, &new_templates, &changed, &scratch);
   if (before) {
     windows_missing(before, after, &old_windows, &scratch);
@@ -171,12 +183,13 @@ void changes_of_declarations(const struct engine *before, const struct engine *a
     segments_missing(before, after, &old_segments);
     templates_missing(before, after, &old_templates, NULL, &scratch);
   }
-  value_put_map(out, 9);
+  value_put_map(out, 10);
   texts_end(&new_windows, "windows_added", out);
   texts_end(&old_windows, "windows_removed", out);
   texts_end(&new_interests, "interests_added", out);
   texts_end(&old_interests, "interests_removed", out);
   texts_end(&new_segments, "segments_added", out);
+  texts_end(&other_segments, "segments_changed", out);
   texts_end(&old_segments, "segments_removed", out);
   texts_end(&new_templates, "templates_added", out);
   texts_end(&changed, "templates_changed", out);

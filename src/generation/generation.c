@@ -16,7 +16,7 @@ const char *generation_cause_name(enum generation_cause cause) {
 
 /** @param windows  null: what people look at. */
 static void encode(const struct generation_facts *facts, const struct str *windows, struct buf *out) {
-  value_put_map(out, windows ? 15 : 10);
+  value_put_map(out, windows ? 16 : 10);
   value_put_member_integer(out, "generation", facts->number);
   value_put_member_text(out, "cause", str_from(generation_cause_name(facts->cause)));
   value_put_member_integer(out, "at", facts->at);
@@ -32,6 +32,7 @@ static void encode(const struct generation_facts *facts, const struct str *windo
   value_put_member_value(out, "besides", facts->besides);
   value_put_member_value(out, "interests", facts->interests);
   value_put_member_value(out, "quiet", facts->quiet);
+  value_put_member_value(out, "judged_anew", facts->judged_anew);
   value_put_member_hash(out, "target", facts->target);
 }
 
@@ -92,6 +93,7 @@ int generation_facts_decode(struct generation_facts *out, struct str bytes, stru
   out->besides = member_slice(bytes, "besides", VALUE_ARRAY);
   out->interests = member_slice(bytes, "interests", VALUE_ARRAY);
   out->quiet = member_slice(bytes, "quiet", VALUE_ARRAY);
+  out->judged_anew = member_slice(bytes, "judged_anew", VALUE_ARRAY);
   struct value target = member(bytes, "target");
   bool whole =
       each(out->windows, is_integer) && each(out->besides, is_beside) && each(out->interests, is_interest);
@@ -121,21 +123,44 @@ static void read_windows(struct generation *generation) {
   generation->interests = generation_read_interests(generation->facts.interests, &generation->interest_count);
 }
 
-static void read_quiet(struct generation *generation) {
-  struct reader rows = reader_of(generation->facts.quiet);
-  uint32_t count = generation->facts.quiet.len ? value_read(&rows).count : 0;
-  generation->quiet = memory_zalloc((count + 1) * sizeof *generation->quiet);
-  buf_init(&generation->quiet_folders);
+static void add_segment(struct generation *generation, struct str row, uint64_t seed) {
+  struct generation_segment *segment = &generation->segments[generation->segment_count++];
+  segment->name = value_member_text(row, "name");
+  segment->since = (uint32_t)value_member_integer(row, "since");
+  segment->id = hash64(segment->name, segment->since + seed);
+}
+
+static void read_segments(struct generation *generation) {
+  static const uint64_t anew = UINT64_C(1) << 32;
+  struct reader quiet = reader_of(generation->facts.quiet), more = reader_of(generation->facts.judged_anew);
+  uint32_t quiet_count = generation->facts.quiet.len ? value_read(&quiet).count : 0;
+  uint32_t more_count = generation->facts.judged_anew.len ? value_read(&more).count : 0;
+  memory_free(generation->segments);
+  generation->segments = memory_zalloc((quiet_count + more_count + 1) * sizeof *generation->segments);
+  generation->segment_count = 0;
+  buf_clear(&generation->quiet_folders);
   struct str last = STR("");
-  for (uint32_t i = 0; i < count; i++) {
-    struct str map = value_slice(&rows), folder = value_member_text(map, "folder");
-    struct generation_segment *segment = &generation->quiet[generation->quiet_count++];
-    segment->name = value_member_text(map, "name");
-    segment->since = (uint32_t)value_member_integer(map, "since");
-    segment->id = hash64(segment->name, segment->since);
+  for (uint32_t i = 0; i < quiet_count; i++) {
+    struct str map = value_slice(&quiet), folder = value_member_text(map, "folder");
+    add_segment(generation, map, 0);
     if (!str_equal(folder, last)) buf_put_str(&generation->quiet_folders, folder);
     last = folder;
   }
+  generation->quiet_count = generation->segment_count;
+  for (uint32_t i = 0; i < more_count; i++) add_segment(generation, value_slice(&more), anew);
+}
+
+void generation_judge_anew(struct generation *generation, struct str rows) {
+  buf_clear(&generation->judged_anew);
+  buf_append(&generation->judged_anew, rows.data, rows.len);
+  generation->facts.judged_anew = buf_str(&generation->judged_anew);
+  read_segments(generation);
+}
+
+void generation_put_judged_anew(struct buf *out, struct str segment, uint32_t since) {
+  value_put_map(out, 2);
+  value_put_member_text(out, "name", segment);
+  value_put_member_integer(out, "since", since);
 }
 
 void generation_put_quiet(struct buf *out, const struct engine_segment *segment, uint32_t since) {
@@ -250,7 +275,9 @@ struct generation *generation_new(const struct generation_facts *facts, struct r
   encode(facts, &facts->windows, &generation->bytes);
   generation_facts_decode(&generation->facts, buf_str(&generation->bytes), NULL);
   read_windows(generation);
-  read_quiet(generation);
+  buf_init(&generation->quiet_folders);
+  buf_init(&generation->judged_anew);
+  read_segments(generation);
   generation->ruleset = ruleset;
   generation->workers = memory_zalloc(worker_count * sizeof *generation->workers);
   generation->worker_count = worker_count;
@@ -269,8 +296,9 @@ void generation_free(struct generation *generation) {
   memory_free(generation->known);
   memory_free(generation->besides);
   generation_free_interests(generation->interests, generation->interest_count);
-  memory_free(generation->quiet);
+  memory_free(generation->segments);
   buf_deinit(&generation->quiet_folders);
+  buf_deinit(&generation->judged_anew);
   ruleset_free(generation->ruleset);
   ruleset_free(generation->target);
   journey_sources_deinit(&generation->flights);

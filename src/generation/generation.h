@@ -46,10 +46,12 @@ struct generation_facts {
   struct str interests; /**< value: array of maps {index, of, by, over, since, words}: interests, likewise */
   struct str quiet; /**< value: array of maps {name, folder, since}: segments of `target` that users are being
                        put into, and that nobody is told of */
-  struct hash128 target; /**< sources that serve when they are filled; zero: these do already */
+  struct str judged_anew; /**< value: array of maps {name, since}: segments that mean something else than
+                             before; who comes and goes by that is being looked for, and told of */
+  struct hash128 target;  /**< sources that serve when they are filled; zero: these do already */
 };
 
-/** A segment that users are being put into. */
+/** A segment that all users are being judged for. */
 struct generation_segment {
   struct str name;
   uint32_t since; /**< generation that began to */
@@ -74,9 +76,10 @@ struct generation {
   size_t besides_count;
   struct engine_interest *interests; /**< facts.interests */
   size_t interest_count;
-  struct generation_segment *quiet; /**< facts.quiet */
-  size_t quiet_count;
+  struct generation_segment *segments; /**< facts.quiet, and behind these facts.judged_anew */
+  size_t quiet_count, segment_count;
   struct buf quiet_folders; /**< strings */
+  struct buf judged_anew;   /**< what generation_judge_anew() was given */
   uint32_t since;           /**< of those not known; set before it is built */
   struct buf written;       /**< the facts with what is declared: generation_store() */
   struct journey_sources
@@ -113,6 +116,11 @@ int generation_build_aside(struct generation *generation, const struct config *c
 void generation_windows(const struct generation *generation, struct buf *out);
 /** Append one of facts.quiet. */
 void generation_put_quiet(struct buf *out, const struct engine_segment *segment, uint32_t since);
+/** Set facts.judged_anew of one that is not stored yet: its rules show what it is to hold. @param rows
+ * copied */
+void generation_judge_anew(struct generation *generation, struct str rows);
+/** Append one of facts.judged_anew. */
+void generation_put_judged_anew(struct buf *out, struct str segment, uint32_t since);
 /** What is kept of a window's declaration: append so many members of a map, and read them back. The
  * declaration borrows from the map. */
 enum { GENERATION_WINDOW_MEMBERS = 6 };

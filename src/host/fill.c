@@ -535,12 +535,12 @@ void fill_free(struct fill *fill) {
 bool fill_is_of(const struct fill *fill, const struct generation *generation) {
   if (generation->besides_count != fill->options.count ||
       !str_equal(generation->facts.interests, fill->options.interests) ||
-      generation->quiet_count != fill->options.segment_count || stopping(fill))
+      generation->segment_count != fill->options.segment_count || stopping(fill))
     return false;
   for (size_t i = 0; i < fill->options.count; i++)
     if (fill->windows[i].id != generation->besides[i].id) return false;
   for (size_t i = 0; i < fill->options.segment_count; i++)
-    if (fill->segment_ids[i] != generation->quiet[i].id) return false;
+    if (fill->segment_ids[i] != generation->segments[i].id) return false;
   return true;
 }
 

@@ -1,5 +1,6 @@
 /** Filling: windows and interests that were declared later get what the event log holds of the time before,
- * and then users are put into the segments that are new, without a word to any rule.
+ * and then users are put into the segments that are new, without a word to any rule, and those whom a segment
+ * that has changed lets in or out are told of it, each by its timer.
  *
  * A job with a thread of its own ("kairos-fill", nicer than those that serve). It begins a new segment of the
  * log, waits until all before it is sealed, and walks over the users who have events there. What it counts of
@@ -24,7 +25,7 @@ struct fill_options {
   size_t count;
   struct str interests; /**< facts.interests; copied */
   const struct generation_segment
-      *segments; /**< that users are put into when the windows are filled; copied */
+      *segments; /**< that users are judged for when the windows are filled; copied */
   size_t segment_count;
   uint32_t generation; /**< that has them already, on every worker */
   /** The thread has ended; next comes fill_free(). @param status  0: all are filled, and meta says so;

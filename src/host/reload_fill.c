@@ -20,8 +20,8 @@ bool reload_fill_lacks(struct str filled, const struct generation *generation) {
     if (!has_id(filled, generation->besides[i].id)) return true;
   for (size_t i = 0; i < generation->interest_count; i++)
     if (!has_id(filled, generation->interests[i].id)) return true;
-  for (size_t i = 0; i < generation->quiet_count; i++)
-    if (!has_id(filled, generation->quiet[i].id)) return true;
+  for (size_t i = 0; i < generation->segment_count; i++)
+    if (!has_id(filled, generation->segments[i].id)) return true;
   return false;
 }
 
@@ -82,20 +82,36 @@ static uint32_t put_interests(const struct reload *reload, const struct generati
   return wanting;
 }
 
-/** Of a segment that nobody has been put into yet: the generation since which it is so. 0: there are members.
- */
-static uint32_t quiet_since(const struct reload *reload, struct str name, uint32_t number) {
-  const struct generation *serving = reload->serving;
+/** A segment of what serves; null: there is none of that name. */
+static const struct engine_segment *segment_of(const struct generation *serving, struct str name) {
   const struct engine_segment *segments;
   const struct engine *engine = serving->workers[0].engine;
   int at = engine ? engine_segment_of(engine, name) : -1;
-  if (at < 0) return number;
+  if (at < 0) return NULL;
   engine_segments(engine, &segments);
-  if (!segments[at].quiet) return 0;
-  for (size_t i = 0; i < serving->quiet_count; i++)
-    if (str_equal(serving->quiet[i].name, name))
-      return has_id(buf_str(&reload->attempt.filled), serving->quiet[i].id) ? 0 : serving->quiet[i].since;
-  return number;
+  return &segments[at];
+}
+
+/** The one of this name, among those from `from` on, that all users are being judged for, or were; or null.
+ */
+static const struct generation_segment *judged_segment(const struct generation *serving, size_t from,
+                                                       struct str name) {
+  for (size_t i = from; i < serving->segment_count; i++)
+    if (str_equal(serving->segments[i].name, name)) return &serving->segments[i];
+  return NULL;
+}
+
+/** Of a segment that nobody has been put into yet: the generation since which it is so. 0: there are members.
+ */
+static uint32_t quiet_since(const struct reload *reload, const struct engine_segment *segment,
+                            uint32_t number) {
+  const struct generation *serving = reload->serving;
+  const struct engine_segment *before = segment_of(serving, segment->name);
+  if (!before) return number;
+  if (!before->quiet) return 0;
+  const struct generation_segment *judged = judged_segment(serving, 0, segment->name);
+  if (!judged || before->meaning != segment->meaning) return number;
+  return has_id(buf_str(&reload->attempt.filled), judged->id) ? 0 : judged->since;
 }
 
 static uint32_t put_quiet(const struct reload *reload, const struct generation *candidate, struct buf *out) {
@@ -105,7 +121,7 @@ static uint32_t put_quiet(const struct reload *reload, const struct generation *
   uint32_t quiet = 0;
   buf_init(&rows);
   for (size_t i = 0; i < count; i++) {
-    uint32_t since = quiet_since(reload, segments[i].name, candidate->facts.number);
+    uint32_t since = quiet_since(reload, &segments[i], candidate->facts.number);
     if (!since) continue;
     generation_put_quiet(&rows, &segments[i], since);
     quiet++;
@@ -176,7 +192,7 @@ static void put_folders(const struct reload *reload, const struct generation *ca
   for (size_t i = 0; i < count; i++)
     if (is_read(reload, candidate, segments[i].windows, segments[i].window_count) ||
         names_quiet(sources, segments[i].campaign, quiet) ||
-        quiet_since(reload, segments[i].name, candidate->facts.number))
+        quiet_since(reload, &segments[i], candidate->facts.number))
       buf_put_str(out, segments[i].campaign);
 }
 
@@ -261,7 +277,7 @@ static void kept_list(const struct reload *reload, struct kept *kept) {
       buf_put_u64(&kept->ids, interests[i].id);
   count = engine_segments(engine, &segments);
   for (size_t i = 0; i < count; i++)
-    if (!quiet_since(reload, segments[i].name, number)) buf_put_str(&kept->segments, segments[i].name);
+    if (!quiet_since(reload, &segments[i], number)) buf_put_str(&kept->segments, segments[i].name);
 }
 
 /** Whether these rules declare all of it. */
@@ -281,6 +297,38 @@ static bool keeps(const struct engine *engine, const struct kept *kept) {
   while (all && reader_left(&rest)) all = engine_segment_of(engine, reader_str(&rest)) >= 0;
   buf_deinit(&declared);
   return all;
+}
+
+/** Since which generation users are to be judged anew for a segment of the candidate's; 0: they are not. */
+static uint32_t anew_since(const struct reload *reload, const struct engine_segment *segment,
+                           uint32_t number) {
+  const struct generation *serving = reload->serving;
+  const struct engine_segment *before = segment_of(serving, segment->name);
+  if (!before || segment->quiet) return 0;
+  if (before->meaning != segment->meaning) return number;
+  const struct generation_segment *judged = judged_segment(serving, serving->quiet_count, segment->name);
+  return !judged || has_id(buf_str(&reload->attempt.filled), judged->id) ? 0 : judged->since;
+}
+
+void reload_fill_judge_anew(struct reload *reload) {
+  struct generation *candidate = reload->attempt.candidate;
+  if (!reload->serving) return;
+  const struct engine_segment *segments;
+  size_t count = engine_segments(candidate->workers[0].engine, &segments);
+  struct buf rows, list;
+  uint32_t listed = 0;
+  buf_init(&rows);
+  buf_init(&list);
+  for (size_t i = 0; i < count; i++) {
+    uint32_t since = anew_since(reload, &segments[i], candidate->facts.number);
+    if (since) generation_put_judged_anew(&rows, segments[i].name, since);
+    listed += since != 0;
+  }
+  value_put_array(&list, listed);
+  buf_append(&list, rows.data, rows.len);
+  if (listed) generation_judge_anew(candidate, buf_str(&list));
+  buf_deinit(&rows);
+  buf_deinit(&list);
 }
 
 /* ---- what serves meanwhile ---- */
@@ -410,8 +458,8 @@ void reload_fill_update(struct reload *reload) {
                                                      .windows = serving->besides,
                                                      .count = serving->besides_count,
                                                      .interests = serving->facts.interests,
-                                                     .segments = serving->quiet,
-                                                     .segment_count = serving->quiet_count,
+                                                     .segments = serving->segments,
+                                                     .segment_count = serving->segment_count,
                                                      .generation = serving->facts.number,
                                                      .ended = ended,
                                                      .context = reload});
@@ -480,8 +528,8 @@ bool reload_fill_describe(const struct reload *reload, struct buf *out) {
   put_words(serving->facts.besides, "windows", out);
   put_words(serving->facts.interests, "interests", out);
   value_put_string(out, STR("segments"));
-  value_put_array(out, (uint32_t)serving->quiet_count);
-  for (size_t i = 0; i < serving->quiet_count; i++) value_put_string(out, serving->quiet[i].name);
+  value_put_array(out, (uint32_t)serving->segment_count);
+  for (size_t i = 0; i < serving->segment_count; i++) value_put_string(out, serving->segments[i].name);
   value_put_member_integer(out, "short_from", short_from(reload, &progress));
   value_put_member_integer(out, "log_keep", reload->host->config->log.keep);
   value_put_member_text(out, "error", str_from(reload->fill_failed ? reload->fill_failed : ""));

@@ -118,6 +118,9 @@ void reload_note_failure(struct reload *reload);
  * campaigns that read them stay as they are, and they are kept besides. @param may_wait  false: it serves at
  * once, and what the log holds follows. */
 int reload_fill_plan(struct reload *reload, struct ruleset *sources, bool may_wait, struct error *err);
+/** Build thread, or main at the start: note which segments of the candidate mean something else than what
+ * serves: users are judged for these when it does. */
+void reload_fill_judge_anew(struct reload *reload);
 /** Whether a window, interest or segment of the generation is not filled yet. @param filled  ids of those
  * that are */
 bool reload_fill_lacks(struct str filled, const struct generation *generation);

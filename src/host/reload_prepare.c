@@ -259,6 +259,7 @@ static int build(struct reload *reload, struct ruleset *sources, struct error *e
   if (reload->serving) reload_build_rules(reload, reload->serving, 0, &lost);
   rc = make_all(reload, sources, err);
   if (rc || attempt->requests->dry_run) return rc;
+  reload_fill_judge_anew(reload);
   for (uint32_t i = 1; rc == 0 && i < reload->host->shared.worker_count; i++)
     rc = reload_build_rules(reload, attempt->candidate, i, err);
   return rc;
