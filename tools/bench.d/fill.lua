@@ -46,7 +46,7 @@ local function fill(bench, host, name, over)
 end
 
 local function run(bench)
-  local users = tonumber(os.getenv "BENCH_FILL_USERS") or bench.quick and 10000 or 1000000
+  local users = tonumber(os.getenv "BENCH_FILL_USERS") or bench.quick and 5000 or 1000000
   local figures = { users = users, events = users * EVENTS_A_USER, rate = bench.quick and 2000 or 20000 }
   save(bench, "plain")
   local host = bench:host {
@@ -80,7 +80,7 @@ local function run(bench)
       figures[kind .. "_" .. share .. "_ms"] = result["answer_" .. share .. "_ms"]
     end
   end
-  local length = bench.quick and 1 or math.min(30, math.ceil(seconds * 2))
+  local length = bench.quick and 0.5 or math.min(30, math.ceil(seconds * 2))
   note("still", start_load(length))
   local load = start_load(length)
   socket.sleep(1)

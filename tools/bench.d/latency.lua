@@ -15,7 +15,7 @@ local function half(bench, shape, host, sink, users)
   local shown = (bench.results[shape.name] or {}).kairos_events
   if shown then return shown / 2 end
   local result = bench:load { port = host.port, sink = sink, batch = shape.batch, connections = shape.connections,
-    hi = shape.hi, users = users, seconds = bench.quick and 0.5 or 4 }
+    hi = shape.hi, users = users, seconds = bench.quick and 0.3 or 4 }
   return result.accepted / result.seconds / 2
 end
 
@@ -24,7 +24,7 @@ local function measure(bench, shape, figures)
   local host = bench:host { name = "host-" .. shape.name, sink = sink, concurrency = 32 }
   bench:preload(host.port, users, 2)
   local rate = half(bench, shape, host, sink, users)
-  local warm_up, seconds = bench.quick and 0.5 or 2, bench.quick and 1 or bench.seconds * bench.rounds
+  local warm_up, seconds = bench.quick and 0.5 or 2, bench.quick and 0.6 or bench.seconds * bench.rounds
   local load = bench:start_load { port = host.port, sink = sink, batch = shape.batch, connections = shape.connections,
     hi = shape.hi, users = users, rate = rate, warm_up = warm_up, seconds = warm_up + seconds }
   socket.sleep(warm_up)

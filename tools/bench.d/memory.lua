@@ -26,7 +26,7 @@ local function settle(bench, host)
     local state = table.concat({ now.kairos_dedup_bytes, now.kairos_dedup_filter_bytes, now.kairos_log_segments }, " ")
     if state ~= last or now.kairos_users_dirty > 0 then last, since = state, socket.gettime() end
     -- A filter of dedup marks that a larger one replaced is kept for ten seconds.
-    return socket.gettime() - since > (bench.quick and 0.5 or 12)
+    return socket.gettime() - since > (bench.quick and 0.3 or 12)
   end)
   assert(calm, "it does not come to rest")
 end

@@ -104,7 +104,7 @@ local function measure_load(bench, figures)
   local shown = (bench.results.batch or {}).kairos_events
   if not shown then
     local result = bench:load { port = host.port, sink = sink, batch = 100, connections = 16, hi = 100, users = users,
-      seconds = bench.quick and 0.5 or 4 }
+      seconds = bench.quick and 0.3 or 4 }
     shown = result.accepted / result.seconds
   end
   figures.rate = shown / 2
