@@ -446,7 +446,12 @@ static void strings_are_escaped_wherever_it_stands(void **state) {
                {"\x1f", "\\u001f"},
                {" ", " "},
                {"!", "!"},
-               {"\x7f", "\x7f"},
+               {"\x7f", "\\u007f"},
+               {"\xC2\x9B", "\\u009b"},
+               {"\xC2\xA0", "\xC2\xA0"},
+               {"\xE2\x80\xAE", "\\u202e"},
+               {"\xE2\x80\xAF", "\xE2\x80\xAF"},
+               {"\xE2\x81\xA6", "\\u2066"},
                {"\x80", "\xEF\xBF\xBD"},
                {"\xC3\xA9", "\xC3\xA9"},
                {"\xff", "\xEF\xBF\xBD"}};

@@ -3,6 +3,7 @@
  * terminal, a question may be answered with anything, and the state is fit for the next line. Input: what an
  * answer is (0x1e) the text. */
 #include "engine/repl.h"
+#include "event/utf8.h"
 #include "explain/mask.h"
 #include "fuzz.h"
 
@@ -22,9 +23,11 @@ void fuzz_set_up(void) {
 }
 
 static bool is_plain(struct str text) {
-  for (size_t i = 0; i < text.len; i++) {
-    unsigned char c = (unsigned char)text.data[i];
-    if ((c < ' ' && c != '\n' && c != '\t') || c == 0x7f) return false;
+  const uint8_t *at = (const uint8_t *)text.data, *end = at + text.len;
+  while (at < end) {
+    size_t length = *at == '\n' || *at == '\t' ? 1 : utf8_shown(at, end);
+    if (!length) return false;
+    at += length;
   }
   return true;
 }

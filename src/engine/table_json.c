@@ -45,7 +45,7 @@ static bool is_plain(struct str text) {
   }
   for (; at < text.len; at++) {
     unsigned char byte = (unsigned char)text.data[at];
-    if (byte < 0x20 || byte > 0x7f || byte == '"' || byte == '\\') return false;
+    if (byte < 0x20 || byte >= 0x7f || byte == '"' || byte == '\\') return false;
   }
   return true;
 }

@@ -500,8 +500,24 @@ void value_put_member_stored(struct buf *out, const char *name, struct str value
     value_put_map(out, 0);
 }
 
-void value_put_json_string(struct str string, struct buf *out) {
+/** A character that is not shown, or what is none. All such have at most 16 bits. @return its length. */
+static size_t put_json_point(const uint8_t *at, const uint8_t *end, struct buf *out) {
   static const char hex[] = "0123456789abcdef";
+  size_t length = utf8_length(at, end);
+  unsigned point = length == 3   ? (at[0] & 0xFu) << 12 | (at[1] & 0x3Fu) << 6 | (at[2] & 0x3Fu)
+                   : length == 2 ? (at[0] & 0x1Fu) << 6 | (at[1] & 0x3Fu)
+                                 : at[0];
+  if (length)
+    buf_append(
+        out,
+        (char[]){'\\', 'u', hex[point >> 12], hex[point >> 8 & 15], hex[point >> 4 & 15], hex[point & 15]},
+        6);
+  else
+    buf_append(out, "\xEF\xBF\xBD", 3);
+  return length ? length : 1;
+}
+
+void value_put_json_string(struct str string, struct buf *out) {
   const uint8_t *at = (const uint8_t *)string.data, *end = at + string.len, *plain = at;
   buf_put_u8(out, '"');
   while (at < end) {
@@ -513,7 +529,7 @@ void value_put_json_string(struct str string, struct buf *out) {
       break;
     }
     if (at == end) break;
-    size_t length = *at >= 0x20 && *at != '"' && *at != '\\' ? utf8_length(at, end) : 0;
+    size_t length = *at != '"' && *at != '\\' ? utf8_shown(at, end) : 0;
     if (length) {
       at += length;
       continue;
@@ -536,10 +552,7 @@ void value_put_json_string(struct str string, struct buf *out) {
       buf_append(out, "\\t", 2);
       break;
     default:
-      if (*at < 0x20)
-        buf_append(out, (char[]){'\\', 'u', '0', '0', hex[*at >> 4], hex[*at & 15]}, 6);
-      else
-        buf_append(out, "\xEF\xBF\xBD", 3);
+      at += put_json_point(at, end, out) - 1;
     }
     plain = ++at;
   }

@@ -108,13 +108,14 @@ void value_put_member_stored(struct buf *out, const char *name, struct str value
  * not break it: bytes that are not UTF-8 become U+FFFD; infinities, NaN and what is malformed or too deep
  * become null. */
 void value_to_json(struct str bytes, struct buf *out);
-/** Of eight bytes of a text, the first lowest: 0 if all are ASCII that JSON takes as it is; else the lowest
+/** Of eight bytes of a text, the first lowest: 0 if all are ASCII that is written as it is; else the lowest
  * bit set is in the first that is not. Each term has a byte's highest bit set if that byte is one that must
  * not be; behind such a byte a borrow may set another's. */
 static inline uint64_t value_json_stops(uint64_t bytes) {
   static const uint64_t ones = 0x0101010101010101, high = 0x8080808080808080;
-  uint64_t quote = bytes ^ (ones * '"'), backslash = bytes ^ (ones * '\\');
-  return (bytes | (bytes - ones * 0x20) | (quote - ones) | (backslash - ones)) & high;
+  uint64_t quote = bytes ^ (ones * '"'), backslash = bytes ^ (ones * '\\'), erase = bytes ^ (ones * 0x7f);
+  return (bytes | (bytes - ones * 0x20) | (quote - ones) | (backslash - ones) | (erase - ones)) & high;
 }
-/** Append one string as JSON, quotes included. */
+/** Append one string as JSON, quotes included. What could steer a terminal (utf8_shown()) is written as
+ * \uXXXX: what strangers sent is read there. */
 void value_put_json_string(struct str string, struct buf *out);
